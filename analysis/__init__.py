@@ -1,0 +1,1 @@
+"""Meaning: energies to descriptors, references, published values and figures."""

@@ -1,0 +1,64 @@
+"""The errors a user can meet: one root, a handful of children, one line each."""
+
+from __future__ import annotations
+
+
+class AnodeflowError(Exception):
+    """Root of every error that anodeflow raises on purpose.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, with the value that is wrong and the file it stands in.
+    remedy
+        What to do about it.
+
+    Attributes
+    ----------
+    exit_code : int
+        The exit status the command line ends with.
+    """
+
+    exit_code = 1
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        self.problem = " ".join(str(problem).split())
+        self.remedy = " ".join(str(remedy).split())
+        super().__init__(f"{self.problem}; {self.remedy}" if self.remedy else self.problem)
+
+    def __reduce__(self) -> tuple:
+        return (type(self), (self.problem, self.remedy))
+
+
+class InputError(AnodeflowError):
+    """Something the user wrote (a study, a card, a structure file, an option) cannot be used."""
+
+    exit_code = 2
+
+
+class StructureError(InputError):
+    """A structure breaks a rule of physics or of the catalogue (distances, symmetry, charge, sites)."""
+
+
+class EngineError(AnodeflowError):
+    """An engine is missing, refuses the card, or failed while computing."""
+
+    exit_code = 3
+
+
+class ConvergenceError(AnodeflowError):
+    """A calculation did not converge, so no number may be made of it."""
+
+    exit_code = 4
+
+
+class ReferenceMismatchError(AnodeflowError):
+    """Energies with different charges, references or settings were to be combined."""
+
+    exit_code = 5
+
+
+class StoreError(AnodeflowError):
+    """The results store cannot be read or written."""
+
+    exit_code = 6

@@ -1,0 +1,1 @@
+"""Templates for SLURM, PBS and SGE."""

@@ -1,0 +1,1 @@
+"""Matter: crystals, slabs, interfaces and sites. Pure functions on pymatgen structures."""

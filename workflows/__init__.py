@@ -1,0 +1,1 @@
+"""Work: method cards, engines, studies, local execution and the results store."""
