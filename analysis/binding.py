@@ -1,0 +1,373 @@
+"""Li binding energies, their reference conventions, and the descriptor dE.
+
+E_int = E_AB - E_A - E_B, in eV per Li, negative is bound (A: host, B: Li); dE(X, Y) = E_int(Y) - E_int(X)
+for anode X and interphase Y (Cui et al., Chem. Sci. 2026, doi:10.1039/D6SC03781J).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field
+
+from anodeflow.analysis.documents import CalculationDoc, CardRecord, Document, EngineRecord
+from anodeflow.analysis.reference_values import reference_value
+from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
+
+Convention = Literal["bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion"]
+CONVENTIONS: tuple[Convention, ...] = ("bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion")
+
+# Coulomb constant e^2/(4 pi eps0) in eV angstrom, CODATA 2018, and the Madelung constant of a point
+# charge in a cubic box with neutralising background (Makov & Payne 1995).
+COULOMB_EV_ANGSTROM = 14.399645
+MADELUNG_CUBIC = 2.837297
+
+CONVENTION_TEXT: dict[str, str] = {
+    "bulk_metal": "bcc Li metal, per atom",
+    "neutral_atom": "isolated spin-polarised Li atom",
+    "neutral_atom_nonspin": "isolated Li atom without spin polarisation (unphysical, common)",
+    "ion": "isolated Li+ ion",
+}
+
+
+class LithiumReference(Document):
+    """The energy of one Li that a binding energy is measured against."""
+
+    convention: Convention
+    energy_ev: float = Field(description="eV per Li")
+    charge: int = Field(0, description="charge of the reference particle, e")
+    box_angstrom: float | None = Field(None, description="edge of the box of an isolated atom or ion")
+    rests_on: list[str] = Field(default_factory=list, description="fingerprints of calculations")
+    sources: list[str] = Field(default_factory=list, description="values taken from elsewhere")
+    engine_hash: str
+    card_hash: str
+
+
+class SiteResult(Document):
+    """One Li site of one host, relaxed."""
+
+    label: str
+    kind: str
+    multiplicity: int
+    frac_coords_start: tuple[float, float, float]
+    frac_coords_end: tuple[float, float, float] | None = None
+    coordination_end: str | None = Field(None, description="neighbours of the relaxed Li")
+    li_displacement_angstrom: float | None = None
+    host_displacement_angstrom: float | None = Field(None, description="largest of any host atom")
+    status: Literal["converged", "unconverged", "failed"]
+    binding_energy_ev: dict[str, float] = Field(default_factory=dict, description="per convention, eV per Li")
+    total_energy_ev: float | None = Field(None, description="E_AB of the cell, eV")
+    same_minimum_as: str | None = Field(None, description="label of an earlier site with the same energy")
+    calculation: str | None = Field(None, description="fingerprint")
+    ionic_steps: int = 0
+    notes: list[str] = Field(default_factory=list)
+
+
+class BindingEnergyDoc(Document):
+    """The binding energy of Li in or on one host, with all it rests on."""
+
+    doc_type: Literal["BindingEnergyDoc"] = "BindingEnergyDoc"
+    crystal: str
+    environment: Literal["bulk", "surface"]
+    model: str = Field(description="the cell: supercell matrix, or Miller index, termination and layers")
+    host_formula: str
+    host_atoms: int
+    n_li: int = 1
+    binding_energy_ev: dict[str, float] = Field(
+        default_factory=dict, description="lowest site, per convention, eV per Li; negative is bound"
+    )
+    numerical_uncertainty_ev: float | None = Field(
+        None,
+        description="energy change in the last relaxation step of AB, A and the reference, added; "
+        "says nothing of the error of the method",
+    )
+    best_site: str | None = None
+    sites: list[SiteResult] = Field(default_factory=list)
+    references: list[LithiumReference] = Field(default_factory=list)
+    charges: dict[str, int] = Field(default_factory=dict, description="q_AB, q_A, q_B per Li, in e")
+    charge_mode: str = Field("neutral", description="in words; says so if an ion was asked for and not run")
+    host_calculation: str | None = None
+    image_distance_angstrom: float | None = Field(None, description="shortest Li-Li image distance")
+    engine: EngineRecord | None = None
+    card: CardRecord | None = None
+    warnings: list[str] = Field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether there is a binding energy."""
+        return bool(self.binding_energy_ev)
+
+
+class DescriptorMatrix(Document):
+    """dE of every anode/interphase pair, eV; positive: Li is bound more strongly by the anode."""
+
+    environment: Literal["bulk", "surface"]
+    convention: Convention
+    anodes: list[str]
+    interphases: list[str]
+    d_e_ev: list[list[float | None]] = Field(description="rows: anodes; columns: interphases")
+    refused: list[str] = Field(default_factory=list, description="pairs without a value, and why")
+
+
+class BindingStudyDoc(Document):
+    """The end of a binding-energy study."""
+
+    doc_type: Literal["BindingStudyDoc"] = "BindingStudyDoc"
+    study: str
+    study_hash: str
+    title: str
+    engine: EngineRecord
+    card: CardRecord
+    settings: dict[str, Any] = Field(default_factory=dict, description="the study file, validated")
+    hosts: list[BindingEnergyDoc]
+    descriptors: list[DescriptorMatrix]
+    conventions: list[Convention]
+    sources: list[str] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
+    software: dict[str, str] = Field(default_factory=dict)
+    finished_at: str | None = None
+
+
+def makov_payne_ev(charge: int, box_angstrom: float) -> float:
+    """Energy to add to a charged particle in a cubic periodic box, leading order.
+
+    q^2 alpha / (2 L) e^2/(4 pi eps0): 20.43/L eV for one charge
+    (Makov & Payne, Phys. Rev. B 51, 4014 (1995), doi:10.1103/PhysRevB.51.4014).
+
+    Parameters
+    ----------
+    charge
+        Charge of the particle, e.
+    box_angstrom
+        Edge of the cubic box, angstrom.
+    """
+    if box_angstrom <= 0:
+        raise InputError(
+            f"box edge {box_angstrom} angstrom is not positive", "give the edge of the cubic box"
+        )
+    return charge**2 * MADELUNG_CUBIC * COULOMB_EV_ANGSTROM / (2 * box_angstrom)
+
+
+def check_charges(q_ab: int, q_a: int, q_b: int, n_li: int = 1) -> None:
+    """Refuse an energy difference whose charges do not balance.
+
+    Raises
+    ------
+    ReferenceMismatchError
+        If q_AB differs from q_A + n_Li q_B.
+    """
+    if q_ab != q_a + n_li * q_b:
+        raise ReferenceMismatchError(
+            f"charges do not balance: q_AB = {q_ab:+d}, q_A + n q_B = {q_a + n_li * q_b:+d}",
+            "give AB, A and Li charges that add up; a neutral AB and A need a neutral Li reference",
+        )
+
+
+def binding_energy(e_ab_ev: float, e_a_ev: float, e_li_ev: float, n_li: int = 1) -> float:
+    """E_int = (E_AB - E_A - n E_Li)/n, in eV per Li; negative is bound (doi:10.1039/D6SC03781J).
+
+    Raises
+    ------
+    InputError
+        If n_li is not positive or an energy is not finite.
+    """
+    if n_li < 1:
+        raise InputError(f"n_li = {n_li}", "a binding energy needs at least one Li")
+    values = (e_ab_ev, e_a_ev, e_li_ev)
+    if not all(math.isfinite(v) for v in values):
+        raise InputError(
+            f"energies {values} eV are not all finite", "look at the calculations they come from"
+        )
+    return (e_ab_ev - e_a_ev - n_li * e_li_ev) / n_li
+
+
+def lithium_references(
+    metal: CalculationDoc,
+    conventions: list[Convention],
+    atoms: dict[Convention, CalculationDoc] | None = None,
+) -> list[LithiumReference]:
+    """Make the Li references of a study.
+
+    Parameters
+    ----------
+    metal
+        Relaxed bcc Li of the same engine and card.
+    conventions
+        Which ones are wanted.
+    atoms
+        Isolated-atom (or ion) calculations of the same engine and card. Where an engine has none (a
+        potential knows no spin and was not trained on free atoms), the neutral-atom references are the
+        metal plus the published cohesive energy, and say so in ``sources``.
+
+    Raises
+    ------
+    ConvergenceError
+        If the metal did not converge.
+    ReferenceMismatchError
+        If the ion is asked for and was not computed, or settings differ.
+    """
+    atoms = atoms or {}
+    mu = metal.energy_per_atom_ev
+    cohesive, spin = (
+        reference_value("li_cohesive_energy"),
+        reference_value("li_atom_spin_polarisation_energy"),
+    )
+    shifts = {
+        "bulk_metal": (0.0, []),
+        "neutral_atom": (cohesive.value, [cohesive.cite()]),
+        "neutral_atom_nonspin": (cohesive.value + spin.value, [cohesive.cite(), spin.cite()]),
+    }
+    made = []
+    for convention in conventions:
+        common = {"convention": convention, "engine_hash": metal.engine.hash, "card_hash": metal.card.hash}
+        if convention in atoms:
+            doc = atoms[convention]
+            if (doc.engine.hash, doc.card.hash) != (metal.engine.hash, metal.card.hash):
+                raise ReferenceMismatchError(
+                    f"the {convention} reference was computed with {doc.engine.name}/{doc.card.name}, "
+                    f"the metal with {metal.engine.name}/{metal.card.name}",
+                    "compute both with the same engine and card",
+                )
+            box = min(doc.structure.lattice.abc)
+            energy = doc.converged_energy_ev() / len(doc.structure) + makov_payne_ev(doc.charge, box)
+            made.append(
+                LithiumReference(
+                    **common,
+                    energy_ev=energy,
+                    charge=doc.charge,
+                    box_angstrom=box,
+                    rests_on=[doc.fingerprint],
+                )
+            )
+        elif convention in shifts:
+            shift, sources = shifts[convention]
+            made.append(
+                LithiumReference(
+                    **common, energy_ev=mu + shift, rests_on=[metal.fingerprint], sources=list(sources)
+                )
+            )
+        else:
+            raise ReferenceMismatchError(
+                f"reference '{convention}' needs a calculation of Li+ with engine '{metal.engine.name}'",
+                "use an engine that holds a charge, or the references bulk_metal and neutral_atom",
+            )
+    return made
+
+
+def binding_energies(
+    ab: CalculationDoc, a: CalculationDoc, references: list[LithiumReference], n_li: int = 1
+) -> dict[str, float]:
+    """E_int of one AB calculation for every reference whose charge balances.
+
+    Raises
+    ------
+    ConvergenceError
+        If AB or A did not converge.
+    ReferenceMismatchError
+        If engine, card or charges do not fit together.
+    """
+    keys = {(d.engine.hash, d.card.hash) for d in (ab, a)} | {
+        (r.engine_hash, r.card_hash) for r in references
+    }
+    if len(keys) > 1:
+        raise ReferenceMismatchError(
+            f"'{ab.label}', '{a.label}' and the Li reference rest on different engines or cards: {sorted(keys)}",
+            "compute all three with one engine and one card",
+        )
+    energies = {}
+    for ref in references:
+        check_charges(ab.charge, a.charge, ref.charge, n_li)
+        energies[ref.convention] = binding_energy(
+            ab.converged_energy_ev(), a.converged_energy_ev(), ref.energy_ev, n_li
+        )
+    return energies
+
+
+def descriptor(anode: BindingEnergyDoc, interphase: BindingEnergyDoc, convention: Convention) -> float:
+    """dE(X, Y) = E_int(Y) - E_int(X), eV: large and positive means Li stays in the anode X.
+
+    The reference cancels only if everything else is the same, so anything else is refused
+    (doi:10.1039/D6SC03781J).
+
+    Raises
+    ------
+    ConvergenceError
+        If one of the two has no binding energy.
+    ReferenceMismatchError
+        If engine, card, charges, environment or the Li reference differ.
+    """
+    for doc in (anode, interphase):
+        if not doc.converged:
+            raise ConvergenceError(
+                f"{doc.crystal} ({doc.environment}) has no binding energy: {doc.error or 'no site converged'}"
+            )
+    differing = [
+        f"{name} ({a} and {b})"
+        for name, a, b in zip(_KEY_NAMES, _key(anode), _key(interphase), strict=True)
+        if a != b
+    ]
+    references = [
+        next((r for r in d.references if r.convention == convention), None) for d in (anode, interphase)
+    ]
+    if None in references:
+        differing.append(f"reference '{convention}' is missing")
+    elif (references[0].energy_ev, references[0].box_angstrom) != (
+        references[1].energy_ev,
+        references[1].box_angstrom,
+    ):
+        differing.append("energy or box of the Li reference")
+    if differing:
+        raise ReferenceMismatchError(
+            f"dE({anode.crystal}, {interphase.crystal}) would subtract results that differ in {', '.join(differing)}",
+            "compute both in one study",
+        )
+    return interphase.binding_energy_ev[convention] - anode.binding_energy_ev[convention]
+
+
+_KEY_NAMES = ("engine", "card", "charges", "charge mode", "environment", "number of Li")
+
+
+def _key(doc: BindingEnergyDoc) -> tuple:
+    return (
+        doc.engine and doc.engine.hash,
+        doc.card and doc.card.hash,
+        tuple(sorted(doc.charges.items())),
+        doc.charge_mode,
+        doc.environment,
+        doc.n_li,
+    )
+
+
+def descriptor_matrix(
+    hosts: list[BindingEnergyDoc],
+    anodes: list[str],
+    interphases: list[str],
+    convention: Convention,
+    environment: Literal["bulk", "surface"],
+) -> DescriptorMatrix:
+    """dE of every pair that can be subtracted; the others are listed with the reason."""
+    by_name = {d.crystal: d for d in hosts if d.environment == environment}
+    rows: list[list[float | None]] = []
+    refused = []
+    for x in anodes:
+        row: list[float | None] = []
+        for y in interphases:
+            try:
+                if x not in by_name or y not in by_name:
+                    missing = x if x not in by_name else y
+                    raise ConvergenceError(f"no {environment} result for {missing}")
+                row.append(descriptor(by_name[x], by_name[y], convention))
+            except (ConvergenceError, ReferenceMismatchError) as error:
+                row.append(None)
+                refused.append(f"dE({x}, {y}): {error}")
+        rows.append(row)
+    return DescriptorMatrix(
+        environment=environment,
+        convention=convention,
+        anodes=anodes,
+        interphases=interphases,
+        d_e_ev=rows,
+        refused=refused,
+    )

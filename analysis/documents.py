@@ -1,0 +1,84 @@
+"""The documents that calculations end in: one schema for every engine."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pymatgen.core import Structure
+
+SCHEMA_VERSION = 1
+
+
+class Document(BaseModel):
+    """Base of all stored documents."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
+
+
+class EngineRecord(Document):
+    """Who computed: everything needed to say which program and model a number comes from."""
+
+    name: str = Field(description="name of the engine, as in the study file")
+    kind: str = Field(description="e.g. 'machine-learning potential' or 'plane-wave DFT'")
+    version: str = Field(description="package or program and its version")
+    model: str | None = Field(None, description="file name of the model or the pseudopotential set")
+    hash: str = Field(description="SHA-256 (first 16 hex digits) of the model or the pseudopotentials")
+    mode: str = Field("full", description="what of the card the engine does not honour, in words")
+    device: str = "cpu"
+
+
+class CardRecord(Document):
+    """How accurately: the name and hash of the method card."""
+
+    name: str
+    hash: str
+
+
+class CalculationDoc(Document):
+    """The end of every calculation, whatever the engine."""
+
+    doc_type: Literal["CalculationDoc"] = "CalculationDoc"
+    schema_version: int = SCHEMA_VERSION
+    fingerprint: str = Field(description="hash of structure, task, charge, card and engine")
+    label: str
+    crystal: str | None = Field(None, description="crystal the calculation belongs to")
+    task: Literal["static", "relax", "relax_cell"]
+    energy_ev: float | None = Field(None, description="total energy of the cell, eV; None if it failed")
+    structure: Structure = Field(description="final geometry")
+    initial_structure: Structure | None = Field(None, description="geometry the calculation started from")
+    charge: int = Field(0, description="charge of the cell, e")
+    converged: bool = Field(description="electronic and ionic convergence reached")
+    electronic_converged: bool | None = Field(None, description="None: the engine has no electrons")
+    ionic_converged: bool | None = Field(None, description="None: no relaxation was asked for")
+    ionic_steps: int = 0
+    max_force_ev_per_angstrom: float | None = Field(None, description="largest force on a free atom")
+    max_stress_gpa: float | None = Field(None, description="largest component of the stress tensor")
+    energy_change_last_step_ev: float | None = None
+    engine: EngineRecord
+    card: CardRecord
+    wall_time_s: float = 0.0
+    started_at: str | None = None
+    computer: str | None = None
+    directory: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    error: str | None = Field(None, description="why there is no converged result")
+    arrays: dict[str, Any] | None = Field(
+        None, description="forces (N, 3) eV/angstrom; per step: energies eV, positions, cells; stored apart"
+    )
+
+    @property
+    def energy_per_atom_ev(self) -> float:
+        """Energy per atom, eV. Only for converged calculations."""
+        return self.converged_energy_ev() / len(self.structure)
+
+    def converged_energy_ev(self) -> float:
+        """Total energy, eV, or ConvergenceError if the calculation did not converge."""
+        from anodeflow.errors import ConvergenceError
+
+        if not self.converged or self.energy_ev is None:
+            raise ConvergenceError(
+                f"'{self.label}' did not converge ({self.error or 'no reason recorded'})",
+                "no energy difference is made of it; raise max_steps in the card or look at its geometry",
+            )
+        return self.energy_ev

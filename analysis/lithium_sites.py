@@ -1,0 +1,215 @@
+"""From the relaxed Li sites of one host to its binding energy: lowest chosen, all kept, oddities named."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pymatgen.core import Structure
+
+from anodeflow.analysis.binding import (
+    BindingEnergyDoc,
+    LithiumReference,
+    SiteResult,
+    binding_energies,
+)
+from anodeflow.analysis.documents import CalculationDoc, Document
+
+# Two relaxed sites whose energies agree this well (and whose Li has the same neighbours) are one minimum.
+SAME_MINIMUM_EV = 0.005
+# A host atom that moved further than this means that the host was rebuilt, not only strained.
+RECONSTRUCTED_ANGSTROM = 1.0
+# Li further than this from every host atom has left the surface.
+DESORBED_ANGSTROM = 4.5
+
+
+class SiteStart(Document):
+    """Where Li was put: a site, in fractional coordinates of the host cell."""
+
+    label: str
+    kind: str
+    frac_coords: tuple[float, float, float]
+    multiplicity: int
+    nearest_distance_angstrom: float
+    coordination: str
+    seed: int = 0
+
+
+def neighbours(structure: Structure, index: int, factor: float = 1.15) -> tuple[float, str]:
+    """Nearest distance (angstrom) of one atom and its first shell, e.g. ``(2.57, '6 Cl')``.
+
+    The shell holds all atoms within ``factor`` times the nearest distance.
+    """
+    found = structure.get_neighbors(structure[index], 6.0)
+    if not found:
+        return float("inf"), "none within 6 angstrom"
+    nearest = min(n.nn_distance for n in found)
+    shell = [n.species_string for n in found if n.nn_distance <= factor * nearest]
+    return nearest, " + ".join(f"{shell.count(e)} {e}" for e in sorted(set(shell)))
+
+
+def host_displacements(start: Structure, end: Structure, n_host: int) -> np.ndarray:
+    """Displacement length of every host atom, angstrom, shape (n_host,); the common drift is taken out."""
+    shift = end.frac_coords[:n_host] - start.frac_coords[:n_host]
+    shift -= np.round(shift)
+    cart = end.lattice.get_cartesian_coords(shift)
+    return np.linalg.norm(cart - np.median(cart, axis=0), axis=1)
+
+
+def host_result(
+    *,
+    pristine: CalculationDoc,
+    with_li: list[CalculationDoc | None],
+    starts: list[SiteStart],
+    references: list[LithiumReference],
+    metal: CalculationDoc,
+    crystal: str,
+    environment: Literal["bulk", "surface"],
+    description: str,
+    charge_mode: str,
+) -> BindingEnergyDoc:
+    """Turn the calculations of one host into its document.
+
+    Parameters
+    ----------
+    pristine
+        The host without Li.
+    with_li
+        Host plus one Li (the last atom), one calculation a site; None where it is missing.
+    starts
+        The sites, in the same order.
+    references
+        Li references, all conventions wanted.
+    metal
+        The bcc Li calculation, for the numerical uncertainty.
+    crystal, environment, description, charge_mode
+        Labels for the document.
+
+    Returns
+    -------
+    BindingEnergyDoc
+        With ``error`` and without a binding energy where no site converged.
+    """
+    sites = [_site(pristine, doc, start, references) for doc, start in zip(with_li, starts, strict=True)]
+    _mark_same_minima(sites)
+    leading = references[0].convention
+    done = [s for s in sites if s.status == "converged"]
+    best = min(done, key=lambda s: s.binding_energy_ev[leading], default=None)
+    n_host = len(pristine.structure)
+    result = BindingEnergyDoc(
+        crystal=crystal,
+        environment=environment,
+        model=description,
+        host_formula=pristine.structure.composition.formula,
+        host_atoms=n_host,
+        sites=sites,
+        references=references,
+        charges=_charges(pristine, with_li, references),
+        charge_mode=charge_mode,
+        host_calculation=pristine.fingerprint,
+        image_distance_angstrom=_image_distance(pristine.structure, environment),
+        engine=pristine.engine,
+        card=pristine.card,
+    )
+    if best is None:
+        result.error = f"none of {len(sites)} sites converged: " + "; ".join(
+            f"{s.label}: {s.notes[0] if s.notes else s.status}" for s in sites[:3]
+        )
+        return result
+    result.best_site = best.label
+    result.binding_energy_ev = dict(best.binding_energy_ev)
+    chosen = next(d for d in with_li if d is not None and d.fingerprint == best.calculation)
+    result.numerical_uncertainty_ev = float(
+        sum(abs(d.energy_change_last_step_ev or 0.0) for d in (chosen, pristine))
+        + abs(metal.energy_change_last_step_ev or 0.0) / len(metal.structure)
+    )
+    result.warnings = _warnings(sites, best)
+    return result
+
+
+def _site(
+    pristine: CalculationDoc, doc: CalculationDoc | None, start: SiteStart, references: list[LithiumReference]
+) -> SiteResult:
+    site = SiteResult(
+        label=start.label,
+        kind=start.kind,
+        multiplicity=start.multiplicity,
+        frac_coords_start=start.frac_coords,
+        status="failed",
+    )
+    if doc is None:
+        site.notes = ["not computed"]
+        return site
+    site.calculation = doc.fingerprint
+    site.ionic_steps = doc.ionic_steps
+    if not doc.converged:
+        site.status = "failed" if doc.energy_ev is None else "unconverged"
+        site.total_energy_ev = doc.energy_ev
+        site.notes = [doc.error or "not converged"]
+        return site
+    n_host = len(pristine.structure)
+    end = doc.structure
+    shift = np.asarray(end.frac_coords[n_host]) - np.asarray(start.frac_coords)
+    moved = end.lattice.get_cartesian_coords(shift - np.round(shift))
+    rebuilt = float(host_displacements(pristine.structure, end, n_host).max())
+    nearest, shell = neighbours(end, n_host)
+    site.status = "converged"
+    site.total_energy_ev = doc.converged_energy_ev()
+    site.binding_energy_ev = binding_energies(doc, pristine, references)
+    site.frac_coords_end = tuple(float(x) for x in end.frac_coords[n_host] % 1.0)
+    site.li_displacement_angstrom = float(np.linalg.norm(moved))
+    site.host_displacement_angstrom = rebuilt
+    site.coordination_end = f"{shell} at {nearest:.2f} Å"
+    if rebuilt > RECONSTRUCTED_ANGSTROM:
+        site.notes.append(f"a host atom moved {rebuilt:.1f} Å: the host was rebuilt around Li")
+    if nearest > DESORBED_ANGSTROM:
+        site.notes.append(f"Li is {nearest:.1f} Å from the host: it left")
+    return site
+
+
+def _mark_same_minima(sites: list[SiteResult]) -> None:
+    seen: list[SiteResult] = []
+    for site in sites:
+        if site.status != "converged" or site.total_energy_ev is None:
+            continue
+        for earlier in seen:
+            if abs(site.total_energy_ev - (earlier.total_energy_ev or 0.0)) < SAME_MINIMUM_EV:
+                site.same_minimum_as = earlier.label
+                break
+        else:
+            seen.append(site)
+
+
+def _charges(
+    pristine: CalculationDoc, with_li: list[CalculationDoc | None], references: list[LithiumReference]
+) -> dict[str, int]:
+    q_ab = next((d.charge for d in with_li if d is not None), pristine.charge)
+    return {"q_AB": q_ab, "q_A": pristine.charge, "q_B": references[0].charge}
+
+
+def _image_distance(structure: Structure, environment: str) -> float:
+    matrix = structure.lattice.matrix if environment == "bulk" else structure.lattice.matrix[:2]
+    steps = np.array(np.meshgrid(*[range(-2, 3)] * len(matrix))).reshape(len(matrix), -1).T
+    lengths = np.linalg.norm(steps[np.any(steps, axis=1)] @ matrix, axis=1)
+    return float(lengths.min())
+
+
+def _warnings(sites: list[SiteResult], best: SiteResult) -> list[str]:
+    warnings = []
+    left_out = [s for s in sites if s.status != "converged"]
+    if left_out:
+        warnings.append(
+            f"{len(left_out)} of {len(sites)} sites did not converge and are left out: "
+            + ", ".join(s.label for s in left_out)
+        )
+    lower = [
+        s.label
+        for s in left_out
+        if s.total_energy_ev is not None and s.total_energy_ev < (best.total_energy_ev or 0.0)
+    ]
+    if lower:
+        warnings.append(
+            f"unconverged site {lower[0]} already lies below the answer: the true lowest may be it"
+        )
+    warnings += [f"best site {best.label}: {note}" for note in best.notes]
+    return warnings

@@ -1,0 +1,53 @@
+"""Values from elsewhere, each with its unit and source (``reference_values.yaml``)."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from anodeflow.errors import InputError
+
+
+class ReferenceValue(BaseModel):
+    """A number computed or published elsewhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    value: float
+    unit: str
+    spread: float
+    what: str
+    source: str
+
+    def cite(self) -> str:
+        """One line: the value, its unit and where it comes from."""
+        return f"{self.what}: {self.value:g} ± {self.spread:g} {self.unit} [{self.source}]"
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return yaml.safe_load(files("anodeflow.analysis").joinpath("reference_values.yaml").read_text("utf-8"))
+
+
+def reference_value(name: str) -> ReferenceValue:
+    """Look up one value by name.
+
+    Raises
+    ------
+    InputError
+        If there is no such value.
+    """
+    entry = _data().get(name)
+    if not isinstance(entry, dict):
+        raise InputError(f"no reference value '{name}'", "see analysis/reference_values.yaml")
+    return ReferenceValue(name=name, **entry)
+
+
+def published_values(quantity: str) -> list[dict[str, Any]]:
+    """All published values of one quantity, as rows (paper, system, value, unit, source)."""
+    return [dict(row) for row in _data()["published"] if row["quantity"] == quantity]

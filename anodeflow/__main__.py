@@ -1,0 +1,5 @@
+"""``python -m anodeflow``."""
+
+from anodeflow.cli import main
+
+main()

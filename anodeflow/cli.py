@@ -1,0 +1,275 @@
+"""The command line. Heavy libraries are imported inside the command that needs them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from anodeflow import __version__
+from anodeflow.errors import AnodeflowError, InputError, StoreError
+
+INTERRUPTED = 130
+SOME_HOST_WITHOUT_RESULT = 4
+
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("anodeflow.sqlite"),
+    envvar="ANODEFLOW_STORE",
+    show_default=True,
+    show_envvar=True,
+    help="File that holds all results.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+study_argument = click.argument("study", type=click.Path(path_type=Path))
+
+
+class Commands(click.Group):
+    """Offers the nearest command when one is misspelt."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """See click."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if near:
+                error.message = f"No such command '{args[0]}'; did you mean '{near[0]}'?"
+            raise
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="anodeflow")
+def cli() -> None:
+    """First-principles workflows for aluminium and lithium-aluminium anodes against sulfide electrolytes."""
+
+
+@cli.command()
+@click.argument("name", required=False)
+@json_option
+def crystals(name: str | None, as_json: bool) -> None:
+    """List the crystal catalogue, or show one entry (or a structure file of yours)."""
+    from anodeflow.tables import print_crystal, print_crystals
+
+    if name is None:
+        print_crystals(as_json)
+    else:
+        print_crystal(name, as_json)
+
+
+@cli.command()
+@study_argument
+@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes to estimate for.")
+@json_option
+def plan(study: Path, workers: int | None, as_json: bool) -> None:
+    """Dry run: every calculation of STUDY, its atoms and k-points, and what it will cost."""
+    from anodeflow.tables import print_plan
+    from anodeflow.workflows.local import default_workers
+    from anodeflow.workflows.studies import load_study
+
+    loaded = load_study(study)
+    notes = loaded.preflight()
+    print_plan(loaded, notes, workers or default_workers()[0], as_json)
+
+
+@cli.command()
+@study_argument
+@store_option
+@click.option("--workers", type=click.IntRange(1, 256), envvar="ANODEFLOW_WORKERS", help="Worker processes.")
+@click.option("--threads", type=click.IntRange(1, 256), envvar="ANODEFLOW_THREADS", help="Threads a worker.")
+@click.option(
+    "--figure",
+    "figures",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="Also draw the figure to this file (.png, .pdf, .svg); may be given several times.",
+)
+@click.option("--show", is_flag=True, help="Open the figure when it is done, where there is a screen.")
+@json_option
+def run(
+    study: Path,
+    store: Path,
+    workers: int | None,
+    threads: int | None,
+    figures: tuple[Path, ...],
+    show: bool,
+    as_json: bool,
+) -> None:
+    """Compute STUDY on this machine. What is finished already is not computed again."""
+    for file in figures:
+        check_figure_path(file)
+    from anodeflow.display import RunDisplay
+    from anodeflow.tables import print_study_result
+    from anodeflow.workflows.local import LocalRunner, default_workers
+    from anodeflow.workflows.store import open_job_store
+    from anodeflow.workflows.studies import load_study
+
+    loaded = load_study(study)
+    notes = loaded.preflight()
+    job_store = open_job_store(store)
+    number, each = default_workers()
+    with RunDisplay(loaded, workers or number, notes) as display:
+        runner = LocalRunner(
+            loaded.flow(), job_store, store.resolve(), workers or number, threads or each, display
+        )
+        report = runner.run()
+    display.close(report, study, store)
+    if report.fatal is not None:
+        raise report.fatal
+    if report.interrupted:
+        raise SystemExit(INTERRUPTED)
+    document = stored_study(job_store, loaded.hash)
+    if document is None:
+        reasons = "; ".join(f"{label}: {why}" for label, why in list(report.failed.items())[:2])
+        raise InputError(f"the study gave no result: {reasons}", "mend the first failure and run it again")
+    print_study_result(document, as_json)
+    for file in figures:
+        write_figure(document, file)
+        click.echo(f"figure: {file}", err=True)
+    if show and figures:
+        open_on_screen(figures[0])
+    if any(not host.converged for host in document.hosts) or report.failed:
+        raise SystemExit(SOME_HOST_WITHOUT_RESULT)
+
+
+@cli.command()
+@store_option
+@click.option(
+    "--what",
+    type=click.Choice(["binding", "sites", "descriptor", "calculations", "studies"]),
+    default="binding",
+    show_default=True,
+)
+@click.option("--crystal", help="Only this host.")
+@click.option("--environment", type=click.Choice(["bulk", "surface"]))
+@click.option("--engine", help="Only this engine.")
+@click.option("--card", help="Only this method card.")
+@click.option("--study", "study_hash", help="Only this study: its file, or the first digits of its hash.")
+@click.option("--query", help="A Mongo-style filter on the stored documents, as JSON.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many rows.")
+@json_option
+def results(store: Path, what: str, as_json: bool, limit: int | None, **filters: str | None) -> None:
+    """Query the results store."""
+    from anodeflow.queries import rows_of
+    from anodeflow.tables import print_rows
+    from anodeflow.workflows.store import open_job_store
+
+    job_store = open_job_store(store, must_exist=True, read_only=True)
+    print_rows(rows_of(job_store, what, limit=limit, **filters), as_json, empty=f"nothing in {store} matches")
+
+
+@cli.command()
+@click.argument("study")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    required=True,
+    help="File to write (.png, .pdf, .svg); may be given several times.",
+)
+@store_option
+@json_option
+def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) -> None:
+    """Draw the figure of STUDY (its file, or its hash) from the store; nothing is computed."""
+    for file in outputs:
+        check_figure_path(file)
+    from anodeflow.queries import study_hash_of
+    from anodeflow.workflows.store import open_job_store
+
+    job_store = open_job_store(store, must_exist=True, read_only=True)
+    document = stored_study(job_store, study_hash_of(study))
+    if document is None:
+        raise InputError(f"no finished study '{study}' in {store}", f"run it first: anodeflow run {study}")
+    for file in outputs:
+        write_figure(document, file)
+    if as_json:
+        click.echo(json.dumps({"study_hash": document.study_hash, "files": [str(f) for f in outputs]}))
+    else:
+        for file in outputs:
+            click.echo(f"figure: {file}")
+
+
+FIGURE_TYPES = (".png", ".pdf", ".svg")
+
+
+def check_figure_path(file: Path) -> None:
+    """Refuse a figure that could not be written, before anything is computed."""
+    if file.suffix.lower() not in FIGURE_TYPES:
+        raise InputError(f"figure '{file}' has no known ending", f"use one of {', '.join(FIGURE_TYPES)}")
+    if not file.resolve().parent.is_dir():
+        raise InputError(f"figure '{file}': folder '{file.resolve().parent}' does not exist", "make it first")
+    if not os.access(file.resolve().parent, os.W_OK):
+        raise InputError(f"figure '{file}': folder '{file.resolve().parent}' is read-only", "choose another")
+
+
+def write_figure(document: Any, file: Path) -> None:
+    """Draw a study document to a file; the file appears whole or not at all."""
+    from anodeflow.analysis.figures import binding_figure, save_figure
+
+    save_figure(binding_figure(document), file)
+
+
+def stored_study(job_store: Any, study_hash: str) -> Any:
+    """The finished study of this hash, as a document, or None."""
+    from anodeflow.analysis.binding import BindingStudyDoc
+
+    found = job_store.query_one(
+        {"metadata.study_hash": study_hash, "output.doc_type": "BindingStudyDoc"}, properties=["output"]
+    )
+    return None if found is None else BindingStudyDoc.model_validate(found["output"])
+
+
+def open_on_screen(file: Path) -> None:
+    """Open a file with the desktop's viewer; quietly nothing where there is no screen."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return
+    click.launch(str(file))
+
+
+def main() -> None:
+    """Entry point: every expected error is one line on standard error, with its exit status."""
+    raise SystemExit(_guarded(lambda: cli.main(standalone_mode=False)))
+
+
+def _guarded(command: Callable[[], Any]) -> int:
+    try:
+        return int(command() or 0)
+    except AnodeflowError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit is quiet, too
+        return 0
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EPERM}:
+            raise
+        where = f" '{error.filename}'" if error.filename else ""
+        click.echo(
+            f"error: cannot write{where}: {error.strerror}; free space or choose another folder", err=True
+        )
+        return StoreError.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What a person sees while a study runs: what is running, how much is done, the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from anodeflow.workflows.local import RunReport
+    from anodeflow.workflows.studies import Study
+
+
+class RunDisplay:
+    """Progress of a run: a live line on a terminal, a line a calculation elsewhere.
+
+    Parameters
+    ----------
+    study
+        The study, for its planned calculations and their expected cost.
+    workers
+        Worker processes.
+    notes
+        What the preflight found; printed first.
+    """
+
+    def __init__(self, study: Study, workers: int, notes: list[str]) -> None:
+        self._weights = {
+            c.label: study.who.seconds_per_step(c.structure) * (c.expected_steps + 1) for c in study.planned()
+        }
+        self._workers = workers
+        self._done: set[str] = set()
+        self._running: dict[str, str] = {}
+        self._computed_weight = 0.0
+        self._started = time.monotonic()
+        self._notes = notes
+        self._console = Console(stderr=True)
+        self._live: Live | None = None
+
+    def __enter__(self) -> RunDisplay:
+        for note in self._notes:
+            click.echo(f"note: {note}", err=True)
+        if self._console.is_terminal:
+            self._live = Live(self, console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    # --- told by the runner --------------------------------------------------------------------------
+
+    def running(self, label: str) -> None:
+        """See :class:`anodeflow.workflows.local.Listener`."""
+        self._running[label] = "starting"
+
+    def step(self, label: str, step: int, energy_ev: float, max_force: float) -> None:
+        """See :class:`anodeflow.workflows.local.Listener`."""
+        self._running[label] = f"step {step}, {max_force:.3f} eV/Å"
+
+    def done(self, label: str, reused: bool) -> None:
+        """See :class:`anodeflow.workflows.local.Listener`."""
+        self._running.pop(label, None)
+        self._done.add(label)
+        if not reused:
+            self._computed_weight += self._weights.get(label, 0.0)
+            self._line(label)
+
+    def failed(self, label: str, reason: str) -> None:
+        """See :class:`anodeflow.workflows.local.Listener`."""
+        self._running.pop(label, None)
+        self._done.add(label)
+        self._print(f"failed: {label}: {reason}")
+
+    # --- what is shown -------------------------------------------------------------------------------
+
+    @property
+    def total(self) -> int:
+        """Calculations planned, or more if more have turned up."""
+        return len(self._weights.keys() | self._done | self._running.keys())
+
+    def time_left(self) -> str:
+        """From the cost of what is done and what is not; empty before there is anything to go by."""
+        elapsed = time.monotonic() - self._started
+        left = sum(weight for label, weight in self._weights.items() if label not in self._done)
+        if self._computed_weight == 0 or elapsed < 5:
+            return ""
+        seconds = left * elapsed / self._computed_weight
+        return f"about {_duration(seconds)} left"
+
+    def __rich__(self) -> Text:
+        elapsed = _duration(time.monotonic() - self._started)
+        running = "   ".join(f"{label} ({state})" for label, state in self._running.items()) or "preparing"
+        head = f"{len(self._done)} of {self.total} calculations done, {elapsed} so far, {self.time_left()}"
+        return Text(f"{head.rstrip(', ')}\n{running}", overflow="ellipsis", no_wrap=True)
+
+    def _line(self, label: str) -> None:
+        if self._live is None:
+            self._print(f"[{len(self._done)}/{self.total}] {label} done; {self.time_left() or 'starting'}")
+
+    def _print(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self, report: RunReport, study: Path, store: Path) -> None:
+        """The last line: how it went, and what to do if it did not end."""
+        text = f"{report.computed} calculations computed, {report.reused} reused, in {_duration(report.wall_time_s)}"
+        if report.interrupted:
+            text = f"stopped; {text}. Go on with: anodeflow run {study} --store {store}"
+        elif report.fatal is not None:
+            text = f"stopped by an error; {text}. What is finished is kept in {store}"
+        click.echo(text, err=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

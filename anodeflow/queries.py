@@ -1,0 +1,187 @@
+"""The results store as rows of a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jobflow import JobStore
+
+from anodeflow.errors import InputError
+
+_DOC_TYPES = {
+    "binding": "BindingEnergyDoc",
+    "sites": "BindingEnergyDoc",
+    "descriptor": "BindingStudyDoc",
+    "calculations": "CalculationDoc",
+    "studies": "BindingStudyDoc",
+}
+
+
+def study_hash_of(study: str) -> str:
+    """The hash of a study given by its file or by the hash itself."""
+    if Path(study).suffix in {".yaml", ".yml"} or Path(study).exists():
+        from anodeflow.workflows.studies import load_study
+
+        return load_study(study).hash
+    return study
+
+
+def rows_of(
+    store: JobStore,
+    what: str,
+    *,
+    crystal: str | None = None,
+    environment: str | None = None,
+    engine: str | None = None,
+    card: str | None = None,
+    study_hash: str | None = None,
+    query: str | None = None,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of one kind (binding, sites, descriptor, calculations, studies), newest first.
+
+    Raises
+    ------
+    InputError
+        If ``query`` is not a JSON object.
+    """
+    # A host's document also stands under the job that asked for it (index 2): count it once.
+    criteria: dict[str, Any] = {"output.doc_type": _DOC_TYPES[what], "index": 1}
+    wanted = {"output.environment": environment, "output.engine.name": engine, "output.card.name": card}
+    if what != "studies":
+        wanted["output.crystal"] = crystal
+    criteria |= {key: value for key, value in wanted.items() if value is not None}
+    if study_hash is not None:
+        known = study_hash_of(study_hash)
+        criteria["metadata.study_hash"] = known if len(known) == 16 else {"$regex": f"^{_hex(known)}"}
+    if query is not None:
+        criteria = {"$and": [criteria, _filter(query)]}
+    documents = store.query(criteria, sort={"completed_at": -1}, limit=limit or 0)
+    rows = [row for doc in documents for row in _ROWS[what](doc)]
+    return rows[:limit] if limit else rows
+
+
+def _hex(text: str) -> str:
+    if not text or any(c not in "0123456789abcdef" for c in text):
+        raise InputError(
+            f"study '{text}' is neither a file nor a hash", "see anodeflow results --what studies"
+        )
+    return text
+
+
+def _filter(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            f"--query is not JSON: {error}", """e.g. '{"output.energy_ev": {"$lt": -100}}'"""
+        ) from None
+    if not isinstance(found, dict):
+        raise InputError(
+            f"--query is a {type(found).__name__}, not an object", 'e.g. \'{"name": "summary"}\''
+        )
+    return found
+
+
+def _common(doc: dict[str, Any]) -> dict[str, Any]:
+    output = doc["output"]
+    engine = output.get("engine") or {}
+    card = output.get("card") or {}
+    return {
+        "engine": engine.get("name"),
+        "engine_kind": engine.get("kind"),
+        "card": card.get("name"),
+        "study_hash": doc.get("metadata", {}).get("study_hash"),
+        "completed_at": doc.get("completed_at"),
+    }
+
+
+def _binding_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    out = doc["output"]
+    energies = {f"binding_energy_ev_{name}": value for name, value in out["binding_energy_ev"].items()}
+    converged = sum(site["status"] == "converged" for site in out["sites"])
+    return [
+        {
+            "crystal": out["crystal"],
+            "environment": out["environment"],
+            **energies,
+            "numerical_uncertainty_ev": out["numerical_uncertainty_ev"],
+            "best_site": out["best_site"],
+            "sites_converged": converged,
+            "sites": len(out["sites"]),
+            "model": out["model"],
+            "charge_mode": out["charge_mode"],
+            "error": out["error"],
+            "warnings": out["warnings"],
+            **_common(doc),
+        }
+    ]
+
+
+def _site_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    out = doc["output"]
+    return [
+        {
+            "crystal": out["crystal"],
+            "environment": out["environment"],
+            "site": site["label"],
+            "status": site["status"],
+            **{f"binding_energy_ev_{name}": value for name, value in site["binding_energy_ev"].items()},
+            "coordination_end": site["coordination_end"],
+            "li_displacement_angstrom": site["li_displacement_angstrom"],
+            "same_minimum_as": site["same_minimum_as"],
+            "calculation": site["calculation"],
+            "notes": site["notes"],
+            **_common(doc),
+        }
+        for site in out["sites"]
+    ]
+
+
+def _descriptor_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "anode": anode,
+            "interphase": interphase,
+            "environment": matrix["environment"],
+            "d_e_ev": matrix["d_e_ev"][i][j],
+            **_common(doc),
+        }
+        for matrix in doc["output"]["descriptors"]
+        for i, anode in enumerate(matrix["anodes"])
+        for j, interphase in enumerate(matrix["interphases"])
+    ]
+
+
+def _calculation_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    out = doc["output"]
+    keys = (
+        "label", "crystal", "task", "energy_ev", "converged", "ionic_steps", "max_force_ev_per_angstrom",
+        "max_stress_gpa", "charge", "wall_time_s", "fingerprint", "error",
+    )  # fmt: skip
+    return [{**{key: out[key] for key in keys}, "atoms": len(out["structure"]["sites"]), **_common(doc)}]
+
+
+def _study_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    out = doc["output"]
+    return [
+        {
+            "study": out["study"],
+            "title": out["title"],
+            "hosts": len(out["hosts"]),
+            "converged": sum(bool(host["binding_energy_ev"]) for host in out["hosts"]),
+            "warnings": len(out["warnings"]),
+            **_common(doc),
+        }
+    ]
+
+
+_ROWS = {
+    "binding": _binding_rows,
+    "sites": _site_rows,
+    "descriptor": _descriptor_rows,
+    "calculations": _calculation_rows,
+    "studies": _study_rows,
+}

@@ -1,0 +1,202 @@
+"""Tables and JSON for the terminal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from anodeflow.analysis.binding import BindingStudyDoc
+    from anodeflow.workflows.studies import Study
+
+# Wide enough for every table where the output is no terminal but a file or a pipe.
+FILE_WIDTH = 150
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=FILE_WIDTH)
+
+
+def print_json(data: Any) -> None:
+    """JSON with two spaces, keys in the order given."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool, empty: str = "nothing found") -> None:
+    """Rows as a table of their scalar columns, or as JSON."""
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        click.echo(empty)
+        return
+    table = Table(box=SIMPLE_HEAD)
+    columns = [key for key in rows[0] if not isinstance(rows[0][key], list | dict)]
+    for name in columns:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*[_cell(row.get(name)) for name in columns])
+    _console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def print_crystals(as_json: bool) -> None:
+    """The catalogue."""
+    from anodeflow.structures.catalogue import crystal_table
+
+    print_rows(crystal_table(), as_json)
+
+
+def print_crystal(name: str, as_json: bool) -> None:
+    """One entry of the catalogue, or a user's structure file after its checks."""
+    from pathlib import Path
+
+    from anodeflow.structures.catalogue import get_entry, load_crystal
+
+    if Path(name).is_file():
+        structure = load_crystal(name)
+        data: dict[str, Any] = {"file": name, "formula": structure.composition.reduced_formula}
+        symbol, number = structure.get_space_group_info()
+        data |= {"space_group": f"{symbol} ({number})"}
+    else:
+        entry = get_entry(name)
+        structure = entry.structure
+        data = {
+            "name": entry.name,
+            "title": entry.title,
+            "formula": entry.formula,
+            "kind": entry.kind,
+            "space_group": f"{entry.space_group_symbol} ({entry.space_group_number})",
+            "source": entry.source,
+            "method": entry.method,
+            "notes": entry.notes,
+            "shortest_distance_angstrom": entry.shortest_distance_angstrom,
+        }
+    lattice = structure.lattice
+    data |= {
+        "atoms": len(structure),
+        "cell_angstrom": [round(x, 4) for x in lattice.abc],
+        "angles_degree": [round(x, 3) for x in lattice.angles],
+        "sites": [
+            {"element": site.species_string, "frac_coords": [round(float(x), 5) for x in site.frac_coords]}
+            for site in structure
+        ],
+    }
+    if as_json:
+        print_json(data)
+        return
+    for key, value in data.items():
+        if key != "sites" and value not in (None, ""):
+            click.echo(f"{key.replace('_', ' '):<28}{value}")
+
+
+def print_plan(study: Study, notes: list[str], workers: int, as_json: bool) -> None:
+    """Every calculation of a study and what it will cost."""
+    rows = []
+    for calculation in study.planned():
+        seconds = study.who.seconds_per_step(calculation.structure) * (calculation.expected_steps + 1)
+        mesh = study.method.kpoint_mesh(calculation.structure)
+        rows.append(
+            {
+                "calculation": calculation.label,
+                "task": calculation.task,
+                "atoms": len(calculation.structure),
+                "formula": calculation.structure.composition.formula.replace(" ", ""),
+                "kpoints": "×".join(map(str, mesh)) if mesh else "–",
+                "charge": calculation.charge,
+                "expected_steps": calculation.expected_steps,
+                "expected_core_seconds": round(seconds, 1),
+            }
+        )
+    total = sum(row["expected_core_seconds"] for row in rows)
+    summary = {
+        "study": study.kind,
+        "title": study.title,
+        "study_hash": study.hash,
+        "engine": study.who.record().model_dump(),
+        "card": {"name": study.method.name, "hash": study.method.hash, "source": study.method.source},
+        "calculations": len(rows),
+        "expected_core_hours": round(total / 3600, 3),
+        "expected_minutes": round(total / 60 / workers, 1),
+        "workers": workers,
+        "uncertainty": "a factor of 2: steps are typical values, times per atom were measured on one server core",
+        "notes": notes,
+    }
+    if as_json:
+        print_json({**summary, "jobs": rows})
+        return
+    print_rows(rows, False)
+    click.echo(
+        f"{len(rows)} calculations with {study.engine}, card {study.method.name}: about "
+        f"{summary['expected_core_hours']} core hours, {summary['expected_minutes']} minutes with {workers} workers "
+        f"({summary['uncertainty']}).\nCells and sites that depend on a relaxation are those of the catalogue geometry."
+    )
+    for note in notes:
+        click.echo(f"note: {note}")
+
+
+def print_study_result(document: BindingStudyDoc, as_json: bool) -> None:
+    """Binding energies by host and the dE matrices."""
+    if as_json:
+        print_json(document.model_dump(mode="json"))
+        return
+    from anodeflow.analysis.binding import CONVENTION_TEXT
+
+    console = _console()
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=f"{document.title or document.study}\n{document.engine.name} ({document.engine.kind}, "
+        f"{document.engine.version}), card {document.card.name}",
+    )
+    for name in ("host", "where"):
+        table.add_column(name)
+    for convention in document.conventions:
+        table.add_column(f"E_int, eV/Li\n{convention}", justify="right")
+    for name in ("± num.", "best site", "Li neighbours", "sites", "notes"):
+        table.add_column(name, overflow="fold", justify="right" if name == "± num." else "left")
+    for host in document.hosts:
+        best = next((s for s in host.sites if s.label == host.best_site), None)
+        converged = sum(s.status == "converged" for s in host.sites)
+        table.add_row(
+            host.crystal,
+            host.environment,
+            *[f"{host.binding_energy_ev[c]:+.3f}" if host.converged else "–" for c in document.conventions],
+            f"{host.numerical_uncertainty_ev:.3f}" if host.numerical_uncertainty_ev is not None else "–",
+            host.best_site or "–",
+            (best.coordination_end or "–") if best else "–",
+            f"{converged}/{len(host.sites)}",
+            host.error or "; ".join(host.warnings),
+        )
+    console.print(table)
+    for matrix in document.descriptors:
+        table = Table(
+            box=SIMPLE_HEAD,
+            title=f"dE(anode, interphase) = E_int(interphase) - E_int(anode), eV, {matrix.environment}",
+        )
+        table.add_column("anode")
+        for name in matrix.interphases:
+            table.add_column(name, justify="right")
+        for name, row in zip(matrix.anodes, matrix.d_e_ev, strict=True):
+            table.add_row(name, *["–" if value is None else f"{value:+.2f}" for value in row])
+        console.print(table)
+        for line in matrix.refused:
+            click.echo(line)
+    for convention in document.conventions:
+        click.echo(f"{convention}: E_int against {CONVENTION_TEXT[convention]}")
+    for source in document.sources:
+        click.echo(f"rests on: {source}")
+    if document.hosts:
+        click.echo(
+            f"Li charge: {document.hosts[0].charge_mode}. Negative is bound. Study {document.study_hash}."
+        )

@@ -1,0 +1,153 @@
+"""Method cards: how accurately to compute, in words no engine owns."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pymatgen.core import Structure
+
+from anodeflow.errors import InputError
+from anodeflow.workflows.yaml_input import read_yaml, validate
+
+# Fields that say where a card comes from, not what is computed: they do not enter the hash.
+_DESCRIPTIVE = {"name", "title", "source", "code", "assumed"}
+# Fields that bound the effort, not the result of a converged calculation.
+_EFFORT = {"max_steps", "optimiser"}
+
+
+class KPoints(BaseModel):
+    """Either a mesh or a spacing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mesh: tuple[int, int, int] | None = None
+    centre: Literal["gamma", "monkhorst-pack"] = "gamma"
+    spacing_per_angstrom: float | None = Field(
+        None, gt=0.005, lt=1.0, description="reciprocal lengths without the factor 2 pi (CASTEP's convention)"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> KPoints:
+        if (self.mesh is None) == (self.spacing_per_angstrom is None):
+            raise ValueError("give either mesh or spacing_per_angstrom")
+        if self.mesh is not None and min(self.mesh) < 1:
+            raise ValueError("every mesh number is at least 1")
+        return self
+
+
+class Smearing(BaseModel):
+    """Occupation smearing of the electrons."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["gaussian", "fermi-dirac", "methfessel-paxton", "marzari-vanderbilt", "none"]
+    width_ev: float = Field(0.0, ge=0.0, le=1.0)
+
+
+class Dynamics(BaseModel):
+    """Settings of a molecular-dynamics run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ensemble: Literal["nvt", "nve"]
+    timestep_fs: float = Field(gt=0, le=10)
+    duration_ps: float = Field(gt=0)
+    temperature_k: float = Field(gt=0, le=5000)
+
+
+class MethodCard(BaseModel):
+    """Engine-neutral settings of a calculation.
+
+    ``assumed`` names every setting that the source does not state, and why it was chosen.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    title: str = ""
+    source: str = ""
+    code: str | None = None
+    functional: str
+    potentials: str
+    cutoff_ev: float | None = Field(None, gt=50, lt=5000)
+    kpoints: KPoints | None = None
+    spin: Literal["auto", "none", "collinear"] | None = None
+    smearing: Smearing | None = None
+    energy_tolerance_ev: float | None = Field(None, gt=0, le=0.1)
+    force_tolerance_ev_per_angstrom: float = Field(gt=1e-5, le=0.5)
+    stress_tolerance_gpa: float = Field(0.05, gt=1e-4, le=5)
+    optimiser: str | None = None
+    relax_cell: bool
+    max_steps: int = Field(300, ge=1, le=100000)
+    vacuum_angstrom: float | None = Field(None, ge=5, le=100)
+    dipole_correction: bool = False
+    dynamics: Dynamics | None = None
+    assumed: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _assumed_fields_exist(self) -> MethodCard:
+        unknown = set(self.assumed) - set(type(self).model_fields)
+        if unknown:
+            raise ValueError(f"'assumed' names fields that do not exist: {sorted(unknown)}")
+        return self
+
+    @property
+    def hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of what decides a converged result.
+
+        Settings left at ``None`` do not enter, so a field added later keeps old hashes.
+        """
+        settings = self.model_dump(mode="json", exclude=_DESCRIPTIVE | _EFFORT, exclude_none=True)
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def kpoint_mesh(self, structure: Structure) -> tuple[int, int, int] | None:
+        """The k-point mesh for one cell, or None where the card has none.
+
+        N_i = ceil(|b_i| / spacing), with |b_i| the reciprocal lengths without the factor 2 pi.
+        """
+        if self.kpoints is None:
+            return None
+        if self.kpoints.mesh is not None:
+            return self.kpoints.mesh
+        spacing = self.kpoints.spacing_per_angstrom
+        lengths = np.asarray(structure.lattice.reciprocal_lattice_crystallographic.abc)
+        return tuple(max(1, math.ceil(length / spacing - 1e-8)) for length in lengths)  # type: ignore[return-value]
+
+
+@cache
+def card_names() -> list[str]:
+    """Names of the cards that come with the package."""
+    folder = files("anodeflow.workflows").joinpath("method_cards")
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_card(name_or_path: str | Path) -> MethodCard:
+    """Read a card that comes with the package (by name) or one of the user's own (by path).
+
+    Raises
+    ------
+    InputError
+        If there is no such card, or it has a wrong key, value or unit.
+    """
+    text = str(name_or_path)
+    if text in card_names():
+        path = Path(str(files("anodeflow.workflows").joinpath("method_cards", f"{text}.yaml")))
+    else:
+        path = Path(text)
+        if not path.is_file():
+            near = difflib.get_close_matches(text, card_names(), n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(card_names())}"
+            raise InputError(
+                f"unknown method card '{text}'", f"{hint} Or give the path of a card of your own"
+            )
+    data: dict[str, Any] = read_yaml(path)
+    return validate(MethodCard, data, path)

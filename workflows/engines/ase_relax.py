@@ -1,0 +1,136 @@
+"""Relaxations with any ASE calculator, stopped by the card's force and stress tolerances.
+
+ASE's own stopping rule mixes forces and cell gradients into one number, and atomate2's relaxer has neither
+a stress tolerance nor a way to report steps or to stop between them; hence these few lines.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
+from ase.units import GPa
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from anodeflow.errors import EngineError
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.base import Monitor, Outcome, Task
+
+# A force no relaxation of a sane structure meets; beyond it the potential is outside its domain.
+EXPLODED_EV_PER_ANGSTROM = 200.0
+
+
+def run_ase(
+    structure: Structure, calculator: Calculator, task: Task, card: MethodCard, monitor: Monitor | None = None
+) -> Outcome:
+    """Compute a static energy, or relax ions (``relax``) or ions and cell (``relax_cell``).
+
+    Parameters
+    ----------
+    structure
+        Start geometry; ``selective_dynamics`` is honoured.
+    calculator
+        Any ASE calculator with energy, forces and, for ``relax_cell``, stress.
+    task
+        What to do.
+    card
+        Gives the tolerances (eV/angstrom, GPa) and the step limit.
+    monitor
+        Called after every step; may raise to stop.
+
+    Returns
+    -------
+    Outcome
+        ``ionic_converged`` is False when the step limit was hit, and ``error`` says so.
+    """
+    atoms: Atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+    atoms.calc = calculator
+    energies: list[float] = []
+    positions: list[np.ndarray] = []
+    cells: list[np.ndarray] = []
+    outcome = Outcome(structure, None, None if task == "static" else False, None)
+
+    def observe() -> bool:
+        """Record one step; True when the tolerances are met."""
+        energy, forces = float(atoms.get_potential_energy()), atoms.get_forces()
+        largest = float(np.linalg.norm(forces, axis=1).max())
+        if not math.isfinite(energy) or not math.isfinite(largest) or largest > EXPLODED_EV_PER_ANGSTROM:
+            culprit = int(np.nanargmax(np.linalg.norm(forces, axis=1))) if np.isfinite(forces).any() else 0
+            raise _ExplodedError(
+                f"step {len(energies)}: energy {energy:.6g} eV, force {largest:.3g} eV/angstrom on atom "
+                f"{culprit} ({atoms.symbols[culprit]})"
+            )
+        energies.append(energy)
+        positions.append(atoms.get_positions())
+        cells.append(atoms.cell.array.copy())
+        outcome.max_force_ev_per_angstrom = largest
+        done = largest <= card.force_tolerance_ev_per_angstrom
+        if task == "relax_cell":
+            outcome.max_stress_gpa = float(np.abs(atoms.get_stress(voigt=True)).max() / GPa)
+            done = done and outcome.max_stress_gpa <= card.stress_tolerance_gpa
+        if monitor is not None:
+            monitor(len(energies) - 1, energy, largest)
+        return done
+
+    try:
+        if task == "static":
+            observe()
+        else:
+            target = FrechetCellFilter(atoms) if task == "relax_cell" else atoms
+            optimiser = BFGS(target, logfile=None, maxstep=0.15)
+            # fmax = 0: the tolerances of the card decide, not ASE's rule.
+            for _ in optimiser.irun(fmax=0.0, steps=card.max_steps):
+                if observe():
+                    outcome.ionic_converged = True
+                    break
+            if not outcome.ionic_converged:
+                stress = (
+                    f", stress {outcome.max_stress_gpa:.3f} GPa (tolerance {card.stress_tolerance_gpa})"
+                    if task == "relax_cell"
+                    else ""
+                )
+                outcome.error = (
+                    f"not relaxed after {card.max_steps} steps: force {outcome.max_force_ev_per_angstrom:.3f} "
+                    f"eV/angstrom (tolerance {card.force_tolerance_ev_per_angstrom}){stress}"
+                )
+    except _ExplodedError as error:
+        outcome.error = f"the forces exploded at {error}"
+        outcome.ionic_converged = None if task == "static" else False
+        outcome.ionic_steps = max(0, len(energies) - 1)
+        return outcome
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise EngineError(
+            f"the calculator failed at step {len(energies)}: {error}", "check elements and geometry"
+        ) from error
+
+    outcome.energy_ev = energies[-1]
+    outcome.ionic_steps = len(energies) - 1
+    outcome.energy_change_last_step_ev = energies[-1] - energies[-2] if len(energies) > 1 else 0.0
+    outcome.structure = _final_structure(structure, atoms)
+    outcome.arrays = {
+        "forces_ev_per_angstrom": atoms.get_forces(apply_constraint=False),
+        "energies_ev": np.asarray(energies),
+        "positions_angstrom": np.asarray(positions),
+        "cells_angstrom": np.asarray(cells),
+    }
+    return outcome
+
+
+class _ExplodedError(Exception):
+    """Energy or forces left every sane range."""
+
+
+def _final_structure(start: Structure, atoms: Atoms) -> Structure:
+    """The relaxed geometry, with species, site properties and atom order of the start."""
+    return Structure(
+        atoms.cell.array,
+        start.species,
+        atoms.get_positions(),
+        coords_are_cartesian=True,
+        site_properties=start.site_properties,
+    )

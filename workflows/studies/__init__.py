@@ -1,0 +1,23 @@
+"""Studies: what to compute. Each is a validated YAML file that becomes a jobflow Flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anodeflow.workflows.studies.base import PlannedCalculation, Study, read_study
+from anodeflow.workflows.studies.binding import BindingStudy
+
+__all__ = ["KINDS", "BindingStudy", "PlannedCalculation", "Study", "load_study"]
+
+KINDS: dict[str, type[Study]] = {BindingStudy.kind: BindingStudy}
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and validate a study file of any kind.
+
+    Raises
+    ------
+    InputError
+        If the file, a key or a value is wrong.
+    """
+    return read_study(path, KINDS)

@@ -1,0 +1,155 @@
+"""What every study file shares, and how a file becomes a validated study."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import uuid
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jobflow import Flow, Job
+from pydantic import BaseModel, ConfigDict, Field
+from pymatgen.core import Structure
+
+from anodeflow.errors import InputError
+from anodeflow.structures.catalogue import load_crystal
+from anodeflow.workflows.calculation import CalculationMaker, structure_digest
+from anodeflow.workflows.cards import MethodCard, load_card
+from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.base import Engine, Task
+from anodeflow.workflows.yaml_input import read_yaml, validate
+
+_NAMESPACE = uuid.UUID("6f6e6f64-6566-6c6f-7721-616e6f646521")
+
+
+class Options(BaseModel):
+    """Base of everything written in a study file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PlannedCalculation(BaseModel):
+    """One calculation of the dry run, with geometry from the catalogue."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    label: str
+    task: Task
+    structure: Structure
+    charge: int = 0
+    expected_steps: int
+    estimated: bool = Field(False, description="geometry depends on an earlier relaxation")
+
+
+class Study(Options):
+    """What to compute, with which engine and card. One class a kind of study.
+
+    Parameters
+    ----------
+    study
+        Kind of study, e.g. ``binding-energy``.
+    title
+        One line for tables and figures.
+    engine
+        Name of the engine.
+    card
+        Name or path of the method card.
+    """
+
+    kind: ClassVar[str] = ""
+
+    study: str
+    title: str = ""
+    engine: str = "sevennet-0"
+    card: str = "embedded"
+    _folder: Path = Path()
+
+    @cached_property
+    def method(self) -> MethodCard:
+        """The method card (a path is relative to the study file)."""
+        beside = self._folder / self.card
+        return load_card(beside if beside.is_file() else self.card)
+
+    @cached_property
+    def who(self) -> Engine:
+        """The engine."""
+        return get_engine(self.engine)
+
+    def crystal(self, name: str) -> Structure:
+        """A catalogue crystal, or the user's file (a path is relative to the study file)."""
+        beside = self._folder / name
+        return load_crystal(beside if beside.is_file() else name)
+
+    def crystals_used(self) -> list[str]:
+        """Names or paths of all crystals of the study."""
+        raise NotImplementedError
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of what is computed: settings, card, engine model and the crystals' geometry."""
+        content = {
+            "settings": self.model_dump(mode="json", exclude={"title", "card"}),
+            "card": self.method.hash,
+            "engine": self.who.record().hash,
+            "crystals": {name: structure_digest(self.crystal(name)) for name in self.crystals_used()},
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def maker(self, task: Task) -> CalculationMaker:
+        """Calculations of this study's engine and card."""
+        return CalculationMaker(task=task, card=self.method.model_dump(mode="json"), engine=self.engine)
+
+    def identify(self, made: Job, path: str) -> Job:
+        """Give a job an identity that is the same every time this study is run."""
+        return identify(made, path, self.hash, self.kind)
+
+    def preflight(self) -> list[str]:
+        """Check everything that can be checked before a calculation; notes come back.
+
+        Raises
+        ------
+        AnodeflowError
+            If the study could not be run.
+        """
+        return self.who.preflight(self.method)
+
+    def flow(self) -> Flow:
+        """The study as a jobflow Flow."""
+        raise NotImplementedError
+
+    def planned(self) -> list[PlannedCalculation]:
+        """Every calculation, on catalogue geometries."""
+        raise NotImplementedError
+
+
+def identify(made: Job, path: str, study_hash: str, kind: str) -> Job:
+    """Name a job, tag it with its study, and derive its uuid from both."""
+    made.set_uuid(str(uuid.uuid5(_NAMESPACE, f"{study_hash}/{path}")))
+    made.name = path
+    made.update_metadata({"study": kind, "study_hash": study_hash, "label": path})
+    return made
+
+
+def read_study(path: str | Path, kinds: dict[str, type[Study]]) -> Study:
+    """Read and validate a study file.
+
+    Raises
+    ------
+    InputError
+        If the file, a key or a value is wrong.
+    """
+    file = Path(path)
+    data: dict[str, Any] = read_yaml(file)
+    kind = data.get("study")
+    if kind is None:
+        raise InputError(f"{file}: key 'study' is missing", f"add 'study: ...', one of: {', '.join(kinds)}")
+    if kind not in kinds:
+        near = difflib.get_close_matches(str(kind), list(kinds), n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]}?" if near else f"known kinds: {', '.join(kinds)}"
+        raise InputError(f"{file}: unknown study '{kind}'", hint)
+    study = validate(kinds[str(kind)], data, file)
+    study._folder = file.resolve().parent
+    return study

@@ -1,0 +1,423 @@
+"""Binding energies of Li in and on crystals, and the descriptor dE between them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from jobflow import Flow, Job, JobConfig, OnMissing, Response, job
+from pydantic import Field, field_validator, model_validator
+from pymatgen.core import Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from anodeflow.analysis.binding import (
+    CONVENTIONS,
+    BindingEnergyDoc,
+    BindingStudyDoc,
+    Convention,
+    descriptor_matrix,
+    lithium_references,
+)
+from anodeflow.analysis.documents import CalculationDoc, CardRecord
+from anodeflow.analysis.lithium_sites import SiteStart, host_result
+from anodeflow.errors import AnodeflowError, EngineError, InputError
+from anodeflow.structures.adsorption import adsorption_sites
+from anodeflow.structures.interstitials import interstitial_sites
+from anodeflow.structures.sites import Site, insert
+from anodeflow.structures.slabs import build_slab
+from anodeflow.structures.supercells import interstitial_supercell, supercell_for
+from anodeflow.workflows.calculation import CalculationMaker
+from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify
+
+Environment = Literal["bulk", "surface"]
+SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
+
+
+class Surface(Options):
+    """The face of a host. The Miller index refers to the catalogue's cell (or the user's)."""
+
+    miller: tuple[int, int, int]
+    termination: int | str = 0
+    min_thickness_angstrom: float = Field(7.0, ge=3, le=60)
+    min_lateral_angstrom: float = Field(5.5, ge=2, le=40, description="shortest in-plane edge of the cell")
+    vacuum_angstrom: float = Field(12.0, ge=5, le=100)
+
+
+class Host(Options):
+    """One host: a catalogue crystal or a structure file."""
+
+    crystal: str
+    surface: Surface | None = None
+    environments: list[Environment] | None = None
+
+    @property
+    def label(self) -> str:
+        """The crystal's name, or the stem of the file's name."""
+        return Path(self.crystal).stem if Path(self.crystal).suffix else self.crystal
+
+
+class Bulk(Options):
+    """How interstitial Li is put into a crystal."""
+
+    min_image_distance_angstrom: float = Field(7.0, ge=4, le=40, description="between Li and its images")
+    max_atoms: int = Field(200, ge=2, le=2000)
+
+
+class BindingStudy(Study):
+    """A binding-energy study file.
+
+    Every inequivalent site of every host is relaxed; the lowest is the answer and the list is kept.
+    """
+
+    kind: ClassVar[str] = "binding-energy"
+
+    study: Literal["binding-energy"]
+    hosts: list[Host] = Field(min_length=1)
+    environments: list[Environment] = Field(default=["bulk"], min_length=1)
+    anodes: list[str] = Field(default_factory=list)
+    interphases: list[str] = Field(default_factory=list)
+    references: list[Convention] = Field(default=["bulk_metal", "neutral_atom"], min_length=1)
+    lithium_charge: Literal[0, 1] = 0
+    charged: Literal["refuse", "neutral"] = "refuse"
+    bulk: Bulk = Field(default_factory=Bulk)
+    displacement_angstrom: float = Field(0.05, ge=0, le=0.5)
+    seed: int = 0
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _names_are_hosts(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return [{"crystal": item} if isinstance(item, str) else item for item in value]
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BindingStudy:
+        labels = [host.label for host in self.hosts]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"host {twice[0]} is given twice; give each host once")
+        for key in ("anodes", "interphases"):
+            for name in getattr(self, key):
+                if name not in labels:
+                    raise ValueError(f"{key} names '{name}', which is not among the hosts {labels}")
+        for host in self.hosts:
+            if "surface" in self.environments_of(host) and host.surface is None:
+                raise ValueError(
+                    f"host {host.label} has no 'surface: {{miller: [h, k, l]}}'; give one, or "
+                    "'environments: [bulk]'"
+                )
+        return self
+
+    def environments_of(self, host: Host) -> list[Environment]:
+        """Where Li goes for this host."""
+        return host.environments if host.environments is not None else self.environments
+
+    def crystals_used(self) -> list[str]:
+        """See :meth:`Study.crystals_used`."""
+        return list(dict.fromkeys(["Li", *(host.crystal for host in self.hosts)]))
+
+    # --- charges -------------------------------------------------------------------------------------
+
+    @property
+    def charge_mode(self) -> str:
+        """In words: which charge Li carries in the calculations."""
+        if self.lithium_charge == 0:
+            return "neutral"
+        if self.who.capabilities.charge:
+            return "Li+ (q_AB = +1, q_A = 0, q_Li = +1)"
+        return f"neutral Li in place of Li+: engine '{self.engine}' holds no charge"
+
+    @property
+    def computed_charge(self) -> int:
+        """Charge Li really carries, e."""
+        return self.lithium_charge if self.who.capabilities.charge else 0
+
+    def preflight(self) -> list[str]:
+        """See :meth:`Study.preflight`."""
+        notes = super().preflight()
+        if self.lithium_charge and not self.who.capabilities.charge:
+            if self.charged == "refuse":
+                raise EngineError(
+                    f"engine '{self.engine}' cannot hold a charge, and the study asks for Li+",
+                    "set 'charged: neutral' to run neutral Li (every output will say so), or use an "
+                    "engine with electrons",
+                )
+            notes.append(self.charge_mode)
+        if "ion" in self.references and self.computed_charge == 0:
+            raise InputError(
+                "reference 'ion' with neutral Li: the charges of AB, A and Li+ cannot balance "
+                "(q_AB = 0, q_A + q_B = +1)",
+                "use bulk_metal or neutral_atom, or an engine that holds a charge with lithium_charge: 1",
+            )
+        if self.computed_charge and set(self.references) != {"ion"}:
+            raise InputError(
+                f"references {self.references} with Li+: only 'ion' balances the charges",
+                "set 'references: [ion]'",
+            )
+        self.planned()  # builds every cell and site once: whatever is wrong shows before a calculation
+        return notes
+
+    # --- the flow ------------------------------------------------------------------------------------
+
+    def flow(self) -> Flow:
+        """The study as a Flow: bulk relaxations, host cells, Li sites, one document a host, one summary."""
+        relax_cell = self.maker("relax_cell")
+        bulks: dict[str, Job] = {}
+
+        def bulk_job(crystal: str, label: str) -> Job:
+            if crystal not in bulks:
+                made = relax_cell.make(self.crystal(crystal), f"{label}/crystal", label)
+                bulks[crystal] = self.identify(made, f"{label}/crystal")
+            return bulks[crystal]
+
+        metal = bulk_job("Li", "Li")
+        jobs: list[Job] = []
+        results = []
+        common = {
+            "study_hash": self.hash,
+            "engine": self.engine,
+            "card": self.method.model_dump(mode="json"),
+            "options": self.model_dump(mode="json", exclude={"hosts", "anodes", "interphases", "title"}),
+            "charge": self.computed_charge,
+            "charge_mode": self.charge_mode,
+        }
+        for host in self.hosts:
+            bulk = bulk_job(host.crystal, host.label)
+            for environment in self.environments_of(host):
+                path = f"{host.label}/{environment}"
+                cell = host_cell(bulk.output, host.model_dump(mode="json"), environment, common)
+                jobs.append(self.identify(cell, f"{path}/cell"))
+                pristine = self.maker("relax").make(cell.output["structure"], f"{path}/host", host.label)
+                jobs.append(self.identify(pristine, f"{path}/host"))
+                placed = place_lithium(
+                    bulk.output, pristine.output, metal.output, cell.output["description"],
+                    host.model_dump(mode="json"), environment, common,
+                )  # fmt: skip
+                jobs.append(self.identify(placed, f"{path}/sites"))
+                results.append(placed.output)
+        summary = summarise(
+            results, metal.output, self.model_dump(mode="json"), self.hash, self.sources(),
+            CardRecord(name=self.method.name, hash=self.method.hash).model_dump(),
+            [f"{h.label}/{e}" for h in self.hosts for e in self.environments_of(h)],
+        )  # fmt: skip
+        jobs.append(self.identify(summary, "summary"))
+        return Flow([*bulks.values(), *jobs], output=summary.output, name=self.title or self.kind)
+
+    def sources(self) -> list[str]:
+        """Sources of the card, and what the engine does not honour, for the summary."""
+        return [*([f"card {self.method.name}: {self.method.source}"]), *self.who.preflight(self.method)]
+
+    def planned(self) -> list[PlannedCalculation]:
+        """See :meth:`Study.planned`."""
+        calculations: dict[str, PlannedCalculation] = {}
+
+        def add(label: str, task: Any, structure: Structure, steps: int, estimated: bool) -> None:
+            calculations.setdefault(
+                label,
+                PlannedCalculation(
+                    label=label, task=task, structure=structure, expected_steps=steps, estimated=estimated
+                ),
+            )
+
+        add("Li/crystal", "relax_cell", self.crystal("Li"), 6, False)
+        for host in self.hosts:
+            crystal = self.crystal(host.crystal)
+            add(f"{host.label}/crystal", "relax_cell", crystal, 8, False)
+            for environment in self.environments_of(host):
+                path = f"{host.label}/{environment}"
+                structure, _ = build_host(crystal, host, environment, self.bulk)
+                add(f"{path}/host", "relax", structure, 1 if environment == "bulk" else 12, True)
+                for site in li_sites(crystal, structure, environment, self.bulk):
+                    add(f"{path}/{site.label}", "relax", insert(structure, site), 25, True)
+        return list(calculations.values())
+
+
+def primitive(crystal: Structure) -> Structure:
+    """The primitive cell, in which the smallest supercells are found. Small relaxation noise is tolerated."""
+    return SpacegroupAnalyzer(crystal, symprec=0.02).find_primitive() or crystal
+
+
+def build_host(
+    crystal: Structure, host: Host, environment: Environment, bulk: Bulk
+) -> tuple[Structure, dict[str, Any]]:
+    """The host cell without Li, and its description for the documents."""
+    if environment == "bulk":
+        crystal = primitive(crystal)
+        matrix = supercell_for(crystal, bulk.min_image_distance_angstrom, max_atoms=bulk.max_atoms)
+        structure = crystal.make_supercell(matrix, in_place=False)
+        shape = " ".join(",".join(str(int(x)) for x in row) for row in matrix)
+        return structure, {"model": f"supercell ({shape}) of the relaxed crystal", "matrix": matrix.tolist()}
+    if host.surface is None:
+        raise InputError(f"host {host.label} has no surface", "add 'surface: {miller: [h, k, l]}'")
+    slab = build_slab(
+        crystal,
+        host.surface.miller,
+        termination=host.surface.termination,
+        min_thickness_angstrom=host.surface.min_thickness_angstrom,
+        vacuum_angstrom=host.surface.vacuum_angstrom,
+        min_lateral_angstrom=host.surface.min_lateral_angstrom,
+    )
+    hkl = "".join(str(i) for i in host.surface.miller)
+    text = (
+        f"({hkl}) slab, termination {slab.termination}, {slab.layers} layers, {slab.thickness_angstrom:.1f} angstrom, "
+        f"vacuum {slab.vacuum_angstrom:.1f} angstrom"
+    )
+    return Structure.from_sites(slab.structure), {"model": text, "slab": slab.as_dict()}
+
+
+def li_sites(crystal: Structure, host: Structure, environment: Environment, bulk: Bulk) -> list[Site]:
+    """Every inequivalent Li site, in coordinates of the host cell."""
+    if environment == "surface":
+        return adsorption_sites(host)
+    crystal = primitive(crystal)
+    matrix = supercell_for(crystal, bulk.min_image_distance_angstrom, max_atoms=bulk.max_atoms)
+    return [interstitial_supercell(crystal, site, matrix)[1] for site in interstitial_sites(crystal)]
+
+
+@job
+def host_cell(
+    crystal: CalculationDoc, host: dict[str, Any], environment: Environment, common: dict[str, Any]
+) -> dict[str, Any]:
+    """Build the host cell from the relaxed crystal."""
+    crystal.converged_energy_ev()
+    bulk = Bulk.model_validate(common["options"]["bulk"])
+    structure, description = build_host(crystal.structure, Host.model_validate(host), environment, bulk)
+    return {"structure": structure, "description": description}
+
+
+@job(config=SETTLED)
+def place_lithium(
+    crystal: CalculationDoc | None,
+    pristine: CalculationDoc | None,
+    metal: CalculationDoc | None,
+    description: dict[str, Any] | None,
+    host: dict[str, Any],
+    environment: Environment,
+    common: dict[str, Any],
+) -> Response | BindingEnergyDoc:
+    """Enumerate the Li sites of a relaxed host and relax them all."""
+    spec = Host.model_validate(host)
+    options = common["options"]
+    try:
+        for doc, what in ((metal, "Li metal"), (crystal, "the crystal"), (pristine, "the host cell")):
+            if doc is None:
+                raise EngineError(f"{what} was not computed", "see the first failure of this run")
+            doc.converged_energy_ev()
+        sites = li_sites(
+            crystal.structure, pristine.structure, environment, Bulk.model_validate(options["bulk"])
+        )
+    except AnodeflowError as error:
+        return _without_result(spec, environment, description, common, str(error))
+    maker = CalculationMaker(task="relax", card=common["card"], engine=common["engine"])
+    jobs, starts = [], []
+    for number, site in enumerate(sites):
+        start = insert(pristine.structure, site)
+        seed = options["seed"] + number
+        path = f"{spec.label}/{environment}/{site.label}"
+        made = maker.make(
+            displaced(start, options["displacement_angstrom"], seed),
+            path,
+            spec.label,
+            charge=common["charge"],
+        )
+        jobs.append(identify(made, path, common["study_hash"], BindingStudy.kind))
+        starts.append(SiteStart(**site.as_dict(), seed=seed))
+    collected = collect(
+        pristine, [made.output for made in jobs], [s.model_dump(mode="json") for s in starts], metal,
+        description, spec.label, environment, common,
+    )  # fmt: skip
+    identify(collected, f"{spec.label}/{environment}/result", common["study_hash"], BindingStudy.kind)
+    return Response(
+        replace=Flow([*jobs, collected], output=collected.output, name=f"{spec.label}/{environment}")
+    )
+
+
+def displaced(structure: Structure, distance_angstrom: float, seed: int) -> Structure:
+    """Every atom moved by a seeded random vector of this length, so that no symmetry holds Li on a saddle."""
+    moved = structure.copy()
+    if distance_angstrom:
+        moved.perturb(distance_angstrom, seed=seed)
+    return moved
+
+
+def _without_result(
+    host: Host, environment: Environment, description: dict[str, Any] | None, common: dict[str, Any], why: str
+) -> BindingEnergyDoc:
+    return BindingEnergyDoc(
+        crystal=host.label,
+        environment=environment,
+        model=(description or {}).get("model", "not built"),
+        host_formula="",
+        host_atoms=0,
+        charge_mode=common["charge_mode"],
+        error=why,
+    )
+
+
+@job(config=SETTLED)
+def collect(
+    pristine: CalculationDoc,
+    with_li: list[CalculationDoc | None],
+    starts: list[dict[str, Any]],
+    metal: CalculationDoc,
+    description: dict[str, Any],
+    label: str,
+    environment: Environment,
+    common: dict[str, Any],
+) -> BindingEnergyDoc:
+    """One host's binding energies from its calculations."""
+    references = lithium_references(metal, common["options"]["references"])
+    return host_result(
+        pristine=pristine,
+        with_li=with_li,
+        starts=[SiteStart.model_validate(s) for s in starts],
+        references=references,
+        metal=metal,
+        crystal=label,
+        environment=environment,
+        description=description["model"],
+        charge_mode=common["charge_mode"],
+    )
+
+
+@job(config=SETTLED)
+def summarise(
+    hosts: list[BindingEnergyDoc | None],
+    metal: CalculationDoc | None,
+    settings: dict[str, Any],
+    study_hash: str,
+    notes: list[str],
+    card: dict[str, str],
+    labels: list[str],
+) -> BindingStudyDoc:
+    """All hosts and the dE of every anode/interphase pair."""
+    study = BindingStudy.model_validate(settings)
+    docs = [doc for doc in hosts if doc is not None]
+    missing = [label for label, doc in zip(labels, hosts, strict=True) if doc is None]
+    conventions = [c for c in CONVENTIONS if c in study.references]
+    environments = list(dict.fromkeys(doc.environment for doc in docs))
+    sources = list(dict.fromkeys(s for doc in docs for ref in doc.references for s in ref.sources))
+    return BindingStudyDoc(
+        study=study.kind,
+        study_hash=study_hash,
+        title=study.title,
+        engine=metal.engine if metal is not None else get_engine(study.engine).record(),
+        card=CardRecord.model_validate(card),
+        settings=settings,
+        hosts=docs,
+        descriptors=[
+            descriptor_matrix(docs, study.anodes, study.interphases, conventions[0], environment)
+            for environment in environments
+            if study.anodes and study.interphases
+        ],
+        conventions=conventions,
+        sources=[*notes, *sources],
+        warnings=[f"{label}: no result, see the first failure of the run" for label in missing]
+        + [f"{d.crystal}/{d.environment}: {d.error}" for d in docs if d.error]
+        + [f"{d.crystal}/{d.environment}: {w}" for d in docs for w in d.warnings],
+        software={name: version(name) for name in ("anodeflow", "ase", "pymatgen", "jobflow", "numpy")},
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

@@ -1,0 +1,132 @@
+"""Read YAML that a person wrote, and say in one line what is wrong with it and where."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from anodeflow.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping.
+
+    Raises
+    ------
+    InputError
+        If it is missing, unreadable, not YAML, holds the same key twice, or is no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"no file '{path}'", "check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read '{path}': {error}", "give a readable YAML text file") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        reason = getattr(error, "problem", None) or str(error)
+        raise InputError(f"{where} is not valid YAML: {reason}", "check indentation and colons") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path} holds {type(data).__name__}, not 'key: value' lines", "see examples/")
+    _refuse_duplicates(node, path)
+    return data
+
+
+def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise InputError(
+                    f"{path}:{line}: key '{key.value}' is given twice (first in line {seen[key.value]})",
+                    "remove one of them",
+                )
+            seen[key.value] = line
+            _refuse_duplicates(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicates(item, path)
+
+
+def _line_of(path: Path, location: tuple[Any, ...]) -> int | None:
+    """Line in which the deepest existing part of a location starts."""
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, yaml.YAMLError):
+        return None
+    line = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            match = [(k, v) for k, v in node.value if k.value == str(part)]
+            if not match:
+                break
+            line, node = match[0][0].start_mark.line + 1, match[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """Names of the fields allowed beside the last part of a location."""
+    current: Any = model
+    for part in location[:-1]:
+        fields = getattr(current, "model_fields", {})
+        if part not in fields:
+            continue
+        annotation = fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), current)
+    return list(getattr(current, "model_fields", {}))
+
+
+def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
+    """Validate a mapping read from ``path``; the first problem becomes one line.
+
+    Raises
+    ------
+    InputError
+        Naming file, line, key, value and what would be right.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = tuple(
+            part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))
+        )
+        line = _line_of(path, location)
+        where = f"{path}:{line}" if line else str(path)
+        key = ".".join(str(part) for part in location) or "the file"
+        more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
+        if first["type"] == "extra_forbidden":
+            allowed = _fields_at(model, location)
+            near = difflib.get_close_matches(str(location[-1]), allowed, n=2, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(allowed)}"
+            raise InputError(f"{where}: unknown key '{key}'{more}", hint) from None
+        if first["type"] == "missing":
+            raise InputError(f"{where}: key '{key}' is missing{more}", f"add '{location[-1]}: ...'") from None
+        value = first.get("input")
+        shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
+        message = first["msg"].removeprefix("Value error, ")
+        hint = message
+        if (
+            isinstance(value, str)
+            and first["type"] in {"float_parsing", "int_parsing"}
+            and "_" in str(location[-1])
+        ):
+            hint = f"give a plain number, in the unit that the key names ({location[-1]!s})"
+        raise InputError(f"{where}: '{key}' is {shown}{more}", hint) from None
