@@ -144,9 +144,7 @@ def makov_payne_ev(charge: int, box_angstrom: float) -> float:
         Edge of the cubic box, angstrom.
     """
     if box_angstrom <= 0:
-        raise InputError(
-            f"box edge {box_angstrom} angstrom is not positive", "give the edge of the cubic box"
-        )
+        raise InputError(f"box edge {box_angstrom} angstrom is not positive", "give the edge of the cubic box")
     return charge**2 * MADELUNG_CUBIC * COULOMB_EV_ANGSTROM / (2 * box_angstrom)
 
 
@@ -177,9 +175,7 @@ def binding_energy(e_ab_ev: float, e_a_ev: float, e_li_ev: float, n_li: int = 1)
         raise InputError(f"n_li = {n_li}", "a binding energy needs at least one Li")
     values = (e_ab_ev, e_a_ev, e_li_ev)
     if not all(math.isfinite(v) for v in values):
-        raise InputError(
-            f"energies {values} eV are not all finite", "look at the calculations they come from"
-        )
+        raise InputError(f"energies {values} eV are not all finite", "look at the calculations they come from")
     return (e_ab_ev - e_a_ev - n_li * e_li_ev) / n_li
 
 
@@ -244,9 +240,7 @@ def lithium_references(
         elif convention in shifts:
             shift, sources = shifts[convention]
             made.append(
-                LithiumReference(
-                    **common, energy_ev=mu + shift, rests_on=[metal.fingerprint], sources=list(sources)
-                )
+                LithiumReference(**common, energy_ev=mu + shift, rests_on=[metal.fingerprint], sources=list(sources))
             )
         else:
             raise ReferenceMismatchError(
@@ -268,9 +262,7 @@ def binding_energies(
     ReferenceMismatchError
         If engine, card or charges do not fit together.
     """
-    keys = {(d.engine.hash, d.card.hash) for d in (ab, a)} | {
-        (r.engine_hash, r.card_hash) for r in references
-    }
+    keys = {(d.engine.hash, d.card.hash) for d in (ab, a)} | {(r.engine_hash, r.card_hash) for r in references}
     if len(keys) > 1:
         raise ReferenceMismatchError(
             f"'{ab.label}', '{a.label}' and the Li reference rest on different engines or cards: {sorted(keys)}",
@@ -304,13 +296,9 @@ def descriptor(anode: BindingEnergyDoc, interphase: BindingEnergyDoc, convention
                 f"{doc.crystal} ({doc.environment}) has no binding energy: {doc.error or 'no site converged'}"
             )
     differing = [
-        f"{name} ({a} and {b})"
-        for name, a, b in zip(_KEY_NAMES, _key(anode), _key(interphase), strict=True)
-        if a != b
+        f"{name} ({a} and {b})" for name, a, b in zip(_KEY_NAMES, _key(anode), _key(interphase), strict=True) if a != b
     ]
-    references = [
-        next((r for r in d.references if r.convention == convention), None) for d in (anode, interphase)
-    ]
+    references = [next((r for r in d.references if r.convention == convention), None) for d in (anode, interphase)]
     if None in references:
         differing.append(f"reference '{convention}' is missing")
     elif (references[0].energy_ev, references[0].box_angstrom) != (

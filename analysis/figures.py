@@ -58,13 +58,9 @@ def binding_figure(study: BindingStudyDoc) -> Figure:
     """
     environments = list(dict.fromkeys(h.environment for h in study.hosts if h.converged))
     if not environments:
-        raise InputError(
-            "the study has no converged binding energy to draw", "see anodeflow results --what sites"
-        )
+        raise InputError("the study has no converged binding energy to draw", "see anodeflow results --what sites")
     convention = study.conventions[0]
-    matrices = {
-        m.environment: m for m in study.descriptors if any(v is not None for r in m.d_e_ev for v in r)
-    }
+    matrices = {m.environment: m for m in study.descriptors if any(v is not None for r in m.d_e_ev for v in r)}
     with (
         as_file(files("anodeflow.analysis").joinpath("anodeflow.mplstyle")) as style,
         plt.style.context(style),
@@ -82,9 +78,7 @@ def binding_figure(study: BindingStudyDoc) -> Figure:
         for row, environment in enumerate(environments):
             hosts = [h for h in study.hosts if h.environment == environment]
             _draw_hosts(axes[row][0], hosts, convention, environment)
-            axes[row][0].set_title(
-                f"({'ace'[row] if columns == 2 else 'abc'[row]})", loc="left", fontweight="bold"
-            )
+            axes[row][0].set_title(f"({'ace'[row] if columns == 2 else 'abc'[row]})", loc="left", fontweight="bold")
             if columns == 2:
                 if environment in matrices:
                     _draw_matrix(figure, axes[row][1], matrices[environment], limits)

@@ -67,6 +67,7 @@ def host_result(
     environment: Literal["bulk", "surface"],
     description: str,
     charge_mode: str,
+    caveats: list[str] | None = None,
 ) -> BindingEnergyDoc:
     """Turn the calculations of one host into its document.
 
@@ -84,6 +85,8 @@ def host_result(
         The bcc Li calculation, for the numerical uncertainty.
     crystal, environment, description, charge_mode
         Labels for the document.
+    caveats
+        What is to be said of the number whatever it is; goes to the warnings.
 
     Returns
     -------
@@ -123,7 +126,7 @@ def host_result(
         sum(abs(d.energy_change_last_step_ev or 0.0) for d in (chosen, pristine))
         + abs(metal.energy_change_last_step_ev or 0.0) / len(metal.structure)
     )
-    result.warnings = _warnings(sites, best)
+    result.warnings = [*_warnings(sites, best), *(caveats or [])]
     return result
 
 
@@ -203,13 +206,9 @@ def _warnings(sites: list[SiteResult], best: SiteResult) -> list[str]:
             + ", ".join(s.label for s in left_out)
         )
     lower = [
-        s.label
-        for s in left_out
-        if s.total_energy_ev is not None and s.total_energy_ev < (best.total_energy_ev or 0.0)
+        s.label for s in left_out if s.total_energy_ev is not None and s.total_energy_ev < (best.total_energy_ev or 0.0)
     ]
     if lower:
-        warnings.append(
-            f"unconverged site {lower[0]} already lies below the answer: the true lowest may be it"
-        )
+        warnings.append(f"unconverged site {lower[0]} already lies below the answer: the true lowest may be it")
     warnings += [f"best site {best.label}: {note}" for note in best.notes]
     return warnings

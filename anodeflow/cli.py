@@ -118,9 +118,7 @@ def run(
     job_store = open_job_store(store)
     number, each = default_workers()
     with RunDisplay(loaded, workers or number, notes) as display:
-        runner = LocalRunner(
-            loaded.flow(), job_store, store.resolve(), workers or number, threads or each, display
-        )
+        runner = LocalRunner(loaded.flow(), job_store, store.resolve(), workers or number, threads or each, display)
         report = runner.run()
     display.close(report, study, store)
     if report.fatal is not None:
@@ -160,11 +158,12 @@ def run(
 def results(store: Path, what: str, as_json: bool, limit: int | None, **filters: str | None) -> None:
     """Query the results store."""
     from anodeflow.queries import rows_of
-    from anodeflow.tables import print_rows
+    from anodeflow.tables import RESULT_COLUMNS, print_rows
     from anodeflow.workflows.store import open_job_store
 
     job_store = open_job_store(store, must_exist=True, read_only=True)
-    print_rows(rows_of(job_store, what, limit=limit, **filters), as_json, empty=f"nothing in {store} matches")
+    rows = rows_of(job_store, what, limit=limit, **filters)
+    print_rows(rows, as_json, empty=f"nothing in {store} matches", columns=RESULT_COLUMNS[what])
 
 
 @cli.command()
@@ -265,9 +264,7 @@ def _guarded(command: Callable[[], Any]) -> int:
         if error.errno not in {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EPERM}:
             raise
         where = f" '{error.filename}'" if error.filename else ""
-        click.echo(
-            f"error: cannot write{where}: {error.strerror}; free space or choose another folder", err=True
-        )
+        click.echo(f"error: cannot write{where}: {error.strerror}; free space or choose another folder", err=True)
         return StoreError.exit_code
 
 

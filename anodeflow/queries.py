@@ -65,9 +65,7 @@ def rows_of(
 
 def _hex(text: str) -> str:
     if not text or any(c not in "0123456789abcdef" for c in text):
-        raise InputError(
-            f"study '{text}' is neither a file nor a hash", "see anodeflow results --what studies"
-        )
+        raise InputError(f"study '{text}' is neither a file nor a hash", "see anodeflow results --what studies")
     return text
 
 
@@ -75,13 +73,9 @@ def _filter(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise InputError(
-            f"--query is not JSON: {error}", """e.g. '{"output.energy_ev": {"$lt": -100}}'"""
-        ) from None
+        raise InputError(f"--query is not JSON: {error}", """e.g. '{"output.energy_ev": {"$lt": -100}}'""") from None
     if not isinstance(found, dict):
-        raise InputError(
-            f"--query is a {type(found).__name__}, not an object", 'e.g. \'{"name": "summary"}\''
-        )
+        raise InputError(f"--query is a {type(found).__name__}, not an object", 'e.g. \'{"name": "summary"}\'')
     return found
 
 

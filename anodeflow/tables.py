@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 FILE_WIDTH = 150
 
 
+# Columns of `anodeflow results` on a terminal; --json prints everything.
+RESULT_COLUMNS = {
+    "binding": ("crystal", "environment", "binding_energy_ev_bulk_metal", "best_site", "sites_converged", "sites",
+                "engine", "card", "study_hash", "completed_at"),
+    "sites": ("crystal", "environment", "site", "status", "binding_energy_ev_bulk_metal", "coordination_end",
+              "same_minimum_as", "calculation"),
+    "descriptor": ("anode", "interphase", "environment", "d_e_ev", "engine", "card", "study_hash"),
+    "calculations": ("label", "task", "atoms", "energy_ev", "converged", "ionic_steps",
+                     "max_force_ev_per_angstrom", "engine", "card", "wall_time_s"),
+    "studies": ("study", "title", "hosts", "converged", "engine", "card", "study_hash", "completed_at"),
+}  # fmt: skip
+
+
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=FILE_WIDTH)
@@ -28,8 +41,13 @@ def print_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
 
 
-def print_rows(rows: list[dict[str, Any]], as_json: bool, empty: str = "nothing found") -> None:
-    """Rows as a table of their scalar columns, or as JSON."""
+def print_rows(
+    rows: list[dict[str, Any]],
+    as_json: bool,
+    empty: str = "nothing found",
+    columns: tuple[str, ...] | None = None,
+) -> None:
+    """Rows as JSON with everything, or as a table of some columns (by default all with one value a cell)."""
     if as_json:
         print_json(rows)
         return
@@ -37,11 +55,11 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool, empty: str = "nothing 
         click.echo(empty)
         return
     table = Table(box=SIMPLE_HEAD)
-    columns = [key for key in rows[0] if not isinstance(rows[0][key], list | dict)]
-    for name in columns:
+    shown = columns or [key for key in rows[0] if not isinstance(rows[0][key], list | dict)]
+    for name in shown:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*[_cell(row.get(name)) for name in columns])
+        table.add_row(*[_cell(row.get(name)) for name in shown])
     _console().print(table)
 
 
@@ -55,7 +73,14 @@ def print_crystals(as_json: bool) -> None:
     """The catalogue."""
     from anodeflow.structures.catalogue import crystal_table
 
-    print_rows(crystal_table(), as_json)
+    columns = ("name", "kind", "space_group", "cell", "atoms", "density_g_per_cm3", "method")
+    rows = crystal_table()
+    if not as_json:
+        for row in rows:
+            row["cell"] = "  ".join(f"{x:.6g}" for x in row["cell"])
+    print_rows(rows, as_json, columns=columns)
+    if not as_json:
+        click.echo("Source, sites and notes of one crystal: anodeflow crystals NAME")
 
 
 def print_crystal(name: str, as_json: bool) -> None:
@@ -104,7 +129,7 @@ def print_crystal(name: str, as_json: bool) -> None:
 def print_plan(study: Study, notes: list[str], workers: int, as_json: bool) -> None:
     """Every calculation of a study and what it will cost."""
     rows = []
-    for calculation in study.planned():
+    for calculation in study.planned:
         seconds = study.who.seconds_per_step(calculation.structure) * (calculation.expected_steps + 1)
         mesh = study.method.kpoint_mesh(calculation.structure)
         rows.append(
@@ -154,11 +179,10 @@ def print_study_result(document: BindingStudyDoc, as_json: bool) -> None:
     from anodeflow.analysis.binding import CONVENTION_TEXT
 
     console = _console()
-    table = Table(
-        box=SIMPLE_HEAD,
-        title=f"{document.title or document.study}\n{document.engine.name} ({document.engine.kind}, "
-        f"{document.engine.version}), card {document.card.name}",
-    )
+    engine = document.engine
+    click.echo(f"\n{document.title or document.study}")
+    click.echo(f"{engine.name} ({engine.kind}, {engine.version}), card {document.card.name}")
+    table = Table(box=SIMPLE_HEAD)
     for name in ("host", "where"):
         table.add_column(name)
     for convention in document.conventions:
@@ -180,10 +204,8 @@ def print_study_result(document: BindingStudyDoc, as_json: bool) -> None:
         )
     console.print(table)
     for matrix in document.descriptors:
-        table = Table(
-            box=SIMPLE_HEAD,
-            title=f"dE(anode, interphase) = E_int(interphase) - E_int(anode), eV, {matrix.environment}",
-        )
+        click.echo(f"dE(anode, interphase) = E_int(interphase) - E_int(anode), eV, {matrix.environment}")
+        table = Table(box=SIMPLE_HEAD)
         table.add_column("anode")
         for name in matrix.interphases:
             table.add_column(name, justify="right")
@@ -197,6 +219,4 @@ def print_study_result(document: BindingStudyDoc, as_json: bool) -> None:
     for source in document.sources:
         click.echo(f"rests on: {source}")
     if document.hosts:
-        click.echo(
-            f"Li charge: {document.hosts[0].charge_mode}. Negative is bound. Study {document.study_hash}."
-        )
+        click.echo(f"Li charge: {document.hosts[0].charge_mode}. Negative is bound. Study {document.study_hash}.")

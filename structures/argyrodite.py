@@ -24,13 +24,13 @@ from typing import Any, Literal
 
 import numpy as np
 import spglib
-from anodeflow.structures.catalogue import get_entry
 from numpy.typing import NDArray
 from pymatgen.analysis.ewald import EwaldSummation
 from pymatgen.core import Lattice, Structure
 from scipy.spatial import cKDTree
 
 from anodeflow.errors import ConvergenceError, InputError, StructureError
+from anodeflow.structures.catalogue import get_entry
 
 _Pool = dict[bytes, tuple[float, int, NDArray[np.float64]]]  # energy in eV per cell, seed, charges
 AnionOrder = Literal["auto", "ordered", "random", "lowest"]
@@ -76,9 +76,7 @@ class ArgyroditeComposition:
         whole = isinstance(formula_units, int) and formula_units > 0
         if not whole or any(amount.denominator > 1 for amount in self._amounts(formula_units).values()):
             problem = f"{formula_units} formula units cannot hold {self.formula} in whole atoms"
-            raise InputError(
-                problem, f"use one of {fits}" if fits else "none up to 20 can: give exact fractions"
-            )
+            raise InputError(problem, f"use one of {fits}" if fits else "none up to 20 can: give exact fractions")
         return {symbol: int(amount) for symbol, amount in self._amounts(formula_units).items()}
 
 
@@ -248,14 +246,10 @@ def argyrodite_configurations(
         structure, anion_sites, pairs = frame.decode(charges, composition.halide)
         engine = None if energies is None else float(energies(structure.copy())) / formula_units
         if engine is not None and not math.isfinite(engine):
-            raise ConvergenceError(
-                f"the engine returned {engine} eV for {composition.formula}", "converge it"
-            )
+            raise ConvergenceError(f"the engine returned {engine} eV for {composition.formula}", "converge it")
         checks = check_argyrodite(structure, counts) | pairs
         ewald = (energy - chosen[0][0]) / formula_units, energy / formula_units
-        configurations.append(
-            ArgyroditeConfiguration(structure, *ewald, engine, run_seed, anion_sites, checks)
-        )
+        configurations.append(ArgyroditeConfiguration(structure, *ewald, engine, run_seed, anion_sites, checks))
     spread, engine_spread = configurations[-1].ewald_ev_per_fu, None
     engines = [item.engine_ev_per_fu for item in configurations if item.engine_ev_per_fu is not None]
     if engines:
@@ -421,9 +415,7 @@ class _Framework:
         ]
         return cls(sites.lattice, frac, partner, (matrix + matrix.T) / 2, np.array(images), groups)
 
-    def draw(
-        self, rng: np.random.Generator, counts: dict[str, int], on_4d: int | None
-    ) -> NDArray[np.float64]:
+    def draw(self, rng: np.random.Generator, counts: dict[str, int], on_4d: int | None) -> NDArray[np.float64]:
         """Charges of a random arrangement that keeps the rules, with ``on_4d`` halides on 4d if given."""
         sites, charges = self.groups, np.zeros(len(self.partner))
         charges[sites["P"]] = _CHARGES["P"]

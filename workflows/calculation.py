@@ -64,9 +64,7 @@ def calculate(
         return done
     who = get_engine(engine)
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    outcome = who.compute(
-        structure, task, method, charge, monitor=lambda step, e, f: monitor.report(label, step, e, f)
-    )
+    outcome = who.compute(structure, task, method, charge, monitor=lambda step, e, f: monitor.report(label, step, e, f))
     record = who.record()
     return CalculationDoc(
         fingerprint=fingerprint(structure, task, charge, method.hash, record.hash),

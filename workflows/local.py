@@ -67,9 +67,7 @@ class RunReport:
 class _Worker:
     """One worker process and the thread that reads what it says."""
 
-    def __init__(
-        self, store_path: Path, threads: int, inbox: queue.Queue[tuple[_Worker, dict[str, Any]]]
-    ) -> None:
+    def __init__(self, store_path: Path, threads: int, inbox: queue.Queue[tuple[_Worker, dict[str, Any]]]) -> None:
         environment = dict(os.environ)
         environment.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
         # Huge pages for the large short-lived tensors of a potential: 10-25 % faster on glibc.
@@ -133,9 +131,11 @@ class LocalRunner:
         self._max_workers, self._threads = workers, threads
         self._inbox: queue.Queue[tuple[_Worker, dict[str, Any]]] = queue.Queue()
         self._workers: list[_Worker] = []
-        self._waiting: list[Job] = []
+        # By identity: jobflow compares jobs by content, and contents may not be comparable.
+        self._waiting: dict[int, Job] = {}
         self._open: Counter[str] = Counter()
         self._failed_uuids: set[str] = set()
+        self._looked_up: dict[int, bool] = {}
         self._tries: Counter[str] = Counter()
         self.report = RunReport()
         self._add(flow)
@@ -150,7 +150,7 @@ class LocalRunner:
             while (self._waiting or self._busy()) and self.report.fatal is None:
                 self._start_ready()
                 if self._busy():
-                    self._take_message()
+                    self._take_messages()
         except KeyboardInterrupt:
             self.report.interrupted = True
         finally:
@@ -164,7 +164,7 @@ class LocalRunner:
 
     def _add(self, flow: Flow) -> None:
         for made, _ in flow.iterflow():
-            self._waiting.append(made)
+            self._waiting[id(made)] = made
             self._open[made.uuid] += 1
 
     def _busy(self) -> list[_Worker]:
@@ -175,27 +175,34 @@ class LocalRunner:
         progress = True
         while progress:
             progress = False
-            for made in list(self._waiting):
+            for made in list(self._waiting.values()):
                 if any(self._open[uuid] for uuid in made.input_uuids):
                     continue
                 if made.index > 1 and self._open[made.uuid] > 1:
                     continue
                 lost = [u for u in made.input_uuids if u in self._failed_uuids]
                 if lost and made.config.on_missing_references == OnMissing.ERROR:
-                    self._waiting.remove(made)
+                    del self._waiting[id(made)]
                     self._fail(made, "not started: something it needs has failed", root_cause=False)
                     progress = True
-                elif not _needs_worker(made) or self._is_finished(made):
-                    self._waiting.remove(made)
+                elif not _needs_worker(made) or self._known_finished(made):
+                    del self._waiting[id(made)]
                     self._run_here(made)
                     progress = True
                 else:
                     worker = self._free_worker()
                     if worker is not None:
-                        self._waiting.remove(made)
+                        del self._waiting[id(made)]
                         self._send(worker, made)
                 if self.report.fatal is not None:
                     return
+
+    def _known_finished(self, made: Job) -> bool:
+        """Whether the calculation is in the store; looked up once a job, when its parents are settled."""
+        key = id(made)
+        if key not in self._looked_up:
+            self._looked_up[key] = self._is_finished(made)
+        return self._looked_up[key]
 
     def _is_finished(self, made: Job) -> bool:
         try:
@@ -204,9 +211,7 @@ class LocalRunner:
             return False
         structure, task, card, engine, _label, _crystal, charge = resolved.function_args
         return (
-            finished_calculation(
-                self._store, structure, task, MethodCard.model_validate(card), engine, charge
-            )
+            finished_calculation(self._store, structure, task, MethodCard.model_validate(card), engine, charge)
             is not None
         )
 
@@ -258,17 +263,22 @@ class LocalRunner:
         self._listener.running(made.name)
         worker.send(json.dumps(made, cls=MontyEncoder))
 
-    def _take_message(self) -> None:
-        try:
-            worker, message = self._inbox.get(timeout=1.0)
-        except queue.Empty:
-            return
+    def _take_messages(self) -> None:
+        """Wait until a calculation ends; pass on the steps that are reported meanwhile."""
+        ended = False
+        while not ended:
+            try:
+                worker, message = self._inbox.get(timeout=1.0)
+            except queue.Empty:
+                return
+            ended = message["event"] != "step"
+            self._take(worker, message)
+
+    def _take(self, worker: _Worker, message: dict[str, Any]) -> None:
         made = worker.job
         match message["event"]:
             case "step":
-                self._listener.step(
-                    message["label"], message["step"], message["energy_ev"], message["max_force"]
-                )
+                self._listener.step(message["label"], message["step"], message["energy_ev"], message["max_force"])
             case "done" if made is not None:
                 worker.job = None
                 self._settle(made)
@@ -292,7 +302,7 @@ class LocalRunner:
         if made is None:
             return
         if self._tries[made.uuid] < TRIES:
-            self._waiting.append(made)
+            self._waiting[id(made)] = made
             return
         why = f"signal {-code}" if code < 0 else f"exit code {code}, {worker.last_words()}"
         self._fail(made, f"its worker process died {TRIES} times ({why}); out of memory?")

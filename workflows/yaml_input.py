@@ -105,9 +105,7 @@ def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        location = tuple(
-            part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-"))
-        )
+        location = tuple(part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-")))
         line = _line_of(path, location)
         where = f"{path}:{line}" if line else str(path)
         key = ".".join(str(part) for part in location) or "the file"
@@ -123,10 +121,6 @@ def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
         shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
         message = first["msg"].removeprefix("Value error, ")
         hint = message
-        if (
-            isinstance(value, str)
-            and first["type"] in {"float_parsing", "int_parsing"}
-            and "_" in str(location[-1])
-        ):
+        if isinstance(value, str) and first["type"] in {"float_parsing", "int_parsing"} and "_" in str(location[-1]):
             hint = f"give a plain number, in the unit that the key names ({location[-1]!s})"
         raise InputError(f"{where}: '{key}' is {shown}{more}", hint) from None

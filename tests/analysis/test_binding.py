@@ -174,9 +174,7 @@ def test_descriptor_sign():
 )  # fmt: skip
 def test_descriptor_refuses_different_settings(change):
     with pytest.raises(ReferenceMismatchError, match="differ in"):
-        descriptor(
-            host("Al", {"bulk_metal": -1.0}), host("LiCl", {"bulk_metal": 0.2}, **change), "bulk_metal"
-        )
+        descriptor(host("Al", {"bulk_metal": -1.0}), host("LiCl", {"bulk_metal": 0.2}, **change), "bulk_metal")
 
 
 def test_descriptor_of_a_host_without_result_is_refused():
@@ -198,10 +196,7 @@ def test_changing_the_reference_shifts_all_alike_and_leaves_d_e(mu, shift, cells
     for x, y in zip(before, after, strict=True):
         assert y - x == pytest.approx(-shift, abs=1e-9)
     names = [f"H{i}" for i in range(len(cells))]
-    docs = [
-        [host(n, {"bulk_metal": e}) for n, e in zip(names, energies, strict=True)]
-        for energies in (before, after)
-    ]
+    docs = [[host(n, {"bulk_metal": e}) for n, e in zip(names, energies, strict=True)] for energies in (before, after)]
     matrices = [descriptor_matrix(d, names, names, "bulk_metal", "bulk").d_e_ev for d in docs]
     for row_b, row_a in zip(*matrices, strict=True):
         assert row_a == pytest.approx(row_b, abs=1e-9)

@@ -9,13 +9,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from anodeflow.structures.argyrodite import (
-    ArgyroditeComposition,
-    ArgyroditeEnsemble,
-    argyrodite_configurations,
-    check_argyrodite,
-    parse_argyrodite,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymatgen.analysis.ewald import EwaldSummation
@@ -23,6 +16,13 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from anodeflow.errors import ConvergenceError, InputError, StructureError
+from anodeflow.structures.argyrodite import (
+    ArgyroditeComposition,
+    ArgyroditeEnsemble,
+    argyrodite_configurations,
+    check_argyrodite,
+    parse_argyrodite,
+)
 
 CASES = {
     "Li6PS5Cl": (4, {"Li": 24, "P": 4, "S": 20, "Cl": 4}),

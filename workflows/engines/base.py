@@ -21,6 +21,7 @@ Monitor = Callable[[int, float, float], None]
 class Capabilities:
     """What an engine can do."""
 
+    electrons: bool = False
     charge: bool = False
     spin: bool = False
     stress: bool = True

@@ -81,9 +81,7 @@ POTENTIALS: dict[str, Potential] = {
         0.035,
         "MIT",
     ),
-    "chgnet": Potential(
-        "chgnet", "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", _load_chgnet, 0.004, "BSD"
-    ),
+    "chgnet": Potential("chgnet", "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", _load_chgnet, 0.004, "BSD"),
     "sevennet": Potential("sevenn", None, _load_sevennet, 0.014, "of the model"),
     "mace": Potential("mace", None, _load_mace, 0.03, "of the model"),
     "nep": Potential("calorine", None, _load_nep, 0.0001, "of the model"),
@@ -125,9 +123,7 @@ class PotentialEngine(Engine):
             )
         if self._potential.bundled is None:
             if not self._path:
-                raise EngineError(
-                    f"engine '{self.name}' names no model file", f"write '{self.name}:PATH_TO_MODEL'"
-                )
+                raise EngineError(f"engine '{self.name}' names no model file", f"write '{self.name}:PATH_TO_MODEL'")
             path = Path(self._path).expanduser()
         else:
             path = Path(next(iter(spec.submodule_search_locations))) / self._potential.bundled
@@ -144,9 +140,7 @@ class PotentialEngine(Engine):
             with self.model_path.open("rb") as handle:
                 return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
         except OSError as error:
-            raise EngineError(
-                f"cannot read the model '{self.model_path}': {error}", "check the file"
-            ) from None
+            raise EngineError(f"cannot read the model '{self.model_path}': {error}", "check the file") from None
 
     def device(self) -> str:
         """``ANODEFLOW_DEVICE`` if set, else a CUDA device if there is one, else the processor."""
@@ -190,9 +184,7 @@ class PotentialEngine(Engine):
         ]
         if not ignored:
             return []
-        return [
-            f"engine '{self.name}' is a potential: {', '.join(ignored)} of card '{card.name}' do not apply"
-        ]
+        return [f"engine '{self.name}' is a potential: {', '.join(ignored)} of card '{card.name}' do not apply"]
 
     def calculator(self) -> Any:
         """The ASE calculator, loaded once."""

@@ -120,8 +120,12 @@ class Study(Options):
         """The study as a jobflow Flow."""
         raise NotImplementedError
 
+    @cached_property
     def planned(self) -> list[PlannedCalculation]:
         """Every calculation, on catalogue geometries."""
+        return self._plan()
+
+    def _plan(self) -> list[PlannedCalculation]:
         raise NotImplementedError
 
 

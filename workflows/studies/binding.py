@@ -24,12 +24,14 @@ from anodeflow.analysis.documents import CalculationDoc, CardRecord
 from anodeflow.analysis.lithium_sites import SiteStart, host_result
 from anodeflow.errors import AnodeflowError, EngineError, InputError
 from anodeflow.structures.adsorption import adsorption_sites
+from anodeflow.structures.catalogue import crystal_names, get_entry
 from anodeflow.structures.interstitials import interstitial_sites
 from anodeflow.structures.sites import Site, insert
 from anodeflow.structures.slabs import build_slab
 from anodeflow.structures.supercells import interstitial_supercell, supercell_for
 from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.base import Task
 from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify
 
 Environment = Literal["bulk", "surface"]
@@ -43,7 +45,13 @@ class Surface(Options):
     termination: int | str = 0
     min_thickness_angstrom: float = Field(7.0, ge=3, le=60)
     min_lateral_angstrom: float = Field(5.5, ge=2, le=40, description="shortest in-plane edge of the cell")
-    vacuum_angstrom: float = Field(12.0, ge=5, le=100)
+    vacuum_angstrom: float | None = Field(None, ge=5, le=100, description="default: that of the card")
+    merge_distance_angstrom: float | None = Field(
+        None,
+        ge=0,
+        le=5,
+        description="sites closer than this along the face count as one; default: the builder's",
+    )
 
 
 class Host(Options):
@@ -51,12 +59,22 @@ class Host(Options):
 
     crystal: str
     surface: Surface | None = None
+    merge_distance_angstrom: float = Field(
+        0.7, ge=0, le=5, description="interstitial sites closer than this count as one"
+    )
+    cell: Literal["relaxed", "fixed"] | None = Field(
+        None,
+        description="default: fixed where the catalogue says so (dispersion-bound crystals), else the card's",
+    )
     environments: list[Environment] | None = None
 
     @property
     def label(self) -> str:
         """The crystal's name, or the stem of the file's name."""
         return Path(self.crystal).stem if Path(self.crystal).suffix else self.crystal
+
+
+LITHIUM_METAL = Host(crystal="Li")
 
 
 class Bulk(Options):
@@ -106,14 +124,18 @@ class BindingStudy(Study):
         for host in self.hosts:
             if "surface" in self.environments_of(host) and host.surface is None:
                 raise ValueError(
-                    f"host {host.label} has no 'surface: {{miller: [h, k, l]}}'; give one, or "
-                    "'environments: [bulk]'"
+                    f"host {host.label} has no 'surface: {{miller: [h, k, l]}}'; give one, or 'environments: [bulk]'"
                 )
         return self
 
     def environments_of(self, host: Host) -> list[Environment]:
         """Where Li goes for this host."""
         return host.environments if host.environments is not None else self.environments
+
+    def vacuum_of(self, host: Host) -> float:
+        """Vacuum above the host's slab, angstrom: the study's, else the card's, else 12."""
+        asked = host.surface.vacuum_angstrom if host.surface is not None else None
+        return asked or self.method.vacuum_angstrom or 12.0
 
     def crystals_used(self) -> list[str]:
         """See :meth:`Study.crystals_used`."""
@@ -157,23 +179,23 @@ class BindingStudy(Study):
                 f"references {self.references} with Li+: only 'ion' balances the charges",
                 "set 'references: [ion]'",
             )
-        self.planned()  # builds every cell and site once: whatever is wrong shows before a calculation
+        _ = self.planned  # builds every cell and site once: whatever is wrong shows before a calculation
         return notes
 
     # --- the flow ------------------------------------------------------------------------------------
 
     def flow(self) -> Flow:
         """The study as a Flow: bulk relaxations, host cells, Li sites, one document a host, one summary."""
-        relax_cell = self.maker("relax_cell")
         bulks: dict[str, Job] = {}
 
-        def bulk_job(crystal: str, label: str) -> Job:
-            if crystal not in bulks:
-                made = relax_cell.make(self.crystal(crystal), f"{label}/crystal", label)
-                bulks[crystal] = self.identify(made, f"{label}/crystal")
-            return bulks[crystal]
+        def bulk_job(host: Host) -> Job:
+            if host.crystal not in bulks:
+                path = f"{host.label}/crystal"
+                made = self.maker(self.crystal_task(host)).make(self.crystal(host.crystal), path, host.label)
+                bulks[host.crystal] = self.identify(made, path)
+            return bulks[host.crystal]
 
-        metal = bulk_job("Li", "Li")
+        metal = bulk_job(LITHIUM_METAL)
         jobs: list[Job] = []
         results = []
         common = {
@@ -185,16 +207,16 @@ class BindingStudy(Study):
             "charge_mode": self.charge_mode,
         }
         for host in self.hosts:
-            bulk = bulk_job(host.crystal, host.label)
+            bulk = bulk_job(host)
             for environment in self.environments_of(host):
                 path = f"{host.label}/{environment}"
-                cell = host_cell(bulk.output, host.model_dump(mode="json"), environment, common)
+                cell = host_cell(bulk.output, host.model_dump(mode="json"), environment, self.vacuum_of(host), common)
                 jobs.append(self.identify(cell, f"{path}/cell"))
                 pristine = self.maker("relax").make(cell.output["structure"], f"{path}/host", host.label)
                 jobs.append(self.identify(pristine, f"{path}/host"))
                 placed = place_lithium(
                     bulk.output, pristine.output, metal.output, cell.output["description"],
-                    host.model_dump(mode="json"), environment, common,
+                    host.model_dump(mode="json"), environment, self.caveats(host), common,
                 )  # fmt: skip
                 jobs.append(self.identify(placed, f"{path}/sites"))
                 results.append(placed.output)
@@ -206,12 +228,25 @@ class BindingStudy(Study):
         jobs.append(self.identify(summary, "summary"))
         return Flow([*bulks.values(), *jobs], output=summary.output, name=self.title or self.kind)
 
+    def crystal_task(self, host: Host) -> Task:
+        """Whether the host crystal's cell is relaxed, or only its atoms."""
+        fixed = host.cell == "fixed" or (host.cell is None and catalogue_fixes_cell(host.crystal))
+        return "relax" if fixed else "relax_cell"
+
+    def caveats(self, host: Host) -> list[str]:
+        """What a reader must know of this host's number, whatever it turns out to be."""
+        notes = []
+        if not self.who.capabilities.electrons and _is_salt(self.crystal(host.crystal)):
+            notes.append("neutral Li in a salt: the potential has not been trained on its extra electron")
+        if self.crystal_task(host) == "relax":
+            notes.append("cell kept as given (dispersion-bound crystal)")
+        return notes
+
     def sources(self) -> list[str]:
         """Sources of the card, and what the engine does not honour, for the summary."""
         return [*([f"card {self.method.name}: {self.method.source}"]), *self.who.preflight(self.method)]
 
-    def planned(self) -> list[PlannedCalculation]:
-        """See :meth:`Study.planned`."""
+    def _plan(self) -> list[PlannedCalculation]:
         calculations: dict[str, PlannedCalculation] = {}
 
         def add(label: str, task: Any, structure: Structure, steps: int, estimated: bool) -> None:
@@ -225,14 +260,24 @@ class BindingStudy(Study):
         add("Li/crystal", "relax_cell", self.crystal("Li"), 6, False)
         for host in self.hosts:
             crystal = self.crystal(host.crystal)
-            add(f"{host.label}/crystal", "relax_cell", crystal, 8, False)
+            add(f"{host.label}/crystal", self.crystal_task(host), crystal, 8, False)
             for environment in self.environments_of(host):
                 path = f"{host.label}/{environment}"
-                structure, _ = build_host(crystal, host, environment, self.bulk)
+                structure, _ = build_host(crystal, host, environment, self.bulk, self.vacuum_of(host))
                 add(f"{path}/host", "relax", structure, 1 if environment == "bulk" else 12, True)
-                for site in li_sites(crystal, structure, environment, self.bulk):
+                for site in li_sites(crystal, structure, host, environment, self.bulk):
                     add(f"{path}/{site.label}", "relax", insert(structure, site), 25, True)
         return list(calculations.values())
+
+
+def catalogue_fixes_cell(crystal: str) -> bool:
+    """Whether this is a catalogue crystal whose cell must not be relaxed."""
+    return crystal in crystal_names() and get_entry(crystal).cell_is_fixed
+
+
+def _is_salt(crystal: Structure) -> bool:
+    """Whether a crystal holds an anion (N, O, P, S, Se, halogens): then it is no metal."""
+    return any(el.symbol in {"N", "O", "P", "S", "Se", "F", "Cl", "Br", "I"} for el in crystal.composition)
 
 
 def primitive(crystal: Structure) -> Structure:
@@ -241,7 +286,7 @@ def primitive(crystal: Structure) -> Structure:
 
 
 def build_host(
-    crystal: Structure, host: Host, environment: Environment, bulk: Bulk
+    crystal: Structure, host: Host, environment: Environment, bulk: Bulk, vacuum_angstrom: float
 ) -> tuple[Structure, dict[str, Any]]:
     """The host cell without Li, and its description for the documents."""
     if environment == "bulk":
@@ -257,7 +302,7 @@ def build_host(
         host.surface.miller,
         termination=host.surface.termination,
         min_thickness_angstrom=host.surface.min_thickness_angstrom,
-        vacuum_angstrom=host.surface.vacuum_angstrom,
+        vacuum_angstrom=vacuum_angstrom,
         min_lateral_angstrom=host.surface.min_lateral_angstrom,
     )
     hkl = "".join(str(i) for i in host.surface.miller)
@@ -268,23 +313,33 @@ def build_host(
     return Structure.from_sites(slab.structure), {"model": text, "slab": slab.as_dict()}
 
 
-def li_sites(crystal: Structure, host: Structure, environment: Environment, bulk: Bulk) -> list[Site]:
+def li_sites(crystal: Structure, structure: Structure, host: Host, environment: Environment, bulk: Bulk) -> list[Site]:
     """Every inequivalent Li site, in coordinates of the host cell."""
     if environment == "surface":
-        return adsorption_sites(host)
+        merge = host.surface.merge_distance_angstrom if host.surface else None
+        return adsorption_sites(structure, merge_distance_angstrom=merge)
     crystal = primitive(crystal)
     matrix = supercell_for(crystal, bulk.min_image_distance_angstrom, max_atoms=bulk.max_atoms)
-    return [interstitial_supercell(crystal, site, matrix)[1] for site in interstitial_sites(crystal)]
+    return [
+        interstitial_supercell(crystal, site, matrix)[1]
+        for site in interstitial_sites(crystal, merge_distance_angstrom=host.merge_distance_angstrom)
+    ]
 
 
 @job
 def host_cell(
-    crystal: CalculationDoc, host: dict[str, Any], environment: Environment, common: dict[str, Any]
+    crystal: CalculationDoc,
+    host: dict[str, Any],
+    environment: Environment,
+    vacuum_angstrom: float,
+    common: dict[str, Any],
 ) -> dict[str, Any]:
     """Build the host cell from the relaxed crystal."""
     crystal.converged_energy_ev()
     bulk = Bulk.model_validate(common["options"]["bulk"])
-    structure, description = build_host(crystal.structure, Host.model_validate(host), environment, bulk)
+    structure, description = build_host(
+        crystal.structure, Host.model_validate(host), environment, bulk, vacuum_angstrom
+    )
     return {"structure": structure, "description": description}
 
 
@@ -296,6 +351,7 @@ def place_lithium(
     description: dict[str, Any] | None,
     host: dict[str, Any],
     environment: Environment,
+    caveats: list[str],
     common: dict[str, Any],
 ) -> Response | BindingEnergyDoc:
     """Enumerate the Li sites of a relaxed host and relax them all."""
@@ -306,9 +362,7 @@ def place_lithium(
             if doc is None:
                 raise EngineError(f"{what} was not computed", "see the first failure of this run")
             doc.converged_energy_ev()
-        sites = li_sites(
-            crystal.structure, pristine.structure, environment, Bulk.model_validate(options["bulk"])
-        )
+        sites = li_sites(crystal.structure, pristine.structure, spec, environment, Bulk.model_validate(options["bulk"]))
     except AnodeflowError as error:
         return _without_result(spec, environment, description, common, str(error))
     maker = CalculationMaker(task="relax", card=common["card"], engine=common["engine"])
@@ -327,12 +381,10 @@ def place_lithium(
         starts.append(SiteStart(**site.as_dict(), seed=seed))
     collected = collect(
         pristine, [made.output for made in jobs], [s.model_dump(mode="json") for s in starts], metal,
-        description, spec.label, environment, common,
+        description, spec.label, environment, caveats, common,
     )  # fmt: skip
     identify(collected, f"{spec.label}/{environment}/result", common["study_hash"], BindingStudy.kind)
-    return Response(
-        replace=Flow([*jobs, collected], output=collected.output, name=f"{spec.label}/{environment}")
-    )
+    return Response(replace=Flow([*jobs, collected], output=collected.output, name=f"{spec.label}/{environment}"))
 
 
 def displaced(structure: Structure, distance_angstrom: float, seed: int) -> Structure:
@@ -366,6 +418,7 @@ def collect(
     description: dict[str, Any],
     label: str,
     environment: Environment,
+    caveats: list[str],
     common: dict[str, Any],
 ) -> BindingEnergyDoc:
     """One host's binding energies from its calculations."""
@@ -380,6 +433,7 @@ def collect(
         environment=environment,
         description=description["model"],
         charge_mode=common["charge_mode"],
+        caveats=caveats,
     )
 
 

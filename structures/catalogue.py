@@ -1,0 +1,344 @@
+"""The crystals the studies are made of, each with its source, and the way in for a user's own structure
+file."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import spglib
+import yaml
+from pymatgen.core import Composition, Lattice, Structure
+
+from anodeflow.errors import InputError, StructureError
+from anodeflow.structures.sites import element_symbols, shortest_contact
+
+CATALOGUE = files("anodeflow.structures") / "data" / "crystals.yaml"
+
+SYMPREC_ANGSTROM = 0.01
+DISTANCE_TOLERANCE_ANGSTROM = 0.02
+ORBIT_TOLERANCE = 1e-3
+"""Fractional distance below which the images of one site are one atom."""
+
+
+@dataclass(frozen=True)
+class CrystalEntry:
+    """One crystal of the catalogue, verified.
+
+    Parameters
+    ----------
+    name
+        Name in the catalogue, such as ``"Li9Al4"``.
+    formula
+        Reduced formula.
+    title
+        One line for people.
+    kind
+        ``"metal"`` or ``"insulator"``.
+    space_group_symbol, space_group_number
+        International symbol and number.
+    source
+        Citation.
+    method
+        Where the cell comes from: ``"experiment"`` or the calculation that relaxed it.
+    notes
+        What to know before using it.
+    oxidation_states
+        Oxidation state of each element; None for metals.
+    shortest_distance_angstrom
+        Stated shortest distance between two atoms, which the structure was checked against.
+    aliases
+        Other names it answers to.
+    cell_is_fixed
+        The cell is not to be relaxed, because dispersion, which PBE lacks, holds the crystal together.
+    """
+
+    name: str
+    formula: str
+    title: str
+    kind: Literal["metal", "insulator"]
+    space_group_symbol: str
+    space_group_number: int
+    source: str
+    method: str
+    notes: str
+    oxidation_states: dict[str, float] | None
+    shortest_distance_angstrom: float
+    aliases: tuple[str, ...]
+    cell_is_fixed: bool
+    _structure: Structure = field(repr=False, compare=False)
+
+    @property
+    def structure(self) -> Structure:
+        """The cell as written in the catalogue; a fresh copy each time."""
+        return self._structure.copy()
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether every position is fully occupied by one element."""
+        return self._structure.is_ordered
+
+
+def crystal_names() -> list[str]:
+    """Names of all crystals in the catalogue, in its order.
+
+    Returns
+    -------
+    list of str
+    """
+    return list(_raw())
+
+
+def get_entry(name: str) -> CrystalEntry:
+    """One verified entry of the catalogue.
+
+    Parameters
+    ----------
+    name
+        Name or alias, upper or lower case: ``"Li6PS5Cl"``, ``"lpsc"``.
+
+    Returns
+    -------
+    CrystalEntry
+
+    Raises
+    ------
+    InputError
+        No crystal has this name; the nearest names are listed.
+    StructureError
+        The entry is broken: wrong space group, formula, orbit size, shortest distance or charge.
+    """
+    known = _names_and_aliases()
+    found = known.get(str(name).strip().casefold())
+    if found is None:
+        near = difflib.get_close_matches(str(name).casefold(), known, n=3, cutoff=0.5)
+        nearest = list(dict.fromkeys(known[key] for key in near))
+        guess = f"nearest: {', '.join(nearest)}; " if nearest else ""
+        raise InputError(
+            f"unknown crystal {str(name)!r}",
+            f"{guess}use one of {', '.join(crystal_names())}, or a path to a CIF or POSCAR",
+        )
+    return _entry(found)
+
+
+def load_crystal(name_or_path: str | Path) -> Structure:
+    """Ordered, periodic, checked structure by catalogue name or from a file.
+
+    Parameters
+    ----------
+    name_or_path
+        Catalogue name or alias; or the path of a CIF, POSCAR, extended XYZ or another file that pymatgen or
+        ASE reads. A text that is a catalogue name is never taken for a file; a `Path` always is.
+
+    Returns
+    -------
+    Structure
+        The cell as written, not reduced.
+
+    Raises
+    ------
+    InputError
+        The name is unknown; the file is missing, empty, not readable, or holds several structures.
+    StructureError
+        Partial occupancy, overlapping atoms, coordinates that are not numbers, no volume, not periodic, or a
+        CIF whose atoms do not add up to its own formula.
+    """
+    if isinstance(name_or_path, str) and name_or_path.strip().casefold() in _names_and_aliases():
+        entry = get_entry(name_or_path)
+        if not entry.is_ordered:
+            raise StructureError(
+                f"{entry.name} has partially occupied positions, an ordered configuration is needed",
+                "make one with `anodeflow build argyrodite`",
+            )
+        return entry.structure
+    path = Path(name_or_path).expanduser()
+    looks_like_path = isinstance(name_or_path, Path) or "/" in name_or_path or path.suffix or path.exists()
+    if not looks_like_path:
+        get_entry(str(name_or_path))  # raises, with the nearest names
+    from anodeflow.structures.structure_files import read_structure  # its parsers take seconds to import
+
+    return read_structure(path)
+
+
+def crystal_table() -> list[dict[str, Any]]:
+    """The catalogue as rows for a table.
+
+    Returns
+    -------
+    list of dict
+        JSON-able: name, formula, title, kind, space_group, space_group_number, cell (a, b, c in angstrom,
+        alpha, beta, gamma in degrees), atoms (in the cell, partial occupancies summed), density_g_per_cm3,
+        shortest_distance_angstrom, ordered, method, source.
+
+    Raises
+    ------
+    StructureError
+        An entry is broken.
+    """
+    rows = []
+    for name in crystal_names():
+        entry = get_entry(name)
+        structure = entry.structure
+        rows.append(
+            {
+                "name": entry.name,
+                "formula": entry.formula,
+                "title": entry.title,
+                "kind": entry.kind,
+                "space_group": entry.space_group_symbol,
+                "space_group_number": entry.space_group_number,
+                "cell": [round(float(x), 4) for x in structure.lattice.parameters],
+                "atoms": round(float(structure.composition.num_atoms)),
+                "density_g_per_cm3": round(float(structure.density), 4),
+                "shortest_distance_angstrom": entry.shortest_distance_angstrom,
+                "ordered": entry.is_ordered,
+                "method": entry.method,
+                "source": entry.source,
+            }
+        )
+    return rows
+
+
+@lru_cache(maxsize=1)
+def _raw() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def _names_and_aliases() -> dict[str, str]:
+    known: dict[str, str] = {}
+    for name, entry in _raw().items():
+        for key in (name, *entry.get("aliases", [])):
+            if known.setdefault(str(key).casefold(), name) != name:
+                raise StructureError(f"{CATALOGUE}: {key!r} names both {known[str(key).casefold()]} and {name}")
+    return known
+
+
+@lru_cache(maxsize=64)
+def _entry(name: str) -> CrystalEntry:
+    return build_entry(name, _raw()[name])
+
+
+def build_entry(name: str, raw: dict[str, Any]) -> CrystalEntry:
+    """Build an entry from the mapping written in the catalogue and verify it.
+
+    Parameters
+    ----------
+    name
+        Name of the entry; also its formula unless `raw` has a ``formula``.
+    raw
+        The mapping: title, kind, space_group, cell, sites, oxidation_states, shortest_distance, source,
+        method, and optionally formula, aliases, notes, cell_is_fixed.
+
+    Returns
+    -------
+    CrystalEntry
+
+    Raises
+    ------
+    StructureError
+        A field is missing, or the structure is not what the entry states.
+    """
+    try:
+        group = raw["space_group"]
+        structure, orbits = _build_structure(raw)
+        entry = CrystalEntry(
+            name=name,
+            formula=str(raw.get("formula", name)),
+            title=str(raw["title"]),
+            kind=raw["kind"],
+            space_group_symbol=str(group["symbol"]),
+            space_group_number=int(group["number"]),
+            source=str(raw["source"]),
+            method=str(raw["method"]),
+            notes=str(raw.get("notes", "")),
+            oxidation_states=raw["oxidation_states"],
+            shortest_distance_angstrom=float(raw["shortest_distance"]),
+            aliases=tuple(raw.get("aliases", ())),
+            cell_is_fixed=bool(raw.get("cell_is_fixed", False)),
+            _structure=structure,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _broken(name, f"{type(error).__name__}: {error}") from error
+    _verify(entry, raw, orbits)
+    return entry
+
+
+def _build_structure(raw: dict[str, Any]) -> tuple[Structure, list[int]]:
+    """Structure of an entry and the size of each site's orbit."""
+    lattice = Lattice.from_parameters(*(float(raw["cell"][k]) for k in ("a", "b", "c", "alpha", "beta", "gamma")))
+    species: list[Composition] = []
+    coords: list[np.ndarray] = []
+    orbits: list[int] = []
+    for site in raw["sites"]:
+        orbit = _orbit(int(raw["space_group"]["hall_number"]), np.array(site["coords"], dtype=float))
+        species += [Composition({site["element"]: float(site.get("occupancy", 1))})] * len(orbit)
+        coords += orbit
+        orbits.append(len(orbit))
+    return Structure(lattice, species, coords), orbits
+
+
+def _orbit(hall_number: int, coords: np.ndarray) -> list[np.ndarray]:
+    """Every image of a point under the group, fractional, in [0, 1).
+
+    The Hall number (1-530) names group, setting and origin choice at once. pymatgen's own expansion compares
+    matrices pair by pair and takes seconds for a face-centred cubic group.
+    """
+    operations = spglib.get_symmetry_from_database(hall_number)
+    orbit: list[np.ndarray] = []
+    for image in (operations["rotations"] @ coords + operations["translations"]) % 1.0:
+        if not any(np.all(np.abs((image - seen + 0.5) % 1.0 - 0.5) < ORBIT_TOLERANCE) for seen in orbit):
+            orbit.append(image)
+    return orbit
+
+
+def _verify(entry: CrystalEntry, raw: dict[str, Any], orbits: list[int]) -> None:
+    structure = entry._structure
+    if entry.kind not in ("metal", "insulator"):
+        raise _broken(entry.name, f"kind {entry.kind!r} is neither metal nor insulator")
+    for site, size in zip(raw["sites"], orbits, strict=True):
+        stated = int("".join(filter(str.isdigit, site["wyckoff"])))
+        if size != stated:
+            raise _broken(entry.name, f"the orbit of {site['element']} {site['coords']} has {size} atoms, not {stated}")
+    if not structure.composition.reduced_composition.almost_equals(Composition(entry.formula).reduced_composition):
+        raise _broken(entry.name, f"the sites add up to {structure.composition.formula}, not {entry.formula}")
+    kinds = {str(species): n for n, species in enumerate({str(site.species) for site in structure})}
+    dataset = spglib.get_symmetry_dataset(
+        (
+            structure.lattice.matrix.tolist(),
+            structure.frac_coords.tolist(),
+            [kinds[str(site.species)] for site in structure],
+        ),
+        symprec=SYMPREC_ANGSTROM,
+    )
+    found = (dataset.international, dataset.number) if dataset else ("none", 0)
+    if found != (entry.space_group_symbol, entry.space_group_number):
+        raise _broken(
+            entry.name,
+            f"spglib finds {found[0]} ({found[1]}), stated is {entry.space_group_symbol} ({entry.space_group_number})",
+        )
+    distance, i, j = shortest_contact(structure)
+    if not abs(distance - entry.shortest_distance_angstrom) <= DISTANCE_TOLERANCE_ANGSTROM:
+        symbols = element_symbols(structure)
+        raise _broken(
+            entry.name,
+            f"the shortest distance is {distance:.3f} angstrom ({symbols[i]}-{symbols[j]}), stated is"
+            f" {entry.shortest_distance_angstrom}",
+        )
+    if entry.kind == "insulator":
+        states = entry.oxidation_states or {}
+        missing = {element.symbol for element in structure.composition.elements} - set(states)
+        if missing:
+            raise _broken(entry.name, f"no oxidation state is stated for {', '.join(sorted(missing))}")
+        charge = sum(states[element.symbol] * n for element, n in structure.composition.items())
+        if abs(charge) > 1e-6:
+            raise _broken(entry.name, f"the charges add up to {charge:+g} in the cell")
+
+
+def _broken(name: str, what: str) -> StructureError:
+    return StructureError(f"{CATALOGUE}: entry {name}: {what}", "correct the catalogue")
