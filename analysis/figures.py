@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import tempfile
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,9 @@ from anodeflow.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# The style file beside this module, by matplotlib's name for a packaged style.
+STYLE = "anodeflow.analysis.anodeflow"
 
 # Colour-blind safe (Okabe & Ito); by the kind of site.
 SITE_STYLE = {
@@ -61,10 +63,7 @@ def binding_figure(study: BindingStudyDoc) -> Figure:
         raise InputError("the study has no converged binding energy to draw", "see anodeflow results --what sites")
     convention = study.conventions[0]
     matrices = {m.environment: m for m in study.descriptors if any(v is not None for r in m.d_e_ev for v in r)}
-    with (
-        as_file(files("anodeflow.analysis").joinpath("anodeflow.mplstyle")) as style,
-        plt.style.context(style),
-    ):
+    with plt.style.context(STYLE):
         columns = 2 if matrices else 1
         figure, axes = plt.subplots(
             len(environments),
@@ -166,7 +165,8 @@ def save_figure(figure: Figure, path: Path) -> None:
         raise InputError(f"cannot write figure '{path}': {error.strerror}", "choose another folder") from None
     os.close(handle)
     try:
-        figure.savefig(temporary, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        with plt.style.context(STYLE):  # resolution and fonts are read when the file is written
+            figure.savefig(temporary, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:

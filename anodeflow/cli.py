@@ -238,12 +238,15 @@ def open_on_screen(file: Path) -> None:
 
 def main() -> None:
     """Entry point: every expected error is one line on standard error, with its exit status."""
-    raise SystemExit(_guarded(lambda: cli.main(standalone_mode=False)))
+    raise SystemExit(guarded(lambda: cli.main(standalone_mode=False)))
 
 
-def _guarded(command: Callable[[], Any]) -> int:
+def guarded(command: Callable[[], Any]) -> int:
+    """Run a command; every expected error becomes one line on standard error and an exit status."""
     try:
         return int(command() or 0)
+    except SystemExit as error:
+        return int(error.code or 0)
     except AnodeflowError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code

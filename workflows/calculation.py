@@ -59,12 +59,21 @@ def calculate(
     ``converged`` False; only a missing or broken engine raises.
     """
     method = MethodCard.model_validate(card)
-    done = finished_calculation(CURRENT_JOB.store, structure, task, method, engine, charge)
-    if done is not None:
-        return done
+    earlier = earlier_attempt(CURRENT_JOB.store, structure, task, method, engine, charge)
+    if earlier is not None and is_settled(earlier, method):
+        return earlier
     who = get_engine(engine)
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    outcome = who.compute(structure, task, method, charge, monitor=lambda step, e, f: monitor.report(label, step, e, f))
+    steps_before = earlier.ionic_steps if earlier is not None else 0
+    outcome = who.compute(
+        earlier.structure if earlier is not None else structure,
+        task,
+        method.model_copy(update={"max_steps": method.max_steps - steps_before}),
+        charge,
+        monitor=lambda step, e, f: monitor.report(label, step + steps_before, e, f),
+    )
+    if earlier is not None:
+        outcome.warnings.append(f"continued at step {steps_before} of an earlier attempt")
     record = who.record()
     return CalculationDoc(
         fingerprint=fingerprint(structure, task, charge, method.hash, record.hash),
@@ -78,7 +87,7 @@ def calculate(
         converged=outcome.converged,
         electronic_converged=outcome.electronic_converged,
         ionic_converged=outcome.ionic_converged,
-        ionic_steps=outcome.ionic_steps,
+        ionic_steps=outcome.ionic_steps + steps_before,
         max_force_ev_per_angstrom=outcome.max_force_ev_per_angstrom,
         max_stress_gpa=outcome.max_stress_gpa,
         energy_change_last_step_ev=outcome.energy_change_last_step_ev,
@@ -94,18 +103,37 @@ def calculate(
     )
 
 
-def finished_calculation(
+def earlier_attempt(
     store: Any, structure: Structure, task: Task, card: MethodCard, engine: str, charge: int = 0
 ) -> CalculationDoc | None:
-    """The converged calculation with the same fingerprint, or None."""
+    """What the store holds of a calculation: the converged one, else the newest unconverged one, else None."""
     if store is None:
         return None
     try:
         record = get_engine(engine).record()
     except EngineError:
         return None
-    found = find_finished(store, fingerprint(structure, task, charge, card.hash, record.hash))
+    key = fingerprint(structure, task, charge, card.hash, record.hash)
+    found = find_finished(store, key)
+    if found is None:
+        attempt = store.query_one(
+            {
+                "output.fingerprint": key,
+                "output.doc_type": "CalculationDoc",
+                "output.converged": False,
+                "output.energy_ev": {"$ne": None},
+            },
+            properties=["output"],
+            sort={"completed_at": -1},
+            load=True,
+        )
+        found = attempt["output"] if attempt else None
     return None if found is None else CalculationDoc.model_validate(found)
+
+
+def is_settled(doc: CalculationDoc, card: MethodCard) -> bool:
+    """Whether computing again could change nothing: converged, or already given as many steps as the card allows."""
+    return doc.converged or doc.ionic_steps >= card.max_steps
 
 
 @dataclass

@@ -26,7 +26,7 @@ from monty.json import MontyEncoder
 
 from anodeflow import errors
 from anodeflow.errors import AnodeflowError, EngineError, StoreError
-from anodeflow.workflows.calculation import finished_calculation
+from anodeflow.workflows.calculation import earlier_attempt, is_settled
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.worker import STOP
 
@@ -210,10 +210,9 @@ class LocalRunner:
         except ValueError:
             return False
         structure, task, card, engine, _label, _crystal, charge = resolved.function_args
-        return (
-            finished_calculation(self._store, structure, task, MethodCard.model_validate(card), engine, charge)
-            is not None
-        )
+        method = MethodCard.model_validate(card)
+        found = earlier_attempt(self._store, structure, task, method, engine, charge)
+        return found is not None and is_settled(found, method)
 
     def _run_here(self, made: Job) -> None:
         try:

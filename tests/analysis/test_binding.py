@@ -22,6 +22,9 @@ from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchErro
 LITHIUM = Structure(Lattice.cubic(3.44), ["Li", "Li"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
+METAL = LithiumReference(convention="bulk_metal", energy_ev=-1.9, engine_hash="e1", card_hash="c1")
+
+
 def calculation(energy, *, label="x", charge=0, engine="e1", card="c1", converged=True, structure=LITHIUM):
     return CalculationDoc(
         fingerprint=f"fp-{label}",
@@ -168,10 +171,10 @@ def test_descriptor_sign():
         {"card": "c2"},
         {"charges": {"q_AB": 1, "q_A": 0, "q_B": 1}},
         {"environment": "surface"},
-        {"references": [LithiumReference(convention="bulk_metal", energy_ev=-1.8, engine_hash="e1", card_hash="c1")]},
-        {"references": [LithiumReference(convention="bulk_metal", energy_ev=-1.9, box_angstrom=9, engine_hash="e1", card_hash="c1")]},
+        {"references": [METAL.model_copy(update={"energy_ev": -1.8})]},
+        {"references": [METAL.model_copy(update={"box_angstrom": 9.0})]},
     ],
-)  # fmt: skip
+)
 def test_descriptor_refuses_different_settings(change):
     with pytest.raises(ReferenceMismatchError, match="differ in"):
         descriptor(host("Al", {"bulk_metal": -1.0}), host("LiCl", {"bulk_metal": 0.2}, **change), "bulk_metal")

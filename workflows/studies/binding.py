@@ -43,9 +43,7 @@ class Surface(Options):
 
     miller: tuple[int, int, int]
     termination: int | str = 0
-    min_thickness_angstrom: float = Field(7.0, ge=3, le=60)
-    min_lateral_angstrom: float = Field(5.5, ge=2, le=40, description="shortest in-plane edge of the cell")
-    vacuum_angstrom: float | None = Field(None, ge=5, le=100, description="default: that of the card")
+    min_thickness_angstrom: float | None = Field(None, ge=3, le=60, description="default: that of the study's slab")
     merge_distance_angstrom: float | None = Field(
         None,
         ge=0,
@@ -80,8 +78,24 @@ LITHIUM_METAL = Host(crystal="Li")
 class Bulk(Options):
     """How interstitial Li is put into a crystal."""
 
-    min_image_distance_angstrom: float = Field(7.0, ge=4, le=40, description="between Li and its images")
+    min_image_distance_angstrom: float = Field(10.0, ge=4, le=40, description="between Li and its images")
     max_atoms: int = Field(200, ge=2, le=2000)
+
+
+class Slab(Options):
+    """How the slabs of all hosts are built."""
+
+    min_thickness_angstrom: float = Field(10.0, ge=3, le=60)
+    min_lateral_angstrom: float = Field(8.0, ge=2, le=40, description="shortest distance between Li and its images")
+    vacuum_angstrom: float | None = Field(None, ge=5, le=100, description="default: that of the card, else 12")
+    max_atoms: int = Field(400, ge=2, le=2000)
+
+
+class Cells(Options):
+    """How host cells are built: everything :func:`build_host` needs besides the crystal and the host."""
+
+    bulk: Bulk
+    slab: Slab
 
 
 class BindingStudy(Study):
@@ -101,6 +115,7 @@ class BindingStudy(Study):
     lithium_charge: Literal[0, 1] = 0
     charged: Literal["refuse", "neutral"] = "refuse"
     bulk: Bulk = Field(default_factory=Bulk)
+    slab: Slab = Field(default_factory=Slab)
     displacement_angstrom: float = Field(0.05, ge=0, le=0.5)
     seed: int = 0
 
@@ -132,10 +147,11 @@ class BindingStudy(Study):
         """Where Li goes for this host."""
         return host.environments if host.environments is not None else self.environments
 
-    def vacuum_of(self, host: Host) -> float:
-        """Vacuum above the host's slab, angstrom: the study's, else the card's, else 12."""
-        asked = host.surface.vacuum_angstrom if host.surface is not None else None
-        return asked or self.method.vacuum_angstrom or 12.0
+    @property
+    def cells(self) -> Cells:
+        """The options of the cells, with the vacuum settled: the study's, else the card's, else 12 angstrom."""
+        vacuum = self.slab.vacuum_angstrom or self.method.vacuum_angstrom or 12.0
+        return Cells(bulk=self.bulk, slab=self.slab.model_copy(update={"vacuum_angstrom": vacuum}))
 
     def crystals_used(self) -> list[str]:
         """See :meth:`Study.crystals_used`."""
@@ -205,12 +221,13 @@ class BindingStudy(Study):
             "options": self.model_dump(mode="json", exclude={"hosts", "anodes", "interphases", "title"}),
             "charge": self.computed_charge,
             "charge_mode": self.charge_mode,
+            "cells": self.cells.model_dump(mode="json"),
         }
         for host in self.hosts:
             bulk = bulk_job(host)
             for environment in self.environments_of(host):
                 path = f"{host.label}/{environment}"
-                cell = host_cell(bulk.output, host.model_dump(mode="json"), environment, self.vacuum_of(host), common)
+                cell = host_cell(bulk.output, host.model_dump(mode="json"), environment, common)
                 jobs.append(self.identify(cell, f"{path}/cell"))
                 pristine = self.maker("relax").make(cell.output["structure"], f"{path}/host", host.label)
                 jobs.append(self.identify(pristine, f"{path}/host"))
@@ -263,10 +280,10 @@ class BindingStudy(Study):
             add(f"{host.label}/crystal", self.crystal_task(host), crystal, 8, False)
             for environment in self.environments_of(host):
                 path = f"{host.label}/{environment}"
-                structure, _ = build_host(crystal, host, environment, self.bulk, self.vacuum_of(host))
+                structure, _ = build_host(crystal, host, environment, self.cells)
                 add(f"{path}/host", "relax", structure, 1 if environment == "bulk" else 12, True)
-                for site in li_sites(crystal, structure, host, environment, self.bulk):
-                    add(f"{path}/{site.label}", "relax", insert(structure, site), 25, True)
+                for site in li_sites(crystal, structure, host, environment, self.cells):
+                    add(f"{path}/{site.label}", "relax", insert(structure, site), 40, True)
         return list(calculations.values())
 
 
@@ -286,12 +303,12 @@ def primitive(crystal: Structure) -> Structure:
 
 
 def build_host(
-    crystal: Structure, host: Host, environment: Environment, bulk: Bulk, vacuum_angstrom: float
+    crystal: Structure, host: Host, environment: Environment, cells: Cells
 ) -> tuple[Structure, dict[str, Any]]:
     """The host cell without Li, and its description for the documents."""
     if environment == "bulk":
         crystal = primitive(crystal)
-        matrix = supercell_for(crystal, bulk.min_image_distance_angstrom, max_atoms=bulk.max_atoms)
+        matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
         structure = crystal.make_supercell(matrix, in_place=False)
         shape = " ".join(",".join(str(int(x)) for x in row) for row in matrix)
         return structure, {"model": f"supercell ({shape}) of the relaxed crystal", "matrix": matrix.tolist()}
@@ -301,9 +318,10 @@ def build_host(
         crystal,
         host.surface.miller,
         termination=host.surface.termination,
-        min_thickness_angstrom=host.surface.min_thickness_angstrom,
-        vacuum_angstrom=vacuum_angstrom,
-        min_lateral_angstrom=host.surface.min_lateral_angstrom,
+        min_thickness_angstrom=host.surface.min_thickness_angstrom or cells.slab.min_thickness_angstrom,
+        vacuum_angstrom=cells.slab.vacuum_angstrom or 12.0,
+        min_lateral_angstrom=cells.slab.min_lateral_angstrom,
+        max_atoms=cells.slab.max_atoms,
     )
     hkl = "".join(str(i) for i in host.surface.miller)
     text = (
@@ -313,13 +331,15 @@ def build_host(
     return Structure.from_sites(slab.structure), {"model": text, "slab": slab.as_dict()}
 
 
-def li_sites(crystal: Structure, structure: Structure, host: Host, environment: Environment, bulk: Bulk) -> list[Site]:
+def li_sites(
+    crystal: Structure, structure: Structure, host: Host, environment: Environment, cells: Cells
+) -> list[Site]:
     """Every inequivalent Li site, in coordinates of the host cell."""
     if environment == "surface":
         merge = host.surface.merge_distance_angstrom if host.surface else None
         return adsorption_sites(structure, merge_distance_angstrom=merge)
     crystal = primitive(crystal)
-    matrix = supercell_for(crystal, bulk.min_image_distance_angstrom, max_atoms=bulk.max_atoms)
+    matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
     return [
         interstitial_supercell(crystal, site, matrix)[1]
         for site in interstitial_sites(crystal, merge_distance_angstrom=host.merge_distance_angstrom)
@@ -331,15 +351,12 @@ def host_cell(
     crystal: CalculationDoc,
     host: dict[str, Any],
     environment: Environment,
-    vacuum_angstrom: float,
     common: dict[str, Any],
 ) -> dict[str, Any]:
     """Build the host cell from the relaxed crystal."""
     crystal.converged_energy_ev()
-    bulk = Bulk.model_validate(common["options"]["bulk"])
-    structure, description = build_host(
-        crystal.structure, Host.model_validate(host), environment, bulk, vacuum_angstrom
-    )
+    cells = Cells.model_validate(common["cells"])
+    structure, description = build_host(crystal.structure, Host.model_validate(host), environment, cells)
     return {"structure": structure, "description": description}
 
 
@@ -362,7 +379,9 @@ def place_lithium(
             if doc is None:
                 raise EngineError(f"{what} was not computed", "see the first failure of this run")
             doc.converged_energy_ev()
-        sites = li_sites(crystal.structure, pristine.structure, spec, environment, Bulk.model_validate(options["bulk"]))
+        sites = li_sites(
+            crystal.structure, pristine.structure, spec, environment, Cells.model_validate(common["cells"])
+        )
     except AnodeflowError as error:
         return _without_result(spec, environment, description, common, str(error))
     maker = CalculationMaker(task="relax", card=common["card"], engine=common["engine"])

@@ -1,0 +1,169 @@
+"""Which calculations may be combined: settings, face areas, formula units, chemical potentials."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pymatgen.core import Composition, Structure
+
+from anodeflow.analysis.documents import CalculationDoc
+from anodeflow.errors import InputError, ReferenceMismatchError
+
+AREA_TOLERANCE = 1e-3  # relative
+BULK_TOLERANCE_EV = 1e-3  # per formula unit: chemical potentials against the bulk energy
+
+
+def check_comparable(calculations: Sequence[CalculationDoc]) -> None:
+    """Refuse calculations whose energies may not be combined.
+
+    Raises
+    ------
+    ConvergenceError
+        If one did not converge.
+    ReferenceMismatchError
+        If engine or card differ, or one is charged.
+    """
+    first = calculations[0]
+    for doc in calculations:
+        check_finite(doc.converged_energy_ev())
+        for what in ("engine", "card"):
+            ours, theirs = getattr(first, what), getattr(doc, what)
+            if ours.hash != theirs.hash:
+                raise ReferenceMismatchError(
+                    f"'{first.label}' has {what} {ours.name} ({ours.hash}), "
+                    f"'{doc.label}' {theirs.name} ({theirs.hash})",
+                    "compute all of them with one engine and one card",
+                )
+        if doc.charge:
+            raise ReferenceMismatchError(
+                f"'{doc.label}' has charge {doc.charge:+d} e", "surface and interface energies need neutral cells"
+            )
+
+
+def common_area(cells: Sequence[tuple[CalculationDoc, float]]) -> float:
+    """Mean area of cells that must share one, angstrom^2.
+
+    Raises
+    ------
+    InputError
+        If an area is not positive or not that of the calculation's own cell.
+    ReferenceMismatchError
+        If areas differ by more than one in a thousand.
+    """
+    areas = [area for _, area in cells]
+    for doc, area in cells:
+        own = face_area(doc.structure)
+        if not area > 0 or abs(area - own) > AREA_TOLERANCE * own:
+            raise InputError(
+                f"'{doc.label}' is given {area:g} angstrom^2, its cell has |a x b| = {own:.4f}",
+                "give the area of one face of this very cell",
+            )
+    low, high = min(cells, key=lambda c: c[1]), max(cells, key=lambda c: c[1])
+    if high[1] - low[1] > AREA_TOLERANCE * low[1]:
+        raise ReferenceMismatchError(
+            f"'{low[0].label}' has {low[1]:.4f} angstrom^2, '{high[0].label}' {high[1]:.4f}",
+            "keep a and b fixed through the series",
+        )
+    return math.fsum(areas) / len(areas)
+
+
+def face_area(structure: Structure) -> float:
+    """|a x b| of a cell, angstrom^2."""
+    return float(np.linalg.norm(np.cross(*structure.lattice.matrix[:2])))
+
+
+def energy_per_unit(bulk: CalculationDoc, unit: Composition | None = None) -> float:
+    """Energy of a crystal per formula unit, eV; the unit is the reduced formula unless given.
+
+    Raises
+    ------
+    ConvergenceError
+        If it did not converge.
+    InputError
+        If the crystal is not made of these units.
+    """
+    composition = bulk.structure.composition
+    unit = unit or composition.get_reduced_composition_and_factor()[0]
+    count = composition.num_atoms / unit.num_atoms
+    if not composition.almost_equals(unit * count, rtol=1e-6, atol=1e-6):
+        raise InputError(
+            f"'{bulk.label}' is {composition.reduced_formula}, not {unit.reduced_formula}",
+            "give the bulk calculation of the same crystal",
+        )
+    return bulk.converged_energy_ev() / count
+
+
+def common_unit(slabs: Sequence[tuple[CalculationDoc, float, Mapping[str, float]]]) -> Composition:
+    """The formula unit of a series of slabs: (atoms - excess)/n_units, the same for all.
+
+    Parameters
+    ----------
+    slabs
+        (calculation, formula units, atoms in excess by element).
+
+    Raises
+    ------
+    InputError
+        If the excess differs (another termination) or the atoms do not add up.
+    """
+    first, _, excess = slabs[0]
+    units: list[Composition] = []
+    for doc, n_units, left in slabs:
+        counts = doc.structure.composition.get_el_amt_dict()
+        if not n_units > 0:
+            raise InputError(f"'{doc.label}' has {n_units} formula units", "give a positive number")
+        if dict(left) != dict(excess):
+            raise InputError(
+                f"'{doc.label}' has {amounts(left)} in excess, '{first.label}' {amounts(excess)}: two terminations",
+                "put them in two studies",
+            )
+        whole = {k: (n - left.get(k, 0.0)) / n_units for k, n in counts.items()}
+        if set(left) - set(counts) or min(whole.values()) < -1e-9 or max(whole.values()) < 1e-9:
+            raise InputError(
+                f"'{doc.label}' has {amounts(counts)}, its excess is {amounts(left)}", "count the excess again"
+            )
+        units.append(Composition({k: n for k, n in whole.items() if n > 1e-9}))
+        if not units[-1].almost_equals(units[0], rtol=1e-6, atol=1e-6):
+            raise InputError(
+                f"'{doc.label}' has units of {units[-1].formula}, '{first.label}' of {units[0].formula}",
+                "count n_units and excess again",
+            )
+    return units[0]
+
+
+def check_potentials(mu: Mapping[str, float], unit: Composition, bulk_ev: float | None) -> float:
+    """Sum of the chemical potentials of one unit, eV, which must be the bulk energy.
+
+    Raises
+    ------
+    InputError
+        If an element has none.
+    ReferenceMismatchError
+        If the sum misses ``bulk_ev`` by more than 1 meV.
+    """
+    missing = [e for e in unit.get_el_amt_dict() if e not in mu]
+    if missing:
+        raise InputError(
+            f"no chemical potential of {', '.join(missing)}", f"give all elements of {unit.reduced_formula}"
+        )
+    total = sum(number * mu[element] for element, number in unit.get_el_amt_dict().items())
+    check_finite(total)
+    if bulk_ev is not None and abs(total - bulk_ev) > BULK_TOLERANCE_EV:
+        raise ReferenceMismatchError(
+            f"chemical potentials add up to {total:.4f} eV per {unit.reduced_formula}, the crystal has {bulk_ev:.4f}",
+            "fix one of them by the equilibrium with the crystal, or gamma would grow with the thickness",
+        )
+    return total
+
+
+def check_finite(*energies: float) -> None:
+    """Refuse energies that are not numbers."""
+    if not all(math.isfinite(e) for e in energies):
+        raise InputError(f"energies {energies} eV are not all finite", "look at the calculations they come from")
+
+
+def amounts(atoms: Mapping[str, float]) -> str:
+    """Atoms by element in one line: ``Li1 Cl2``."""
+    return " ".join(f"{element}{number:g}" for element, number in atoms.items()) or "nothing"

@@ -1,0 +1,44 @@
+"""What several test files share."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The examples folder of the source tree."""
+    return Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def command(capsys):
+    """Run the command line in this process: returns (exit status, standard output, standard error)."""
+    from anodeflow import cli
+
+    def run(*arguments) -> tuple[int, str, str]:
+        status = cli.guarded(lambda: cli.cli.main([str(a) for a in arguments], standalone_mode=False))
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def anodeflow():
+    """Run the command line in a process of its own."""
+
+    def run(*arguments, cwd=None, timeout=600, **options) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "anodeflow", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            timeout=timeout,
+            check=False,
+            **options,
+        )
+
+    return run
