@@ -18,6 +18,11 @@ _DOC_TYPES = {
     "studies": "BindingStudyDoc",
 }
 
+OPERATORS = {
+    "$and", "$or", "$nor", "$not", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$regex",
+    "$options", "$elemMatch", "$size", "$all", "$type", "$mod",
+}  # fmt: skip
+
 
 def study_hash_of(study: str) -> str:
     """The hash of a study given by its file or by the hash itself."""
@@ -76,7 +81,19 @@ def _filter(text: str) -> dict[str, Any]:
         raise InputError(f"--query is not JSON: {error}", """e.g. '{"output.energy_ev": {"$lt": -100}}'""") from None
     if not isinstance(found, dict):
         raise InputError(f"--query is a {type(found).__name__}, not an object", 'e.g. \'{"name": "summary"}\'')
+    _check_operators(found)
     return found
+
+
+def _check_operators(part: Any) -> None:
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key.startswith("$") and key not in OPERATORS:
+                raise InputError(f"--query: unknown operator '{key}'", f"known: {', '.join(sorted(OPERATORS))}")
+            _check_operators(value)
+    elif isinstance(part, list):
+        for item in part:
+            _check_operators(item)
 
 
 def _common(doc: dict[str, Any]) -> dict[str, Any]:

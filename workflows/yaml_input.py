@@ -104,7 +104,8 @@ def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is also a missing one: say the misspelling.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         location = tuple(part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-")))
         line = _line_of(path, location)
         where = f"{path}:{line}" if line else str(path)
