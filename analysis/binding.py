@@ -268,7 +268,7 @@ def binding_energies(
             f"'{ab.label}', '{a.label}' and the Li reference rest on different engines or cards: {sorted(keys)}",
             "compute all three with one engine and one card",
         )
-    energies = {}
+    energies: dict[str, float] = {}
     for ref in references:
         check_charges(ab.charge, a.charge, ref.charge, n_li)
         energies[ref.convention] = binding_energy(
@@ -298,9 +298,9 @@ def descriptor(anode: BindingEnergyDoc, interphase: BindingEnergyDoc, convention
     differing = [
         f"{name} ({a} and {b})" for name, a, b in zip(_KEY_NAMES, _key(anode), _key(interphase), strict=True) if a != b
     ]
-    references = [next((r for r in d.references if r.convention == convention), None) for d in (anode, interphase)]
-    if None in references:
-        differing.append(f"reference '{convention}' is missing")
+    references = [r for d in (anode, interphase) for r in d.references if r.convention == convention]
+    if len(references) != 2:
+        differing.append(f"reference '{convention}', which is missing")
     elif (references[0].energy_ev, references[0].box_angstrom) != (
         references[1].energy_ev,
         references[1].box_angstrom,

@@ -159,7 +159,8 @@ def _site(
     site.status = "converged"
     site.total_energy_ev = doc.converged_energy_ev()
     site.binding_energy_ev = binding_energies(doc, pristine, references)
-    site.frac_coords_end = tuple(float(x) for x in end.frac_coords[n_host] % 1.0)
+    x, y, z = (float(f) for f in end.frac_coords[n_host] % 1.0)
+    site.frac_coords_end = (x, y, z)
     site.li_displacement_angstrom = float(np.linalg.norm(moved))
     site.host_displacement_angstrom = rebuilt
     site.coordination_end = f"{shell} at {nearest:.2f} Å"

@@ -54,9 +54,9 @@ def rows_of(
     """
     # A host's document also stands under the job that asked for it (index 2): count it once.
     criteria: dict[str, Any] = {"output.doc_type": _DOC_TYPES[what], "index": 1}
-    wanted = {"output.environment": environment, "output.engine.name": engine, "output.card.name": card}
-    if what != "studies":
-        wanted["output.crystal"] = crystal
+    wanted = {"output.engine.name": engine, "output.card.name": card}
+    if what in ("binding", "sites", "calculations"):
+        wanted |= {"output.crystal": crystal, "output.environment": environment}
     criteria |= {key: value for key, value in wanted.items() if value is not None}
     if study_hash is not None:
         known = study_hash_of(study_hash)
@@ -65,6 +65,13 @@ def rows_of(
         criteria = {"$and": [criteria, _filter(query)]}
     documents = store.query(criteria, sort={"completed_at": -1}, limit=limit or 0)
     rows = [row for doc in documents for row in _ROWS[what](doc)]
+    if what == "descriptor":
+        rows = [
+            row
+            for row in rows
+            if (environment is None or row["environment"] == environment)
+            and (crystal is None or crystal in (row["anode"], row["interphase"]))
+        ]
     return rows[:limit] if limit else rows
 
 

@@ -128,7 +128,7 @@ def print_crystal(name: str, as_json: bool) -> None:
 
 def print_plan(study: Study, notes: list[str], workers: int, as_json: bool) -> None:
     """Every calculation of a study and what it will cost."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for calculation in study.planned:
         seconds = study.who.seconds_per_step(calculation.structure) * (calculation.expected_steps + 1)
         mesh = study.method.kpoint_mesh(calculation.structure)

@@ -290,6 +290,8 @@ def _orbit(hall_number: int, coords: np.ndarray) -> list[np.ndarray]:
     matrices pair by pair and takes seconds for a face-centred cubic group.
     """
     operations = spglib.get_symmetry_from_database(hall_number)
+    if operations is None:
+        raise ValueError(f"there is no Hall number {hall_number}")
     orbit: list[np.ndarray] = []
     for image in (operations["rotations"] @ coords + operations["translations"]) % 1.0:
         if not any(np.all(np.abs((image - seen + 0.5) % 1.0 - 0.5) < ORBIT_TOLERANCE) for seen in orbit):

@@ -63,7 +63,8 @@ class Cleaver:
                 "choose an ordered configuration first",
             )
         self.miller = _check_miller(miller)
-        self.reduced = tuple(index // gcd(*self.miller) for index in self.miller)
+        h, k, l = (index // gcd(*self.miller) for index in self.miller)  # noqa: E741
+        self.reduced = (h, k, l)
         self.bulk = bulk
         self.bonds = DEFAULT_BONDS if bonds is None else bonds
         self.crystal = crystal or str(bulk.properties.get("crystal", bulk.composition.reduced_formula))

@@ -328,8 +328,8 @@ def check_interface(model: InterfaceModel) -> dict[str, Any]:
     -------
     dict
         What was measured on the structure: atoms, formula, area_angstrom2, handedness (volume of the cell,
-        positive if right-handed), gaps_angstrom, shortest_contact_angstrom, shortest_distance_ratio_ok,
-        max_strain_percent, p_coordination (sorted numbers of S around P).
+        positive if right-handed), gaps_angstrom, shortest_contact_angstrom, max_strain_percent,
+        p_coordination (sorted numbers of S around P).
 
     Raises
     ------
@@ -435,7 +435,7 @@ def scan_registry(
     StructureError
         Every cell overlaps.
     """
-    grid = (n, n) if isinstance(n, Integral) else tuple(n)
+    grid = (n, n) if isinstance(n, int) else tuple(n)
     if len(grid) != 2 or any(not isinstance(k, Integral) or k < 1 for k in grid):
         raise InputError(f"the grid of shifts is {n!r}", "use one or two positive integers, such as 4")
     found, overlapping = [], None
@@ -596,7 +596,7 @@ def interface(
             (substrate, substrate_miller, substrate_layers),
         )
     ]
-    slabs = [spec.build() for spec in specs]
+    slabs = specs[0].build(), specs[1].build()
     moduli = [_modulus(spec.crystal) for spec in specs]
     if strained is None:
         strained = "substrate" if None not in moduli and (moduli[1] or 0) < (moduli[0] or 0) else "film"
@@ -606,7 +606,9 @@ def interface(
     comfortable = [m for m in matches if abs(m.strain.max_principal_percent) <= 100 * comfortable_strain]
     match = min(comfortable, key=lambda m: m.atoms or 0) if comfortable else matches[0]
     repeat = options.get("repeat", (1, 1))
-    return build_interface(*slabs, match, max_strain=max_strain, max_atoms=max_atoms * repeat[0] * repeat[1], **options)
+    return build_interface(
+        slabs[0], slabs[1], match, max_strain=max_strain, max_atoms=max_atoms * repeat[0] * repeat[1], **options
+    )
 
 
 def slab_spec(
@@ -815,14 +817,18 @@ def _distinct_shifts(model: InterfaceModel, grid: Sequence[int]) -> list[tuple[f
 
     Those of the grid, and in a periodic cell those with a centre of inversion, which make the contacts equal.
     """
-    matrices = (_film_matrix(model.match, model.film_face), np.array(model.match.substrate_matrix))
-    matrices = tuple(np.diag(model.repeat) @ matrix for matrix in matrices)
-    cell = displacement_cell(*matrices, model.structure.lattice.matrix[:2, :2])
+    repeat = np.diag(model.repeat)
+    film, substrate = (
+        repeat @ _film_matrix(model.match, model.film_face),
+        repeat @ np.array(model.match.substrate_matrix, dtype=int),
+    )
+    cell = displacement_cell(film, substrate, model.structure.lattice.matrix[:2, :2])
     moves = [move for move in _moves(model.structure) if not move[2] or model.vacuum_angstrom is None]
     points = [np.array([i / grid[0], j / grid[1]]) @ cell for i, j in product(range(grid[0]), range(grid[1]))]
     centred = [t / 2 for w, t, flips in moves if flips and (w == -np.eye(2)).all()][:1]
     points += [centre + np.array(corner) / 2 @ cell for centre in centred for corner in product((0, 1), repeat=2)]
-    back, seen, shifts = np.linalg.inv(cell), set(), []
+    back, shifts = np.linalg.inv(cell), []
+    seen: set[tuple[float, ...]] = set()
     for shift in points:
         orbit = {tuple((np.round((w @ shift + t) @ back, 5) % 1.0 + 0.0).tolist()) for w, t, _ in moves}
         if not orbit & seen:

@@ -331,5 +331,5 @@ def _site(structure: Structure, host: _Host, orbit: np.ndarray, label: str, cell
     frac = np.round(frac_in_cell(structure.lattice, cart), 8)
     chosen = min((tuple(float(x) for x in np.round(point, 4)), n) for n, point in enumerate(frac))[1]
     nearest, coordination = first_shell(structure, frac[chosen])
-    coords = tuple(float(x) for x in frac[chosen])
-    return Site(label, "interstitial", coords, len(orbit) * cells, nearest, coordination)
+    x, y, z = (float(f) for f in frac[chosen])
+    return Site(label, "interstitial", (x, y, z), len(orbit) * cells, nearest, coordination)

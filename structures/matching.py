@@ -217,7 +217,9 @@ def lattice_matches(
         groups = [lattice_symmetry(metric) for metric in metrics]
     else:
         raise InputError(f"unknown equivalence {equivalence!r}", "use 'lattices' or 'slabs'")
-    atoms = (len(film.structure), len(substrate.structure)) if _both_slabs(film, substrate) else None
+    atoms = None
+    if isinstance(film, SlabModel) and isinstance(substrate, SlabModel):
+        atoms = len(film.structure), len(substrate.structure)
     search = _Search(sides, metrics, groups, strained, atoms, primitive_only)
     found = search.run(max_area_angstrom2, max_strain, max_area_mismatch)
     fitting = [m for m in found if max_atoms is None or m.atoms is None or m.atoms <= max_atoms]
@@ -313,7 +315,7 @@ class _Search:
                 continue
             for films, substrates in self._aligned(cells[0][i - 1], cells[1][j - 1], low, high):
                 for pair in self._distinct(films, substrates):
-                    key = tuple(pair[0].ravel()) + tuple(pair[1].ravel())
+                    key = (*pair[0].ravel().tolist(), *pair[1].ravel().tolist())
                     found[key] = self._match(*pair, common)
         return list(found.values())
 
@@ -340,9 +342,7 @@ class _Search:
         # A long thin cell shears by whole short vectors before the strain notices.
         steps = range(2, 2 + ceil((high - low) * aspect))
         turns = np.concatenate([_UNIMODULAR, *(np.array([[[1, 0], [k, 1]], [[1, 0], [-k, 1]]]) for k in steps)])
-        mirrored = any((np.linalg.det(group) < 0).any() for group in self.groups)
-        if mirrored:
-            turns = turns[np.linalg.det(turns) > 0]
+        # Mirrored alignments too: a mirror line of either lattice makes proper ones of them.
         inverse = np.linalg.inv(film_metrics)[first]
         for turn in turns:
             turned = turn @ metrics[second] @ turn.T
@@ -402,10 +402,6 @@ class _Search:
         match = LatticeMatch(*rows, self.strained, blank, float(area), atoms, float(angles[g, h]))
         own = match.unstrained_cells()[self.strained == "substrate"]
         return replace(match, strain=in_plane_strain(own, match.common_cell()))
-
-
-def _both_slabs(film: Any, substrate: Any) -> bool:
-    return isinstance(film, SlabModel) and isinstance(substrate, SlabModel)
 
 
 def _describe(match: LatticeMatch) -> str:

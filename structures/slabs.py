@@ -411,7 +411,9 @@ def _slab(
         cleaver.reduced,
         oriented_unit_cell=cleaver.cell,
         shift=float(cleaver.cuts[cut]),
-        scale_factor=np.linalg.solve(cleaver.bulk.lattice.matrix.T, cleaver.frame @ plain.lattice.matrix.T).T,
+        scale_factor=np.asarray(
+            np.linalg.solve(cleaver.bulk.lattice.matrix.T, cleaver.frame @ plain.lattice.matrix.T).T, dtype=np.float64
+        ),
         reorient_lattice=False,
         site_properties=plain.site_properties,
     )

@@ -103,11 +103,11 @@ def interstitial_supercell(structure: Structure, site: Site, matrix: np.ndarray)
         )
     host = structure.make_supercell(scaling, in_place=False)
     cart = structure.lattice.get_cartesian_coords(np.array(site.frac_coords))
-    coords = tuple(float(x) for x in frac_in_cell(host.lattice, cart))
+    x, y, z = (float(f) for f in frac_in_cell(host.lattice, cart))
     moved = Site(
         site.label,
         site.kind,
-        coords,
+        (x, y, z),
         site.multiplicity * cells,
         site.nearest_distance_angstrom,
         site.coordination,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from jobflow import CURRENT_JOB, Job, JobConfig, Maker, job
+from jobflow import CURRENT_JOB, Job, JobConfig, Maker, OutputReference, job
 from pymatgen.core import Structure
 
 from anodeflow.analysis.documents import CalculationDoc, CardRecord
@@ -157,7 +157,9 @@ class CalculationMaker(Maker):
     card: dict[str, Any] | None = None
     engine: str = "sevennet-0"
 
-    def make(self, structure: Structure, label: str, crystal: str | None = None, charge: int = 0) -> Job:
+    def make(
+        self, structure: Structure | OutputReference, label: str, crystal: str | None = None, charge: int = 0
+    ) -> Job:
         """One job; its output is a :class:`CalculationDoc`.
 
         Parameters

@@ -227,7 +227,7 @@ class LocalRunner:
             return
         self._settle(made)
         for new in (response.replace, response.detour, response.addition):
-            if new is not None:
+            if isinstance(new, Flow):
                 self._add(new)
         if _needs_worker(made):
             self.report.reused += 1

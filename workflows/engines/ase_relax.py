@@ -7,6 +7,8 @@ a stress tolerance nor a way to report steps or to stop between them; hence thes
 from __future__ import annotations
 
 import math
+import os
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -81,9 +83,9 @@ def run_ase(
         if task == "static":
             observe()
         else:
-            target = FrechetCellFilter(atoms) if task == "relax_cell" else atoms
+            target: Any = FrechetCellFilter(atoms) if task == "relax_cell" else atoms
             # Needs 25-40 % fewer steps than BFGS on interstitials and slabs of these crystals.
-            optimiser = GoodOldQuasiNewton(target, logfile=None)
+            optimiser = GoodOldQuasiNewton(target, logfile=os.devnull)
             # fmax = 0: the tolerances of the card decide, not ASE's rule.
             for _ in optimiser.irun(fmax=0.0, steps=card.max_steps):
                 if observe():

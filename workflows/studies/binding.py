@@ -375,9 +375,10 @@ def place_lithium(
     spec = Host.model_validate(host)
     options = common["options"]
     try:
-        for doc, what in ((metal, "Li metal"), (crystal, "the crystal"), (pristine, "the host cell")):
-            if doc is None:
-                raise EngineError(f"{what} was not computed", "see the first failure of this run")
+        if metal is None or crystal is None or pristine is None:
+            missing = "Li metal" if metal is None else "the crystal" if crystal is None else "the host cell"
+            raise EngineError(f"{missing} was not computed", "see the first failure of this run")
+        for doc in (metal, crystal, pristine):
             doc.converged_energy_ev()
         sites = li_sites(
             crystal.structure, pristine.structure, spec, environment, Cells.model_validate(common["cells"])
