@@ -49,8 +49,10 @@ EDGE_ANGSTROM = 0.1
 SMALLEST_WIDTH_ANGSTROM = 8.0
 """A narrower cell is shown with pale repeats around it."""
 
-_WIDTH_INCH, _HEIGHT_INCH, _GAP_INCH, _MARGIN_INCH = 6.2, 4.6, 0.45, 0.12
+_WIDTH_INCH, _HEIGHT_INCH, _GAP_INCH, _MARGIN_INCH = 6.2, 4.6, 0.45, 0.2
 _PALE = 0.62
+_INK = (0.12, 0.12, 0.12)
+_STICK_ANGSTROM = 0.13
 
 
 @dataclass
@@ -83,7 +85,8 @@ def structure_picture(structure: Structure, *, title: str, lines: list[str], bon
     -------
     Figure
         To be written by :func:`anodeflow.analysis.figures.save_figure`. Repeats of a narrow cell and atoms
-        that only complete a molecule are pale.
+        that only complete a molecule are pale and lie behind the others. Two sides of an interface, told apart by
+        the site property ``side``, are named.
     """
     scene = _scene(structure, bonds)
     views = [(0, 1, scene.points[:, 2]), (0, 2, -scene.points[:, 1])]
@@ -105,6 +108,8 @@ def structure_picture(structure: Structure, *, title: str, lines: list[str], bon
             _draw(axes, scene, x, y, depth)
             axes.set(xlim=box[:2], ylim=box[2:], aspect="equal")
             axes.set_axis_off()
+            if y == 2:
+                _name_sides(axes, structure)
             centre = (left + inch * width / 2) / total
             figure.text(centre, (tall - above + 0.1) / tall, name, ha="center", va="bottom", fontsize=7, color="0.35")
             left += inch * width + _GAP_INCH
@@ -210,40 +215,57 @@ def _box(scene: _Scene, x: int, y: int) -> tuple[float, float, float, float]:
 
 
 def _draw(axes: Axes, scene: _Scene, x: int, y: int, depth: NDArray[np.float64]) -> None:
-    """Atoms and bonds from the farthest to the nearest; distant ones fade a little."""
-    span = max(float(np.ptp(depth)), 1e-9)
-    nearness = (depth - depth.min()) / span
+    """Atoms and bonds from the farthest to the nearest, those outside the cell behind all others."""
+    nearness = (depth - depth.min()) / max(float(np.ptp(depth)), 1e-9)
     plane = scene.points[:, [x, y]]
-    items: list[tuple[float, Patch]] = []
-    for n, symbol in enumerate(scene.symbols):
-        fade = max(0.0, 0.3 * (1 - nearness[n])) if scene.inside[n] else _PALE + 0.15 * (1 - nearness[n])
-        radius = drawn_radius_angstrom(symbol)
-        face, edge = _mix(element_colour(symbol), fade), _mix((0.12, 0.12, 0.12), fade)
-        items.append((depth[n], Circle(plane[n], radius, facecolor=face, edgecolor=edge, linewidth=0.55)))
-        shine = plane[n] + radius * np.array([-0.32, 0.32])
-        white = _mix(element_colour(symbol), fade + 0.5 * (1 - fade))
-        items.append((depth[n] + 1e-6, Circle(shine, 0.22 * radius, facecolor=white, edgecolor="none", linewidth=0)))
+    pale = np.where(scene.inside, 0.3, _PALE + 0.15) - np.where(scene.inside, 0.3, 0.15) * nearness
+    colours = [element_colour(symbol) for symbol in scene.symbols]
+    radii = [drawn_radius_angstrom(symbol) for symbol in scene.symbols]
+    items: list[tuple[bool, float, Patch]] = []
+
+    def add(n: int, height: float, patch: Patch) -> None:
+        items.append((bool(scene.inside[n]), height, patch))
+
+    for n, (colour, radius) in enumerate(zip(colours, radii, strict=True)):
+        line = _mix(_INK, pale[n])
+        face = _mix(colour, pale[n])
+        add(n, depth[n], Circle(plane[n], radius, facecolor=face, edgecolor=line, linewidth=0.55))
         if scene.frozen[n]:
-            mark = Circle(plane[n], 0.3 * radius, facecolor=edge, edgecolor="none", linewidth=0)
-            items.append((depth[n] + 2e-6, mark))
-    for i, j in scene.bonds:
-        pale = _PALE if not (scene.inside[i] and scene.inside[j]) else 0.0
-        middle = (plane[i] + plane[j]) / 2
-        for end, other in ((i, middle), (j, middle)):
-            quad = _stick(plane[end], other)
-            colour = _mix(element_colour(scene.symbols[end]), max(pale, 0.3 * (1 - nearness[end])))
-            patch = Polygon(quad, facecolor=colour, edgecolor=_mix((0.12, 0.12, 0.12), max(pale, 0.2)), linewidth=0.35)
-            items.append(((depth[i] + depth[j]) / 2, patch))
-    items.sort(key=lambda item: item[0])
-    for edge_line in scene.edges:
-        axes.plot(*edge_line[:, [x, y]].T, color="0.25", lw=0.6, ls=(0, (4, 2)), zorder=1)
-    axes.add_collection(PatchCollection([patch for _, patch in items], match_original=True, zorder=2))
+            add(n, depth[n] + 1e-6, Circle(plane[n], 0.3 * radius, facecolor=line, edgecolor="none", linewidth=0))
+        else:
+            shine = plane[n] + radius * np.array([-0.32, 0.32])
+            white = _mix(face, 0.5)
+            add(n, depth[n] + 1e-6, Circle(shine, 0.22 * radius, facecolor=white, edgecolor="none", linewidth=0))
+    for pair in scene.bonds:
+        for n, other in (pair, pair[::-1]):
+            along = scene.points[other] - scene.points[n]
+            start = radii[n] / float(np.linalg.norm(along))  # where the stick leaves the ball
+            stick = _stick(plane[n] + start * along[[x, y]], plane[n] + 0.5 * along[[x, y]])
+            height = depth[n] + (start + 0.5) / 2 * (depth[other] - depth[n])
+            line = _mix(_INK, max(pale[n], 0.2))
+            add(n, height, Polygon(stick, facecolor=_mix(colours[n], pale[n]), edgecolor=line, linewidth=0.35))
+    items.sort(key=lambda item: item[:2])
+    for edge in scene.edges:
+        axes.plot(*edge[:, [x, y]].T, color="0.25", lw=0.6, ls=(0, (4, 2)), zorder=1)
+    axes.add_collection(PatchCollection([patch for *_, patch in items], match_original=True, zorder=2))
+
+
+def _name_sides(axes: Axes, structure: Structure) -> None:
+    """Name the two sides of an interface, where the sites say to which they belong, beside the side view."""
+    sides = np.array(structure.site_properties.get("side", [None] * len(structure)))
+    for name in [name for name in dict.fromkeys(sides) if name is not None]:
+        heights = structure.cart_coords[sides == name, 2]
+        place = axes.get_yaxis_transform()
+        axes.plot([1.02, 1.02], [heights.min(), heights.max()], transform=place, color="0.35", lw=0.8, clip_on=False)
+        axes.text(
+            1.035, (heights.min() + heights.max()) / 2, str(name), transform=place, rotation=90, ha="left",
+            va="center", fontsize=7, color="0.35",
+        )  # fmt: skip
 
 
 def _stick(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
     along = end - start
-    length = float(np.linalg.norm(along))
-    across = np.array([-along[1], along[0]]) / max(length, 1e-9) * 0.13
+    across = np.array([-along[1], along[0]]) / max(float(np.linalg.norm(along)), 1e-9) * _STICK_ANGSTROM
     return np.array([start + across, end + across, end - across, start - across])
 
 
