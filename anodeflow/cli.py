@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from anodeflow import __version__
 from anodeflow.errors import AnodeflowError, InputError, StoreError
 
 INTERRUPTED = 130
-SOME_HOST_WITHOUT_RESULT = 4
+WITHOUT_RESULT = 4
 
 store_option = click.option(
     "--store",
@@ -32,7 +33,21 @@ study_argument = click.argument("study", type=click.Path(path_type=Path))
 
 
 class Commands(click.Group):
-    """Offers the nearest command when one is misspelt."""
+    """Offers the nearest command when one is misspelt, and loads those `elsewhere` (name: module) when needed."""
+
+    def __init__(self, *arguments: Any, elsewhere: dict[str, str] | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.elsewhere = elsewhere or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See click."""
+        return sorted({*super().list_commands(ctx), *self.elsewhere})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See click."""
+        if cmd_name in self.elsewhere:
+            return getattr(importlib.import_module(self.elsewhere[cmd_name]), cmd_name)
+        return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """See click."""
@@ -47,7 +62,11 @@ class Commands(click.Group):
             raise click.UsageError(f"No such command '{args[0]}'; did you mean '{near[0]}'?", ctx) from error
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands,
+    elsewhere={"build": "anodeflow.build"},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="anodeflow")
 def cli() -> None:
     """First-principles workflows for aluminium and lithium-aluminium anodes against sulfide electrolytes."""
@@ -107,43 +126,25 @@ def run(
     """Compute STUDY on this machine. What is finished already is not computed again."""
     for file in figures:
         check_figure_path(file)
-    from anodeflow.display import RunDisplay
-    from anodeflow.tables import print_study_result
-    from anodeflow.workflows.local import LocalRunner, default_workers
-    from anodeflow.workflows.store import open_job_store
+    from anodeflow.presenters import print_study, write_figures
+    from anodeflow.running import run_study
     from anodeflow.workflows.studies import load_study
 
-    loaded = load_study(study)
-    notes = loaded.preflight()
-    job_store = open_job_store(store)
-    number, each = default_workers()
-    with RunDisplay(loaded, workers or number, notes) as display:
-        runner = LocalRunner(loaded.flow(), job_store, store.resolve(), workers or number, threads or each, display)
-        report = runner.run()
-    display.close(report, study, store)
-    if report.fatal is not None:
-        raise report.fatal
-    if report.interrupted:
-        raise SystemExit(INTERRUPTED)
-    document = stored_study(job_store, loaded.hash)
-    if document is None:
-        reasons = "; ".join(f"{label}: {why}" for label, why in list(report.failed.items())[:2])
-        raise InputError(f"the study gave no result: {reasons}", "mend the first failure and run it again")
-    print_study_result(document, as_json)
-    for file in figures:
-        write_figure(document, file)
-        click.echo(f"figure: {file}", err=True)
+    again = f"anodeflow run {study} --store {store}"
+    document, report = run_study(load_study(study), store, again, workers, threads)
+    print_study(document, as_json)
+    write_figures(document, figures)
     if show and figures:
         open_on_screen(figures[0])
-    if any(not host.converged for host in document.hosts) or report.failed:
-        raise SystemExit(SOME_HOST_WITHOUT_RESULT)
+    if report.failed or not document.complete:
+        raise SystemExit(WITHOUT_RESULT)
 
 
 @cli.command()
 @store_option
 @click.option(
     "--what",
-    type=click.Choice(["binding", "sites", "descriptor", "calculations", "studies"]),
+    type=click.Choice(["binding", "sites", "descriptor", "surfaces", "interfaces", "calculations", "studies"]),
     default="binding",
     show_default=True,
 )
@@ -187,6 +188,8 @@ def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) ->
     from anodeflow.workflows.store import open_job_store
 
     job_store = open_job_store(store, must_exist=True, read_only=True)
+    from anodeflow.presenters import stored_study, write_figure
+
     document = stored_study(job_store, study_hash_of(study))
     if document is None:
         raise InputError(f"no finished study '{study}' in {store}", f"run it first: anodeflow run {study}")
@@ -197,6 +200,42 @@ def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) ->
     else:
         for file in outputs:
             click.echo(f"figure: {file}")
+
+
+@cli.command()
+@click.argument("paper")
+@click.option("--part", "parts", required=True, help="Part of the paper; several with commas. See the documentation.")
+@click.option("--engine", help="Another engine than that of the study file.")
+@click.option("--card", help="Another method card.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="this folder",
+    help="Folder for the figures.",
+)
+@click.option("--workers", type=click.IntRange(1, 256), envvar="ANODEFLOW_WORKERS", help="Worker processes.")
+@store_option
+@json_option
+def reproduce(
+    paper: str,
+    parts: str,
+    engine: str | None,
+    card: str | None,
+    output: Path,
+    workers: int | None,
+    store: Path,
+    as_json: bool,
+) -> None:
+    """Compute what PAPER reports, and print published values beside ours."""
+    from anodeflow.reproduce import reproduce as run_paper
+
+    wanted = [part.strip() for part in parts.split(",") if part.strip()]
+    done = run_paper(
+        paper, wanted, engine=engine, card=card, store=store, output=output, workers=workers, as_json=as_json
+    )
+    if not done:
+        raise SystemExit(WITHOUT_RESULT)
 
 
 FIGURE_TYPES = (".png", ".pdf", ".svg")
@@ -210,23 +249,6 @@ def check_figure_path(file: Path) -> None:
         raise InputError(f"figure '{file}': folder '{file.resolve().parent}' does not exist", "make it first")
     if not os.access(file.resolve().parent, os.W_OK):
         raise InputError(f"figure '{file}': folder '{file.resolve().parent}' is read-only", "choose another")
-
-
-def write_figure(document: Any, file: Path) -> None:
-    """Draw a study document to a file; the file appears whole or not at all."""
-    from anodeflow.analysis.figures import binding_figure, save_figure
-
-    save_figure(binding_figure(document), file)
-
-
-def stored_study(job_store: Any, study_hash: str) -> Any:
-    """The finished study of this hash, as a document, or None."""
-    from anodeflow.analysis.binding import BindingStudyDoc
-
-    found = job_store.query_one(
-        {"metadata.study_hash": study_hash, "output.doc_type": "BindingStudyDoc"}, properties=["output"]
-    )
-    return None if found is None else BindingStudyDoc.model_validate(found["output"])
 
 
 def open_on_screen(file: Path) -> None:

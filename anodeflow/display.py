@@ -94,7 +94,7 @@ class RunDisplay:
         """From the cost of what is done and what is not; empty before there is anything to go by."""
         elapsed = time.monotonic() - self._started
         left = sum(weight for label, weight in self._weights.items() if label not in self._done)
-        if self._computed_weight == 0 or elapsed < 5:
+        if self._computed_weight < 0.02 * sum(self._weights.values()) or elapsed < 10:
             return ""
         seconds = left * elapsed / self._computed_weight
         return f"about {_duration(seconds)} left"
@@ -115,11 +115,11 @@ class RunDisplay:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def close(self, report: RunReport, study: Path, store: Path) -> None:
+    def close(self, report: RunReport, again: str, store: Path) -> None:
         """The last line: how it went, and what to do if it did not end."""
         text = f"{report.computed} calculations computed, {report.reused} reused, in {_duration(report.wall_time_s)}"
         if report.interrupted:
-            text = f"stopped; {text}. Go on with: anodeflow run {study} --store {store}"
+            text = f"stopped; {text}. Go on with: {again}"
         elif report.fatal is not None:
             text = f"stopped by an error; {text}. What is finished is kept in {store}"
         click.echo(text, err=True)

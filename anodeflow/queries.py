@@ -14,8 +14,9 @@ _DOC_TYPES = {
     "binding": "BindingEnergyDoc",
     "sites": "BindingEnergyDoc",
     "descriptor": "BindingStudyDoc",
+    "surfaces": "SurfaceEnergyDoc",
+    "interfaces": "InterfaceEnergyDoc",
     "calculations": "CalculationDoc",
-    "studies": "BindingStudyDoc",
 }
 
 OPERATORS = {
@@ -53,10 +54,13 @@ def rows_of(
         If ``query`` is not a JSON object.
     """
     # A host's document also stands under the job that asked for it (index 2): count it once.
-    criteria: dict[str, Any] = {"output.doc_type": _DOC_TYPES[what], "index": 1}
+    criteria: dict[str, Any] = {"index": 1}
+    criteria |= {"metadata.label": "summary"} if what == "studies" else {"output.doc_type": _DOC_TYPES[what]}
     wanted = {"output.engine.name": engine, "output.card.name": card}
-    if what in ("binding", "sites", "calculations"):
-        wanted |= {"output.crystal": crystal, "output.environment": environment}
+    if what in ("binding", "sites", "calculations", "surfaces"):
+        wanted["output.crystal"] = crystal
+    if what in ("binding", "sites"):
+        wanted["output.environment"] = environment
     criteria |= {key: value for key, value in wanted.items() if value is not None}
     if study_hash is not None:
         known = study_hash_of(study_hash)
@@ -188,15 +192,28 @@ def _study_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "study": out["study"],
             "title": out["title"],
-            "hosts": len(out["hosts"]),
-            "converged": sum(bool(host["binding_energy_ev"]) for host in out["hosts"]),
             "warnings": len(out["warnings"]),
             **_common(doc),
         }
     ]
 
 
+def _surface_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    out = doc["output"]
+    keys = ("crystal", "termination", "method", "gamma_j_per_m2", "gamma_ci_j_per_m2", "gamma_unrelaxed_j_per_m2",
+            "area_angstrom2", "reference", "error", "warnings")  # fmt: skip
+    return [{**{key: out[key] for key in keys}, "face": "".join(map(str, out["miller"])), **_common(doc)}]
+
+
+def _interface_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    out = doc["output"]
+    left_out = {"members", "fit", "references", "engine", "card", "doc_type"}
+    return [{**{key: value for key, value in out.items() if key not in left_out}, **_common(doc)}]
+
+
 _ROWS = {
+    "surfaces": _surface_rows,
+    "interfaces": _interface_rows,
     "binding": _binding_rows,
     "sites": _site_rows,
     "descriptor": _descriptor_rows,

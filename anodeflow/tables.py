@@ -12,6 +12,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from anodeflow.analysis.binding import BindingStudyDoc
+    from anodeflow.analysis.documents import StudyDoc
+    from anodeflow.analysis.study_documents import InterfaceStudyDoc, SurfaceStudyDoc
+    from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
     from anodeflow.workflows.studies import Study
 
 # Wide enough for every table where the output is no terminal but a file or a pipe.
@@ -25,9 +28,13 @@ RESULT_COLUMNS = {
     "sites": ("crystal", "environment", "site", "status", "binding_energy_ev_bulk_metal", "coordination_end",
               "same_minimum_as", "calculation"),
     "descriptor": ("anode", "interphase", "environment", "d_e_ev", "engine", "card", "study_hash"),
+    "surfaces": ("crystal", "face", "termination", "method", "gamma_j_per_m2", "gamma_unrelaxed_j_per_m2", "engine",
+                 "card", "study_hash"),
+    "interfaces": ("film", "substrate", "contact", "gamma_j_per_m2", "sigma_j_per_m2_per_unit", "strain_percent",
+                   "work_of_adhesion_j_per_m2", "engine", "card", "study_hash"),
     "calculations": ("label", "task", "atoms", "energy_ev", "converged", "ionic_steps",
                      "max_force_ev_per_angstrom", "engine", "card", "wall_time_s"),
-    "studies": ("study", "title", "hosts", "converged", "engine", "card", "study_hash", "completed_at"),
+    "studies": ("study", "title", "warnings", "engine", "card", "study_hash", "completed_at"),
 }  # fmt: skip
 
 
@@ -171,17 +178,24 @@ def print_plan(study: Study, notes: list[str], workers: int, as_json: bool) -> N
         click.echo(f"note: {note}")
 
 
-def print_study_result(document: BindingStudyDoc, as_json: bool) -> None:
-    """Binding energies by host and the dE matrices."""
-    if as_json:
-        print_json(document.model_dump(mode="json"))
-        return
-    from anodeflow.analysis.binding import CONVENTION_TEXT
-
-    console = _console()
+def _heading(document: StudyDoc) -> None:
     engine = document.engine
     click.echo(f"\n{document.title or document.study}")
     click.echo(f"{engine.name} ({engine.kind}, {engine.version}), card {document.card.name}")
+
+
+def _footing(document: StudyDoc) -> None:
+    for source in document.sources:
+        click.echo(f"rests on: {source}")
+    click.echo(f"Study {document.study_hash}.")
+
+
+def print_binding(document: BindingStudyDoc) -> None:
+    """Binding energies by host and the dE matrices."""
+    from anodeflow.analysis.binding import CONVENTION_TEXT
+
+    console = _console()
+    _heading(document)
     table = Table(box=SIMPLE_HEAD)
     for name in ("host", "where"):
         table.add_column(name)
@@ -216,7 +230,80 @@ def print_study_result(document: BindingStudyDoc, as_json: bool) -> None:
             click.echo(line)
     for convention in document.conventions:
         click.echo(f"{convention}: E_int against {CONVENTION_TEXT[convention]}")
-    for source in document.sources:
-        click.echo(f"rests on: {source}")
     if document.hosts:
-        click.echo(f"Li charge: {document.hosts[0].charge_mode}. Negative is bound. Study {document.study_hash}.")
+        click.echo(f"Li charge: {document.hosts[0].charge_mode}. Negative is bound.")
+    _footing(document)
+
+
+def _interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def _thousandfold(
+    value: float | None, interval: tuple[float, float] | None
+) -> tuple[float | None, tuple[float, float] | None]:
+    return (
+        None if value is None else 1e3 * value,
+        None if interval is None else (1e3 * interval[0], 1e3 * interval[1]),
+    )
+
+
+def print_surfaces(document: SurfaceStudyDoc) -> None:
+    """Surface energies, one row a face."""
+    _heading(document)
+    _surface_table(document.surfaces)
+    _footing(document)
+
+
+def _surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("surface", "termination", "method", "layers", "gamma, J/m2 [95 %]", "cleaved, J/m2", "notes"):
+        table.add_column(name, overflow="fold")
+    for doc in surfaces:
+        table.add_row(
+            f"{doc.crystal}({''.join(map(str, doc.miller))})",
+            doc.termination,
+            doc.method,
+            " ".join(str(m.layers) for m in doc.members),
+            _interval(doc.gamma_j_per_m2, doc.gamma_ci_j_per_m2),
+            _interval(doc.gamma_unrelaxed_j_per_m2, None),
+            doc.error or "; ".join(doc.warnings),
+        )
+    _console().print(table)
+
+
+def print_interface(document: InterfaceStudyDoc) -> None:
+    """The interface energy with its fit, and what it is compared with."""
+    _heading(document)
+    doc = document.interface
+    if doc.error:
+        click.echo(f"no interface energy: {doc.error}")
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("n film", "atoms", "gamma(n), J/m2"):
+        table.add_column(name, justify="right")
+    for member in doc.members:
+        table.add_row(f"{member.n_film:g}", str(member.atoms), f"{member.gamma_j_per_m2:.4f}")
+    _console().print(table)
+    expected = doc.strain_check.expected_ev_per_unit if doc.strain_check else None
+    facts = [
+        ("contact", doc.contact),
+        ("strain of the film, %", None if doc.strain_percent is None else f"{doc.strain_percent:.2f}"),
+        ("gamma, intercept, J/m2 [95 %]", _interval(doc.gamma_j_per_m2, doc.gamma_ci_j_per_m2)),
+        ("sum of both contacts, J/m2", _interval(doc.gamma_sum_j_per_m2, doc.gamma_sum_ci_j_per_m2)),
+        ("sigma, slope, mJ/m2 per unit", _interval(*_thousandfold(doc.sigma_j_per_m2_per_unit, doc.sigma_ci_j_per_m2_per_unit))),
+        ("strain energy from the slope, meV/unit", _interval(*_thousandfold(doc.strain_energy_ev_per_unit, doc.strain_energy_ci_ev_per_unit))),
+        ("strain energy of strained bulk, meV/unit", _interval(*_thousandfold(expected, None))),
+        (f"gamma({doc.film}) - gamma, J/m2", _interval(doc.film_minus_interface_j_per_m2, None)),
+        (f"gamma({doc.substrate}) - gamma, J/m2", _interval(doc.substrate_minus_interface_j_per_m2, None)),
+        ("work of adhesion, J/m2", _interval(doc.work_of_adhesion_j_per_m2, None)),
+    ]  # fmt: skip
+    for name, value in facts:
+        if value not in (None, "–"):
+            click.echo(f"{name:<42}{value}")
+    if document.surfaces:
+        _surface_table(document.surfaces)
+    for line in [*doc.notes, *doc.warnings]:
+        click.echo(f"note: {line}")
+    _footing(document)

@@ -108,3 +108,14 @@ def test_every_step_is_reported():
     run_ase(aluminium(rattle=0.1), EMT(), "relax", CARD, monitor=lambda *step: seen.append(step))
     assert [s[0] for s in seen] == list(range(len(seen)))
     assert seen[-1][2] <= CARD.force_tolerance_ev_per_angstrom
+
+
+def test_relax_c_keeps_the_in_plane_lattice_and_frees_z():
+    strained = aluminium(3.994)
+    strained.apply_strain([0.02, 0.02, 0.0])
+    outcome = run_ase(strained, EMT(), "relax_c", CARD)
+    before, after = strained.lattice.matrix, outcome.structure.lattice.matrix
+    assert outcome.converged
+    assert np.allclose(after[:2], before[:2], atol=1e-9)
+    assert after[2, 2] < before[2, 2] - 0.02  # stretched in the plane, the crystal shrinks along the normal
+    assert outcome.max_stress_gpa <= CARD.stress_tolerance_gpa

@@ -26,11 +26,15 @@ from anodeflow.workflows.engines.base import Monitor, Outcome, Task
 # A force no relaxation of a sane structure meets; beyond it the potential is outside its domain.
 EXPLODED_EV_PER_ANGSTROM = 200.0
 
+# Stress components (Voigt) that a task relaxes.
+CELL_COMPONENTS: dict[str, list[int]] = {"relax_cell": [0, 1, 2, 3, 4, 5], "relax_c": [2]}
+
 
 def run_ase(
     structure: Structure, calculator: Calculator, task: Task, card: MethodCard, monitor: Monitor | None = None
 ) -> Outcome:
-    """Compute a static energy, or relax ions (``relax``) or ions and cell (``relax_cell``).
+    """Compute a static energy, or relax ions (``relax``), ions and cell (``relax_cell``) or ions and the cell's
+    extent along z (``relax_c``, for interfaces and strained crystals: the in-plane lattice stays).
 
     Parameters
     ----------
@@ -72,8 +76,9 @@ def run_ase(
         cells.append(atoms.cell.array.copy())
         outcome.max_force_ev_per_angstrom = largest
         done = largest <= card.force_tolerance_ev_per_angstrom
-        if task == "relax_cell":
-            outcome.max_stress_gpa = float(np.abs(atoms.get_stress(voigt=True)).max() / GPa)
+        if task in CELL_COMPONENTS:
+            stress = atoms.get_stress(voigt=True)[CELL_COMPONENTS[task]]
+            outcome.max_stress_gpa = float(np.abs(stress).max() / GPa)
             done = done and outcome.max_stress_gpa <= card.stress_tolerance_gpa
         if monitor is not None:
             monitor(len(energies) - 1, energy, largest)
@@ -83,7 +88,10 @@ def run_ase(
         if task == "static":
             observe()
         else:
-            target: Any = FrechetCellFilter(atoms) if task == "relax_cell" else atoms
+            target: Any = atoms
+            if task in CELL_COMPONENTS:
+                free = np.isin(range(6), CELL_COMPONENTS[task])
+                target = FrechetCellFilter(atoms, mask=free)
             # Needs 25-40 % fewer steps than BFGS on interstitials and slabs of these crystals.
             optimiser = GoodOldQuasiNewton(target, logfile=os.devnull)
             # fmax = 0: the tolerances of the card decide, not ASE's rule.
@@ -94,7 +102,7 @@ def run_ase(
             if not outcome.ionic_converged:
                 stress = (
                     f", stress {outcome.max_stress_gpa:.3f} GPa (tolerance {card.stress_tolerance_gpa})"
-                    if task == "relax_cell"
+                    if task in CELL_COMPONENTS
                     else ""
                 )
                 outcome.error = (

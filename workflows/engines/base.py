@@ -12,7 +12,8 @@ from pymatgen.core import Structure
 from anodeflow.analysis.documents import EngineRecord
 from anodeflow.workflows.cards import MethodCard
 
-Task = Literal["static", "relax", "relax_cell"]
+# static energy; ions; ions and cell; ions and the component of the cell along z (in-plane lattice kept)
+Task = Literal["static", "relax", "relax_cell", "relax_c"]
 # Called after every ionic step with (step, energy eV, largest force eV/angstrom).
 Monitor = Callable[[int, float, float], None]
 

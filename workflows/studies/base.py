@@ -6,7 +6,9 @@ import difflib
 import hashlib
 import json
 import uuid
+from datetime import UTC, datetime
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +16,7 @@ from jobflow import Flow, Job
 from pydantic import BaseModel, ConfigDict, Field
 from pymatgen.core import Structure
 
+from anodeflow.analysis.documents import CardRecord
 from anodeflow.errors import InputError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.calculation import CalculationMaker, structure_digest
@@ -116,6 +119,14 @@ class Study(Options):
         """
         return self.who.preflight(self.method)
 
+    def sources(self) -> list[str]:
+        """Source of the card, and what the engine does not honour, for the last document."""
+        return [f"card {self.method.name}: {self.method.source}", *self.who.preflight(self.method)]
+
+    def card_record(self) -> dict[str, str]:
+        """Name and hash of the card, for the last document."""
+        return CardRecord(name=self.method.name, hash=self.method.hash).model_dump()
+
     def flow(self) -> Flow:
         """The study as a jobflow Flow."""
         raise NotImplementedError
@@ -127,6 +138,19 @@ class Study(Options):
 
     def _plan(self) -> list[PlannedCalculation]:
         raise NotImplementedError
+
+
+def origin(study: str, study_hash: str, settings: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The fields that the last document of every study shares, for its constructor."""
+    return {
+        "study": study,
+        "study_hash": study_hash,
+        "title": settings.get("title", ""),
+        "settings": settings,
+        "sources": notes,
+        "software": {name: version(name) for name in ("anodeflow", "ase", "pymatgen", "jobflow", "numpy")},
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def identify(made: Job, path: str, study_hash: str, kind: str) -> Job:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -32,7 +30,7 @@ from anodeflow.structures.supercells import interstitial_supercell, supercell_fo
 from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Task
-from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify
+from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin
 
 Environment = Literal["bulk", "surface"]
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
@@ -239,7 +237,7 @@ class BindingStudy(Study):
                 results.append(placed.output)
         summary = summarise(
             results, metal.output, self.model_dump(mode="json"), self.hash, self.sources(),
-            CardRecord(name=self.method.name, hash=self.method.hash).model_dump(),
+            self.card_record(),
             [f"{h.label}/{e}" for h in self.hosts for e in self.environments_of(h)],
         )  # fmt: skip
         jobs.append(self.identify(summary, "summary"))
@@ -258,10 +256,6 @@ class BindingStudy(Study):
         if self.crystal_task(host) == "relax":
             notes.append("cell kept as given (dispersion-bound crystal)")
         return notes
-
-    def sources(self) -> list[str]:
-        """Sources of the card, and what the engine does not honour, for the summary."""
-        return [*([f"card {self.method.name}: {self.method.source}"]), *self.who.preflight(self.method)]
 
     def _plan(self) -> list[PlannedCalculation]:
         calculations: dict[str, PlannedCalculation] = {}
@@ -475,12 +469,9 @@ def summarise(
     environments = list(dict.fromkeys(doc.environment for doc in docs))
     sources = list(dict.fromkeys(s for doc in docs for ref in doc.references for s in ref.sources))
     return BindingStudyDoc(
-        study=study.kind,
-        study_hash=study_hash,
-        title=study.title,
+        **origin(study.kind, study_hash, settings, [*notes, *sources]),
         engine=metal.engine if metal is not None else get_engine(study.engine).record(),
         card=CardRecord.model_validate(card),
-        settings=settings,
         hosts=docs,
         descriptors=[
             descriptor_matrix(docs, study.anodes, study.interphases, conventions[0], environment)
@@ -488,10 +479,7 @@ def summarise(
             if study.anodes and study.interphases
         ],
         conventions=conventions,
-        sources=[*notes, *sources],
         warnings=[f"{label}: no result, see the first failure of the run" for label in missing]
         + [f"{d.crystal}/{d.environment}: {d.error}" for d in docs if d.error]
         + [f"{d.crystal}/{d.environment}: {w}" for d in docs for w in d.warnings],
-        software={name: version(name) for name in ("anodeflow", "ase", "pymatgen", "jobflow", "numpy")},
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
