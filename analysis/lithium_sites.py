@@ -68,6 +68,7 @@ def host_result(
     description: str,
     charge_mode: str,
     caveats: list[str] | None = None,
+    n_li: int = 1,
 ) -> BindingEnergyDoc:
     """Turn the calculations of one host into its document.
 
@@ -76,7 +77,7 @@ def host_result(
     pristine
         The host without Li.
     with_li
-        Host plus one Li (the last atom), one calculation a site; None where it is missing.
+        Host plus `n_li` Li (the last atoms), one calculation a site; None where it is missing.
     starts
         The sites, in the same order.
     references
@@ -87,13 +88,15 @@ def host_result(
         Labels for the document.
     caveats
         What is to be said of the number whatever it is; goes to the warnings.
+    n_li
+        Li atoms in a cell: two where both faces of a slab carry one.
 
     Returns
     -------
     BindingEnergyDoc
         With ``error`` and without a binding energy where no site converged.
     """
-    sites = [_site(pristine, doc, start, references) for doc, start in zip(with_li, starts, strict=True)]
+    sites = [_site(pristine, doc, start, references, n_li) for doc, start in zip(with_li, starts, strict=True)]
     _mark_same_minima(sites)
     leading = references[0].convention
     done = [s for s in sites if s.status == "converged"]
@@ -105,6 +108,7 @@ def host_result(
         model=description,
         host_formula=pristine.structure.composition.formula,
         host_atoms=n_host,
+        n_li=n_li,
         sites=sites,
         references=references,
         charges=_charges(pristine, with_li, references),
@@ -131,7 +135,11 @@ def host_result(
 
 
 def _site(
-    pristine: CalculationDoc, doc: CalculationDoc | None, start: SiteStart, references: list[LithiumReference]
+    pristine: CalculationDoc,
+    doc: CalculationDoc | None,
+    start: SiteStart,
+    references: list[LithiumReference],
+    n_li: int,
 ) -> SiteResult:
     site = SiteResult(
         label=start.label,
@@ -158,7 +166,7 @@ def _site(
     nearest, shell = neighbours(end, n_host)
     site.status = "converged"
     site.total_energy_ev = doc.converged_energy_ev()
-    site.binding_energy_ev = binding_energies(doc, pristine, references)
+    site.binding_energy_ev = binding_energies(doc, pristine, references, n_li)
     x, y, z = (float(f) for f in end.frac_coords[n_host] % 1.0)
     site.frac_coords_end = (x, y, z)
     site.li_displacement_angstrom = float(np.linalg.norm(moved))

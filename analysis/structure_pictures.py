@@ -118,7 +118,7 @@ def structure_picture(structure: Structure, *, title: str, lines: list[str], bon
         _legend(figure, scene, below / tall, total)
         for row, line in enumerate(text):
             figure.text(
-                0.5, (below - 0.42 - 0.132 * row) / tall, line, ha="center", va="top", fontsize=7, color="0.2",
+                0.5, (below - 0.51 - 0.132 * row) / tall, line, ha="center", va="baseline", fontsize=7, color="0.2",
                 parse_math=False,
             )  # fmt: skip
     return figure

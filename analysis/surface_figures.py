@@ -85,15 +85,21 @@ def interface_energy_figure(doc: InterfaceEnergyDoc) -> Figure:
             elinewidth=1.1, zorder=5, clip_on=False,
             label=rf"$\gamma${mean} = {_with_error(fit.intercept, half)} {UNIT}",
         )  # fmt: skip
+        own = [*lower, *upper, *(p.gamma_j_per_m2 for p in doc.members)]
         for row in doc.published:
             label = (
                 f"{row.paper}: {_signed(row.published_j_per_m2)} {UNIT} from $\\gamma$({formula_label(row.surface)})"
             )
+            if not _in_view(row.implied_gamma_j_per_m2, own):
+                # Far away it would press our own points into a line: say it in words.
+                label += f",\n{_signed(row.implied_gamma_j_per_m2)} {UNIT}, off the scale"
+                axes.plot([], [], color=PUBLISHED, lw=1.1, ls=(0, (2.2, 1.2)), label=label)
+                continue
             axes.plot(
                 [-0.045 * max(sizes), 0.045 * max(sizes)], [row.implied_gamma_j_per_m2] * 2, color=PUBLISHED, lw=1.1,
                 ls=(0, (2.2, 1.2)), zorder=6, label=label,
             )  # fmt: skip
-        axes.axvline(0, ymax=0.68, color="0.6", lw=0.6, zorder=0)
+        axes.axvline(0, ymax=0.6, color="0.6", lw=0.6, zorder=0)
         axes.set_xlim(-0.06 * max(sizes), grid[-1])
         axes.margins(y=0.08)
         axes.set_xlabel(rf"number of {film} units in the film, $n$")
@@ -103,7 +109,7 @@ def interface_energy_figure(doc: InterfaceEnergyDoc) -> Figure:
             va="bottom" if fit.slope >= 0 else "top", fontsize=7, linespacing=1.35,
         )  # fmt: skip
         low, high = axes.get_ylim()
-        axes.set_ylim(low, high + 0.36 * (high - low))  # room for the legend
+        axes.set_ylim(low, high + 0.45 * (high - low))  # room for the legend
         handles, labels = axes.get_legend_handles_labels()
         axes.legend(
             [*handles, band], [*labels, f"line, {_percent(fit.level)}"], loc="upper left", handletextpad=0.5,
@@ -170,6 +176,12 @@ def _draw_surface(axes: Axes, doc: SurfaceEnergyDoc, colour: str, marker: str) -
     cleaved = [(m.thickness_angstrom, m.gamma_unrelaxed_j_per_m2) for m in doc.members if m.gamma_unrelaxed_j_per_m2]
     if cleaved:
         axes.plot(*zip(*cleaved, strict=True), marker, color=colour, ms=4.4, mfc="white", mew=0.9, zorder=3)
+
+
+def _in_view(value: float, own: Sequence[float]) -> bool:
+    """Whether a value lies within twice the range of our own around it."""
+    low, high = min(own), max(own)
+    return low - 2 * (high - low) <= value <= high + 2 * (high - low)
 
 
 def _free_corner(slope: float) -> tuple[float, float]:

@@ -408,9 +408,10 @@ def relaxed_crystal(
         "output.doc_type": "CalculationDoc", "output.converged": True, "output.label": f"{label}/crystal",
         "output.task": task, "output.charge": 0, "output.engine.name": place.engine, "output.card.name": place.card,
     }  # fmt: skip
-    other = 0
-    for found in store.query(criteria, properties=["output", "completed_at"], sort={"completed_at": -1}):
-        doc = CalculationDoc.model_validate(found["output"])
+    found = store.query(criteria, properties=["output", "completed_at"], sort={"completed_at": -1})
+    documents = [(CalculationDoc.model_validate(row["output"]), str(row.get("completed_at"))) for row in found]
+    store.close()
+    for doc, completed_at in documents:
         if doc.initial_structure is not None and same_crystal(doc.initial_structure, given):
             structure = doc.structure.copy()
             for name in list(structure.site_properties):
@@ -418,12 +419,13 @@ def relaxed_crystal(
             record = {
                 "relaxed": f"{label}/crystal", "task": task, "fingerprint": doc.fingerprint,
                 "engine": doc.engine.model_dump(), "card": doc.card.model_dump(), "store": str(place.store),
-                "completed_at": str(found.get("completed_at")),
+                "completed_at": completed_at,
             }  # fmt: skip
             return structure, record
-        other += 1
     what = f"{place.store} holds no converged '{label}/crystal' ({task}) of engine {place.engine}, card {place.card}"
-    raise InputError(what + (f" (but {other} of another structure of this name)" if other else ""), command)
+    raise InputError(
+        what + (f" (but {len(documents)} of another structure of this name)" if documents else ""), command
+    )
 
 
 def same_crystal(first: Structure, second: Structure) -> bool:
@@ -548,11 +550,12 @@ def interface_text(model: InterfaceModel, sides: Sequence[tuple[str, Any, dict[s
     for name, slab_model, (_, bulk, source) in zip(
         ("film", "substrate"), (model.film, model.substrate), sides, strict=True
     ):
-        where = f"index of the cell {cell_text(bulk.lattice)}" if not isinstance(bulk, str) else "lowest Ewald energy"
-        origin = bulk_text(source) if not isinstance(bulk, str) else "argyrodite configuration"
+        origin = "argyrodite configuration of lowest Ewald energy"
+        if not isinstance(bulk, str):
+            origin = f"cell {cell_text(bulk.lattice)}, {bulk_text(source)}"
         lines.append(
-            f"{name}: {slab_model.crystal}({index_name(slab_model.miller, ' ')}), termination "
-            f"{slab_model.termination}, {slab_model.layers} layers, {slab_model.thickness_angstrom:.2f} Å ({where}; {origin})"
+            f"{name}: {slab_model.crystal}({index_name(slab_model.miller, ' ')}) ({origin}), "
+            f"termination {slab_model.termination}, {slab_model.layers} layers, {slab_model.thickness_angstrom:.2f} Å"
         )
     return f"{face(model.film)} film on {face(model.substrate)} substrate", [
         *lines,

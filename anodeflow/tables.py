@@ -241,10 +241,9 @@ def _interval(value: float | None, interval: tuple[float, float] | None) -> str:
     return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
-def _thousandfold(
-    value: float | None, interval: tuple[float, float] | None
-) -> tuple[float | None, tuple[float, float] | None]:
-    return (
+def _milli(value: float | None, interval: tuple[float, float] | None) -> str:
+    """As :func:`_interval`, in thousandths of the unit."""
+    return _interval(
         None if value is None else 1e3 * value,
         None if interval is None else (1e3 * interval[0], 1e3 * interval[1]),
     )
@@ -292,9 +291,9 @@ def print_interface(document: InterfaceStudyDoc) -> None:
         ("strain of the film, %", None if doc.strain_percent is None else f"{doc.strain_percent:.2f}"),
         ("gamma, intercept, J/m2 [95 %]", _interval(doc.gamma_j_per_m2, doc.gamma_ci_j_per_m2)),
         ("sum of both contacts, J/m2", _interval(doc.gamma_sum_j_per_m2, doc.gamma_sum_ci_j_per_m2)),
-        ("sigma, slope, mJ/m2 per unit", _interval(*_thousandfold(doc.sigma_j_per_m2_per_unit, doc.sigma_ci_j_per_m2_per_unit))),
-        ("strain energy from the slope, meV/unit", _interval(*_thousandfold(doc.strain_energy_ev_per_unit, doc.strain_energy_ci_ev_per_unit))),
-        ("strain energy of strained bulk, meV/unit", _interval(*_thousandfold(expected, None))),
+        ("sigma, slope, mJ/m2 per unit", _milli(doc.sigma_j_per_m2_per_unit, doc.sigma_ci_j_per_m2_per_unit)),
+        ("strain energy from the slope, meV/unit", _milli(doc.strain_energy_ev_per_unit, doc.strain_energy_ci_ev_per_unit)),
+        ("strain energy of strained bulk, meV/unit", _milli(expected, None)),
         (f"gamma({doc.film}) - gamma, J/m2", _interval(doc.film_minus_interface_j_per_m2, None)),
         (f"gamma({doc.substrate}) - gamma, J/m2", _interval(doc.substrate_minus_interface_j_per_m2, None)),
         ("work of adhesion, J/m2", _interval(doc.work_of_adhesion_j_per_m2, None)),

@@ -1,5 +1,6 @@
 """The wheel: installs into a clean environment, brings its data, and passes the type checker there."""
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -18,7 +19,10 @@ def run(*arguments, **options):
 def installed(tmp_path_factory):
     """An environment that holds the wheel, and sees the dependencies of this one."""
     folder = tmp_path_factory.mktemp("wheel")
-    built = run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
+    # From a copy: a build folder left in the tree would get into the next wheel.
+    tree = folder / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__"))
+    built = run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, tree)
     assert built.returncode == 0, built.stderr[-2000:]
     environment = folder / "venv"
     venv.create(environment, with_pip=True)

@@ -53,7 +53,7 @@ def test_a_molecule_cut_by_the_cell_is_completed():
     crystal = load_crystal("P2S5")
     scene = _scene(crystal, bonds=True)
     inside = {n for n, flag in enumerate(scene.inside) if flag}
-    neighbours = {n: 0 for n in inside}
+    neighbours = dict.fromkeys(inside, 0)
     for i, j in scene.bonds:
         assert {scene.symbols[i], scene.symbols[j]} == {"P", "S"}
         assert 1.85 < np.linalg.norm(scene.points[i] - scene.points[j]) < 2.4

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from jobflow import Flow, Job, JobConfig, OnMissing, Response, job
 from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Structure
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from anodeflow.analysis.binding import (
     CONVENTIONS,
@@ -21,79 +19,29 @@ from anodeflow.analysis.binding import (
 from anodeflow.analysis.documents import CalculationDoc, CardRecord
 from anodeflow.analysis.lithium_sites import SiteStart, host_result
 from anodeflow.errors import AnodeflowError, EngineError, InputError
-from anodeflow.structures.adsorption import adsorption_sites
-from anodeflow.structures.catalogue import crystal_names, get_entry
-from anodeflow.structures.interstitials import interstitial_sites
-from anodeflow.structures.sites import Site, insert
-from anodeflow.structures.slabs import build_slab
-from anodeflow.structures.supercells import interstitial_supercell, supercell_for
 from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Task
-from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin
+from anodeflow.workflows.studies.base import PlannedCalculation, Study, identify, origin
+from anodeflow.workflows.studies.lithium_cells import (
+    Bulk,
+    Cells,
+    Environment,
+    Host,
+    Slab,
+    build_host,
+    catalogue_fixes_cell,
+    displaced,
+    is_salt,
+    li_sites,
+    lithium_atoms,
+    with_lithium,
+)
 
-Environment = Literal["bulk", "surface"]
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
 
 
-class Surface(Options):
-    """The face of a host. The Miller index refers to the catalogue's cell (or the user's)."""
-
-    miller: tuple[int, int, int]
-    termination: int | str = 0
-    min_thickness_angstrom: float | None = Field(None, ge=3, le=60, description="default: that of the study's slab")
-    merge_distance_angstrom: float | None = Field(
-        None,
-        ge=0,
-        le=5,
-        description="sites closer than this along the face count as one; default: the builder's",
-    )
-
-
-class Host(Options):
-    """One host: a catalogue crystal or a structure file."""
-
-    crystal: str
-    surface: Surface | None = None
-    merge_distance_angstrom: float = Field(
-        0.7, ge=0, le=5, description="interstitial sites closer than this count as one"
-    )
-    cell: Literal["relaxed", "fixed"] | None = Field(
-        None,
-        description="default: fixed where the catalogue says so (dispersion-bound crystals), else the card's",
-    )
-    environments: list[Environment] | None = None
-
-    @property
-    def label(self) -> str:
-        """The crystal's name, or the stem of the file's name."""
-        return Path(self.crystal).stem if Path(self.crystal).suffix else self.crystal
-
-
 LITHIUM_METAL = Host(crystal="Li")
-
-
-class Bulk(Options):
-    """How interstitial Li is put into a crystal."""
-
-    min_image_distance_angstrom: float = Field(10.0, ge=4, le=40, description="between Li and its images")
-    max_atoms: int = Field(200, ge=2, le=2000)
-
-
-class Slab(Options):
-    """How the slabs of all hosts are built."""
-
-    min_thickness_angstrom: float = Field(10.0, ge=3, le=60)
-    min_lateral_angstrom: float = Field(8.0, ge=2, le=40, description="shortest distance between Li and its images")
-    vacuum_angstrom: float | None = Field(None, ge=5, le=100, description="default: that of the card, else 12")
-    max_atoms: int = Field(400, ge=2, le=2000)
-
-
-class Cells(Options):
-    """How host cells are built: everything :func:`build_host` needs besides the crystal and the host."""
-
-    bulk: Bulk
-    slab: Slab
 
 
 class BindingStudy(Study):
@@ -251,7 +199,7 @@ class BindingStudy(Study):
     def caveats(self, host: Host) -> list[str]:
         """What a reader must know of this host's number, whatever it turns out to be."""
         notes = []
-        if not self.who.capabilities.electrons and _is_salt(self.crystal(host.crystal)):
+        if not self.who.capabilities.electrons and is_salt(self.crystal(host.crystal)):
             notes.append("neutral Li in a salt: the potential has not been trained on its extra electron")
         if self.crystal_task(host) == "relax":
             notes.append("cell kept as given (dispersion-bound crystal)")
@@ -277,67 +225,8 @@ class BindingStudy(Study):
                 structure, _ = build_host(crystal, host, environment, self.cells)
                 add(f"{path}/host", "relax", structure, 1 if environment == "bulk" else 12, True)
                 for site in li_sites(crystal, structure, host, environment, self.cells):
-                    add(f"{path}/{site.label}", "relax", insert(structure, site), 40, True)
+                    add(f"{path}/{site.label}", "relax", with_lithium(structure, site, host, environment), 40, True)
         return list(calculations.values())
-
-
-def catalogue_fixes_cell(crystal: str) -> bool:
-    """Whether this is a catalogue crystal whose cell must not be relaxed."""
-    return crystal in crystal_names() and get_entry(crystal).cell_is_fixed
-
-
-def _is_salt(crystal: Structure) -> bool:
-    """Whether a crystal holds an anion (N, O, P, S, Se, halogens): then it is no metal."""
-    return any(el.symbol in {"N", "O", "P", "S", "Se", "F", "Cl", "Br", "I"} for el in crystal.composition)
-
-
-def primitive(crystal: Structure) -> Structure:
-    """The primitive cell, in which the smallest supercells are found. Small relaxation noise is tolerated."""
-    return SpacegroupAnalyzer(crystal, symprec=0.02).find_primitive() or crystal
-
-
-def build_host(
-    crystal: Structure, host: Host, environment: Environment, cells: Cells
-) -> tuple[Structure, dict[str, Any]]:
-    """The host cell without Li, and its description for the documents."""
-    if environment == "bulk":
-        crystal = primitive(crystal)
-        matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
-        structure = crystal.make_supercell(matrix, in_place=False)
-        shape = " ".join(",".join(str(int(x)) for x in row) for row in matrix)
-        return structure, {"model": f"supercell ({shape}) of the relaxed crystal", "matrix": matrix.tolist()}
-    if host.surface is None:
-        raise InputError(f"host {host.label} has no surface", "add 'surface: {miller: [h, k, l]}'")
-    slab = build_slab(
-        crystal,
-        host.surface.miller,
-        termination=host.surface.termination,
-        min_thickness_angstrom=host.surface.min_thickness_angstrom or cells.slab.min_thickness_angstrom,
-        vacuum_angstrom=cells.slab.vacuum_angstrom or 12.0,
-        min_lateral_angstrom=cells.slab.min_lateral_angstrom,
-        max_atoms=cells.slab.max_atoms,
-    )
-    hkl = "".join(str(i) for i in host.surface.miller)
-    text = (
-        f"({hkl}) slab, termination {slab.termination}, {slab.layers} layers, {slab.thickness_angstrom:.1f} angstrom, "
-        f"vacuum {slab.vacuum_angstrom:.1f} angstrom"
-    )
-    return Structure.from_sites(slab.structure), {"model": text, "slab": slab.as_dict()}
-
-
-def li_sites(
-    crystal: Structure, structure: Structure, host: Host, environment: Environment, cells: Cells
-) -> list[Site]:
-    """Every inequivalent Li site, in coordinates of the host cell."""
-    if environment == "surface":
-        merge = host.surface.merge_distance_angstrom if host.surface else None
-        return adsorption_sites(structure, merge_distance_angstrom=merge)
-    crystal = primitive(crystal)
-    matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
-    return [
-        interstitial_supercell(crystal, site, matrix)[1]
-        for site in interstitial_sites(crystal, merge_distance_angstrom=host.merge_distance_angstrom)
-    ]
 
 
 @job
@@ -382,31 +271,23 @@ def place_lithium(
     maker = CalculationMaker(task="relax", card=common["card"], engine=common["engine"])
     jobs, starts = [], []
     for number, site in enumerate(sites):
-        start = insert(pristine.structure, site)
+        start = with_lithium(pristine.structure, site, spec, environment)
         seed = options["seed"] + number
         path = f"{spec.label}/{environment}/{site.label}"
         made = maker.make(
             displaced(start, options["displacement_angstrom"], seed),
             path,
             spec.label,
-            charge=common["charge"],
+            charge=common["charge"] * lithium_atoms(spec, environment),
         )
         jobs.append(identify(made, path, common["study_hash"], BindingStudy.kind))
         starts.append(SiteStart(**site.as_dict(), seed=seed))
     collected = collect(
         pristine, [made.output for made in jobs], [s.model_dump(mode="json") for s in starts], metal,
-        description, spec.label, environment, caveats, common,
+        description, spec.label, environment, caveats, lithium_atoms(spec, environment), common,
     )  # fmt: skip
     identify(collected, f"{spec.label}/{environment}/result", common["study_hash"], BindingStudy.kind)
     return Response(replace=Flow([*jobs, collected], output=collected.output, name=f"{spec.label}/{environment}"))
-
-
-def displaced(structure: Structure, distance_angstrom: float, seed: int) -> Structure:
-    """Every atom moved by a seeded random vector of this length, so that no symmetry holds Li on a saddle."""
-    moved = structure.copy()
-    if distance_angstrom:
-        moved.perturb(distance_angstrom, seed=seed)
-    return moved
 
 
 def _without_result(
@@ -433,6 +314,7 @@ def collect(
     label: str,
     environment: Environment,
     caveats: list[str],
+    n_li: int,
     common: dict[str, Any],
 ) -> BindingEnergyDoc:
     """One host's binding energies from its calculations."""
@@ -448,6 +330,7 @@ def collect(
         description=description["model"],
         charge_mode=common["charge_mode"],
         caveats=caveats,
+        n_li=n_li,
     )
 
 

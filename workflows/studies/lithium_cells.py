@@ -1,0 +1,163 @@
+"""Host cells of the binding-energy study, and Li in them: what a study file may say, and how it is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from pymatgen.core import Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from anodeflow.errors import InputError
+from anodeflow.structures.adsorption import adsorption_sites, insert_both
+from anodeflow.structures.catalogue import crystal_names, get_entry
+from anodeflow.structures.interstitials import interstitial_sites
+from anodeflow.structures.sites import Site, insert
+from anodeflow.structures.slabs import build_slab
+from anodeflow.structures.supercells import interstitial_supercell, supercell_for
+from anodeflow.workflows.studies.base import Options
+
+Environment = Literal["bulk", "surface"]
+
+
+class Surface(Options):
+    """The face of a host. The Miller index refers to the catalogue's cell (or the user's)."""
+
+    miller: tuple[int, int, int]
+    termination: int | str = 0
+    sides: Literal["top", "both"] = Field("top", description="Li on one face, or on both (two Li, no dipole)")
+    supercell: tuple[int, int] | None = Field(
+        None, description="in-plane repeats, so the coverage; default: from the study's slab"
+    )
+    min_thickness_angstrom: float | None = Field(None, ge=3, le=60, description="default: that of the study's slab")
+    merge_distance_angstrom: float | None = Field(
+        None,
+        ge=0,
+        le=5,
+        description="sites closer than this along the face count as one; default: the builder's",
+    )
+
+
+class Host(Options):
+    """One host: a catalogue crystal or a structure file."""
+
+    crystal: str
+    surface: Surface | None = None
+    merge_distance_angstrom: float = Field(
+        0.7, ge=0, le=5, description="interstitial sites closer than this count as one"
+    )
+    cell: Literal["relaxed", "fixed"] | None = Field(
+        None,
+        description="default: fixed where the catalogue says so (dispersion-bound crystals), else the card's",
+    )
+    environments: list[Environment] | None = None
+
+    @property
+    def label(self) -> str:
+        """The crystal's name, or the stem of the file's name."""
+        return Path(self.crystal).stem if Path(self.crystal).suffix else self.crystal
+
+
+class Bulk(Options):
+    """How interstitial Li is put into a crystal."""
+
+    min_image_distance_angstrom: float = Field(10.0, ge=4, le=40, description="between Li and its images")
+    max_atoms: int = Field(200, ge=2, le=2000)
+
+
+class Slab(Options):
+    """How the slabs of all hosts are built."""
+
+    min_thickness_angstrom: float = Field(10.0, ge=3, le=60)
+    min_lateral_angstrom: float = Field(8.0, ge=2, le=40, description="shortest distance between Li and its images")
+    vacuum_angstrom: float | None = Field(None, ge=5, le=100, description="default: that of the card, else 12")
+    max_atoms: int = Field(400, ge=2, le=2000)
+
+
+class Cells(Options):
+    """How host cells are built: everything :func:`build_host` needs besides the crystal and the host."""
+
+    bulk: Bulk
+    slab: Slab
+
+
+def catalogue_fixes_cell(crystal: str) -> bool:
+    """Whether this is a catalogue crystal whose cell must not be relaxed."""
+    return crystal in crystal_names() and get_entry(crystal).cell_is_fixed
+
+
+def is_salt(crystal: Structure) -> bool:
+    """Whether a crystal holds an anion (N, O, P, S, Se, halogens): then it is no metal."""
+    return any(el.symbol in {"N", "O", "P", "S", "Se", "F", "Cl", "Br", "I"} for el in crystal.composition)
+
+
+def primitive(crystal: Structure) -> Structure:
+    """The primitive cell, in which the smallest supercells are found. Small relaxation noise is tolerated."""
+    return SpacegroupAnalyzer(crystal, symprec=0.02).find_primitive() or crystal
+
+
+def build_host(
+    crystal: Structure, host: Host, environment: Environment, cells: Cells
+) -> tuple[Structure, dict[str, Any]]:
+    """The host cell without Li, and its description for the documents."""
+    if environment == "bulk":
+        crystal = primitive(crystal)
+        matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
+        structure = crystal.make_supercell(matrix, in_place=False)
+        shape = " ".join(",".join(str(int(x)) for x in row) for row in matrix)
+        return structure, {"model": f"supercell ({shape}) of the relaxed crystal", "matrix": matrix.tolist()}
+    if host.surface is None:
+        raise InputError(f"host {host.label} has no surface", "add 'surface: {miller: [h, k, l]}'")
+    slab = build_slab(
+        crystal,
+        host.surface.miller,
+        termination=host.surface.termination,
+        min_thickness_angstrom=host.surface.min_thickness_angstrom or cells.slab.min_thickness_angstrom,
+        vacuum_angstrom=cells.slab.vacuum_angstrom or 12.0,
+        supercell=host.surface.supercell or (1, 1),
+        min_lateral_angstrom=None if host.surface.supercell else cells.slab.min_lateral_angstrom,
+        max_atoms=cells.slab.max_atoms,
+    )
+    hkl = "".join(str(i) for i in host.surface.miller)
+    text = (
+        f"({hkl}) slab, termination {slab.termination}, {slab.layers} layers, {slab.thickness_angstrom:.1f} angstrom, "
+        f"vacuum {slab.vacuum_angstrom:.1f} angstrom, one Li per {slab.area_angstrom2:.1f} square angstrom of "
+        + ("both faces" if host.surface.sides == "both" else "one face")
+    )
+    return Structure.from_sites(slab.structure), {"model": text, "slab": slab.as_dict()}
+
+
+def li_sites(
+    crystal: Structure, structure: Structure, host: Host, environment: Environment, cells: Cells
+) -> list[Site]:
+    """Every inequivalent Li site, in coordinates of the host cell."""
+    if environment == "surface":
+        merge = host.surface.merge_distance_angstrom if host.surface else None
+        return adsorption_sites(structure, merge_distance_angstrom=merge)
+    crystal = primitive(crystal)
+    matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
+    return [
+        interstitial_supercell(crystal, site, matrix)[1]
+        for site in interstitial_sites(crystal, merge_distance_angstrom=host.merge_distance_angstrom)
+    ]
+
+
+def lithium_atoms(host: Host, environment: Environment) -> int:
+    """How many Li a cell with Li holds beyond its host."""
+    return 2 if environment == "surface" and host.surface is not None and host.surface.sides == "both" else 1
+
+
+def with_lithium(structure: Structure, site: Site, host: Host, environment: Environment) -> Structure:
+    """The host with Li on a site (last atom), or on both faces of a symmetric slab (last two)."""
+    if lithium_atoms(host, environment) == 2:
+        return insert_both(structure, site)
+    return insert(structure, site)
+
+
+def displaced(structure: Structure, distance_angstrom: float, seed: int) -> Structure:
+    """Every atom moved by a seeded random vector of this length, so that no symmetry holds Li on a saddle."""
+    moved = structure.copy()
+    if distance_angstrom:
+        moved.perturb(distance_angstrom, seed=seed)
+    return moved
