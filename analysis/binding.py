@@ -71,6 +71,7 @@ class BindingEnergyDoc(Document):
     crystal: str
     environment: Literal["bulk", "surface"]
     model: str = Field(description="the cell: supercell matrix, or Miller index, termination and layers")
+    face: str | None = Field(None, description="Miller index of a surface, e.g. '(400)'")
     host_formula: str
     host_atoms: int
     n_li: int = 1

@@ -113,19 +113,22 @@ def _draw_hosts(axes: Axes, hosts: list[BindingEnergyDoc], convention: str, envi
         # Points of one host stand side by side so that equal energies stay visible.
         offsets = np.linspace(-0.2, 0.2, len(points)) if len(points) > 1 else [0.0]
         for site, offset in zip(points, offsets, strict=True):
-            colour, marker, label = SITE_STYLE[site.kind]
+            colour, marker, _ = SITE_STYLE[site.kind]
             axes.plot(
                 x + offset, site.binding_energy_ev[convention], marker=marker, ms=4.2, ls="none", color=colour,
                 mfc=colour if site.label == host.best_site else "white", mew=0.9, zorder=3,
-                label=label if label not in shown else None,
             )  # fmt: skip
-            shown.add(label)
+            shown.add(site.kind)
     axes.axhline(0, color="black", lw=0.7, zorder=2)
-    axes.set_xticks(range(len(hosts)), [formula_label(h.crystal) for h in hosts], rotation=40, ha="right")
+    names = [formula_label(h.crystal) + (h.face or "") for h in hosts]
+    axes.set_xticks(range(len(hosts)), names, rotation=40, ha="right")
     axes.set_xlim(-0.6, len(hosts) - 0.4)
     where = "in the crystal" if environment == "bulk" else "on the surface"
     axes.set_ylabel(rf"$E_\mathrm{{int}}$ of Li {where} (eV/Li)")
     axes.margins(y=0.12)
+    for kind in sorted(shown):
+        colour, marker, label = SITE_STYLE[kind]
+        axes.plot([], [], marker=marker, ms=4.2, ls="none", color=colour, mfc="white", mew=0.9, label=label)
     axes.legend(loc="best", handletextpad=0.2)
 
 

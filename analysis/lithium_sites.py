@@ -67,6 +67,7 @@ def host_result(
     environment: Literal["bulk", "surface"],
     description: str,
     charge_mode: str,
+    face: str | None = None,
     caveats: list[str] | None = None,
     n_li: int = 1,
 ) -> BindingEnergyDoc:
@@ -84,7 +85,7 @@ def host_result(
         Li references, all conventions wanted.
     metal
         The bcc Li calculation, for the numerical uncertainty.
-    crystal, environment, description, charge_mode
+    crystal, environment, description, charge_mode, face
         Labels for the document.
     caveats
         What is to be said of the number whatever it is; goes to the warnings.
@@ -106,6 +107,7 @@ def host_result(
         crystal=crystal,
         environment=environment,
         model=description,
+        face=face,
         host_formula=pristine.structure.composition.formula,
         host_atoms=n_host,
         n_li=n_li,

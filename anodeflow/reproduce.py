@@ -122,8 +122,7 @@ def _adsorption_rows(document: Any) -> list[dict[str, Any]]:
     hosts: dict[str, Any] = {}
     for host in document.hosts:
         if host.environment == "surface" and host.converged:
-            miller = host.model.split(" ")[0]
-            hosts |= {host.crystal: host, f"{host.crystal}{miller}": host}
+            hosts |= {host.crystal: host, f"{host.crystal}{host.face}": host}
     note = (
         "E_ad = E_total - E_slab - E_Li; the published value does not say whether its Li atom is spin-polarised: "
         "it fits the atom without spin polarisation"

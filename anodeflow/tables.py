@@ -208,7 +208,7 @@ def print_binding(document: BindingStudyDoc) -> None:
         converged = sum(s.status == "converged" for s in host.sites)
         table.add_row(
             host.crystal,
-            host.environment,
+            host.environment + (f" {host.face}" if host.face else ""),
             *[f"{host.binding_energy_ev[c]:+.3f}" if host.converged else "–" for c in document.conventions],
             f"{host.numerical_uncertainty_ev:.3f}" if host.numerical_uncertainty_ev is not None else "–",
             host.best_site or "–",
@@ -292,8 +292,8 @@ def print_interface(document: InterfaceStudyDoc) -> None:
         ("gamma, intercept, J/m2 [95 %]", _interval(doc.gamma_j_per_m2, doc.gamma_ci_j_per_m2)),
         ("sum of both contacts, J/m2", _interval(doc.gamma_sum_j_per_m2, doc.gamma_sum_ci_j_per_m2)),
         ("sigma, slope, mJ/m2 per unit", _milli(doc.sigma_j_per_m2_per_unit, doc.sigma_ci_j_per_m2_per_unit)),
-        ("strain energy from the slope, meV/unit", _milli(doc.strain_energy_ev_per_unit, doc.strain_energy_ci_ev_per_unit)),
-        ("strain energy of strained bulk, meV/unit", _milli(expected, None)),
+        ("strain energy, slope, meV/unit", _milli(doc.strain_energy_ev_per_unit, doc.strain_energy_ci_ev_per_unit)),
+        ("strain energy, strained bulk, meV/unit", _milli(expected, None)),
         (f"gamma({doc.film}) - gamma, J/m2", _interval(doc.film_minus_interface_j_per_m2, None)),
         (f"gamma({doc.substrate}) - gamma, J/m2", _interval(doc.substrate_minus_interface_j_per_m2, None)),
         ("work of adhesion, J/m2", _interval(doc.work_of_adhesion_j_per_m2, None)),

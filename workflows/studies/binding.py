@@ -9,7 +9,6 @@ from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Structure
 
 from anodeflow.analysis.binding import (
-    CONVENTIONS,
     BindingEnergyDoc,
     BindingStudyDoc,
     Convention,
@@ -328,6 +327,7 @@ def collect(
         crystal=label,
         environment=environment,
         description=description["model"],
+        face=description.get("face"),
         charge_mode=common["charge_mode"],
         caveats=caveats,
         n_li=n_li,
@@ -348,7 +348,7 @@ def summarise(
     study = BindingStudy.model_validate(settings)
     docs = [doc for doc in hosts if doc is not None]
     missing = [label for label, doc in zip(labels, hosts, strict=True) if doc is None]
-    conventions = [c for c in CONVENTIONS if c in study.references]
+    conventions = list(dict.fromkeys(study.references))
     environments = list(dict.fromkeys(doc.environment for doc in docs))
     sources = list(dict.fromkeys(s for doc in docs for ref in doc.references for s in ref.sources))
     return BindingStudyDoc(

@@ -125,7 +125,7 @@ def build_host(
         f"vacuum {slab.vacuum_angstrom:.1f} angstrom, one Li per {slab.area_angstrom2:.1f} square angstrom of "
         + ("both faces" if host.surface.sides == "both" else "one face")
     )
-    return Structure.from_sites(slab.structure), {"model": text, "slab": slab.as_dict()}
+    return Structure.from_sites(slab.structure), {"model": text, "face": f"({hkl})", "slab": slab.as_dict()}
 
 
 def li_sites(
