@@ -203,6 +203,9 @@ def print_binding(document: BindingStudyDoc) -> None:
         table.add_column(f"E_int, eV/Li\n{convention}", justify="right")
     for name in ("± num.", "best site", "Li neighbours", "sites", "notes"):
         table.add_column(name, overflow="fold", justify="right" if name == "± num." else "left")
+    said = [warning for host in document.hosts for warning in host.warnings]
+    shared = [warning for warning in dict.fromkeys(said) if said.count(warning) > 1]
+    letters = dict(zip(shared, "abcdefghijklmnopqrstuvwxyz", strict=False))
     for host in document.hosts:
         best = next((s for s in host.sites if s.label == host.best_site), None)
         converged = sum(s.status == "converged" for s in host.sites)
@@ -214,9 +217,11 @@ def print_binding(document: BindingStudyDoc) -> None:
             host.best_site or "–",
             (best.coordination_end or "–") if best else "–",
             f"{converged}/{len(host.sites)}",
-            host.error or "; ".join(host.warnings),
+            host.error or "; ".join(letters.get(warning, warning) for warning in host.warnings),
         )
     console.print(table)
+    for warning, letter in letters.items():
+        click.echo(f"{letter}: {warning}")
     for matrix in document.descriptors:
         click.echo(f"dE(anode, interphase) = E_int(interphase) - E_int(anode), eV, {matrix.environment}")
         table = Table(box=SIMPLE_HEAD)

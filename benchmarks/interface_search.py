@@ -66,7 +66,7 @@ def pymatgen_search(task: dict[str, Any]) -> dict[str, float]:
 
 def crystals(names: list[str]) -> dict[str, Any]:
     """The crystals by name, as dictionaries."""
-    from anodeflow.structures.interfaces import slab_spec
+    from anodeflow.structures.interface_sides import slab_spec
 
     return {name: slab_spec(name).bulk.as_dict() for name in names}
 

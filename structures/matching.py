@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
-from math import ceil, gcd, isfinite, lcm, sqrt
+from math import ceil, isfinite, sqrt
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,13 +19,19 @@ import spglib
 from numpy.typing import ArrayLike, NDArray
 
 from anodeflow.errors import InputError, StructureError
+from anodeflow.structures.plane_lattices import (
+    UNIMODULAR,
+    adjugate,
+    common_divisors,
+    determinant,
+    hermite_form,
+    lattice_symmetry,
+    reduced_bases,
+)
 from anodeflow.structures.slabs import SlabModel
 
 Strained = Literal["film", "substrate", "both"]
 Pair = tuple[tuple[int, int], tuple[int, int]]
-
-#: Relative difference of two lattice vectors below which they count as equal.
-LATTICE_TOLERANCE = 1e-4
 
 #: Above this the words film and strain lose their meaning; it also bounds the search behind a refusal.
 LARGEST_STRAIN = 0.2
@@ -34,9 +40,6 @@ LARGEST_STRAIN = 0.2
 LARGEST_MULTIPLE = 500
 
 _CHUNK = 256  # pairs of bases that are compared at a time
-
-_UNIMODULAR = np.array([m for m in product((-1, 0, 1), repeat=4) if abs(m[0] * m[3] - m[1] * m[2]) == 1])
-_UNIMODULAR = _UNIMODULAR.reshape(-1, 2, 2)
 
 
 @dataclass(frozen=True)
@@ -225,18 +228,20 @@ def lattice_matches(
     fitting = [m for m in found if max_atoms is None or m.atoms is None or m.atoms <= max_atoms]
     if fitting:
         return sorted(fitting, key=match_order)
+    limit = f"{100 * max_strain:.3g} %"
     if found:
         least = min(found, key=lambda m: (m.atoms or 0, match_order(m)))
         raise InputError(
-            f"no match within {max_strain:.1%} strain has at most {max_atoms} atoms: the smallest has {least.atoms}"
+            f"no match within {limit} strain has at most {max_atoms} atoms: the smallest has {least.atoms}"
             f" ({_describe(least)})",
             "raise max_atoms, raise max_strain, or take thinner slabs",
         )
-    wider = search.run(max_area_angstrom2, LARGEST_STRAIN, None)
-    best = f"the best has {_describe(min(wider, key=match_order))}" if wider else "not even above that limit"
+    best, searched = search.least_strained(max_area_angstrom2, max_strain)
+    known = f"nor is one within {100 * searched:.3g} %" if best is None else f"the best has {_describe(best)}"
     raise InputError(
-        f"no match within {max_strain:.1%} strain up to {max_area_angstrom2:g} square angstrom: {best}",
-        "raise max_strain or max_area_angstrom2, or strain the other side",
+        f"no match within {limit} strain up to {max_area_angstrom2:g} square angstrom: {known}",
+        f"raise {'' if max_area_mismatch is None else 'max_area_mismatch, '}max_strain or max_area_angstrom2,"
+        " or strain the other side",
     )
 
 
@@ -256,16 +261,6 @@ def check_strained(strained: str) -> Strained:
     if strained not in get_args(Strained):
         raise InputError(f"unknown side {strained!r}", f"use one of {', '.join(get_args(Strained))}")
     return strained  # type: ignore[return-value]
-
-
-def lattice_symmetry(metric: NDArray[np.float64]) -> NDArray[np.int_]:
-    """Point group of a plane lattice, shape (n, 2, 2): row vectors V become ``g @ V``."""
-    basis = _reduce(np.eye(2, dtype=int)[None], metric)[0]
-    reduced = basis @ metric @ basis.T
-    images = _UNIMODULAR @ reduced @ _UNIMODULAR.transpose(0, 2, 1)
-    scale = np.sqrt(np.outer(np.diag(reduced), np.diag(reduced)))
-    keep = (np.abs(images - reduced) / scale).max(axis=(1, 2)) < 2 * LATTICE_TOLERANCE
-    return np.round(np.linalg.inv(basis) @ _UNIMODULAR[keep] @ basis).astype(int)
 
 
 def _slab_group(slab: SlabModel) -> NDArray[np.int_]:
@@ -319,13 +314,29 @@ class _Search:
                     found[key] = self._match(*pair, common)
         return list(found.values())
 
+    def least_strained(self, max_area: float, above: float) -> tuple[LatticeMatch | None, float]:
+        """The best match, whatever the areas differ by, and the strain up to which was searched.
+
+        The limit grows twofold from `above`, because the time of a search grows with its square.
+        """
+        searched, limit = above, max(above, 1e-4)
+        while searched < LARGEST_STRAIN:
+            try:
+                found = self.run(max_area, limit, None)
+            except InputError:  # too many cells of the side that is compressed
+                break
+            if found:
+                return min(found, key=match_order), limit
+            searched, limit = limit, min(2 * limit, LARGEST_STRAIN)
+        return None, searched
+
     def _sublattices(self, side: int, multiple: int) -> NDArray[np.int_]:
         """Reduced bases, shape (n, 2, 2), of the sublattices of one index that the group does not connect."""
         rows = [[[multiple // r, q], [0, r]] for r in range(1, multiple + 1) if multiple % r == 0 for q in range(r)]
         bases = np.array(rows)
-        images = _hermite(bases[:, None] @ self.groups[side][None]).reshape(len(bases), -1, 4)
+        images = hermite_form(bases[:, None] @ self.groups[side][None]).reshape(len(bases), -1, 4)
         codes = (images @ np.array([0, 1, 0, multiple + 1])).min(axis=1)
-        return _reduce(bases[np.unique(codes, return_index=True)[1]], self.metrics[side])
+        return reduced_bases(bases[np.unique(codes, return_index=True)[1]], self.metrics[side])
 
     def _aligned(
         self, films: NDArray[np.int_], substrates: NDArray[np.int_], low: float, high: float
@@ -341,14 +352,14 @@ class _Search:
         aspect = float((lengths[1][:, 1] / lengths[1][:, 0])[second].max())
         # A long thin cell shears by whole short vectors before the strain notices.
         steps = range(2, 2 + ceil((high - low) * aspect))
-        turns = np.concatenate([_UNIMODULAR, *(np.array([[[1, 0], [k, 1]], [[1, 0], [-k, 1]]]) for k in steps)])
+        turns = np.concatenate([UNIMODULAR, *(np.array([[[1, 0], [k, 1]], [[1, 0], [-k, 1]]]) for k in steps)])
         # Mirrored alignments too: a mirror line of either lattice makes proper ones of them.
         inverse = np.linalg.inv(film_metrics)[first]
         for turn in turns:
             turned = turn @ metrics[second] @ turn.T
             trace = np.einsum("nij,nji->n", inverse, turned)
-            determinant = np.linalg.det(turned) * np.linalg.det(inverse)
-            spread = np.sqrt(np.maximum(trace**2 - 4 * determinant, 0))
+            areas = np.linalg.det(turned) * np.linalg.det(inverse)
+            spread = np.sqrt(np.maximum(trace**2 - 4 * areas, 0))
             fits = (trace + spread <= 2 * high**2) & (trace - spread >= 2 * low**2)
             if fits.any():
                 yield films[first[fits]], turn @ substrates[second[fits]]
@@ -358,12 +369,12 @@ class _Search:
     ) -> Iterator[tuple[NDArray[np.int_], NDArray[np.int_]]]:
         """The canonical form of each pair of bases: the smallest of all that the two groups connect."""
         if self.primitive_only:
-            keep = _common_divisors(films, substrates) == 1
+            keep = common_divisors(films, substrates) == 1
             films, substrates = films[keep], substrates[keep]
         for start in range(0, len(films), _CHUNK):
             left = films[start : start + _CHUNK, None] @ self.groups[0]
-            normal = _hermite(left)
-            turns = normal @ _adjugate(left) // _determinant(left)[..., None, None]
+            normal = hermite_form(left)
+            turns = normal @ adjugate(left) // determinant(left)[..., None, None]
             right = turns[:, :, None] @ (substrates[start : start + _CHUNK, None] @ self.groups[1])[:, None]
             shape = (*right.shape[:3], 4)
             pairs = [np.broadcast_to(normal[:, :, None], right.shape).reshape(shape), right.reshape(shape)]
@@ -386,17 +397,17 @@ class _Search:
         order = np.lexsort([(angles < 0).ravel(), np.abs(angles).round(4).ravel(), over.ravel()])
         g, h = np.unravel_index(order[0], over.shape)
         left, right = lefts[g], rights[h]
-        if _determinant(right) < 0:
+        if determinant(right) < 0:
             left, right = left * np.array([[1], [-1]]), right * np.array([[1], [-1]])
         fixed, metric = (left, self.metrics[0]) if self.strained == "substrate" else (right, self.metrics[1])
-        reduced = _reduce(fixed[None], metric)[0]
-        change = reduced @ _adjugate(fixed) // _determinant(fixed)
+        reduced = reduced_bases(fixed[None], metric)[0]
+        change = reduced @ adjugate(fixed) // determinant(fixed)
         left, right = change @ left, change @ right
         if left.ravel()[np.flatnonzero(left)[0]] < 0:
             left, right = -left, -right
         atoms = None
         if self.atoms is not None:
-            atoms = sum(abs(int(_determinant(m))) * n for m, n in zip((left, right), self.atoms, strict=True))
+            atoms = sum(abs(int(determinant(m))) * n for m, n in zip((left, right), self.atoms, strict=True))
         blank = InPlaneStrain(((0.0, 0.0), (0.0, 0.0)), (0.0, 0.0), 0.0, 0.0)
         rows = (_rows(left), _rows(right), _rows(self.sides[0]), _rows(self.sides[1]))
         match = LatticeMatch(*rows, self.strained, blank, float(area), atoms, float(angles[g, h]))
@@ -405,7 +416,7 @@ class _Search:
 
 
 def _describe(match: LatticeMatch) -> str:
-    return f"{abs(match.strain.max_principal_percent):.2f} % strain on {match.area_angstrom2:.1f} square angstrom"
+    return f"{abs(match.strain.max_principal_percent):.3g} % strain on {match.area_angstrom2:.1f} square angstrom"
 
 
 def _rows(matrix: NDArray) -> tuple:
@@ -439,94 +450,3 @@ def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Square root of a symmetric positive matrix."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(values)) @ vectors.T
-
-
-def _determinant(matrices: NDArray[np.int_]) -> NDArray[np.int_]:
-    return matrices[..., 0, 0] * matrices[..., 1, 1] - matrices[..., 0, 1] * matrices[..., 1, 0]
-
-
-def _adjugate(matrices: NDArray[np.int_]) -> NDArray[np.int_]:
-    """The inverse times the determinant, exactly."""
-    turned = matrices[..., ::-1, ::-1].swapaxes(-1, -2)
-    return turned * np.array([[1, -1], [-1, 1]])
-
-
-def _common_divisors(films: NDArray[np.int_], substrates: NDArray[np.int_]) -> NDArray[np.int_]:
-    """How many times each common cell holds the smallest one with the same alignment."""
-    rows = np.concatenate([films, substrates], axis=2)
-    minors = [rows[:, 0, i] * rows[:, 1, j] - rows[:, 0, j] * rows[:, 1, i] for i in range(4) for j in range(i)]
-    return np.gcd.reduce(minors, axis=0)
-
-
-def _hermite(bases: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Hermite normal form ``[[p, q], [0, r]]``, 0 <= q < r, of the rows of integer matrices, shape (..., 2, 2)."""
-    a, b = bases[..., 0, :].copy(), bases[..., 1, :].copy()
-    while (b[..., 0] != 0).any():
-        active = b[..., 0] != 0
-        times = np.where(active, a[..., 0] // np.where(active, b[..., 0], 1), 0)[..., None]
-        a, b = np.where(active[..., None], b, a), np.where(active[..., None], a - times * b, b)
-    a, b = a * np.sign(a[..., :1]), b * np.sign(b[..., 1:])
-    a = a - (a[..., 1] // b[..., 1])[..., None] * b
-    return np.stack([a, b], axis=-2)
-
-
-def _reduce(bases: NDArray[np.int_], metric: NDArray[np.float64]) -> NDArray[np.int_]:
-    """Bases of the same lattices with the two shortest vectors, shape (n, 2, 2); the determinant stays."""
-    a, b = bases[:, 0].copy(), bases[:, 1].copy()
-    while True:
-        square, along = np.einsum("ni,ij,nj->n", a, metric, a), np.einsum("ni,ij,nj->n", a, metric, b)
-        ratio = along / square
-        b = b - (np.sign(ratio) * np.ceil(np.abs(ratio) - 0.5 - 1e-6)).astype(int)[:, None] * a
-        swap = (np.einsum("ni,ij,nj->n", b, metric, b) < square * (1 - 1e-6))[:, None]
-        if not swap.any():
-            return np.stack([a, b], axis=1)
-        a, b = np.where(swap, b, a), np.where(swap, -a, b)
-
-
-def supercell_points(matrix: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Lattice points of a supercell, one for each cell in it.
-
-    Parameters
-    ----------
-    matrix
-        Integer rows, shape (2, 2).
-
-    Returns
-    -------
-    ndarray of int, shape (cells, 2)
-    """
-    form = _hermite(np.array(matrix)[None])[0]
-    return np.array(list(product(range(form[0, 0]), range(form[1, 1]))))
-
-
-def displacement_cell(
-    film_matrix: NDArray[np.int_], substrate_matrix: NDArray[np.int_], cell: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The smallest cell of lateral shifts of one side that change the interface.
-
-    Parameters
-    ----------
-    film_matrix, substrate_matrix
-        Supercells of the two sides, shape (2, 2).
-    cell
-        The common cell, shape (2, 2), angstrom.
-
-    Returns
-    -------
-    ndarray, shape (2, 2)
-        Rows in fractions of the common cell; together they generate every lattice vector of both sides.
-    """
-    inverses = [np.linalg.inv(film_matrix), np.linalg.inv(substrate_matrix)]
-    common = lcm(*(abs(round(float(np.linalg.det(m)))) for m in (film_matrix, substrate_matrix)))
-    basis = np.diag([common, common])
-    for row in np.round(common * np.concatenate(inverses)).astype(int):
-        a, b = _euclid(basis[0], row)
-        basis = _hermite(np.array([[a, [0, gcd(int(b[1]), int(basis[1, 1]))]]]))[0]
-    return _reduce(basis[None], cell @ cell.T)[0] / common
-
-
-def _euclid(a: NDArray[np.int_], b: NDArray[np.int_]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """Row operations until the first entry of the second row is zero."""
-    while b[0] != 0:
-        a, b = b, a - (a[0] // b[0]) * b
-    return a, b

@@ -121,6 +121,9 @@ def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
         value = first.get("input")
         shown = repr(value) if len(repr(value)) < 80 else type(value).__name__
         message = first["msg"].removeprefix("Value error, ")
+        if isinstance(value, dict):  # a rule about several keys: the values are in its own words
+            place = f"{where}: " + (f"{key}: " if location else "")
+            raise InputError(f"{place}{message}{more}") from None
         hint = message
         if isinstance(value, str) and first["type"] in {"float_parsing", "int_parsing"} and "_" in str(location[-1]):
             hint = f"give a plain number, in the unit that the key names ({location[-1]!s})"

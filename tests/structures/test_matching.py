@@ -13,14 +13,8 @@ from pymatgen.analysis.interfaces.zsl import ZSLGenerator
 
 from anodeflow.errors import InputError, StructureError
 from anodeflow.structures.catalogue import load_crystal
-from anodeflow.structures.matching import (
-    LatticeMatch,
-    displacement_cell,
-    in_plane_strain,
-    lattice_matches,
-    lattice_symmetry,
-    supercell_points,
-)
+from anodeflow.structures.matching import LatticeMatch, in_plane_strain, lattice_matches
+from anodeflow.structures.plane_lattices import displacement_cell, lattice_symmetry, supercell_points
 from anodeflow.structures.slabs import build_slab
 
 SQUARE = np.eye(2)

@@ -13,7 +13,9 @@ from anodeflow.analysis.interface_energy import InterfaceEnergyDoc, InterfaceMem
 from anodeflow.analysis.study_documents import InterfaceStudyDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
 from anodeflow.errors import AnodeflowError, EngineError
-from anodeflow.structures.interfaces import InterfaceModel, slab_spec, thickness_series
+from anodeflow.structures.interface_series import thickness_series
+from anodeflow.structures.interface_sides import slab_spec
+from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.structures.matching import lattice_matches
 from anodeflow.structures.strained_bulk import strained_film_bulk
 from anodeflow.workflows.calculation import CalculationMaker

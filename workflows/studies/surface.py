@@ -32,6 +32,14 @@ class SurfaceSpec(Options):
         None, description="eV per atom, for slabs that are not stoichiometric"
     )
 
+    @model_validator(mode="after")
+    def _one_or_a_fit(self) -> SurfaceSpec:
+        if len(set(self.layers)) != len(self.layers):
+            raise ValueError(f"{self.label}: a thickness is given twice in layers {self.layers}")
+        if len(self.layers) == 2:
+            raise ValueError(f"{self.label}: two thicknesses {self.layers} make no fit; give one, or three and more")
+        return self
+
     @property
     def label(self) -> str:
         """Such as ``LiCl(100)``."""
@@ -47,17 +55,6 @@ class SurfaceStudy(Study):
     surfaces: list[SurfaceSpec] = Field(min_length=1)
     vacuum_angstrom: float | None = Field(None, ge=5, le=100, description="default: that of the card, else 15")
     max_atoms: int = Field(400, ge=2, le=2000)
-
-    @model_validator(mode="after")
-    def _one_or_a_fit(self) -> SurfaceStudy:
-        for surface in self.surfaces:
-            if len(set(surface.layers)) != len(surface.layers):
-                raise ValueError(f"{surface.label}: a thickness is given twice in layers {surface.layers}")
-            if len(surface.layers) == 2:
-                raise ValueError(
-                    f"{surface.label}: two thicknesses {surface.layers} make no fit; give one, or three and more"
-                )
-        return self
 
     @property
     def vacuum(self) -> float:

@@ -1,0 +1,102 @@
+"""Where two sides of an interface meet: gaps, distances across, and the symmetry that exchanges the contacts.
+
+Structures carry the site property ``side``, ``"substrate"`` or ``"film"``, as those of
+:func:`anodeflow.structures.interfaces.build_interface`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import spglib
+from numpy.typing import NDArray
+from pymatgen.core import Structure
+
+from anodeflow.structures.adsorption import contact_distance_angstrom
+from anodeflow.structures.cleaving import SYMPREC_ANGSTROM
+from anodeflow.structures.sites import element_symbols
+from anodeflow.structures.slabs import SlabModel
+
+#: Atoms across closer than this times the distance at which they touch repel strongly before any relaxation.
+TIGHT_FACTOR = 0.85
+
+
+def gaps(structure: Structure, vacuum_angstrom: float | None) -> tuple[float, ...]:
+    """Distances along z between the outermost nuclei: one with vacuum, else two."""
+    heights, film = structure.cart_coords[:, 2], np.array(structure.site_properties["side"]) == "film"
+    first = float(heights[film].min() - heights[~film].max())
+    second = float(structure.lattice.c - heights[film].max() + heights[~film].min())
+    return (first, second) if vacuum_angstrom is None else (first,)
+
+
+def distances_across(structure: Structure) -> dict[tuple[str, str], float]:
+    """Shortest distance across for each pair of elements, the substrate's first, of those within 4 angstrom or more."""
+    film = np.array(structure.site_properties["side"]) == "film"
+    symbols = element_symbols(structure)
+    radius = 4.0
+    while True:
+        first, second, _, distance = structure.get_neighbor_list(radius)
+        found: dict[tuple[str, str], float] = {}
+        for n in np.flatnonzero(~film[first] & film[second]):
+            pair = symbols[first[n]], symbols[second[n]]
+            found[pair] = min(float(distance[n]), found.get(pair, np.inf))
+        if found:
+            return found
+        radius *= 1.5
+
+
+def tight_contacts(distances: dict[tuple[str, str], float]) -> list[tuple[str, str]]:
+    """Pairs of :func:`distances_across` much closer than where two such atoms touch, the tightest first."""
+    ratios = {pair: length / contact_distance_angstrom(*pair) for pair, length in distances.items()}
+    return [pair for pair in sorted(ratios, key=lambda pair: ratios[pair]) if ratios[pair] < TIGHT_FACTOR]
+
+
+def contacts_equivalent(
+    structure: Structure,
+    film: SlabModel,
+    substrate: SlabModel,
+    vacuum_angstrom: float | None,
+    shift: Sequence[float],
+) -> tuple[bool, str]:
+    if vacuum_angstrom is not None:
+        return False, "there is one contact, the other faces meet vacuum"
+    if (_operations(structure)[0][:, 2, 2] == -1).any():
+        how = f"a symmetry operation of the cell (spglib, {SYMPREC_ANGSTROM} angstrom) exchanges the two contacts"
+        return True, how
+    sides = (("film", film), ("substrate", substrate))
+    named = [f"the {side} {slab.crystal} shows two different faces" for side, slab in sides if not slab.symmetric]
+    if named:
+        return False, " and ".join(named)
+    centred = [t / 2 for w, t, flips in symmetry_moves(structure) if flips and (w == -np.eye(2)).all()]
+    hint = ""
+    if centred:
+        x, y = np.round((centred[0] + np.asarray(shift)) % 1.0, 6)
+        hint = f" (shift=({x:g}, {y:g}) has one)"
+    return False, f"both slabs are symmetric, but at this shift no operation exchanges the contacts{hint}"
+
+
+def _operations(structure: Structure) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
+    """Symmetry operations that keep film and substrate apart."""
+    numbers = [site.specie.Z + 200 * (site.properties["side"] == "film") for site in structure]
+    cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), numbers)
+    found = spglib.get_symmetry(cell, symprec=SYMPREC_ANGSTROM)
+    if found is None:
+        return np.eye(3, dtype=int)[None], np.zeros((1, 3))
+    return found["rotations"], found["translations"]
+
+
+def symmetry_moves(structure: Structure) -> list[tuple[NDArray[np.int_], NDArray[np.float64], bool]]:
+    """What symmetry does to a shift s of the film: to W s + t. The flag: it exchanges the two contacts.
+
+    An operation {W|t1} of the substrate takes the film, which has {W|t2} and is shifted by s, to a film shifted
+    by W s + t1 - t2.
+    """
+    found = []
+    for side in ("film", "substrate"):
+        sites = [site for site in structure if site.properties["side"] == side]
+        rotations, translations = _operations(Structure.from_sites(sites))
+        found.append({r.tobytes(): (r, t) for r, t in zip(rotations, translations, strict=True)})
+    film, substrate = found
+    shared = [(r, substrate[key][1] - t) for key, (r, t) in film.items() if key in substrate]
+    return [(r[:2, :2], t[:2], bool(r[2, 2] == -1)) for r, t in shared]

@@ -1,0 +1,82 @@
+"""The interface of two crystals by name: face, thickness, strained side and matching cell chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pymatgen.core import Structure
+
+from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, slab_spec, young_modulus_gpa
+from anodeflow.structures.interfaces import COMFORTABLE_STRAIN, InterfaceModel, build_interface
+from anodeflow.structures.matching import Strained, lattice_matches
+
+
+def interface(
+    film: str | Path | Structure,
+    substrate: str | Path | Structure,
+    *,
+    film_miller: tuple[int, int, int] | None = None,
+    substrate_miller: tuple[int, int, int] | None = None,
+    film_layers: int | None = None,
+    substrate_layers: int | None = None,
+    min_thickness_angstrom: float = MIN_SIDE_ANGSTROM,
+    strained: Strained | None = None,
+    max_strain: float = 0.05,
+    comfortable_strain: float = COMFORTABLE_STRAIN,
+    max_area_angstrom2: float = 400.0,
+    max_atoms: int = 500,
+    seed: int = 0,
+    **options: Any,
+) -> InterfaceModel:
+    """The interface of two named crystals, with the cell chosen.
+
+    Parameters
+    ----------
+    film, substrate
+        Catalogue name, argyrodite formula, structure file or structure.
+    film_miller, substrate_miller
+        Faces, in the cell of the catalogue or of the structure given; `DEFAULT_MILLER` if absent.
+    film_layers, substrate_layers, min_thickness_angstrom
+        Planes of each side, or the least thickness of both.
+    strained
+        If absent the softer side of `YOUNG_MODULUS_GPA`, else the film.
+    max_strain, max_area_angstrom2, max_atoms
+        Limits; `max_atoms` counts one matched cell.
+    comfortable_strain
+        Of all matches strained less than this the one with the fewest atoms is taken; if there is none, the least
+        strained.
+    seed
+        For the configuration of an argyrodite, the lowest in Ewald energy.
+    options
+        `gap_angstrom`, `shift`, `vacuum_angstrom`, `film_face`, `repeat` of :func:`build_interface`.
+
+    Returns
+    -------
+    InterfaceModel
+
+    Raises
+    ------
+    InputError, StructureError
+        As in :func:`slab_spec`, :func:`anodeflow.structures.matching.lattice_matches` and :func:`build_interface`.
+    """
+    specs = [
+        slab_spec(name, miller, layers=layers, min_thickness_angstrom=min_thickness_angstrom, seed=seed)
+        for name, miller, layers in (
+            (film, film_miller, film_layers),
+            (substrate, substrate_miller, substrate_layers),
+        )
+    ]
+    slabs = specs[0].build(), specs[1].build()
+    moduli = [young_modulus_gpa(spec.crystal) for spec in specs]
+    if strained is None:
+        strained = "substrate" if None not in moduli and (moduli[1] or 0) < (moduli[0] or 0) else "film"
+    matches = lattice_matches(
+        *slabs, max_area_angstrom2=max_area_angstrom2, max_strain=max_strain, max_atoms=max_atoms, strained=strained
+    )
+    comfortable = [m for m in matches if abs(m.strain.max_principal_percent) <= 100 * comfortable_strain]
+    match = min(comfortable, key=lambda m: m.atoms or 0) if comfortable else matches[0]
+    repeat = options.get("repeat", (1, 1))
+    return build_interface(
+        slabs[0], slabs[1], match, max_strain=max_strain, max_atoms=max_atoms * repeat[0] * repeat[1], **options
+    )
