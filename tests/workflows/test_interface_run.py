@@ -161,7 +161,10 @@ def test_both_sides_of_a_slab_bind_alike(tmp_path, anodeflow):
         ({"film": INTERFACE["film"] | {"layers": [1, 3, 5, 7]}}, ["layers is 1", "at least two"]),
         ({"max_strain_percent": 1.0}, ["strain"]),
         ({"film": INTERFACE["film"] | {"miller": [0, 0, 0]}}, ["(0, 0, 0)"]),
-        ({"substrate": INTERFACE["substrate"] | {"crystal": "LiCI"}, "surfaces": []}, ["unknown crystal 'LiCI'", "LiCl"]),
+        (
+            {"substrate": INTERFACE["substrate"] | {"crystal": "LiCI"}, "surfaces": []},
+            ["unknown crystal 'LiCI'", "LiCl"],
+        ),
         ({"surfaces": [{"crystal": "Al", "miller": [1, 1, 1], "layers": [4]}]}, ["Al(111)", "neither side"]),
         ({"surfaces": [SURFACES[0] | {"layers": [4, 6]}]}, ["two thicknesses"]),
         ({"surfaces": [SURFACES[0] | {"layers": [4, 4, 6]}]}, ["twice"]),
