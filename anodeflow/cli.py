@@ -18,6 +18,7 @@ from anodeflow.errors import AnodeflowError, InputError, StoreError
 
 INTERRUPTED = 130
 WITHOUT_RESULT = 4
+UNEXPECTED = 70
 
 store_option = click.option(
     "--store",
@@ -287,10 +288,21 @@ def guarded(command: Callable[[], Any]) -> int:
         return 0
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EPERM}:
-            raise
+            return unexpected(error)
         where = f" '{error.filename}'" if error.filename else ""
         click.echo(f"error: cannot write{where}: {error.strerror}; free space or choose another folder", err=True)
         return StoreError.exit_code
+    except Exception as error:
+        return unexpected(error)
+
+
+def unexpected(error: Exception) -> int:
+    """One line for an error nobody foresaw; the traceback with ANODEFLOW_DEBUG=1."""
+    if os.environ.get("ANODEFLOW_DEBUG"):
+        raise error
+    text = f"unexpected {type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode()[:400]
+    click.echo(f"error: {' '.join(text.split())}; run again with ANODEFLOW_DEBUG=1 and report it", err=True)
+    return UNEXPECTED
 
 
 if __name__ == "__main__":

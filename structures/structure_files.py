@@ -52,8 +52,12 @@ def _read(path: Path) -> Structure:
                 warnings.simplefilter("error", BadPoscarWarning)
                 return Poscar.from_str(path.read_text(encoding="utf-8")).structure
             return _read_with_ase(path)
-    except (InputError, MemoryError):
+    except InputError:
         raise
+    except MemoryError:
+        raise InputError(
+            f"structure file {path} announces more atoms than fit into memory", f"give {CRYSTAL_FORMATS}"
+        ) from None
     except Exception as error:  # the parsers raise anything on a broken file
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
@@ -88,6 +92,10 @@ def _read_cif(path: Path) -> Structure:
 
 
 def _read_with_ase(path: Path) -> Structure:
+    with path.open("rb") as handle:
+        first = handle.readline(100).strip()
+    if first.isdigit() and int(first) > path.stat().st_size:  # an XYZ file: an atom takes more than a byte
+        raise InputError(f"structure file {path} announces {int(first)} atoms and is cut off", "write it again")
     name = ase.io.formats.filetype(str(path))
     kind = ase.io.formats.ioformats[name]
     if kind.isbinary or not kind.acceptsfd or not kind.can_read or name == "py":

@@ -201,3 +201,41 @@ def test_help_loads_nothing_heavy():
     code = "import sys; from anodeflow.cli import cli; cli.main(['--help'], standalone_mode=False); print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"numpy", "pymatgen", "ase", "jobflow", "torch", "matplotlib", "rich"} & set(out.split())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [1,1]\nb: &b [*a,*a]\nstudy: *b\n",
+        "a: &a [*a]\nstudy: binding-energy\n",
+        "study: " + "[" * 5000 + "\n",
+        "study: binding-energy\nseed: " + "9" * 5000 + "\nhosts: [Al]\n",
+        "study: binding-energy\nhosts: [" + "a" * 5000 + "]\n",
+        'study: binding-energy\nengine: chgnet\nhosts: [Al]\ntitle: "\\uD800"\n',
+        "study: binding-energy\nengine: chgnet\nhosts: [Al]\nenvironments: [bulk, bulk]\n",
+        "x" * 2_000_000,
+        "study: !!python/object/apply:os.system [ls]\n",
+    ],
+    ids=["bomb", "recursive", "deep", "digits", "long name", "surrogate", "twice", "large", "tag"],
+)
+def test_hostile_yaml_is_one_line(tmp_path, command, text):
+    file = tmp_path / "h.yaml"
+    file.write_text(text)
+    status, _, err = command("plan", file)
+    assert status != 0
+    one_line(err)
+
+
+def test_nothing_ever_prints_a_traceback(command, monkeypatch, tmp_path):
+    from anodeflow.workflows import studies
+
+    def broken(_):
+        raise ZeroDivisionError("boom\nboom")
+
+    monkeypatch.setattr(studies, "load_study", broken)
+    status, _, err = command("plan", study(tmp_path))
+    assert status == 70
+    assert "ANODEFLOW_DEBUG=1" in one_line(err)
+    monkeypatch.setenv("ANODEFLOW_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        command("plan", study(tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from anodeflow.errors import InputError
+
+LARGEST_FILE = 1_000_000
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -23,14 +26,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If it is missing, unreadable, not YAML, holds the same key twice, or is no mapping.
     """
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise InputError(f"'{path}' has {path.stat().st_size} bytes", "a study or card is a small text file")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"no file '{path}'", "check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read '{path}': {error}", "give a readable YAML text file") from None
     try:
+        # An alias can stand for a document of any size: nothing written by hand for this program needs one.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise InputError(f"{path} uses a YAML alias (*name)", "write the values out")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
+        json.dumps(data, ensure_ascii=False, default=str).encode("utf-8")  # a lone surrogate cannot be printed
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}", "it nests too deeply or holds an absurd number") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)

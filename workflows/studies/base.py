@@ -73,8 +73,7 @@ class Study(Options):
     @cached_property
     def method(self) -> MethodCard:
         """The method card (a path is relative to the study file)."""
-        beside = self._folder / self.card
-        return load_card(beside if beside.is_file() else self.card)
+        return load_card(self._beside(self.card))
 
     @cached_property
     def who(self) -> Engine:
@@ -83,8 +82,15 @@ class Study(Options):
 
     def crystal(self, name: str) -> Structure:
         """A catalogue crystal, or the user's file (a path is relative to the study file)."""
+        return load_crystal(self._beside(name))
+
+    def _beside(self, name: str) -> str | Path:
+        """The file of this name beside the study file, if there is one."""
         beside = self._folder / name
-        return load_crystal(beside if beside.is_file() else name)
+        try:
+            return beside if beside.is_file() else name
+        except (OSError, ValueError):  # no name of a file
+            raise InputError(f"'{name[:60]}' is neither a known name nor the path of a file", "check it") from None
 
     def crystals_used(self) -> list[str]:
         """Names or paths of all crystals of the study."""

@@ -77,6 +77,13 @@ class BindingStudy(Study):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"host {twice[0]} is given twice; give each host once")
+        for key in ("environments", "references", "anodes", "interphases"):
+            given = getattr(self, key)
+            if len(set(given)) != len(given):
+                raise ValueError(f"{key} {given} names one twice; give each once")
+        for host in self.hosts:
+            if len(set(self.environments_of(host))) != len(self.environments_of(host)):
+                raise ValueError(f"host {host.label}: environments {host.environments} names one twice")
         for key in ("anodes", "interphases"):
             for name in getattr(self, key):
                 if name not in labels:
