@@ -15,12 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anodeflow.build_output import (
+    Item,
+    argyrodite_text,
+    checked_folder,
+    index_name,
+    interface_text,
+    match_row,
+    print_listing,
+    slab_text,
+    termination_row,
+    write,
+)
 from anodeflow.cli import Commands, json_option, store_option
 from anodeflow.errors import AnodeflowError, InputError, StoreError, StructureError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
 
 #: What a structure builder calls a limit, and the option that sets it.
 OPTIONS = {
@@ -32,6 +43,7 @@ OPTIONS = {
     "max_strain": "--max-strain",
     "max_atoms": "--max-atoms",
     "formula_units": "--formula-units",
+    "scan_registry": "--scan",
 }
 
 
@@ -149,6 +161,9 @@ def slab(
 @click.option("--max-atoms", type=click.IntRange(1), default=500, show_default=True, help="Refuse larger cells.")
 @click.option("--strained", type=click.Choice(["film", "substrate", "both"]), help="Default: the softer side.")
 @click.option("--gap", type=float, default=2.2, show_default=True, help="Between the outermost nuclei, angstrom.")
+@click.option("--shift", type=float, nargs=2, default=(0.0, 0.0), metavar="X Y",
+              help="Move the film, in fractions of the interface cell.")  # fmt: skip
+@click.option("--scan", is_flag=True, help="Try a grid of shifts, take the one whose closest atoms are farthest apart.")
 @click.option("--film-thickness", type=float, help="Least thickness, angstrom; default 10.")
 @click.option("--substrate-thickness", type=float, help="Least thickness, angstrom; default 10.")
 @click.option("--vacuum", type=float, help="Empty space over the film, angstrom; default: none, two contacts.")
@@ -158,57 +173,68 @@ def slab(
 def interface(
     film: str, substrate: str, film_miller: tuple[int, int, int] | None,
     substrate_miller: tuple[int, int, int] | None, max_strain: float, max_area: float, max_atoms: int,
-    strained: Any, gap: float, film_thickness: float | None, substrate_thickness: float | None, vacuum: float | None,
-    listing: bool, match_number: int | None, output: Path | None, force: bool, relaxed: bool, store: Path, engine: str,
-    card: str, as_json: bool,
+    strained: Any, gap: float, shift: tuple[float, float], scan: bool, film_thickness: float | None,
+    substrate_thickness: float | None, vacuum: float | None, listing: bool, match_number: int | None,
+    output: Path | None, force: bool, relaxed: bool, store: Path, engine: str, card: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Stack two crystals in one cell.
 
     FILM and SUBSTRATE are names of the catalogue, structure files or argyrodite formulas.
 
     Without --match the match with the fewest atoms is taken among those strained by 2 % or less; if there is
-    none, the least strained.
+    none, the least strained. --scan ranks by geometry, which is no energy.
 
     \b
     anodeflow build interface Li LiCl
+    anodeflow build interface Li LiCl --scan --gap 2.6
     anodeflow build interface Al LiCl --list --max-strain 3
     anodeflow build interface Li Li9Al4 --substrate-miller 4 0 0 --match 1
     """
-    from anodeflow.structures import interfaces
+    from anodeflow.structures.interface_pairs import interface as named_interface
+    from anodeflow.structures.interface_series import scan_registry
+    from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, slab_spec
+    from anodeflow.structures.interfaces import BETTER_SHIFT, build_interface
     from anodeflow.structures.matching import lattice_matches
 
+    if scan and shift != (0.0, 0.0):
+        raise InputError("--scan chooses the shift, but --shift gives one", "leave out one of the two")
     place = Relaxed(store, engine, card) if relaxed else None
+    limits: dict[str, Any] = {
+        "max_strain": max_strain / 100, "max_area_angstrom2": max_area, "max_atoms": max_atoms,
+    }  # fmt: skip
+    placing: dict[str, Any] = {"gap_angstrom": gap, "vacuum_angstrom": vacuum, "shift": shift}
     with options_named():
         sides = [side_of(film, place), side_of(substrate, place)]
         layers = [
-            interfaces.slab_spec(bulk, miller, min_thickness_angstrom=thickness or interfaces.MIN_SIDE_ANGSTROM)
-            .build()
-            .layers
+            slab_spec(bulk, miller, min_thickness_angstrom=thickness or MIN_SIDE_ANGSTROM).build().layers
             for (_, bulk, _), miller, thickness in (
                 (sides[0], film_miller, film_thickness),
                 (sides[1], substrate_miller, substrate_thickness),
             )
         ]
-        model = interfaces.interface(
+        model = named_interface(
             sides[0][1], sides[1][1], film_miller=film_miller, substrate_miller=substrate_miller,
-            film_layers=layers[0], substrate_layers=layers[1], strained=strained, max_strain=max_strain / 100,
-            max_area_angstrom2=max_area, max_atoms=max_atoms, gap_angstrom=gap, vacuum_angstrom=vacuum,
+            film_layers=layers[0], substrate_layers=layers[1], strained=strained, **limits, **placing,
         )  # fmt: skip
         if listing or match_number is not None:
-            matches = lattice_matches(
-                model.film, model.substrate, strained=model.strained, max_strain=max_strain / 100,
-                max_area_angstrom2=max_area, max_atoms=max_atoms,
-            )  # fmt: skip
+            matches = lattice_matches(model.film, model.substrate, strained=model.strained, **limits)
             if listing:
                 print_listing([match_row(n, match, match == model.match) for n, match in enumerate(matches)], as_json)
                 return
             if match_number is not None and match_number >= len(matches):
                 raise InputError(f"no match {match_number}", f"use 0 to {len(matches) - 1}, see --list")
-            model = interfaces.build_interface(
-                model.film, model.substrate, matches[match_number or 0], strained=model.strained, gap_angstrom=gap,
-                vacuum_angstrom=vacuum, max_strain=max_strain / 100, max_atoms=max_atoms,
+            model = build_interface(
+                model.film, model.substrate, matches[match_number or 0], strained=model.strained,
+                max_strain=limits["max_strain"], max_atoms=max_atoms, **placing,
             )  # fmt: skip
-    model = replace(model, structure=model.structure.get_sorted_structure())  # one block an element in the POSCAR
+        if scan:
+            model = scan_registry(model)[0]
+    model = replace(
+        model,
+        structure=model.structure.get_sorted_structure(),  # one block an element in the POSCAR
+        warnings=tuple(with_options(text.replace(BETTER_SHIFT, "") if scan else text) for text in model.warnings),
+        contacts_decided_by=with_options(model.contacts_decided_by),
+    )
     faces = [
         f"{label}-{index_name(side.miller)}"
         for (label, _, _), side in zip(sides, (model.film, model.substrate), strict=True)
@@ -276,13 +302,17 @@ def options_named() -> Iterator[None]:
     try:
         yield
     except AnodeflowError as error:
-        names = "|".join(OPTIONS)
-        for part in ("problem", "remedy"):
-            text = re.sub(rf"\b({names})(=| is )?", lambda m: OPTIONS[m[1]] + (m[2] or "").replace("=", " "),
-                          getattr(error, part))  # fmt: skip
-            setattr(error, part, text.replace("layers=", "--layers "))
+        error.problem, error.remedy = with_options(error.problem), with_options(error.remedy)
         error.args = type(error)(error.problem, error.remedy).args
         raise
+
+
+def with_options(text: str) -> str:
+    """A builder's text with the options of the command line in place of the arguments of Python."""
+    text = re.sub(rf"\b({'|'.join(OPTIONS)})(=| is )?", lambda m: OPTIONS[m[1]] + (m[2] or "").replace("=", " "), text)
+    text = re.sub(r"\bshift=\((\S+), (\S+)\)", r"--shift \1 \2", text)
+    text = re.sub(r"^shift is|(?<=change )shift\b", lambda m: m[0].replace("shift", "--shift"), text)
+    return text.replace("layers=", "--layers ")
 
 
 def miller_index(words: Sequence[str]) -> tuple[int, int, int]:

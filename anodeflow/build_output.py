@@ -153,6 +153,9 @@ def interface_text(model: InterfaceModel, sides: Sequence[tuple[str, Any, dict[s
         f"gap {model.gaps_angstrom[0]:.2f} Å at {both}, {empty}; shortest distance across "
         f"{model.shortest_contact_angstrom:.2f} Å ({'-'.join(model.contact_elements)})",
     ]
+    if model.ranked_by or any(model.shift):
+        chosen = f", the best of a scan by {model.ranked_by}" if model.ranked_by else ""
+        lines.append(f"film shifted by {model.shift[0]:.4g} a and {model.shift[1]:.4g} b{chosen}")
     for name, slab_model, (_, bulk, source) in zip(
         ("film", "substrate"), (model.film, model.substrate), sides, strict=True
     ):

@@ -46,10 +46,11 @@ def distances_across(structure: Structure) -> dict[tuple[str, str], float]:
         radius *= 1.5
 
 
-def tight_contacts(distances: dict[tuple[str, str], float]) -> list[tuple[str, str]]:
-    """Pairs of :func:`distances_across` much closer than where two such atoms touch, the tightest first."""
-    ratios = {pair: length / contact_distance_angstrom(*pair) for pair, length in distances.items()}
-    return [pair for pair in sorted(ratios, key=lambda pair: ratios[pair]) if ratios[pair] < TIGHT_FACTOR]
+def tight_contacts(distances: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+    """Pairs of :func:`distances_across` that are too close, tightest first, with the distance of touching."""
+    touching = {pair: contact_distance_angstrom(*pair) for pair in distances}
+    ratios = {pair: length / touching[pair] for pair, length in distances.items()}
+    return {pair: touching[pair] for pair in sorted(ratios, key=lambda p: ratios[p]) if ratios[pair] < TIGHT_FACTOR}
 
 
 def contacts_equivalent(
@@ -59,6 +60,7 @@ def contacts_equivalent(
     vacuum_angstrom: float | None,
     shift: Sequence[float],
 ) -> tuple[bool, str]:
+    """Whether a symmetry operation of the cell exchanges the two contacts, and how that was decided or why not."""
     if vacuum_angstrom is not None:
         return False, "there is one contact, the other faces meet vacuum"
     if (_operations(structure)[0][:, 2, 2] == -1).any():

@@ -36,11 +36,12 @@ def interface(
     film, substrate
         Catalogue name, argyrodite formula, structure file or structure.
     film_miller, substrate_miller
-        Faces, in the cell of the catalogue or of the structure given; `DEFAULT_MILLER` if absent.
+        Faces, in the cell of the catalogue or of the structure given; if absent those of
+        `interface_sides.DEFAULT_MILLER`.
     film_layers, substrate_layers, min_thickness_angstrom
         Planes of each side, or the least thickness of both.
     strained
-        If absent the softer side of `YOUNG_MODULUS_GPA`, else the film.
+        If absent the softer side of `interface_sides.YOUNG_MODULUS_GPA`, else the film.
     max_strain, max_area_angstrom2, max_atoms
         Limits; `max_atoms` counts one matched cell.
     comfortable_strain
@@ -49,7 +50,8 @@ def interface(
     seed
         For the configuration of an argyrodite, the lowest in Ewald energy.
     options
-        `gap_angstrom`, `shift`, `vacuum_angstrom`, `film_face`, `repeat` of :func:`build_interface`.
+        `gap_angstrom`, `shift`, `vacuum_angstrom`, `film_face`, `repeat` of
+        :func:`anodeflow.structures.interfaces.build_interface`.
 
     Returns
     -------
@@ -58,7 +60,9 @@ def interface(
     Raises
     ------
     InputError, StructureError
-        As in :func:`slab_spec`, :func:`anodeflow.structures.matching.lattice_matches` and :func:`build_interface`.
+        As in :func:`anodeflow.structures.interface_sides.slab_spec`,
+        :func:`anodeflow.structures.matching.lattice_matches` and
+        :func:`anodeflow.structures.interfaces.build_interface`.
     """
     specs = [
         slab_spec(name, miller, layers=layers, min_thickness_angstrom=min_thickness_angstrom, seed=seed)

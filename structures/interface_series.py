@@ -113,7 +113,7 @@ def thickness_series(
         Planes of the film, at least four different numbers. Both contacts must be equivalent in every cell.
     options
         `strained` (not ``"both"``: the area must be that of one side), `gap_angstrom`, `shift`, `repeat`,
-        `max_strain`, `max_atoms` of :func:`build_interface`.
+        `max_strain`, `max_atoms` of :func:`anodeflow.structures.interfaces.build_interface`.
 
     Returns
     -------

@@ -14,7 +14,7 @@ from anodeflow.structures.argyrodite import argyrodite_configurations, parse_arg
 from anodeflow.structures.catalogue import get_entry, load_crystal
 from anodeflow.structures.slabs import SlabModel, build_slab
 
-#: A thinner side has no bulk-like middle.
+#: Least thickness if none is given; a thinner side has little that is like the bulk.
 MIN_SIDE_ANGSTROM = 10.0
 
 #: The face each crystal of the catalogue shows if none is named; indices refer to the catalogue's cell.
@@ -99,6 +99,7 @@ def slab_spec(
 
 
 def young_modulus_gpa(crystal: str) -> float | None:
+    """Young's modulus of a crystal of `YOUNG_MODULUS_GPA`, or of an argyrodite; None where it is not known."""
     return YOUNG_MODULUS_GPA.get("Li6PS5Cl" if _is_argyrodite(crystal) else crystal)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import ceil, isfinite
 from numbers import Integral
 from typing import Any, Literal
 
@@ -19,9 +19,14 @@ from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import InputError, StructureError
-from anodeflow.structures.adsorption import contact_distance_angstrom
 from anodeflow.structures.cleaving import DEFAULT_BONDS, coordination_numbers
-from anodeflow.structures.interface_contacts import contacts_equivalent, distances_across, gaps, tight_contacts
+from anodeflow.structures.interface_contacts import (
+    TIGHT_FACTOR,
+    contacts_equivalent,
+    distances_across,
+    gaps,
+    tight_contacts,
+)
 from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, young_modulus_gpa
 from anodeflow.structures.matching import (
     InPlaneStrain,
@@ -36,6 +41,9 @@ from anodeflow.structures.slabs import SlabModel
 
 COMFORTABLE_STRAIN = 0.02
 AREA_TOLERANCE = 1e-6
+
+#: Advice of a warning, beside that of a wider gap, for an interface that was not chosen by its shift.
+BETTER_SHIFT = "another shift=(x, y), the best of scan_registry, or "
 
 
 @dataclass(frozen=True)
@@ -255,7 +263,7 @@ def build_interface(
             f" {model.area_angstrom2:.1f} square angstrom, the limit is {100 * max_strain:.3g} %",
             "take another match, or raise max_strain",
         )
-    model = replace(model, warnings=tuple(_warnings(model)))
+    model = replace(model, warnings=tuple(_warnings(model, across)))
     check_interface(model)
     return model
 
@@ -415,7 +423,7 @@ def _times(counts: Counter, factor: int) -> Counter:
     return Counter({key: value * factor for key, value in counts.items()})
 
 
-def _warnings(model: InterfaceModel) -> list[str]:
+def _warnings(model: InterfaceModel, across: dict[tuple[str, str], float]) -> list[str]:
     texts = []
     sides = (("film", model.film, model.film_strain), ("substrate", model.substrate, model.substrate_strain))
     for name, slab, strain in sides:
@@ -431,13 +439,14 @@ def _warnings(model: InterfaceModel) -> list[str]:
     softer = {True: "film", False: "substrate"}[(moduli[0] or 0) < (moduli[1] or 0)]
     if None not in moduli and model.strained not in (softer, "both"):
         texts.append(f"the {model.strained} carries the strain, but the {softer} is the softer side")
-    across = distances_across(model.structure)
-    for pair in tight_contacts(across)[:1]:
-        touching = contact_distance_angstrom(*pair)
+    tight = tight_contacts(across)
+    if tight:
+        pair, touching = next(iter(tight.items()))
+        wide = ceil(100 * TIGHT_FACTOR * max(tight.values())) / 100
         texts.append(
             f"{pair[1]} of the film lies {across[pair]:.2f} angstrom from {pair[0]} of the substrate,"
-            f" {across[pair] / touching:.0%} of the {touching:.2f} at which they touch:"
-            " shift the film, take the best of scan_registry, or widen gap_angstrom"
+            f" {100 * across[pair] / touching:.3g} % of the {touching:.2f} at which they touch:"
+            f" use {BETTER_SHIFT}gap_angstrom={wide:g}"
         )
     if not model.contacts_equivalent:
         texts.append(f"the contacts are not equivalent: {model.contacts_decided_by}")

@@ -228,18 +228,17 @@ def lattice_matches(
     fitting = [m for m in found if max_atoms is None or m.atoms is None or m.atoms <= max_atoms]
     if fitting:
         return sorted(fitting, key=match_order)
-    limit = f"{100 * max_strain:.3g} %"
+    within = f"within {100 * max_strain:.3g} % strain"
     if found:
         least = min(found, key=lambda m: (m.atoms or 0, match_order(m)))
         raise InputError(
-            f"no match within {limit} strain has at most {max_atoms} atoms: the smallest has {least.atoms}"
-            f" ({_describe(least)})",
+            f"no match {within} has at most {max_atoms} atoms: the smallest has {least.atoms} ({_describe(least)})",
             "raise max_atoms, raise max_strain, or take thinner slabs",
         )
     best, searched = search.least_strained(max_area_angstrom2, max_strain)
     known = f"nor is one within {100 * searched:.3g} %" if best is None else f"the best has {_describe(best)}"
     raise InputError(
-        f"no match within {limit} strain up to {max_area_angstrom2:g} square angstrom: {known}",
+        f"no match {within} up to {max_area_angstrom2:g} square angstrom: {known}",
         f"raise {'' if max_area_mismatch is None else 'max_area_mismatch, '}max_strain or max_area_angstrom2,"
         " or strain the other side",
     )

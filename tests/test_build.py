@@ -163,6 +163,32 @@ def test_interface_matches_are_listed_and_taken(tmp_path, command):
     assert "use 0 to" in one_line(err)
 
 
+def test_an_interface_is_shifted_or_scanned_and_tight_contacts_are_told(tmp_path, command):
+    common = ("--film-thickness", 5, "--substrate-thickness", 5)
+    summaries = {}
+    for name, options in (("plain", ()), ("moved", ("--shift", -0.125, 0.1)), ("best", ("--scan",))):
+        status, _, err = command("build", "interface", "Li", "LiCl", *common, *options, "-o", name)
+        assert status == 0, err
+        summaries[name] = summary_of(tmp_path / name)
+        (note,) = [text for text in summaries[name]["warnings"] if "touch" in text]
+        assert note in err
+        assert ("--scan, or --gap 2.59" in note) == (name != "best")
+        assert note.endswith("--gap 2.59")
+    assert summaries["moved"]["shift"] == [-0.125, 0.1]
+    step = [
+        load_crystal(tmp_path / name / "POSCAR").frac_coords[summaries["plain"]["film_indices"], :2]
+        for name in ("moved", "plain")
+    ]
+    assert np.abs((step[0] - step[1] - [-0.125, 0.1] + 0.5) % 1 - 0.5).max() < 1e-6
+    shortest = {name: summary["shortest_contact_angstrom"] for name, summary in summaries.items()}
+    assert shortest["best"] > max(shortest["plain"], shortest["moved"])
+    assert "geometry" in summaries["best"]["ranked_by"]
+    status, out, err = command("build", "interface", "Li", "LiCl", *common, "--scan", "--gap", 2.59, "-o", "wide")
+    assert status == 0, err
+    assert "touch" not in err
+    assert "best of a scan" in out
+
+
 def test_argyrodite_files_are_exact_and_can_be_built_on(tmp_path, command):
     status, out, err = command("build", "argyrodite", "Li5.5PS4.5Cl1.5", "--n", 2, "--seed", 3, "--json")
     assert status == 0, err
@@ -213,6 +239,10 @@ def test_a_poscar_has_no_name_of_its_own(tmp_path, command):
         (["slab", "LiCl", 1, 0, 0, "--relaxed"], ["anodeflow.sqlite", "anodeflow run"]),
         (["slab", "LiCl", 1, 0, 0, "-o", "no/folder"], ["does not exist", "--output"]),
         (["interface", "Li", "LiCl", "--max-strain", 0.01, "--max-area", 50], ["--max-strain", "the best has"]),
+        (["interface", "Li", "LiCl", "--max-strain", 0.01], ["within 0.01 % strain", "the best has 0.197 % strain"]),
+        (["interface", "Li", "LiCl", "--scan", "--shift", 0.5, 0], ["--scan", "--shift", "leave out"]),
+        (["interface", "Li", "LiCl", "--shift", "nan", 0], ["--shift is (nan, 0.0)"]),
+        (["interface", "Li", "LiCl", "--gap", 0.5], ["overlap", "widen --gap or change --shift"]),
         (["interface", "Li", "LiCl", "--max-area", -1], ["--max-area is -1"]),
         (["interface", "Li", "LiCl", "--gap", 0.1], ["--gap is 0.1"]),
         (["interface", "Li", "Cu"], ["unknown crystal 'Cu'"]),

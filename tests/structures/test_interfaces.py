@@ -14,6 +14,7 @@ from pymatgen.core import Lattice, Structure
 from anodeflow.errors import ConvergenceError, InputError, StructureError
 from anodeflow.structures.catalogue import get_entry, load_crystal
 from anodeflow.structures.cleaving import DEFAULT_BONDS, coordination_numbers
+from anodeflow.structures.interface_contacts import distances_across
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.structures.interface_series import check_series, scan_registry, thickness_series
 from anodeflow.structures.interface_sides import SlabSpec, slab_spec
@@ -233,6 +234,22 @@ def test_registry_ranks_by_energies_if_given():
         scan_registry(start, n=0)
     with pytest.raises(StructureError, match="every shift"):
         scan_registry(small(4, vacuum_angstrom=10.0), n=1, gaps=[0.6])
+
+
+def test_tight_contacts_are_named_with_a_gap_that_ends_them():
+    # On top: Li over Li at the gap, where metallic radii ask for 3.04.
+    on_top = small(4, shift=(0.5, 0.5))
+    assert on_top.contact_elements == ("Li", "Li")
+    (note,) = [text for text in on_top.warnings if "touch" in text]
+    assert "2.20 angstrom from Li of the substrate, 72.4 % of the 3.04" in note
+    assert "gap_angstrom=2.59" in note
+    for model in (small(4, gap_angstrom=2.59), small(4, shift=(0.25, 0.25), gap_angstrom=2.5)):
+        assert not any("touch" in text for text in model.warnings)
+    # The pair that is tightest for its elements is named, not the shortest one: Cl-Li 2.2 is no tight salt bond.
+    between = small(4)
+    assert (between.contact_elements, between.shortest_contact_angstrom) == (("Cl", "Li"), pytest.approx(2.2))
+    assert distances_across(between.structure)["Li", "Li"] == pytest.approx(np.hypot(2.2, 5.148 / 2))
+    assert not any("touch" in text for text in between.warnings)
 
 
 def test_large_cells_have_small_displacement_cells():

@@ -246,11 +246,26 @@ def test_atoms_areas_and_json_of_slabs():
     assert len(oriented) >= len(found)
 
 
+@pytest.mark.parametrize("strained", ["film", "substrate", "both"])
+def test_the_match_named_by_a_refusal_is_the_least_strained_of_all(strained):
+    options = {"max_area_angstrom2": 150, "strained": strained}
+    best = lattice_matches(3.44 * SQUARE, 4.041 * HEXAGON, max_strain=0.2, **options)[0].strain.max_principal_percent
+    assert 0.01 < abs(best) < 20
+    with pytest.raises(InputError, match=rf"the best has {abs(best):.3g} % strain"):
+        lattice_matches(3.44 * SQUARE, 4.041 * HEXAGON, max_strain=1e-9, **options)
+
+
 def test_refusals_say_what_would_work():
     film = build_slab(load_crystal("Li"), (1, 0, 0), layers=4)
     substrate = build_slab(load_crystal("LiCl"), (1, 0, 0), layers=4)
     with pytest.raises(InputError, match=r"best has 5\.82 % strain on 13\.3 square angstrom"):
         lattice_matches(film, substrate, max_area_angstrom2=20)
+    with pytest.raises(InputError, match=r"0\.01 % strain up to 400 .*: the best has 0\.197 % strain on 344\.5"):
+        lattice_matches(film, substrate, max_strain=1e-4)
+    with pytest.raises(InputError, match=r"nor is one within 20 %"):
+        lattice_matches(film, substrate, max_area_angstrom2=5)
+    with pytest.raises(InputError, match=r"best has 5\.82 % strain.*raise max_area_mismatch"):
+        lattice_matches(film, substrate, max_area_angstrom2=20, max_strain=0.06, max_area_mismatch=0.01)
     with pytest.raises(InputError, match=r"smallest has \d+"):
         lattice_matches(film, substrate, max_atoms=20)
     with pytest.raises(InputError, match="unknown side 'left'"):

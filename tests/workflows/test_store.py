@@ -32,6 +32,7 @@ from anodeflow.workflows.store import (
 )
 from anodeflow.workflows.store.codec import decode_document, encode_document
 from anodeflow.workflows.store.criteria import projector, translate
+from anodeflow.workflows.store.table import Table
 
 
 @pytest.fixture
@@ -229,8 +230,8 @@ def test_random_queries_give_what_mongomock_gives(store, documents, criteria, so
 def test_the_index_is_used(store, criteria, index):
     store.update([{"n": i, "a": i, "c": {"d": i % 2 == 0}} for i in range(50)])
     database = store._connection()
-    plan = translate(criteria, store._columns(database))
-    steps = database.execute("EXPLAIN QUERY PLAN " + store._select(plan, "id", "+id"), plan.parameters).fetchall()
+    plan = translate(criteria, store._table.columns(database))
+    steps = database.execute("EXPLAIN QUERY PLAN " + store._table.select(plan, "id", "+id"), plan.parameters).fetchall()
     assert any("SEARCH" in step[3] and index in step[3] for step in steps)
     assert not any(step[3].startswith("SCAN") for step in steps)
 
@@ -239,8 +240,8 @@ def test_the_index_that_leaves_fewest_rows_is_used(store):
     store.ensure_index("rare")
     store.update([{"n": i, "a": "all", "c": {"d": True}, "rare": i} for i in range(600)])
     database = store._connection()
-    plan = store._plan(database, {"a": "all", "rare": {"$lt": 40}, "c.d": True}, store._columns(database))
-    statement = "EXPLAIN QUERY PLAN " + store._select(plan, "id")
+    plan = store._table.plan(database, {"a": "all", "rare": {"$lt": 40}, "c.d": True}, store._table.columns(database))
+    statement = "EXPLAIN QUERY PLAN " + store._table.select(plan, "id")
     steps = " ".join(step[3] for step in database.execute(statement, plan.parameters))
     assert "k:rare" in steps
     assert "k:a" not in steps
@@ -250,9 +251,11 @@ def test_the_index_that_leaves_fewest_rows_is_used(store):
 def test_order_of_an_indexed_field_walks_the_index(store):
     store.update([{"n": i, "a": -i} for i in range(400)])
     database = store._connection()
-    columns = store._columns(database)
-    order = store._order(database, columns, [("a", -1)], translate({}, columns))
-    steps = database.execute("EXPLAIN QUERY PLAN " + store._select(translate({}, columns), "id", order)).fetchall()
+    columns = store._table.columns(database)
+    order = store._table.order(database, columns, [("a", -1)], translate({}, columns))
+    steps = database.execute(
+        "EXPLAIN QUERY PLAN " + store._table.select(translate({}, columns), "id", order)
+    ).fetchall()
     assert "k:a" in steps[0][3]
     assert ids(store.query(sort={"a": 1}, limit=2)) == [399, 398]
     assert ids(store.query(sort={"a": 1})) == list(range(399, -1, -1))
@@ -265,7 +268,7 @@ def test_a_later_index_knows_earlier_documents_and_case(store):
     store.update({"n": 3, "x": {"Y": 1}})
     assert ids(store.query({"x.Y": 1})) == [1, 3]
     assert ids(store.query({"x.y": 1})) == [2]
-    assert set(store._columns(store._connection())) == {"n", "a", "c.d", "x.Y", "x.y"}
+    assert set(store._table.columns(store._connection())) == {"n", "a", "c.d", "x.Y", "x.y"}
     assert not store.ensure_index("missing.or.not", unique=True) or store.count() == 3
     store.update({"n": 4, "b": 1})
     store.update({"n": 5, "b": 1})
@@ -672,18 +675,18 @@ def test_flow_with_references_replacement_and_data(tmp_path):
 def test_document_and_data_appear_together(tmp_path, monkeypatch):
     store = open_job_store(tmp_path / "s.db")
     document = {"uuid": "u", "index": 1, "output": {"x": [1, 2], "y": 3}}
-    real = SQLiteStore._put
+    real = Table.put
 
     def fail_on_data(self, *arguments):
         if self.collection == "data":
             raise KeyboardInterrupt
         real(self, *arguments)
 
-    monkeypatch.setattr(SQLiteStore, "_put", fail_on_data)
+    monkeypatch.setattr(Table, "put", fail_on_data)
     with pytest.raises(KeyboardInterrupt):
         store.update(document, save={"data": "x"})
     assert store.count() == 0
-    monkeypatch.setattr(SQLiteStore, "_put", real)
+    monkeypatch.setattr(Table, "put", real)
     store.update(document, save={"data": "x"})
     assert store.query_one({"uuid": "u"}, load=True)["output"] == {"x": [1, 2], "y": 3}
 

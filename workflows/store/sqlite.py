@@ -17,7 +17,7 @@ from mongomock_ng.filtering import NOTHING, BsonComparable, iter_key_candidates,
 from monty.json import jsanitize
 
 from anodeflow.errors import InputError, StoreError
-from anodeflow.workflows.store.codec import decode_document, encode_document, extract_key
+from anodeflow.workflows.store.codec import encode_document
 from anodeflow.workflows.store.connection import (
     SCHEMA_VERSION,
     file_identity,
@@ -25,25 +25,14 @@ from anodeflow.workflows.store.connection import (
     store_errors,
     transaction,
 )
-from anodeflow.workflows.store.criteria import Plan, check_criteria, matches, projector, translate
+from anodeflow.workflows.store.criteria import check_criteria, matches, projector
+from anodeflow.workflows.store.table import Table
 
 __all__ = ["SCHEMA_VERSION", "SQLiteStore", "one_transaction"]
 
-PAGE = 256
-PROBE, LAST_PROBE = 16, 100_000
 _inherited: list[sqlite3.Connection] = []  # a parent process's: after a fork not even to be closed
 
 Prepared = tuple[dict, dict, str | bytes]  # what identifies the document, the document, the document encoded
-
-
-def _column(path: str) -> str:
-    """Quoted column of an indexed field (SQLite ignores the case of names, Mongo does not)."""
-    name = re.sub("[A-Z!]", lambda match: "!" + match.group().lower(), path)
-    return '"k:{}"'.format(name.replace('"', '""'))
-
-
-def _field(column: str) -> str:
-    return re.sub("!(.)", lambda match: match.group(1).upper(), column.removeprefix("k:"))
 
 
 class SQLiteStore(Store):
@@ -101,7 +90,7 @@ class SQLiteStore(Store):
         self.must_exist = must_exist
         self.read_only = read_only
         self.busy_timeout_s = busy_timeout_s
-        self._table = f'"{collection}"'
+        self._table = Table(self.path, collection, busy_timeout_s)
         self._local = threading.local()
         self._generation = 0
         super().__init__(key=key, last_updated_field=last_updated_field)  # type: ignore[arg-type]
@@ -169,40 +158,7 @@ class SQLiteStore(Store):
             with transaction(connection):
                 yield connection
 
-    # Columns
-
-    def _columns(self, connection: sqlite3.Connection) -> dict[str, str]:
-        """Quoted column of each indexed field of the table; empty where there is no table."""
-        rows = connection.execute(f"PRAGMA table_info({self._table})")
-        return {_field(row[1]): _column(_field(row[1])) for row in rows if row[1].startswith("k:")}
-
-    def _ensure_columns(self, connection: sqlite3.Connection, fields: list[str]) -> dict[str, str]:
-        """Make the table and what it lacks of indexed fields, inside a transaction."""
-        have = self._columns(connection)
-        missing = [field for field in dict.fromkeys(fields) if field not in have]
-        if not missing:
-            return have
-        for field in missing:
-            if not all(field.split(".")):
-                raise StoreError(f"{field!r} is not a field that can be indexed", "write it as parent.child")
-        new = {field: _column(field) for field in missing}
-        if not have:
-            # Keys stand before the document, where reading them does not touch a long document's pages.
-            connection.execute(
-                f"CREATE TABLE {self._table} (id INTEGER PRIMARY KEY, {', '.join(new.values())}, document NOT NULL)"
-            )
-        else:
-            for column in new.values():
-                connection.execute(f"ALTER TABLE {self._table} ADD COLUMN {column}")
-            change = f"UPDATE {self._table} SET {', '.join(f'{c} = ?' for c in new.values())} WHERE id = ?"  # noqa: S608
-            for row in self._row_ids(connection, Plan(), "id"):
-                document = self._read(connection, row)
-                if document is not None:
-                    connection.execute(change, [*(extract_key(document, field) for field in new), row])
-        for column in new.values():
-            index = f'"{self.collection} {column[1:]}'
-            connection.execute(f"CREATE INDEX {index} ON {self._table} ({column})")
-        return {**have, **new}
+    # Indices
 
     def ensure_index(self, key: str | list[str], unique: bool = False) -> bool:
         """Index a field, for the documents there are and those to come.
@@ -222,15 +178,9 @@ class SQLiteStore(Store):
         fields = [key] if isinstance(key, str) else list(key)
         try:
             with self._writing() as connection:
-                columns = self._ensure_columns(connection, self._wanted_fields() + fields)
+                columns = self._table.ensure_columns(connection, self._wanted_fields() + fields)
                 if unique:
-                    chosen = [columns[field] for field in fields]
-                    single = " AND ".join(f"{column} != X'00' AND {column} != X'01'" for column in chosen)
-                    index = '"{} unique {}"'.format(self.collection, " ".join(c.strip('"') for c in chosen))
-                    connection.execute(
-                        f"CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {self._table} "
-                        f"({', '.join(chosen)}) WHERE {single}"
-                    )
+                    self._table.make_unique(connection, [columns[field] for field in fields])
         except StoreError as error:
             if isinstance(error.__cause__, sqlite3.IntegrityError):
                 return False
@@ -242,84 +192,17 @@ class SQLiteStore(Store):
 
     # Reading
 
-    def _read(self, connection: sqlite3.Connection, row: int) -> dict | None:
-        found = connection.execute(f"SELECT document FROM {self._table} WHERE id = ?", (row,)).fetchone()  # noqa: S608
-        return None if found is None else decode_document(found[0])
-
-    def _select(self, plan: Plan, what: str, order: str = "") -> str:
-        where = f" WHERE {plan.sql}" if plan.parts else ""
-        return f"SELECT {what} FROM {self._table}{where}{order and ' ORDER BY '}{order}"  # noqa: S608
-
-    def _row_ids(self, connection: sqlite3.Connection, plan: Plan, order: str) -> Iterator[int]:
-        """Rows that fulfil a plan. No statement stays open between two of them: all may write meanwhile."""
-        statement = self._select(plan, "id", order)
-        with self._errors():
-            first = [row for (row,) in connection.execute(f"{statement} LIMIT {PAGE}", plan.parameters)]
-        yield from first
-        if len(first) < PAGE:
-            return
-        with self._errors():
-            rest = array("q", (row for (row,) in connection.execute(statement, plan.parameters)))
-        seen = set(first)
-        for row in rest:
-            if row not in seen:
-                yield row
-
-    def _plan(self, connection: sqlite3.Connection, criteria: dict, columns: dict[str, str]) -> Plan:
-        """Translate criteria; choose by counting the index that leaves the fewest rows: SQLite guesses."""
-        plan = translate(criteria, columns)
-        parts = [part for part in plan.parts if part.selective]
-        enough = PROBE
-        while len(parts) > 1:
-            counts = []
-            for part in parts:
-                some = f"SELECT 1 FROM {self._table} WHERE {part.sql} LIMIT {enough}"  # noqa: S608
-                counted = connection.execute(f"SELECT COUNT(*) FROM ({some})", part.parameters)  # noqa: S608
-                counts.append(counted.fetchone()[0])
-                if counts[-1] == 0:
-                    break
-            if min(counts) < enough or enough > LAST_PROBE:
-                best = parts[counts.index(min(counts))]
-                for part in plan.parts:
-                    part.by_index = part is best
-                break
-            enough *= 16
-        return plan
-
-    def _sure(self, connection: sqlite3.Connection, plan: Plan) -> bool:
-        """Whether a plan says all that its criteria say, for the documents there are."""
-        return plan.exact and not self._any_holds(connection, plan.columns, "X'00'")
-
-    def _any_holds(self, connection: sqlite3.Connection, columns: list[str], values: str) -> bool:
-        return any(
-            connection.execute(f"SELECT 1 FROM {self._table} WHERE {c} IN ({values}) LIMIT 1").fetchone()  # noqa: S608
-            for c in dict.fromkeys(columns)
-        )
-
-    def _order(
-        self, connection: sqlite3.Connection, columns: dict[str, str], sort: list[tuple[str, int]], plan: Plan
-    ) -> str | None:
-        """SQL for an order; None where only the documents themselves tell it."""
-        # A plus keeps SQLite from walking an index for its order instead of the one that narrows the search.
-        plus = "+" if plan.selective else ""
-        if any(field not in columns for field, _ in sort):
-            return None
-        if self._any_holds(connection, [columns[field] for field, _ in sort], "X'00', X'01'"):
-            return None
-        terms = [f"{plus}{columns[field]} {'ASC' if direction > 0 else 'DESC'}" for field, direction in sort]
-        return ", ".join([*terms, f"{plus}id"])
-
     def _find(self, criteria: dict, sort: list[tuple[str, int]]) -> Iterator[tuple[int, dict]]:
         """Rows and documents that match checked criteria, in order."""
         with self._errors():
             connection = self._connection()
-            columns = self._columns(connection)
+            columns = self._table.columns(connection)
             if not columns:
                 return
-            plan = self._plan(connection, criteria, columns)
-            order = self._order(connection, columns, sort, plan)
+            plan = self._table.plan(connection, criteria, columns)
+            order = self._table.order(connection, columns, sort, plan)
         if order is not None:
-            yield from self._judged(self._row_ids(connection, plan, order), criteria)
+            yield from self._judged(self._table.row_ids(connection, plan, order), criteria)
             return
         keyed = [
             ([resolve_sort_key(field, document) for field, _ in sort], row)
@@ -332,7 +215,7 @@ class SQLiteStore(Store):
     def _judged(self, rows: Iterator[int], criteria: dict) -> Iterator[tuple[int, dict]]:
         for row in rows:
             with self._errors():
-                document = self._read(self._connection(), row)
+                document = self._table.read(self._connection(), row)
             if document is not None and matches(criteria, document):
                 yield row, document
 
@@ -374,12 +257,12 @@ class SQLiteStore(Store):
         checked = check_criteria(criteria)
         with self._errors():
             connection = self._connection()
-            columns = self._columns(connection)
+            columns = self._table.columns(connection)
             if not columns:
                 return 0
-            plan = self._plan(connection, checked, columns)
-            if self._sure(connection, plan):
-                return connection.execute(self._select(plan, "COUNT(*)"), plan.parameters).fetchone()[0]
+            plan = self._table.plan(connection, checked, columns)
+            if self._table.sure(connection, plan):
+                return connection.execute(self._table.select(plan, "COUNT(*)"), plan.parameters).fetchone()[0]
         return sum(1 for _ in self._find(checked, []))
 
     def distinct(self, field: str, criteria: dict | None = None, all_exist: bool = False) -> list:
@@ -484,47 +367,18 @@ class SQLiteStore(Store):
     def _write(self, batches: list[tuple[SQLiteStore, list[str], list[Prepared]]]) -> None:
         with self._writing() as connection:
             for store, fields, prepared in batches:
-                columns = store._ensure_columns(connection, store._wanted_fields() + fields)
+                columns = store._table.ensure_columns(connection, store._wanted_fields() + fields)
                 for identity, document, encoded in prepared:
-                    store._put(connection, columns, identity, document, encoded)
-
-    def _put(
-        self,
-        connection: sqlite3.Connection,
-        columns: dict[str, str],
-        identity: dict,
-        document: dict,
-        encoded: str | bytes,
-    ) -> None:
-        plan = self._plan(connection, identity, columns)
-        rows = self._row_ids(connection, plan, f"{'+' if plan.selective else ''}id")
-        if not self._sure(connection, plan):
-            rows = (r for r in rows if matches(identity, self._read(connection, r) or {}))
-        row = next(rows, None)
-        values = [*(extract_key(document, field) for field in columns), encoded]
-        names = [*columns.values(), "document"]
-        if row is None:
-            connection.execute(
-                f"INSERT INTO {self._table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",  # noqa: S608
-                values,
-            )
-        else:
-            changes = ", ".join(f"{name} = ?" for name in names)
-            connection.execute(f"UPDATE {self._table} SET {changes} WHERE id = ?", [*values, row])  # noqa: S608
+                    store._table.put(connection, columns, identity, document, encoded)
 
     def remove_docs(self, criteria: dict) -> None:
         """Remove the documents that match MongoDB criteria, in one transaction."""
         checked = check_criteria(criteria)
         with self._writing() as connection:
-            columns = self._columns(connection)
+            columns = self._table.columns(connection)
             if not columns:
                 return
-            plan = self._plan(connection, checked, columns)
-            rows = self._row_ids(connection, plan, f"{'+' if plan.selective else ''}id")
-            if not self._sure(connection, plan):
-                rows = (r for r in rows if matches(checked, self._read(connection, r) or {}))
-            doomed = array("q", rows)
-            connection.executemany(f"DELETE FROM {self._table} WHERE id = ?", ((row,) for row in doomed))  # noqa: S608
+            self._table.remove(connection, array("q", self._table.matching(connection, columns, checked)))
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def series(film: Structure, substrate: Structure, options: dict[str, Any]) -> li
     Raises
     ------
     InputError, StructureError
-        Too much strain, too few thicknesses, contacts that differ: see :mod:`anodeflow.structures.interfaces`.
+        Too much strain, too few thicknesses, contacts that differ: see :mod:`anodeflow.structures.interface_series`.
     """
     side, base = options["film"], options["substrate"]
     film_spec = slab_spec(film, tuple(side["miller"]), layers=min(side["layers"]), termination=side["termination"])
