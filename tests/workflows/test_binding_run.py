@@ -187,6 +187,7 @@ def energies(document):
     return {(h["crystal"], h["environment"]): h["binding_energy_ev"]["bulk_metal"] for h in document["hosts"]}
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_clean_and_the_run_goes_on_later(finished, anodeflow, tmp_path):
     write_study(tmp_path)
     process = start(tmp_path)
@@ -209,6 +210,7 @@ def test_ctrl_c_is_clean_and_the_run_goes_on_later(finished, anodeflow, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_kill_9_of_everything_loses_no_finished_calculation(finished, anodeflow, tmp_path):
     write_study(tmp_path)
     process = start(tmp_path)
@@ -230,6 +232,7 @@ def test_kill_9_of_everything_loses_no_finished_calculation(finished, anodeflow,
     )
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(tmp_path):
     write_study(tmp_path)
     process = start(tmp_path, "--workers", "1")
@@ -240,6 +243,7 @@ def test_a_killed_worker_is_replaced(tmp_path):
     assert all(h["binding_energy_ev"] for h in json.loads(out)["hosts"])
 
 
+@pytest.mark.slow
 def test_unconverged_never_becomes_a_binding_energy(tmp_path, anodeflow):
     from anodeflow.workflows.cards import load_card
 

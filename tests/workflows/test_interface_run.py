@@ -135,6 +135,7 @@ def test_it_is_stored_reused_drawn_and_listed(finished, anodeflow, command):
     assert made == [s["gamma_j_per_m2"] for s in document["surfaces"]]
 
 
+@pytest.mark.slow
 def test_both_sides_of_a_slab_bind_alike(tmp_path, anodeflow):
     base = {
         "study": "binding-energy",
