@@ -322,7 +322,22 @@ def _rank(cleaver: Cleaver, cut: int, model: SlabModel) -> tuple:
         not model.stoichiometric,
         model.corrugated,
         *((-round(cleaver.clearance(n), 3), cleaver.plane_formula(n)) for n in below),
+        # Faces alike in all of that: by their distances, so that the order does not hang on the origin.
+        *_distance_sums(model.structure),
     )
+
+
+def _distance_sums(structure: Structure) -> list[float]:
+    """For each pair of elements, sum and sum of squares of the distances below 5 angstrom."""
+    first, second, _, distance = structure.get_neighbor_list(5.0)
+    numbers = np.array([site.specie.Z for site in structure])
+    pairs = numbers[first] * numbers[second]
+    inside = 5.0 - distance  # falls to zero: no jump at the cutoff
+    return [
+        round(float((inside[pairs == pair] ** power).sum()), 2)
+        for pair in np.unique(numbers[:, None] * numbers)
+        for power in (1, 2)
+    ]
 
 
 def _model(

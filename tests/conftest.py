@@ -1,10 +1,17 @@
 """What several test files share."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time: a test command must not fail by chance. HYPOTHESIS_PROFILE=explore looks further.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("explore", max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from functools import cache
+from random import Random
 
 import numpy as np
 import pytest
 import spglib
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from pymatgen.core.surface import SlabGenerator
@@ -288,6 +289,7 @@ def test_opposite_index_gives_the_same_films_upside_down(name: str, miller: tupl
 
 
 @settings(max_examples=15, deadline=None)
+@example("LiAl", (1, 2, 2), (0.0, 0.0, 0.875), Random(0))
 @given(crystals, indices, st.tuples(*[st.floats(0, 1)] * 3), st.randoms())
 def test_origin_and_order_of_atoms_do_not_matter(name: str, miller: tuple, shift: tuple, random: object) -> None:
     bulk = crystal(name)
