@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,12 @@ def rows_of(
         criteria["metadata.study_hash"] = known if len(known) == 16 else {"$regex": f"^{_hex(known)}"}
     if query is not None:
         criteria = {"$and": [criteria, _filter(query)]}
-    documents = store.query(criteria, sort={"completed_at": -1}, limit=limit or 0)
+    try:
+        documents = list(store.query(criteria, sort={"completed_at": -1}, limit=limit or 0))
+    except (TypeError, ValueError, AttributeError, re.error, RecursionError) as error:
+        if query is None:
+            raise
+        raise InputError(f"--query cannot be used: {error}", "check the operators and their values") from None
     rows = [row for doc in documents for row in _ROWS[what](doc)]
     if what == "descriptor":
         rows = [
@@ -88,7 +94,7 @@ def _hex(text: str) -> str:
 def _filter(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"--query is not JSON: {error}", """e.g. '{"output.energy_ev": {"$lt": -100}}'""") from None
     if not isinstance(found, dict):
         raise InputError(f"--query is a {type(found).__name__}, not an object", 'e.g. \'{"name": "summary"}\'')

@@ -33,6 +33,9 @@ LENGTH_TOLERANCE_ANGSTROM = 1e-6
 #: A compound with one of these is taken for a salt when formal charges are guessed.
 ANIONS = frozenset({"N", "P", "O", "S", "Se", "F", "Cl", "Br", "I"})
 
+#: Largest Miller index that is cut; beyond it a face has more steps than a slab has layers.
+MAX_INDEX = 20
+
 
 class Cleaver:
     """One crystal in one orientation, ready to be cut.
@@ -177,6 +180,11 @@ def _check_miller(miller: Sequence[int]) -> tuple[int, int, int]:
         raise InputError(f"Miller index {tuple(miller)} has four numbers", "leave out the third: (h, k, l)")
     if len(miller) != 3 or any(not isinstance(n, Integral) or isinstance(n, bool) for n in miller):
         raise InputError(f"Miller index {tuple(miller)!r} is not three integers", "use one such as (1, 0, 0)")
+    if max(abs(n) for n in miller) > MAX_INDEX:
+        raise InputError(
+            f"Miller index ({', '.join(str(n)[:12] for n in miller)}) has a number beyond {MAX_INDEX}",
+            "such a face is a vicinal one: build it from its terraces",
+        )
     if not any(miller):
         raise InputError("Miller index (0, 0, 0) names no plane", "use one such as (0, 0, 1)")
     return int(miller[0]), int(miller[1]), int(miller[2])

@@ -171,8 +171,12 @@ def test_figure_of_a_study_that_was_not_run(tmp_path, command):
 def test_bad_queries(tmp_path, command):
     from anodeflow.workflows.store import open_job_store
 
-    open_job_store(tmp_path / "s.sqlite").close()
-    for text in ("{", "[1]", '{"$where": "1"}', '{"a": {"$nonsense": 1}}'):
+    filled = open_job_store(tmp_path / "s.sqlite")
+    filled.update({"uuid": "u", "index": 1, "name": "x", "output": {"doc_type": "BindingEnergyDoc"}}, ["uuid", "index"])
+    filled.close()
+    deep = '{"a":' * 3000 + "1" + "}" * 3000
+    bad = ("{", "[1]", '{"$where": "1"}', '{"a": {"$nonsense": 1}}', '{"$or": 1}', '{"name": {"$regex": "("}}', deep)
+    for text in bad:
         status, _, err = command("results", "--store", tmp_path / "s.sqlite", "--query", text)
         assert status == 2, text
         one_line(err)
