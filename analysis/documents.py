@@ -23,7 +23,11 @@ class EngineRecord(Document):
     kind: str = Field(description="e.g. 'machine-learning potential' or 'plane-wave DFT'")
     version: str = Field(description="package or program and its version")
     model: str | None = Field(None, description="file name of the model or the pseudopotential set")
-    hash: str = Field(description="SHA-256 (first 16 hex digits) of the model or the pseudopotentials")
+    hash: str = Field(description="SHA-256 (first 16 hex digits) of the model, or of program and potential library")
+    potentials: dict[str, str] = Field(
+        default_factory=dict, description="element: pseudopotential or PAW data set, and its digest"
+    )
+    stand_in: bool = Field(False, description="a test program behind a licensed code's files: no result of that code")
     mode: str = Field("full", description="what of the card the engine does not honour, in words")
     device: str = "cpu"
 
@@ -33,6 +37,12 @@ class CardRecord(Document):
 
     name: str
     hash: str
+    base_hash: str | None = Field(None, description="hash of the study's card where this one is varied from it")
+
+    @property
+    def family(self) -> str:
+        """Hash of the card of the study, whether or not it was varied (spin and k-points of an isolated atom)."""
+        return self.base_hash or self.hash
 
 
 class CalculationDoc(Document):
@@ -61,6 +71,7 @@ class CalculationDoc(Document):
     started_at: str | None = None
     computer: str | None = None
     directory: str | None = None
+    warm_start: EngineRecord | None = Field(None, description="who relaxed the geometry that this one started from")
     warnings: list[str] = Field(default_factory=list)
     error: str | None = Field(None, description="why there is no converged result")
     arrays: dict[str, Any] | None = Field(

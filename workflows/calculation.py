@@ -6,17 +6,20 @@ import hashlib
 import json
 import os
 import platform
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jobflow import CURRENT_JOB, Job, JobConfig, Maker, OutputReference, job
 from pymatgen.core import Structure
 
-from anodeflow.analysis.documents import CalculationDoc, CardRecord
+from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import EngineError
+from anodeflow.settings import expanded, load_settings
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
@@ -37,10 +40,18 @@ def structure_digest(structure: Structure) -> str:
     return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
 
 
-def fingerprint(structure: Structure, task: Task, charge: int, card_hash: str, engine_hash: str) -> str:
-    """What makes two calculations the same: geometry, task, charge, card and engine."""
-    text = json.dumps([structure_digest(structure), task, charge, card_hash, engine_hash])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def fingerprint(structure: Structure, task: Task, charge: int, card_hash: str, engine: EngineRecord) -> str:
+    """What makes two calculations the same: geometry, task, charge, card, engine and its pseudopotentials."""
+    content: list[Any] = [structure_digest(structure), task, charge, card_hash, engine.hash]
+    if engine.potentials:
+        content.append(dict(sorted(engine.potentials.items())))
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def calculation_folder(label: str, key: str) -> Path:
+    """Where an engine leaves the files of one calculation: a readable name and the fingerprint's first digits."""
+    readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", label).strip("_.")[:60]
+    return expanded(load_settings().runs).resolve() / f"{readable or 'calculation'}-{key[:10]}"
 
 
 @job(data="arrays", config=JobConfig(expose_store=True))
@@ -52,6 +63,7 @@ def calculate(
     label: str,
     crystal: str | None = None,
     charge: int = 0,
+    warm_start: str | None = None,
 ) -> CalculationDoc:
     """Run one calculation, or hand out the finished one with the same fingerprint.
 
@@ -63,20 +75,30 @@ def calculate(
     if earlier is not None and is_settled(earlier, method):
         return earlier
     who = get_engine(engine)
+    record = who.record(structure.symbol_set)
+    key = fingerprint(structure, task, charge, method.hash, record)
+    directory = calculation_folder(label, key) if who.capabilities.files else None
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     steps_before = earlier.ionic_steps if earlier is not None else 0
+    start = earlier.structure if earlier is not None else structure
+    warm, notes = None, []
+    if warm_start is not None and earlier is None and task != "static" and not (directory and directory.exists()):
+        start, warm, notes = warmed(structure, task, method, warm_start)
+    if directory is not None:
+        make_folder(directory)
     outcome = who.compute(
-        earlier.structure if earlier is not None else structure,
+        start,
         task,
         method.model_copy(update={"max_steps": method.max_steps - steps_before}),
         charge,
         monitor=lambda step, e, f: monitor.report(label, step + steps_before, e, f),
+        directory=directory,
     )
+    outcome.warnings = [*notes, *outcome.warnings]
     if earlier is not None:
         outcome.warnings.append(f"continued at step {steps_before} of an earlier attempt")
-    record = who.record()
     return CalculationDoc(
-        fingerprint=fingerprint(structure, task, charge, method.hash, record.hash),
+        fingerprint=key,
         label=label,
         crystal=crystal,
         task=task,
@@ -92,15 +114,49 @@ def calculate(
         max_stress_gpa=outcome.max_stress_gpa,
         energy_change_last_step_ev=outcome.energy_change_last_step_ev,
         engine=record,
-        card=CardRecord(name=method.name, hash=method.hash),
+        card=CardRecord(name=method.name, hash=method.hash, base_hash=method.base_hash),
+        warm_start=warm,
         wall_time_s=time.perf_counter() - clock,
         started_at=started,
         computer=platform.node(),
-        directory=os.getcwd(),
+        directory=str(directory or os.getcwd()),
         warnings=outcome.warnings,
         error=outcome.error,
         arrays=outcome.arrays,
     )
+
+
+def warmed(
+    structure: Structure, task: Task, card: MethodCard, engine: str
+) -> tuple[Structure, EngineRecord | None, list[str]]:
+    """The geometry that a cheap engine relaxes to, to start a dear one from.
+
+    Returns
+    -------
+    structure, record, notes
+        The start and no record where the cheap engine failed; the notes say why.
+    """
+    cheap = get_engine(engine)
+    outcome = cheap.compute(structure, task, card)
+    if not outcome.converged:
+        return structure, None, [f"no warm start: {engine}: {outcome.error}"]
+    return outcome.structure, cheap.record(structure.symbol_set), []
+
+
+def make_folder(directory: Path) -> None:
+    """Make a calculation's folder.
+
+    Raises
+    ------
+    EngineError
+        If it cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EngineError(
+            f"cannot make the folder '{directory}': {error.strerror}", "set ANODEFLOW_RUNS to another place"
+        ) from None
 
 
 def earlier_attempt(
@@ -110,10 +166,10 @@ def earlier_attempt(
     if store is None:
         return None
     try:
-        record = get_engine(engine).record()
+        record = get_engine(engine).record(structure.symbol_set)
     except EngineError:
         return None
-    key = fingerprint(structure, task, charge, card.hash, record.hash)
+    key = fingerprint(structure, task, charge, card.hash, record)
     found = find_finished(store, key)
     if found is None:
         attempt = store.query_one(
@@ -150,12 +206,15 @@ class CalculationMaker(Maker):
         The method card, as a plain mapping so that the job can travel.
     engine
         Name of the engine.
+    warm_start
+        Name of a cheap engine whose relaxed geometry a relaxation starts from.
     """
 
     name: str = "calculation"
     task: Task = "static"
     card: dict[str, Any] | None = None
     engine: str = "sevennet-0"
+    warm_start: str | None = None
 
     def make(
         self, structure: Structure | OutputReference, label: str, crystal: str | None = None, charge: int = 0
@@ -173,7 +232,8 @@ class CalculationMaker(Maker):
         charge
             Charge of the cell, e.
         """
-        made = calculate(structure, self.task, self.card, self.engine, label, crystal, charge)
+        options = {"warm_start": self.warm_start} if self.warm_start else {}
+        made = calculate(structure, self.task, self.card, self.engine, label, crystal, charge, **options)
         made.name = label
         made.update_metadata({"kind": "calculation", "label": label})
         return made

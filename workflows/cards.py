@@ -19,7 +19,7 @@ from anodeflow.errors import InputError
 from anodeflow.workflows.yaml_input import read_yaml, validate
 
 # Fields that say where a card comes from, not what is computed: they do not enter the hash.
-_DESCRIPTIVE = {"name", "title", "source", "code", "assumed"}
+_DESCRIPTIVE = {"name", "title", "source", "code", "assumed", "base_hash"}
 # Fields that bound the effort, not the result of a converged calculation.
 _EFFORT = {"max_steps", "optimiser"}
 
@@ -92,6 +92,7 @@ class MethodCard(BaseModel):
     dipole_correction: bool = False
     dynamics: Dynamics | None = None
     assumed: dict[str, str] = Field(default_factory=dict)
+    base_hash: str | None = Field(None, description="hash of the card that this one was varied from")
 
     @model_validator(mode="after")
     def _assumed_fields_exist(self) -> MethodCard:
@@ -108,6 +109,19 @@ class MethodCard(BaseModel):
         """
         settings = self.model_dump(mode="json", exclude=_DESCRIPTIVE | _EFFORT, exclude_none=True)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def varied(self, why: str, **changes: Any) -> MethodCard:
+        """A card that differs in what one kind of calculation needs (an isolated atom), and says from which it comes.
+
+        Parameters
+        ----------
+        why
+            Goes into the name, e.g. ``isolated atom``.
+        **changes
+            Fields of the card and their new values.
+        """
+        fields = self.model_dump() | changes | {"name": f"{self.name} ({why})", "base_hash": self.base_hash or self.hash}
+        return MethodCard.model_validate(fields)
 
     def kpoint_mesh(self, structure: Structure) -> tuple[int, int, int] | None:
         """The k-point mesh for one cell, or None where the card has none.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from functools import lru_cache
 
 from anodeflow.errors import InputError
@@ -11,10 +12,18 @@ from anodeflow.workflows.engines.potentials import POTENTIALS, PotentialEngine
 
 __all__ = ["Capabilities", "Engine", "Outcome", "engine_names", "get_engine"]
 
+# Engines with electrons, loaded when they are asked for: name, module and class.
+PROGRAMS = {
+    "vasp": ("anodeflow.workflows.engines.vasp", "VaspEngine"),
+    "castep": ("anodeflow.workflows.engines.castep", "CastepEngine"),
+    "qe": ("anodeflow.workflows.engines.qe", "QeEngine"),
+    "gpaw": ("anodeflow.workflows.engines.gpaw", "GpawEngine"),
+}
+
 
 def engine_names() -> list[str]:
     """Names a study may give; ``family:PATH`` where a model file has to be named."""
-    return [name if potential.bundled else f"{name}:PATH" for name, potential in POTENTIALS.items()]
+    return [*(name if potential.bundled else f"{name}:PATH" for name, potential in POTENTIALS.items()), *PROGRAMS]
 
 
 @lru_cache(maxsize=8)
@@ -29,6 +38,10 @@ def get_engine(name: str) -> Engine:
     family = name.partition(":")[0]
     if family in POTENTIALS:
         return PotentialEngine(name)
+    if name in PROGRAMS:
+        module, kind = PROGRAMS[name]
+        made: Engine = getattr(importlib.import_module(module), kind)()
+        return made
     near = difflib.get_close_matches(name, engine_names(), n=2, cutoff=0.4)
     raise InputError(
         f"unknown engine '{name}'",

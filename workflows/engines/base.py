@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from pymatgen.core import Structure
 
 from anodeflow.analysis.documents import EngineRecord
+from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
 
 # static energy; ions; ions and cell; ions and the component of the cell along z (in-plane lattice kept)
@@ -30,6 +32,10 @@ class Capabilities:
     neb: bool = False
     md: bool = False
     isolated_atoms: bool = False
+    # works in a folder of its own, whose files stay
+    files: bool = False
+    # native inputs can be written without running
+    inputs: bool = False
 
 
 @dataclass
@@ -66,8 +72,13 @@ class Engine(ABC):
     capabilities: Capabilities
 
     @abstractmethod
-    def record(self) -> EngineRecord:
+    def record(self, elements: Iterable[str] = ()) -> EngineRecord:
         """Name, version and model hash, without loading the model.
+
+        Parameters
+        ----------
+        elements
+            Whose pseudopotentials are to be recorded; nothing for an engine without.
 
         Raises
         ------
@@ -93,9 +104,47 @@ class Engine(ABC):
         card: MethodCard,
         charge: int = 0,
         monitor: Monitor | None = None,
+        directory: Path | None = None,
     ) -> Outcome:
-        """Run one calculation in this process."""
+        """Run one calculation.
+
+        Parameters
+        ----------
+        structure
+            The geometry; ``selective_dynamics`` is honoured.
+        task
+            What to do.
+        card
+            How accurately.
+        charge
+            Charge of the cell, e.
+        monitor
+            Called after every ionic step; may raise to stop.
+        directory
+            Folder of this calculation alone, for engines with ``capabilities.files``. It may hold what an
+            earlier, killed attempt left; the engine goes on from there.
+        """
 
     @abstractmethod
-    def seconds_per_step(self, structure: Structure) -> float:
+    def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
         """Estimated time of one energy and force evaluation on one thread, s."""
+
+    def missing(self, elements: Iterable[str], card: MethodCard) -> list[str]:
+        """What is not there and will be needed: programs, pseudopotentials; each with the path tried."""
+        return []
+
+    def write_inputs(
+        self, structure: Structure, task: Task, card: MethodCard, charge: int, directory: Path
+    ) -> list[str]:
+        """Write the native inputs of one calculation; names of the files.
+
+        Raises
+        ------
+        EngineError
+            If the engine has no input files.
+        """
+        raise EngineError(f"engine '{self.name}' has no input files to write", "choose vasp, castep, qe or gpaw")
+
+    def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
+        """Electrons an atom of each element brings; empty for an engine without electrons."""
+        return {}

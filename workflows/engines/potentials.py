@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -151,7 +151,7 @@ class PotentialEngine(Engine):
 
         return "cuda" if torch.cuda.is_available() else "cpu"
 
-    def record(self) -> EngineRecord:
+    def record(self, elements: Iterable[str] = ()) -> EngineRecord:
         """See :meth:`Engine.record`."""
         path = self.model_path
         try:
@@ -208,6 +208,7 @@ class PotentialEngine(Engine):
         card: MethodCard,
         charge: int = 0,
         monitor: Monitor | None = None,
+        directory: Path | None = None,
     ) -> Outcome:
         """See :meth:`Engine.compute`."""
         if charge:
@@ -217,7 +218,7 @@ class PotentialEngine(Engine):
             )
         return run_ase(structure, self.calculator(), task, card, monitor)
 
-    def seconds_per_step(self, structure: Structure) -> float:
+    def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
         """See :meth:`Engine.seconds_per_step`; scaled by the number of neighbours through the density."""
         density = len(structure) / structure.volume
         return self._potential.seconds_per_atom * len(structure) * max(0.3, density / 0.055)

@@ -68,6 +68,9 @@ class Study(Options):
     title: str = ""
     engine: str = "sevennet-0"
     card: str = "embedded"
+    warm_start: str | None = Field(
+        None, description="cheap engine whose relaxed geometries the relaxations start from, e.g. sevennet-0"
+    )
     _folder: Path = Path()
 
     @cached_property
@@ -99,17 +102,30 @@ class Study(Options):
     @cached_property
     def hash(self) -> str:
         """Hash of what is computed: settings, card, engine model and the crystals' geometry."""
-        content = {
-            "settings": self.model_dump(mode="json", exclude={"title", "card"}),
+        record = self.who.record(self.elements())
+        content: dict[str, Any] = {
+            "settings": self.model_dump(mode="json", exclude={"title", "card", *self._unset()}),
             "card": self.method.hash,
-            "engine": self.who.record().hash,
+            "engine": record.hash,
             "crystals": {name: structure_digest(self.crystal(name)) for name in self.crystals_used()},
         }
+        if record.potentials:
+            content["potentials"] = record.potentials
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _unset(self) -> set[str]:
+        """Settings added after studies were first stored, where a study does not use them: their hashes stay."""
+        return {key for key in ("warm_start",) if getattr(self, key) is None}
+
+    def elements(self) -> list[str]:
+        """Elements of all crystals of the study."""
+        return sorted({e for name in self.crystals_used() for e in self.crystal(name).symbol_set})
 
     def maker(self, task: Task) -> CalculationMaker:
         """Calculations of this study's engine and card."""
-        return CalculationMaker(task=task, card=self.method.model_dump(mode="json"), engine=self.engine)
+        return CalculationMaker(
+            task=task, card=self.method.model_dump(mode="json"), engine=self.engine, warm_start=self.warm_start
+        )
 
     def identify(self, made: Job, path: str) -> Job:
         """Give a job an identity that is the same every time this study is run."""

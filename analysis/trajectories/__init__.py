@@ -1,0 +1,1 @@
+"""Reading trajectories of any code in linear time and bounded memory."""

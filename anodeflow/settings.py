@@ -1,0 +1,119 @@
+"""What differs from machine to machine: commands, folders of pseudopotentials, where calculations leave their files.
+
+Read from the file that ``ANODEFLOW_SETTINGS`` names, else ``~/.config/anodeflow/settings.yaml``, else nothing;
+one environment variable overrides each entry (see :data:`VARIABLES`). A study file never holds any of it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from anodeflow.errors import InputError
+from anodeflow.workflows.yaml_input import read_yaml, validate
+
+# Environment variable: (section or None, key)
+VARIABLES: dict[str, tuple[str | None, str]] = {
+    "ANODEFLOW_RUNS": (None, "runs"),
+    "ANODEFLOW_VASP_COMMAND": ("vasp", "command"),
+    "ANODEFLOW_VASP_GAMMA_COMMAND": ("vasp", "gamma_command"),
+    "ANODEFLOW_VASP_POTENTIALS": ("vasp", "potentials"),
+    "ANODEFLOW_CASTEP_COMMAND": ("castep", "command"),
+    "ANODEFLOW_CASTEP_POTENTIALS": ("castep", "potentials"),
+    "ANODEFLOW_QE_COMMAND": ("qe", "command"),
+    "ANODEFLOW_QE_POTENTIALS": ("qe", "potentials"),
+    "ANODEFLOW_GPAW_PROCESSES": ("gpaw", "processes"),
+}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Program(_Section):
+    """How to start a program: a list of words, or one string that is split as a shell would, without a shell."""
+
+    @field_validator("command", "gamma_command", mode="before", check_fields=False)
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(shlex.split(value))
+        return value
+
+
+class VaspSettings(_Program):
+    """VASP. ``potentials`` is the folder that pymatgen calls PMG_VASP_PSP_DIR."""
+
+    command: tuple[str, ...] = ("vasp_std",)
+    gamma_command: tuple[str, ...] = ("vasp_gam",)
+    potentials: Path | None = None
+    potentials_of: dict[str, str] = Field(default_factory=dict, description="element: POTCAR symbol, e.g. Li: Li_sv")
+    stand_in: bool = Field(False, description="the command is a test program behind VASP's files, not VASP")
+    wall_time_s: float | None = Field(None, gt=0)
+
+
+class CastepSettings(_Program):
+    """CASTEP. Without ``potentials`` its own on-the-fly library is asked for."""
+
+    command: tuple[str, ...] = ("castep.mpi",)
+    potentials: Path | None = None
+    library: str | None = Field(None, description="name of an on-the-fly library, e.g. C19")
+    wall_time_s: float | None = Field(None, gt=0)
+
+
+class QeSettings(_Program):
+    """Quantum ESPRESSO; ``potentials`` is a folder of UPF files."""
+
+    command: tuple[str, ...] = ("pw.x",)
+    potentials: Path | None = None
+    potentials_of: dict[str, str] = Field(default_factory=dict, description="element: file name in the folder")
+    wall_time_s: float | None = Field(None, gt=0, description="pw.x stops cleanly (max_seconds) a little before it")
+
+
+class GpawSettings(_Section):
+    """GPAW runs in this process, or under mpiexec with several."""
+
+    processes: int = Field(1, ge=1, le=4096)
+
+
+class Settings(_Section):
+    """One machine."""
+
+    runs: Path = Path("anodeflow-runs")
+    vasp: VaspSettings = VaspSettings()
+    castep: CastepSettings = CastepSettings()
+    qe: QeSettings = QeSettings()
+    gpaw: GpawSettings = GpawSettings()
+
+
+def load_settings() -> Settings:
+    """The settings of this machine.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or has a wrong key or value.
+    """
+    named = os.environ.get("ANODEFLOW_SETTINGS")
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "anodeflow" / "settings.yaml"
+    file = Path(named) if named else home
+    if named and not file.is_file():
+        raise InputError(f"ANODEFLOW_SETTINGS names '{named}', which is no file", "correct or unset it")
+    data: dict[str, Any] = read_yaml(file) if file.is_file() else {}
+    for variable, (section, key) in VARIABLES.items():
+        value = os.environ.get(variable)
+        if value:
+            place = data if section is None else data.setdefault(section, {})
+            if isinstance(place, dict):
+                place[key] = value
+    settings = validate(Settings, data, file if file.is_file() else Path("settings from the environment"))
+    return settings
+
+
+def expanded(path: Path) -> Path:
+    """A path with ``~`` resolved."""
+    return path.expanduser()

@@ -1,0 +1,118 @@
+"""Run somebody's program in a folder: no shell, a clean stop, and an error that names file and line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from anodeflow.errors import EngineError
+
+POLL_S = 0.5
+PATIENCE_S = 60.0
+
+
+def find_program(command: Sequence[str], what: str) -> Path:
+    """The executable of a command line (the first word; that of an MPI launcher is as good).
+
+    Raises
+    ------
+    EngineError
+        If it is not there; the path tried is named.
+    """
+    if not command:
+        raise EngineError(f"no command for {what}", "name one in the settings")
+    found = shutil.which(os.path.expanduser(command[0]))
+    if found is None:
+        raise EngineError(
+            f"{what}: program '{command[0]}' is not on PATH ({_path_tried(command[0])})",
+            "load its module, or set its command in the settings",
+        )
+    return Path(found)
+
+
+def _path_tried(word: str) -> str:
+    return f"tried {word}" if os.sep in word else f"{len(os.get_exec_path())} folders searched"
+
+
+def run_program(
+    command: Sequence[str],
+    directory: Path,
+    *,
+    output: str,
+    what: str,
+    stdin: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    poll: Callable[[], None] | None = None,
+    ask_to_stop: Callable[[], None] | None = None,
+    patience_s: float = PATIENCE_S,
+) -> int:
+    """Run a program to its end; its exit status.
+
+    Parameters
+    ----------
+    command
+        The words of the command line.
+    directory
+        Where it runs.
+    output
+        File in `directory` that takes standard output and error.
+    what
+        Name for messages.
+    stdin
+        File in `directory` given as standard input.
+    environment
+        Added to this process's environment.
+    poll
+        Called twice a second; if it raises (a stop was asked for), the program is stopped and the
+        exception goes on.
+    ask_to_stop
+        How to ask the program for a clean end (a STOP file); else SIGTERM.
+    patience_s
+        How long it may take to follow before it is killed.
+
+    Raises
+    ------
+    EngineError
+        If the program is missing or cannot be started.
+    """
+    find_program(command, what)
+    source = (directory / stdin).open("rb") if stdin else subprocess.DEVNULL
+    try:
+        with (directory / output).open("wb") as sink:
+            try:
+                process = subprocess.Popen(
+                    [os.path.expanduser(command[0]), *command[1:]],
+                    cwd=directory,
+                    stdin=source,
+                    stdout=sink,
+                    stderr=subprocess.STDOUT,
+                    env=dict(os.environ) | dict(environment or {}),
+                )
+            except OSError as error:
+                raise EngineError(f"{what}: cannot start '{command[0]}': {error.strerror}", "check it") from None
+            try:
+                while process.poll() is None:
+                    time.sleep(POLL_S)
+                    if poll is not None:
+                        poll()
+            except BaseException:
+                if ask_to_stop is not None:
+                    ask_to_stop()
+                else:
+                    process.terminate()
+                try:
+                    process.wait(patience_s)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                raise
+            if poll is not None:
+                poll()
+            return process.returncode
+    finally:
+        if not isinstance(source, int):
+            source.close()
