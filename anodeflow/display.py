@@ -33,7 +33,7 @@ class RunDisplay:
 
     def __init__(self, study: Study, workers: int, notes: list[str]) -> None:
         self._weights = {
-            c.label: study.who.seconds_per_step(c.structure) * (c.expected_steps + 1) for c in study.planned
+            c.label: study.seconds_of(c) for c in study.planned
         }
         self._workers = workers
         self._done: set[str] = set()

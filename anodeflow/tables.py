@@ -137,8 +137,8 @@ def print_plan(study: Study, notes: list[str], workers: int, as_json: bool) -> N
     """Every calculation of a study and what it will cost."""
     rows: list[dict[str, Any]] = []
     for calculation in study.planned:
-        seconds = study.who.seconds_per_step(calculation.structure) * (calculation.expected_steps + 1)
-        mesh = study.method.kpoint_mesh(calculation.structure)
+        seconds = study.seconds_of(calculation)
+        mesh = study.who.mesh(calculation.structure, study.card_of(calculation))
         rows.append(
             {
                 "calculation": calculation.label,

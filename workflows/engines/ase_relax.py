@@ -6,8 +6,10 @@ a stress tolerance nor a way to report steps or to stop between them; hence thes
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,12 @@ CELL_COMPONENTS: dict[str, list[int]] = {"relax_cell": [0, 1, 2, 3, 4, 5], "rela
 
 
 def run_ase(
-    structure: Structure, calculator: Calculator, task: Task, card: MethodCard, monitor: Monitor | None = None
+    structure: Structure,
+    calculator: Calculator,
+    task: Task,
+    card: MethodCard,
+    monitor: Monitor | None = None,
+    directory: Path | None = None,
 ) -> Outcome:
     """Compute a static energy, or relax ions (``relax``), ions and cell (``relax_cell``) or ions and the cell's
     extent along z (``relax_c``, for interfaces and strained crystals: the in-plane lattice stays).
@@ -48,13 +55,20 @@ def run_ase(
         Gives the tolerances (eV/angstrom, GPa) and the step limit.
     monitor
         Called after every step; may raise to stop.
+    directory
+        Where the geometry of the last step is kept, so that a killed relaxation goes on from it.
 
     Returns
     -------
     Outcome
         ``ionic_converged`` is False when the step limit was hit, and ``error`` says so.
     """
-    atoms: Atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+    checkpoint = None if directory is None or task == "static" else Checkpoint(directory)
+    begin, steps_before = structure, 0
+    if checkpoint is not None:
+        begin, steps_before = checkpoint.read(structure)
+    allowed = card.max_steps - steps_before
+    atoms: Atoms = AseAtomsAdaptor.get_atoms(begin, msonable=False)
     atoms.calc = calculator
     energies: list[float] = []
     positions: list[np.ndarray] = []
@@ -80,8 +94,10 @@ def run_ase(
             stress = atoms.get_stress(voigt=True)[CELL_COMPONENTS[task]]
             outcome.max_stress_gpa = float(np.abs(stress).max() / GPa)
             done = done and outcome.max_stress_gpa <= card.stress_tolerance_gpa
+        if checkpoint is not None:
+            checkpoint.write(atoms, steps_before + len(energies) - 1)
         if monitor is not None:
-            monitor(len(energies) - 1, energy, largest)
+            monitor(steps_before + len(energies) - 1, energy, largest)
         return done
 
     try:
@@ -95,7 +111,7 @@ def run_ase(
             # Needs 25-40 % fewer steps than BFGS on interstitials and slabs of these crystals.
             optimiser = GoodOldQuasiNewton(target, logfile=os.devnull)
             # fmax = 0: the tolerances of the card decide, not ASE's rule.
-            for _ in optimiser.irun(fmax=0.0, steps=card.max_steps):
+            for _ in optimiser.irun(fmax=0.0, steps=max(0, allowed)):
                 if observe():
                     outcome.ionic_converged = True
                     break
@@ -112,15 +128,19 @@ def run_ase(
     except _ExplodedError as error:
         outcome.error = f"the forces exploded at {error}"
         outcome.ionic_converged = None if task == "static" else False
-        outcome.ionic_steps = max(0, len(energies) - 1)
+        outcome.ionic_steps = steps_before + max(0, len(energies) - 1)
         return outcome
     except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
         raise EngineError(
             f"the calculator failed at step {len(energies)}: {error}", "check elements and geometry"
         ) from error
 
+    if checkpoint is not None:
+        checkpoint.remove()
+    if steps_before:
+        outcome.warnings.append(f"went on at step {steps_before} after an interruption")
     outcome.energy_ev = energies[-1]
-    outcome.ionic_steps = len(energies) - 1
+    outcome.ionic_steps = steps_before + len(energies) - 1
     outcome.energy_change_last_step_ev = energies[-1] - energies[-2] if len(energies) > 1 else 0.0
     outcome.structure = _final_structure(structure, atoms)
     outcome.arrays = {
@@ -130,6 +150,45 @@ def run_ase(
         "cells_angstrom": np.asarray(cells),
     }
     return outcome
+
+
+class Checkpoint:
+    """The geometry of the last step of a relaxation, in a small file that is whole or not there.
+
+    Parameters
+    ----------
+    directory
+        Folder of this calculation alone.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "last_step.json"
+
+    def write(self, atoms: Atoms, step: int) -> None:
+        """Keep one step."""
+        content = {"step": step, "cell": atoms.cell.array.tolist(), "positions": atoms.get_positions().tolist()}
+        temporary = self.file.with_suffix(".new")
+        temporary.write_text(json.dumps(content))
+        os.replace(temporary, self.file)
+
+    def read(self, start: Structure) -> tuple[Structure, int]:
+        """The last geometry and its step, or the start and 0."""
+        try:
+            content = json.loads(self.file.read_text())
+            kept = Structure(
+                content["cell"],
+                start.species,
+                content["positions"],
+                coords_are_cartesian=True,
+                site_properties=start.site_properties,
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return start, 0
+        return kept, int(content["step"])
+
+    def remove(self) -> None:
+        """Nothing is left to go on from."""
+        self.file.unlink(missing_ok=True)
 
 
 class _ExplodedError(Exception):

@@ -129,6 +129,28 @@ class Engine(ABC):
     def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
         """Estimated time of one energy and force evaluation on one thread, s."""
 
+    def check(self, structure: Structure, task: Task, card: MethodCard, charge: int = 0) -> list[str]:
+        """Whether one cell can be computed with the card; what is worth saying of it comes back.
+
+        Raises
+        ------
+        InputError
+            For k-points along the vacuum, an odd number of electrons that nothing can hold, and the like.
+        """
+        if not self.capabilities.electrons:
+            return []
+        from anodeflow.workflows.engines.electronic import electronic
+
+        return list(electronic(structure, task, card, charge).notes)
+
+    def mesh(self, structure: Structure, card: MethodCard) -> tuple[int, int, int] | None:
+        """The k-point mesh of one cell: the card's, and one point along a vacuum."""
+        if not self.capabilities.electrons:
+            return card.kpoint_mesh(structure)
+        from anodeflow.workflows.engines.electronic import electronic
+
+        return electronic(structure, "static", card).mesh
+
     def missing(self, elements: Iterable[str], card: MethodCard) -> list[str]:
         """What is not there and will be needed: programs, pseudopotentials; each with the path tried."""
         return []

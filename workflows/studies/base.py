@@ -45,6 +45,7 @@ class PlannedCalculation(BaseModel):
     charge: int = 0
     expected_steps: int
     estimated: bool = Field(False, description="geometry depends on an earlier relaxation")
+    card: MethodCard | None = Field(None, description="where it is not the study's own")
 
 
 class Study(Options):
@@ -140,6 +141,37 @@ class Study(Options):
             If the study could not be run.
         """
         return self.who.preflight(self.method)
+
+    def card_of(self, calculation: PlannedCalculation) -> MethodCard:
+        """The card of one planned calculation."""
+        return calculation.card or self.method
+
+    def seconds_of(self, calculation: PlannedCalculation) -> float:
+        """Core-seconds one planned calculation is expected to take."""
+        step = self.who.seconds_per_step(calculation.structure, self.card_of(calculation))
+        return step * (calculation.expected_steps + 1)
+
+    def check_cells(self) -> list[str]:
+        """Build every cell once and ask the engine what it thinks of each; notes come back, each once.
+
+        Raises
+        ------
+        AnodeflowError
+            If a cell cannot be built or computed with its card.
+        """
+        notes = [
+            f"{c.label}: {note}"
+            for c in self.planned
+            for note in self.who.check(c.structure, c.task, self.card_of(c), c.charge)
+        ]
+        alike: dict[str, list[str]] = {}
+        for note in notes:
+            label, _, text = note.partition(": ")
+            alike.setdefault(text, []).append(label)
+        return [
+            f"{labels[0]}{f' and {len(labels) - 1} more' if len(labels) > 1 else ''}: {text}"
+            for text, labels in alike.items()
+        ]
 
     def sources(self) -> list[str]:
         """Source of the card, and what the engine does not honour, for the last document."""

@@ -147,8 +147,7 @@ class BindingStudy(Study):
                 f"references {self.references} with Li+: only 'ion' balances the charges",
                 "set 'references: [ion]'",
             )
-        _ = self.planned  # builds every cell and site once: whatever is wrong shows before a calculation
-        return notes
+        return [*notes, *self.check_cells()]
 
     # --- the flow ------------------------------------------------------------------------------------
 
@@ -274,7 +273,9 @@ def place_lithium(
         )
     except AnodeflowError as error:
         return _without_result(spec, environment, description, common, str(error))
-    maker = CalculationMaker(task="relax", card=common["card"], engine=common["engine"])
+    maker = CalculationMaker(
+        task="relax", card=common["card"], engine=common["engine"], warm_start=options["warm_start"]
+    )
     jobs, starts = [], []
     for number, site in enumerate(sites):
         start = with_lithium(pristine.structure, site, spec, environment)

@@ -83,8 +83,7 @@ class InterfaceStudy(Study):
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         notes = super().preflight()
-        _ = self.planned
-        return notes
+        return [*notes, *self.check_cells()]
 
     def _plan(self) -> list[PlannedCalculation]:
         planned = []
@@ -190,7 +189,7 @@ def interface_series(
         models = series(film.structure, substrate.structure, options)
     except AnodeflowError as error:
         return _without_result(options, str(error))
-    maker = CalculationMaker(task="relax_c", card=card, engine=options["engine"])
+    maker = CalculationMaker(task="relax_c", card=card, engine=options["engine"], warm_start=options["warm_start"])
 
     def calculation(structure: Structure, path: str, crystal: str | None) -> Job:
         return identify(maker.make(structure, path, crystal), path, study_hash, InterfaceStudy.kind)

@@ -15,6 +15,7 @@ from anodeflow.errors import AnodeflowError, EngineError
 from anodeflow.structures.slabs import SlabModel, build_slab
 from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.base import Task
 from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin
 
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
@@ -68,8 +69,7 @@ class SurfaceStudy(Study):
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         notes = super().preflight()
-        _ = self.planned  # cuts every slab once: whatever is wrong shows before a calculation
-        return notes
+        return [*notes, *self.check_cells()]
 
     def _plan(self) -> list[PlannedCalculation]:
         planned = []
@@ -118,6 +118,7 @@ def surface_jobs(study: Any, crystal: Job, surface: SurfaceSpec) -> Job:
         study.method.model_dump(mode="json"),
         study.hash,
         study.kind,
+        study.warm_start,
     )
     return study.identify(made, f"{surface.label}/slabs")
 
@@ -149,6 +150,7 @@ def slab_series(
     card: dict[str, Any],
     study_hash: str,
     kind: str,
+    warm_start: str | None = None,
 ) -> Response | SurfaceEnergyDoc:
     """Cut the slabs from the relaxed crystal and compute each as cleaved and relaxed."""
     spec = SurfaceSpec.model_validate(surface)
@@ -164,8 +166,9 @@ def slab_series(
     for model in models:
         structure, path = Structure.from_sites(model.structure), f"{spec.label}/{model.layers} layers"
         made = []
-        for task, where in (("static", f"{path}/cleaved"), ("relax", path)):
-            maker = CalculationMaker(task=task, card=card, engine=engine)  # type: ignore[arg-type]
+        tasks: tuple[tuple[Task, str], ...] = (("static", f"{path}/cleaved"), ("relax", path))
+        for task, where in tasks:
+            maker = CalculationMaker(task=task, card=card, engine=engine, warm_start=warm_start)
             made.append(identify(maker.make(structure, where, spec.crystal), where, study_hash, kind))
         jobs += made
         pairs.append([m.output for m in made])
