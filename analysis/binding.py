@@ -87,6 +87,7 @@ class BindingEnergyDoc(Document):
     sites: list[SiteResult] = Field(default_factory=list)
     references: list[LithiumReference] = Field(default_factory=list)
     charges: dict[str, int] = Field(default_factory=dict, description="q_AB, q_A, q_B per Li, in e")
+    image_charge_correction_ev: float = Field(0.0, description="added to E_AB of a charged bulk cell")
     charge_mode: str = Field("neutral", description="in words; says so if an ion was asked for and not run")
     host_calculation: str | None = None
     image_distance_angstrom: float | None = Field(None, description="shortest Li-Li image distance")
@@ -216,7 +217,7 @@ def lithium_references(
         common = {"convention": convention, "engine_hash": metal.engine.hash, "card_hash": metal.card.hash}
         if convention in atoms:
             doc = atoms[convention]
-            if (doc.engine.hash, doc.card.hash) != (metal.engine.hash, metal.card.hash):
+            if (doc.engine.hash, doc.card.family) != (metal.engine.hash, metal.card.family):
                 raise ReferenceMismatchError(
                     f"the {convention} reference was computed with {doc.engine.name}/{doc.card.name}, "
                     f"the metal with {metal.engine.name}/{metal.card.name}",

@@ -12,6 +12,7 @@ from anodeflow.analysis.binding import (
     LithiumReference,
     SiteResult,
     binding_energies,
+    makov_payne_ev,
 )
 from anodeflow.analysis.documents import CalculationDoc, Document
 
@@ -70,6 +71,7 @@ def host_result(
     face: str | None = None,
     caveats: list[str] | None = None,
     n_li: int = 1,
+    dielectric_constant: float | None = None,
 ) -> BindingEnergyDoc:
     """Turn the calculations of one host into its document.
 
@@ -91,13 +93,20 @@ def host_result(
         What is to be said of the number whatever it is; goes to the warnings.
     n_li
         Li atoms in a cell: two where both faces of a slab carry one.
+    dielectric_constant
+        Of the host crystal: a charged bulk cell then has its image charges corrected (Makov and Payne, over
+        epsilon, for a cube of the cell's volume); None: no correction, and for charged cells a warning.
 
     Returns
     -------
     BindingEnergyDoc
         With ``error`` and without a binding energy where no site converged.
     """
-    sites = [_site(pristine, doc, start, references, n_li) for doc, start in zip(with_li, starts, strict=True)]
+    correction, notes = _image_charges(pristine, with_li, environment, dielectric_constant)
+    sites = [
+        _site(pristine, doc, start, references, n_li, correction)
+        for doc, start in zip(with_li, starts, strict=True)
+    ]
     _mark_same_minima(sites)
     leading = references[0].convention
     done = [s for s in sites if s.status == "converged"]
@@ -117,6 +126,7 @@ def host_result(
         charge_mode=charge_mode,
         host_calculation=pristine.fingerprint,
         image_distance_angstrom=_image_distance(pristine.structure, environment),
+        image_charge_correction_ev=correction,
         engine=pristine.engine,
         card=pristine.card,
     )
@@ -132,7 +142,7 @@ def host_result(
         sum(abs(d.energy_change_last_step_ev or 0.0) for d in (chosen, pristine))
         + abs(metal.energy_change_last_step_ev or 0.0) / len(metal.structure)
     )
-    result.warnings = [*_warnings(sites, best), *(caveats or [])]
+    result.warnings = [*_warnings(sites, best), *notes, *(caveats or [])]
     return result
 
 
@@ -142,6 +152,7 @@ def _site(
     start: SiteStart,
     references: list[LithiumReference],
     n_li: int,
+    correction_ev: float,
 ) -> SiteResult:
     site = SiteResult(
         label=start.label,
@@ -168,7 +179,8 @@ def _site(
     nearest, shell = neighbours(end, n_host)
     site.status = "converged"
     site.total_energy_ev = doc.converged_energy_ev()
-    site.binding_energy_ev = binding_energies(doc, pristine, references, n_li)
+    energies = binding_energies(doc, pristine, references, n_li)
+    site.binding_energy_ev = {convention: e + correction_ev / n_li for convention, e in energies.items()}
     x, y, z = (float(f) for f in end.frac_coords[n_host] % 1.0)
     site.frac_coords_end = (x, y, z)
     site.li_displacement_angstrom = float(np.linalg.norm(moved))
@@ -179,6 +191,31 @@ def _site(
     if nearest > DESORBED_ANGSTROM:
         site.notes.append(f"Li is {nearest:.1f} Å from the host: it left")
     return site
+
+
+def _image_charges(
+    pristine: CalculationDoc,
+    with_li: list[CalculationDoc | None],
+    environment: str,
+    dielectric_constant: float | None,
+) -> tuple[float, list[str]]:
+    """What is added to the energy of a charged cell for its periodic images, eV, and what is to be said of it."""
+    charge = next((doc.charge for doc in with_li if doc is not None), 0)
+    if charge == 0:
+        return 0.0, []
+    if environment == "surface":
+        return 0.0, ["charged periodic slab: its energy does not converge with the vacuum, and none of it is corrected"]
+    if dielectric_constant is None:
+        return 0.0, [
+            "charged cell without correction for its periodic images: right for a metal, which screens them; "
+            "for an insulator give the host's dielectric_constant"
+        ]
+    edge = pristine.structure.volume ** (1 / 3)
+    correction = makov_payne_ev(charge, edge) / dielectric_constant
+    return correction, [
+        f"image charges corrected by {correction:+.3f} eV (Makov-Payne, cube of {edge:.2f} Å, "
+        f"dielectric constant {dielectric_constant:g})"
+    ]
 
 
 def _mark_same_minima(sites: list[SiteResult]) -> None:

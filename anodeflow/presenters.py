@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,50 +14,100 @@ if TYPE_CHECKING:
     from anodeflow.analysis.documents import StudyDoc
 
 
+class Presented(NamedTuple):
+    """Where the class of a document is, what prints it and what draws it, each as ``module:name``.
+
+    A drawing function takes the document and returns a matplotlib figure, or raises InputError if there is
+    nothing to draw.
+    """
+
+    document: str
+    printer: str
+    figure: str
+
+
+PRESENTED: dict[str, Presented] = {
+    "BindingStudyDoc": Presented(
+        "anodeflow.analysis.binding:BindingStudyDoc",
+        "anodeflow.tables:print_binding",
+        "anodeflow.analysis.figures:binding_figure",
+    ),
+    "SurfaceStudyDoc": Presented(
+        "anodeflow.analysis.study_documents:SurfaceStudyDoc",
+        "anodeflow.tables:print_surfaces",
+        "anodeflow.presenters:surfaces_figure",
+    ),
+    "InterfaceStudyDoc": Presented(
+        "anodeflow.analysis.study_documents:InterfaceStudyDoc",
+        "anodeflow.tables:print_interface",
+        "anodeflow.presenters:interface_figure",
+    ),
+    "CrystalStudyDoc": Presented(
+        "anodeflow.analysis.crystal_properties:CrystalStudyDoc",
+        "anodeflow.crystal_output:print_crystal_study",
+        "anodeflow.analysis.crystal_figures:crystal_figure",
+    ),
+}
+
+
+def _load(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def stored_study(job_store: Any, study_hash: str) -> StudyDoc | None:
     """The last document of the study with this hash, or None."""
     found = job_store.query_one({"metadata.study_hash": study_hash, "metadata.label": "summary"}, properties=["output"])
     if found is None:
         return None
-    from anodeflow.analysis.binding import BindingStudyDoc
-    from anodeflow.analysis.study_documents import InterfaceStudyDoc, SurfaceStudyDoc
-
-    kinds: dict[str, type[StudyDoc]] = {k.__name__: k for k in (BindingStudyDoc, SurfaceStudyDoc, InterfaceStudyDoc)}
-    return kinds[found["output"]["doc_type"]].model_validate(found["output"])
+    made: StudyDoc = _load(PRESENTED[found["output"]["doc_type"]].document).model_validate(found["output"])
+    return made
 
 
 def print_study(document: Any, as_json: bool) -> None:
     """Print a study's last document as tables or JSON."""
-    from anodeflow import tables
-
     if as_json:
-        tables.print_json(document.model_dump(mode="json"))
+        from anodeflow.tables import print_json
+
+        print_json(document.model_dump(mode="json"))
         return
-    printers: dict[str, Callable[[Any], None]] = {
-        "BindingStudyDoc": tables.print_binding,
-        "SurfaceStudyDoc": tables.print_surfaces,
-        "InterfaceStudyDoc": tables.print_interface,
-    }
-    printers[document.doc_type](document)
+    _load(PRESENTED[document.doc_type].printer)(document)
+    if document.engine.stand_in:
+        click.echo(f"NOT A RESULT: computed by {document.engine.kind}; these numbers test the workflow and mean nothing")
+
+
+def surfaces_figure(document: Any) -> Any:
+    """The surfaces of a study that have an energy."""
+    from anodeflow.analysis.surface_figures import surface_energy_figure
+
+    drawable = [surface for surface in document.surfaces if surface.converged]
+    if not drawable:
+        raise InputError("no surface of this study has an energy to draw", "see its warnings")
+    return surface_energy_figure(drawable)
+
+
+def interface_figure(document: Any) -> Any:
+    """The fit of an interface energy."""
+    from anodeflow.analysis.surface_figures import interface_energy_figure
+
+    if not document.interface.converged:
+        raise InputError(f"the interface has no energy to draw: {document.interface.error}")
+    return interface_energy_figure(document.interface)
 
 
 def write_figure(document: Any, file: Path) -> None:
-    """Draw a study's figure to a file; the file appears whole or not at all."""
-    from anodeflow.analysis.figures import binding_figure, save_figure
-    from anodeflow.analysis.surface_figures import interface_energy_figure, surface_energy_figure
+    """Draw a study's figure to a file; the file appears whole or not at all.
 
-    if document.doc_type == "BindingStudyDoc":
-        figure = binding_figure(document)
-    elif document.doc_type == "SurfaceStudyDoc":
-        drawable = [surface for surface in document.surfaces if surface.converged]
-        if not drawable:
-            raise InputError("no surface of this study has an energy to draw", "see its warnings")
-        figure = surface_energy_figure(drawable)
-    elif not document.interface.converged:
-        raise InputError(f"the interface has no energy to draw: {document.interface.error}")
-    else:
-        figure = interface_energy_figure(document.interface)
-    save_figure(figure, file)
+    Raises
+    ------
+    InputError
+        If there is nothing to draw, or a stand-in computed it.
+    """
+    from anodeflow.analysis.figures import save_figure
+
+    if document.engine.stand_in:
+        raise InputError(f"no figure of what {document.engine.kind} computed", "run the study with the real program")
+    save_figure(_load(PRESENTED[document.doc_type].figure)(document), file)
 
 
 def write_figures(document: Any, files: tuple[Path, ...]) -> None:

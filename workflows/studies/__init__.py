@@ -6,12 +6,13 @@ from pathlib import Path
 
 from anodeflow.workflows.studies.base import PlannedCalculation, Study, read_study
 from anodeflow.workflows.studies.binding import BindingStudy
+from anodeflow.workflows.studies.crystals import CrystalStudy
 from anodeflow.workflows.studies.interface import InterfaceStudy
 from anodeflow.workflows.studies.surface import SurfaceStudy
 
-__all__ = ["KINDS", "BindingStudy", "InterfaceStudy", "PlannedCalculation", "Study", "SurfaceStudy", "load_study"]
+__all__ = ["KINDS", "BindingStudy", "CrystalStudy", "InterfaceStudy", "PlannedCalculation", "Study", "SurfaceStudy", "load_study"]
 
-KINDS: dict[str, type[Study]] = {made.kind: made for made in (BindingStudy, SurfaceStudy, InterfaceStudy)}
+KINDS: dict[str, type[Study]] = {made.kind: made for made in (BindingStudy, CrystalStudy, SurfaceStudy, InterfaceStudy)}
 
 
 def load_study(path: str | Path) -> Study:

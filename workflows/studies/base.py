@@ -105,7 +105,7 @@ class Study(Options):
         """Hash of what is computed: settings, card, engine model and the crystals' geometry."""
         record = self.who.record(self.elements())
         content: dict[str, Any] = {
-            "settings": self.model_dump(mode="json", exclude={"title", "card", *self._unset()}),
+            "settings": without_unset(self.model_dump(mode="json", exclude={"title", "card"})),
             "card": self.method.hash,
             "engine": record.hash,
             "crystals": {name: structure_digest(self.crystal(name)) for name in self.crystals_used()},
@@ -114,19 +114,14 @@ class Study(Options):
             content["potentials"] = record.potentials
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _unset(self) -> set[str]:
-        """Settings added after studies were first stored, where a study does not use them: their hashes stay."""
-        return {key for key in ("warm_start",) if getattr(self, key) is None}
-
     def elements(self) -> list[str]:
         """Elements of all crystals of the study."""
         return sorted({e for name in self.crystals_used() for e in self.crystal(name).symbol_set})
 
-    def maker(self, task: Task) -> CalculationMaker:
-        """Calculations of this study's engine and card."""
-        return CalculationMaker(
-            task=task, card=self.method.model_dump(mode="json"), engine=self.engine, warm_start=self.warm_start
-        )
+    def maker(self, task: Task, card: MethodCard | None = None) -> CalculationMaker:
+        """Calculations of this study's engine and card (or a card varied from it)."""
+        settings = (card or self.method).model_dump(mode="json")
+        return CalculationMaker(task=task, card=settings, engine=self.engine, warm_start=self.warm_start)
 
     def identify(self, made: Job, path: str) -> Job:
         """Give a job an identity that is the same every time this study is run."""
@@ -192,6 +187,19 @@ class Study(Options):
 
     def _plan(self) -> list[PlannedCalculation]:
         raise NotImplementedError
+
+
+# Settings added after studies were first stored: where a study does not use one, its hash stays what it was.
+_LATER = {"warm_start", "dielectric_constant", "sites", "atom_box_angstrom"}
+
+
+def without_unset(settings: Any) -> Any:
+    """A study's settings without those of :data:`_LATER` that are None, at every depth."""
+    if isinstance(settings, dict):
+        return {k: without_unset(v) for k, v in settings.items() if not (k in _LATER and v is None)}
+    if isinstance(settings, list):
+        return [without_unset(item) for item in settings]
+    return settings
 
 
 def origin(study: str, study_hash: str, settings: dict[str, Any], notes: list[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from jobflow import Flow, Job, JobConfig, OnMissing, Response, job
 from pydantic import Field, field_validator, model_validator
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.binding import (
     BindingEnergyDoc,
@@ -41,6 +41,22 @@ SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
 
 
 LITHIUM_METAL = Host(crystal="Li")
+# Isolated particles by reference convention: name, spin of the card, charge.
+ISOLATED: dict[str, tuple[str, str, int]] = {
+    "neutral_atom": ("atom", "collinear", 0),
+    "neutral_atom_nonspin": ("atom without spin", "none", 0),
+    "ion": ("ion", "none", 1),
+}
+ATOM_BOX_ANGSTROM = 12.0
+ION_TEXT = (
+    "E_int(Li+) is against an isolated ion: on a metal it is about E_ads(Li) + work function - ionisation energy, "
+    "so ions on two metals also compare work functions"
+)
+
+
+def lithium_in_a_box(edge_angstrom: float) -> Structure:
+    """One Li atom in a cubic box."""
+    return Structure(Lattice.cubic(edge_angstrom), ["Li"], [[0.5, 0.5, 0.5]])
 
 
 class BindingStudy(Study):
@@ -61,6 +77,9 @@ class BindingStudy(Study):
     charged: Literal["refuse", "neutral"] = "refuse"
     bulk: Bulk = Field(default_factory=Bulk)
     slab: Slab = Field(default_factory=Slab)
+    atom_box_angstrom: float | None = Field(
+        None, ge=6, le=40, description="edge of the box of isolated Li, for engines with electrons; default 12"
+    )
     displacement_angstrom: float = Field(0.05, ge=0, le=0.5)
     seed: int = 0
 
@@ -125,6 +144,24 @@ class BindingStudy(Study):
         """Charge Li really carries, e."""
         return self.lithium_charge if self.who.capabilities.charge else 0
 
+    def isolated(self) -> dict[Convention, PlannedCalculation]:
+        """The isolated Li atoms and ions that the references ask for; empty where the engine has no electrons."""
+        if not self.who.capabilities.isolated_atoms:
+            return {}
+        made: dict[Convention, PlannedCalculation] = {}
+        for convention in self.references:
+            if convention in ISOLATED:
+                name, spin, charge = ISOLATED[convention]
+                made[convention] = PlannedCalculation(
+                    label=f"Li/{name}",
+                    task="static",
+                    structure=lithium_in_a_box(self.atom_box_angstrom or ATOM_BOX_ANGSTROM),
+                    charge=charge,
+                    expected_steps=0,
+                    card=self.method.varied("isolated atom", spin=spin, dipole_correction=False),
+                )
+        return made
+
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         notes = super().preflight()
@@ -163,6 +200,14 @@ class BindingStudy(Study):
             return bulks[host.crystal]
 
         metal = bulk_job(LITHIUM_METAL)
+        atoms: dict[str, Job] = {
+            convention: self.identify(
+                self.maker("static", planned.card).make(planned.structure, planned.label, "Li", planned.charge),
+                planned.label,
+            )
+            for convention, planned in self.isolated().items()
+        }
+        references = {convention: made.output for convention, made in atoms.items()}
         jobs: list[Job] = []
         results = []
         common = {
@@ -184,7 +229,7 @@ class BindingStudy(Study):
                 jobs.append(self.identify(pristine, f"{path}/host"))
                 placed = place_lithium(
                     bulk.output, pristine.output, metal.output, cell.output["description"],
-                    host.model_dump(mode="json"), environment, self.caveats(host), common,
+                    host.model_dump(mode="json"), environment, self.caveats(host), common, references,
                 )  # fmt: skip
                 jobs.append(self.identify(placed, f"{path}/sites"))
                 results.append(placed.output)
@@ -194,7 +239,7 @@ class BindingStudy(Study):
             [f"{h.label}/{e}" for h in self.hosts for e in self.environments_of(h)],
         )  # fmt: skip
         jobs.append(self.identify(summary, "summary"))
-        return Flow([*bulks.values(), *jobs], output=summary.output, name=self.title or self.kind)
+        return Flow([*bulks.values(), *atoms.values(), *jobs], output=summary.output, name=self.title or self.kind)
 
     def crystal_task(self, host: Host) -> Task:
         """Whether the host crystal's cell is relaxed, or only its atoms."""
@@ -208,20 +253,32 @@ class BindingStudy(Study):
             notes.append("neutral Li in a salt: the potential has not been trained on its extra electron")
         if self.crystal_task(host) == "relax":
             notes.append("cell kept as given (dispersion-bound crystal)")
+        if host.sites is not None:
+            notes.append(f"only the sites {', '.join(host.sites)} were computed: the lowest of all may be another")
+        if self.computed_charge:
+            notes.append(ION_TEXT)
+            if "surface" in self.environments_of(host):
+                notes.append("a charged periodic slab does not converge with the vacuum: no result for an ion on it")
         return notes
 
     def _plan(self) -> list[PlannedCalculation]:
         calculations: dict[str, PlannedCalculation] = {}
 
-        def add(label: str, task: Any, structure: Structure, steps: int, estimated: bool) -> None:
+        def add(label: str, task: Any, structure: Structure, steps: int, estimated: bool, charge: int = 0) -> None:
             calculations.setdefault(
                 label,
                 PlannedCalculation(
-                    label=label, task=task, structure=structure, expected_steps=steps, estimated=estimated
+                    label=label,
+                    task=task,
+                    structure=structure,
+                    charge=charge,
+                    expected_steps=steps,
+                    estimated=estimated,
                 ),
             )
 
         add("Li/crystal", "relax_cell", self.crystal("Li"), 6, False)
+        calculations |= {planned.label: planned for planned in self.isolated().values()}
         for host in self.hosts:
             crystal = self.crystal(host.crystal)
             add(f"{host.label}/crystal", self.crystal_task(host), crystal, 8, False)
@@ -230,7 +287,9 @@ class BindingStudy(Study):
                 structure, _ = build_host(crystal, host, environment, self.cells)
                 add(f"{path}/host", "relax", structure, 1 if environment == "bulk" else 12, True)
                 for site in li_sites(crystal, structure, host, environment, self.cells):
-                    add(f"{path}/{site.label}", "relax", with_lithium(structure, site, host, environment), 40, True)
+                    charge = self.computed_charge * lithium_atoms(host, environment)
+                    filled = with_lithium(structure, site, host, environment)
+                    add(f"{path}/{site.label}", "relax", filled, 40, True, charge)
         return list(calculations.values())
 
 
@@ -258,6 +317,7 @@ def place_lithium(
     environment: Environment,
     caveats: list[str],
     common: dict[str, Any],
+    atoms: dict[str, CalculationDoc | None] | None = None,
 ) -> Response | BindingEnergyDoc:
     """Enumerate the Li sites of a relaxed host and relax them all."""
     spec = Host.model_validate(host)
@@ -291,7 +351,8 @@ def place_lithium(
         starts.append(SiteStart(**site.as_dict(), seed=seed))
     collected = collect(
         pristine, [made.output for made in jobs], [s.model_dump(mode="json") for s in starts], metal,
-        description, spec.label, environment, caveats, lithium_atoms(spec, environment), common,
+        description, spec.label, environment, caveats, lithium_atoms(spec, environment), common, atoms,
+        spec.dielectric_constant,
     )  # fmt: skip
     identify(collected, f"{spec.label}/{environment}/result", common["study_hash"], BindingStudy.kind)
     return Response(replace=Flow([*jobs, collected], output=collected.output, name=f"{spec.label}/{environment}"))
@@ -323,9 +384,20 @@ def collect(
     caveats: list[str],
     n_li: int,
     common: dict[str, Any],
+    atoms: dict[Convention, CalculationDoc | None] | None = None,
+    dielectric_constant: float | None = None,
 ) -> BindingEnergyDoc:
     """One host's binding energies from its calculations."""
-    references = lithium_references(metal, common["options"]["references"])
+    lost = [convention for convention, doc in (atoms or {}).items() if doc is None or not doc.converged]
+    conventions = [c for c in common["options"]["references"] if c not in lost]
+    caveats = [*caveats, *(f"no {c} reference: its isolated Li was not computed" for c in lost)]
+    if not conventions:
+        return BindingEnergyDoc(
+            crystal=label, environment=environment, model=description["model"], host_formula="", host_atoms=0,
+            charge_mode=common["charge_mode"], error=caveats[-1],
+        )  # fmt: skip
+    computed = {c: doc for c, doc in (atoms or {}).items() if doc is not None and doc.converged}
+    references = lithium_references(metal, conventions, computed)
     return host_result(
         pristine=pristine,
         with_li=with_li,
@@ -339,6 +411,7 @@ def collect(
         charge_mode=common["charge_mode"],
         caveats=caveats,
         n_li=n_li,
+        dielectric_constant=dielectric_constant,
     )
 
 

@@ -52,6 +52,14 @@ class Host(Options):
         description="default: fixed where the catalogue says so (dispersion-bound crystals), else the card's",
     )
     environments: list[Environment] | None = None
+    dielectric_constant: float | None = Field(
+        None, gt=1, le=1000, description="static, of an insulator: corrects charged cells for their periodic images"
+    )
+    sites: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="only these of the sites, by label: for engines too dear for all; the document says so",
+    )
 
     @property
     def label(self) -> str:
@@ -131,16 +139,30 @@ def build_host(
 def li_sites(
     crystal: Structure, structure: Structure, host: Host, environment: Environment, cells: Cells
 ) -> list[Site]:
-    """Every inequivalent Li site, in coordinates of the host cell."""
+    """Every inequivalent Li site (or those the host names), in coordinates of the host cell.
+
+    Raises
+    ------
+    InputError
+        If the host names a site that is not there.
+    """
     if environment == "surface":
         merge = host.surface.merge_distance_angstrom if host.surface else None
-        return adsorption_sites(structure, merge_distance_angstrom=merge)
-    crystal = primitive(crystal)
-    matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
-    return [
-        interstitial_supercell(crystal, site, matrix)[1]
-        for site in interstitial_sites(crystal, merge_distance_angstrom=host.merge_distance_angstrom)
-    ]
+        found = adsorption_sites(structure, merge_distance_angstrom=merge)
+    else:
+        crystal = primitive(crystal)
+        matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
+        found = [
+            interstitial_supercell(crystal, site, matrix)[1]
+            for site in interstitial_sites(crystal, merge_distance_angstrom=host.merge_distance_angstrom)
+        ]
+    if host.sites is None:
+        return found
+    labels = [site.label for site in found]
+    unknown = [label for label in host.sites if label not in labels]
+    if unknown:
+        raise InputError(f"host {host.label} has no site '{unknown[0]}'", f"its sites: {', '.join(labels)}")
+    return [site for site in found if site.label in host.sites]
 
 
 def lithium_atoms(host: Host, environment: Environment) -> int:

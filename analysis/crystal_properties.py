@@ -1,0 +1,180 @@
+"""Crystals against what is known of them: lattice parameters, formation energies, voltages against Li metal."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pymatgen.core import Composition, Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from anodeflow.analysis.comparable import check_comparable
+from anodeflow.analysis.documents import CalculationDoc, Document, StudyDoc
+from anodeflow.analysis.reference_values import published_values
+from anodeflow.errors import AnodeflowError, ReferenceMismatchError
+
+
+class CrystalDoc(Document):
+    """One relaxed crystal."""
+
+    doc_type: Literal["CrystalDoc"] = "CrystalDoc"
+    crystal: str
+    formula: str
+    cell_angstrom: tuple[float, float, float] | None = Field(None, description="a, b, c in the setting of the start")
+    angles_degree: tuple[float, float, float] | None = None
+    volume_per_atom_angstrom3: float | None = None
+    space_group: str | None = Field(None, description="of the relaxed crystal, symprec 0.01 angstrom")
+    energy_per_atom_ev: float | None = None
+    formation_energy_ev_per_atom: float | None = Field(
+        None, description="against the crystals of the elements in the same study"
+    )
+    max_stress_gpa: float | None = None
+    max_force_ev_per_angstrom: float | None = None
+    calculation: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether there is an energy."""
+        return self.energy_per_atom_ev is not None
+
+
+class VoltageStep(Document):
+    """The average voltage of lithiating one compound to the next, against Li metal.
+
+    V = -[E(Li_y M) - E(Li_x M) - (y - x) E(Li)] / (y - x), energies per M, at 0 K and without the work against
+    pressure (Aydinol et al., Phys. Rev. B 56, 1354 (1997), doi:10.1103/PhysRevB.56.1354).
+    """
+
+    poor: str
+    rich: str
+    li_per_host_atom: tuple[float, float]
+    voltage_v: float
+
+
+class CrystalStudyDoc(StudyDoc):
+    """The end of a crystal-properties study."""
+
+    doc_type: Literal["CrystalStudyDoc"] = "CrystalStudyDoc"
+    crystals: list[CrystalDoc]
+    voltages: list[VoltageStep] = Field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every crystal converged."""
+        return all(crystal.converged for crystal in self.crystals)
+
+
+def crystal_doc(label: str, calculation: CalculationDoc | None) -> CrystalDoc:
+    """What one relaxation says of a crystal; ``error`` where it did not converge."""
+    if calculation is None:
+        return CrystalDoc(crystal=label, formula="", error="not computed; see the first failure of the run")
+    structure = calculation.structure
+    made = CrystalDoc(
+        crystal=label,
+        formula=structure.composition.reduced_formula,
+        calculation=calculation.fingerprint,
+        max_stress_gpa=calculation.max_stress_gpa,
+        max_force_ev_per_angstrom=calculation.max_force_ev_per_angstrom,
+        warnings=list(calculation.warnings),
+    )
+    try:
+        made.energy_per_atom_ev = calculation.energy_per_atom_ev
+    except AnodeflowError as error:
+        made.error = str(error)
+        return made
+    made.cell_angstrom = _three(structure.lattice.abc)
+    made.angles_degree = _three(structure.lattice.angles)
+    made.volume_per_atom_angstrom3 = structure.volume / len(structure)
+    made.space_group = _space_group(structure)
+    start = calculation.initial_structure
+    if start is not None and _space_group(start) != made.space_group:
+        made.warnings.append(f"space group changed from {_space_group(start)} to {made.space_group}")
+    return made
+
+
+def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
+    a, b, c = values
+    return float(a), float(b), float(c)
+
+
+def _space_group(structure: Structure) -> str:
+    finder = SpacegroupAnalyzer(structure, symprec=0.01)
+    return f"{finder.get_space_group_symbol()} ({finder.get_space_group_number()})"
+
+
+def formation_energies(docs: list[CrystalDoc], calculations: dict[str, CalculationDoc]) -> None:
+    """Fill in formation energies: E/N - sum_i x_i mu_i, mu_i the energy per atom of the crystal of element i.
+
+    Parameters
+    ----------
+    docs
+        Changed in place; those whose elements are not all among them keep None.
+    calculations
+        By name of the crystal.
+
+    Raises
+    ------
+    ReferenceMismatchError
+        If the calculations do not share engine and card.
+    """
+    done = [calculations[d.crystal] for d in docs if d.converged]
+    if not done:
+        return
+    check_comparable(done)
+    mu = {
+        calculation.structure.composition.elements[0].symbol: calculation.energy_per_atom_ev
+        for calculation in done
+        if len(calculation.structure.composition.elements) == 1
+    }
+    for doc in docs:
+        if not doc.converged or doc.energy_per_atom_ev is None:
+            continue
+        fractions = Composition(doc.formula).fractional_composition.get_el_amt_dict()
+        if all(element in mu for element in fractions):
+            doc.formation_energy_ev_per_atom = doc.energy_per_atom_ev - sum(
+                x * mu[element] for element, x in fractions.items()
+            )
+
+
+def voltages(docs: list[CrystalDoc]) -> list[VoltageStep]:
+    """Voltages between consecutive compounds Li_x M of one host element M, from x = 0 on.
+
+    Raises
+    ------
+    ReferenceMismatchError
+        If formation energies are missing for two of the compounds' elements.
+    """
+    hosts: dict[str, list[tuple[float, CrystalDoc]]] = {}
+    for doc in docs:
+        amounts = Composition(doc.formula).get_el_amt_dict() if doc.formula else {}
+        others = [e for e in amounts if e != "Li"]
+        if len(others) == 1 and doc.formation_energy_ev_per_atom is not None:
+            hosts.setdefault(others[0], []).append((amounts.get("Li", 0.0) / amounts[others[0]], doc))
+    steps = []
+    for compounds in hosts.values():
+        compounds.sort(key=lambda pair: pair[0])
+        for (x, poor), (y, rich) in zip(compounds, compounds[1:], strict=False):
+            if y - x < 1e-9:
+                raise ReferenceMismatchError(
+                    f"{poor.crystal} and {rich.crystal} have the same composition", "put polymorphs into two studies"
+                )
+            below, above = ((1 + z) * (d.formation_energy_ev_per_atom or 0.0) for z, d in ((x, poor), (y, rich)))
+            steps.append(
+                VoltageStep(
+                    poor=poor.crystal, rich=rich.crystal, li_per_host_atom=(x, y), voltage_v=-(above - below) / (y - x)
+                )
+            )
+    return steps
+
+
+def known_lattice(crystal: str) -> dict[str, float]:
+    """Published PBE lattice parameters of a catalogue crystal, angstrom, by axis; empty where none is known."""
+    return {row["axis"]: row["value"] for row in published_values("lattice_parameter") if row["system"] == crystal}
+
+
+def known_formation_energy(crystal: str) -> float | None:
+    """Published PBE formation energy, eV/atom, or None."""
+    rows = [row for row in published_values("formation_energy") if row["system"] == crystal]
+    return rows[0]["value"] if rows else None

@@ -1,0 +1,106 @@
+"""Properties of crystals: relaxed cells, formation energies, voltages. The first thing to trust a set-up by."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from jobflow import Flow, JobConfig, OnMissing, job
+from pydantic import Field, model_validator
+
+from anodeflow.analysis.crystal_properties import CrystalStudyDoc, crystal_doc, formation_energies, voltages
+from anodeflow.analysis.documents import CalculationDoc, CardRecord
+from anodeflow.errors import AnodeflowError
+from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.studies.base import PlannedCalculation, Study, origin
+from anodeflow.workflows.studies.lithium_cells import catalogue_fixes_cell
+
+SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
+
+
+class CrystalStudy(Study):
+    """A study file of crystals: each is relaxed (cell and atoms), unless the catalogue fixes its cell."""
+
+    kind: ClassVar[str] = "crystal-properties"
+
+    study: Literal["crystal-properties"]
+    crystals: list[str] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _once(self) -> CrystalStudy:
+        twice = sorted({c for c in self.crystals if self.crystals.count(c) > 1})
+        if twice:
+            raise ValueError(f"crystal {twice[0]} is given twice; give each once")
+        return self
+
+    def crystals_used(self) -> list[str]:
+        """See :meth:`Study.crystals_used`."""
+        return list(self.crystals)
+
+    def task(self, name: str) -> Task:
+        """Whether the cell is relaxed, or only the atoms."""
+        return "relax" if catalogue_fixes_cell(name) else "relax_cell"
+
+    def preflight(self) -> list[str]:
+        """See :meth:`Study.preflight`."""
+        fixed = [name for name in self.crystals if self.task(name) == "relax"]
+        notes = [f"{name}: cell kept as given (dispersion-bound crystal)" for name in fixed]
+        return [*super().preflight(), *self.check_cells(), *notes]
+
+    def _plan(self) -> list[PlannedCalculation]:
+        return [
+            PlannedCalculation(
+                label=f"{name}/crystal", task=self.task(name), structure=self.crystal(name), expected_steps=8
+            )
+            for name in self.crystals
+        ]
+
+    def flow(self) -> Flow:
+        """One relaxation a crystal, then the summary."""
+        jobs = [
+            self.identify(
+                self.maker(self.task(name)).make(self.crystal(name), f"{name}/crystal", name), f"{name}/crystal"
+            )
+            for name in self.crystals
+        ]
+        summary = summarise(
+            [made.output for made in jobs],
+            self.crystals,
+            self.engine,
+            self.card_record(),
+            self.model_dump(mode="json"),
+            self.hash,
+            self.sources(),
+        )
+        self.identify(summary, "summary")
+        return Flow([*jobs, summary], output=summary.output, name=self.title or self.kind)
+
+
+@job(config=SETTLED)
+def summarise(
+    calculations: list[CalculationDoc | None],
+    names: list[str],
+    engine: str,
+    card: dict[str, str],
+    settings: dict[str, Any],
+    study_hash: str,
+    notes: list[str],
+) -> CrystalStudyDoc:
+    """All crystals of a study, and what follows from them together."""
+    docs = [crystal_doc(name, calculation) for name, calculation in zip(names, calculations, strict=True)]
+    done = {name: calculation for name, calculation in zip(names, calculations, strict=True) if calculation is not None}
+    warnings = [f"{d.crystal}: {w}" for d in docs for w in ([d.error] if d.error else d.warnings)]
+    steps = []
+    try:
+        formation_energies(docs, done)
+        steps = voltages(docs)
+    except AnodeflowError as error:
+        warnings.append(str(error))
+    return CrystalStudyDoc(
+        **origin(CrystalStudy.kind, study_hash, settings, notes),
+        engine=next((c.engine for c in done.values()), None) or get_engine(engine).record(),
+        card=CardRecord.model_validate(card),
+        crystals=docs,
+        voltages=steps,
+        warnings=warnings,
+    )
