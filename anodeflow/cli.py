@@ -65,7 +65,15 @@ class Commands(click.Group):
 
 @click.group(
     cls=Commands,
-    elsewhere={"build": "anodeflow.build"},
+    elsewhere={
+        "analyse": "anodeflow.analyse",
+        "build": "anodeflow.build",
+        "export": "anodeflow.archive",
+        "hpc": "anodeflow.hpc",
+        "import": "anodeflow.archive",
+        "status": "anodeflow.status",
+        "submit": "anodeflow.submit",
+    },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="anodeflow")
@@ -88,17 +96,26 @@ def crystals(name: str | None, as_json: bool) -> None:
 
 @cli.command()
 @study_argument
+@click.option("--engine", help="Another engine than that of the study file.")
+@click.option("--card", help="Another method card.")
+@click.option(
+    "--write",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write every native input of every calculation into this folder; nothing is run.",
+)
 @click.option("--workers", type=click.IntRange(1, 256), help="Worker processes to estimate for.")
 @json_option
-def plan(study: Path, workers: int | None, as_json: bool) -> None:
-    """Dry run: every calculation of STUDY, its atoms and k-points, and what it will cost."""
-    from anodeflow.tables import print_plan
+def plan(
+    study: Path, engine: str | None, card: str | None, directory: Path | None, workers: int | None, as_json: bool
+) -> None:
+    """Dry run: every calculation of STUDY, its atoms and k-points, what is missing, and what it will cost."""
+    from anodeflow.dry_run import print_plan
     from anodeflow.workflows.local import default_workers
     from anodeflow.workflows.studies import load_study
 
-    loaded = load_study(study)
-    notes = loaded.preflight()
-    print_plan(loaded, notes, workers or default_workers()[0], as_json)
+    loaded = load_study(study).with_changes(engine=engine, card=card).as_dry_run()
+    print_plan(loaded, workers or default_workers()[0], directory, as_json)
 
 
 @cli.command()
@@ -145,7 +162,9 @@ def run(
 @store_option
 @click.option(
     "--what",
-    type=click.Choice(["binding", "sites", "descriptor", "surfaces", "interfaces", "calculations", "studies"]),
+    type=click.Choice(
+        ["binding", "sites", "descriptor", "surfaces", "interfaces", "barriers", "calculations", "studies"]
+    ),
     default="binding",
     show_default=True,
 )

@@ -47,6 +47,16 @@ PRESENTED: dict[str, Presented] = {
         "anodeflow.crystal_output:print_crystal_study",
         "anodeflow.analysis.crystal_figures:crystal_figure",
     ),
+    "DynamicsStudyDoc": Presented(
+        "anodeflow.analysis.dynamics_study:DynamicsStudyDoc",
+        "anodeflow.dynamics_output:print_dynamics",
+        "anodeflow.dynamics_output:dynamics_figure",
+    ),
+    "MigrationStudyDoc": Presented(
+        "anodeflow.analysis.migration_documents:MigrationStudyDoc",
+        "anodeflow.migration_output:print_migration",
+        "anodeflow.analysis.migration_figures:migration_figure",
+    ),
 }
 
 
@@ -73,7 +83,9 @@ def print_study(document: Any, as_json: bool) -> None:
         return
     _load(PRESENTED[document.doc_type].printer)(document)
     if document.engine.stand_in:
-        click.echo(f"NOT A RESULT: computed by {document.engine.kind}; these numbers test the workflow and mean nothing")
+        click.echo(
+            f"NOT A RESULT: computed by {document.engine.kind}; these numbers test the workflow and mean nothing"
+        )
 
 
 def surfaces_figure(document: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,9 +50,7 @@ def study_of(paper: str, part: str, engine: str | None, card: str | None) -> Stu
     parts = known[paper]["parts"]
     if part not in parts:
         raise InputError(f"{paper} has no part '{part}'", f"its parts: {', '.join(parts)}")
-    study = load_study(Path(str(_folder().joinpath(parts[part]))))
-    changes = {key: value for key, value in (("engine", engine), ("card", card)) if value is not None}
-    return study.model_copy(update=changes)
+    return load_study(Path(str(_folder().joinpath(parts[part])))).with_changes(engine=engine, card=card)
 
 
 def reproduce(
@@ -94,11 +93,8 @@ def reproduce(
 
 def comparison(document: StudyDoc) -> list[dict[str, Any]]:
     """Rows of published and computed values for one study."""
-    return {
-        "BindingStudyDoc": _adsorption_rows,
-        "SurfaceStudyDoc": _surface_rows,
-        "InterfaceStudyDoc": _interface_rows,
-    }[type(document).__name__](document)
+    rows_of = COMPARISONS.get(type(document).__name__)
+    return [] if rows_of is None or document.engine.stand_in else rows_of(document)
 
 
 def _row(document: Any, paper: str, quantity: str, published: float, ours: float | None, unit: str, convention: str,
@@ -158,3 +154,11 @@ def _interface_rows(document: Any) -> list[dict[str, Any]]:
     for row, note in zip(rows, doc.notes, strict=False):
         row["note"] = note
     return rows
+
+
+# By class of a study's last document; one that is not here has no published number beside it.
+COMPARISONS: dict[str, Callable[[Any], list[dict[str, Any]]]] = {
+    "BindingStudyDoc": _adsorption_rows,
+    "SurfaceStudyDoc": _surface_rows,
+    "InterfaceStudyDoc": _interface_rows,
+}

@@ -62,6 +62,7 @@ class CastepSettings(_Program):
     command: tuple[str, ...] = ("castep.mpi",)
     potentials: Path | None = None
     library: str | None = Field(None, description="name of an on-the-fly library, e.g. C19")
+    stand_in: bool = Field(False, description="the command is a test program behind CASTEP's files, not CASTEP")
     wall_time_s: float | None = Field(None, gt=0)
 
 
@@ -110,8 +111,7 @@ def load_settings() -> Settings:
             place = data if section is None else data.setdefault(section, {})
             if isinstance(place, dict):
                 place[key] = value
-    settings = validate(Settings, data, file if file.is_file() else Path("settings from the environment"))
-    return settings
+    return validate(Settings, data, file if file.is_file() else Path("settings from the environment"))
 
 
 def expanded(path: Path) -> Path:

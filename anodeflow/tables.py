@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from anodeflow.analysis.documents import StudyDoc
     from anodeflow.analysis.study_documents import InterfaceStudyDoc, SurfaceStudyDoc
     from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
-    from anodeflow.workflows.studies import Study
 
 # Wide enough for every table where the output is no terminal but a file or a pipe.
 FILE_WIDTH = 150
@@ -32,6 +31,8 @@ RESULT_COLUMNS = {
                  "card", "study_hash"),
     "interfaces": ("film", "substrate", "contact", "gamma_j_per_m2", "sigma_j_per_m2_per_unit", "strain_percent",
                    "work_of_adhesion_j_per_m2", "engine", "card", "study_hash"),
+    "barriers": ("crystal", "mechanism", "hop", "converged", "forward_ev", "backward_ev", "uncertainty_ev",
+                 "path_length_angstrom", "engine", "card", "study_hash"),
     "calculations": ("label", "task", "atoms", "energy_ev", "converged", "ionic_steps",
                      "max_force_ev_per_angstrom", "engine", "card", "wall_time_s"),
     "studies": ("study", "title", "warnings", "engine", "card", "study_hash", "completed_at"),
@@ -131,51 +132,6 @@ def print_crystal(name: str, as_json: bool) -> None:
     for key, value in data.items():
         if key != "sites" and value not in (None, ""):
             click.echo(f"{key.replace('_', ' '):<28}{value}")
-
-
-def print_plan(study: Study, notes: list[str], workers: int, as_json: bool) -> None:
-    """Every calculation of a study and what it will cost."""
-    rows: list[dict[str, Any]] = []
-    for calculation in study.planned:
-        seconds = study.seconds_of(calculation)
-        mesh = study.who.mesh(calculation.structure, study.card_of(calculation))
-        rows.append(
-            {
-                "calculation": calculation.label,
-                "task": calculation.task,
-                "atoms": len(calculation.structure),
-                "formula": calculation.structure.composition.formula.replace(" ", ""),
-                "kpoints": "×".join(map(str, mesh)) if mesh else "–",
-                "charge": calculation.charge,
-                "expected_steps": calculation.expected_steps,
-                "expected_core_seconds": round(seconds, 1),
-            }
-        )
-    total = sum(row["expected_core_seconds"] for row in rows)
-    summary = {
-        "study": study.kind,
-        "title": study.title,
-        "study_hash": study.hash,
-        "engine": study.who.record().model_dump(),
-        "card": {"name": study.method.name, "hash": study.method.hash, "source": study.method.source},
-        "calculations": len(rows),
-        "expected_core_hours": round(total / 3600, 3),
-        "expected_minutes": round(total / 60 / workers, 1),
-        "workers": workers,
-        "uncertainty": "a factor of 2: steps are typical values, times per atom were measured on one server core",
-        "notes": notes,
-    }
-    if as_json:
-        print_json({**summary, "jobs": rows})
-        return
-    print_rows(rows, False)
-    click.echo(
-        f"{len(rows)} calculations with {study.engine}, card {study.method.name}: about "
-        f"{summary['expected_core_hours']} core hours, {summary['expected_minutes']} minutes with {workers} workers "
-        f"({summary['uncertainty']}).\nCells and sites that depend on a relaxation are those of the catalogue geometry."
-    )
-    for note in notes:
-        click.echo(f"note: {note}")
 
 
 def _heading(document: StudyDoc) -> None:

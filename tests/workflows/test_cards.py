@@ -26,8 +26,8 @@ def write(folder: Path, **changes) -> Path:
     return file
 
 
-def test_the_six_cards_of_the_papers_and_the_default():
-    assert set(card_names()) == {*PAPER, "embedded"}
+def test_the_six_cards_of_the_papers_and_our_own():
+    assert set(card_names()) == {*PAPER, "embedded", "pbe-bulk", "pbe-slab"}
 
 
 @pytest.mark.parametrize(

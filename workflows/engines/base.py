@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pymatgen.core import Structure
 
 from anodeflow.analysis.documents import EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
+
+if TYPE_CHECKING:
+    from anodeflow.workflows.engines.ase_neb import Band
 
 # static energy; ions; ions and cell; ions and the component of the cell along z (in-plane lattice kept)
 Task = Literal["static", "relax", "relax_cell", "relax_c"]
@@ -70,6 +73,8 @@ class Engine(ABC):
 
     name: str
     capabilities: Capabilities
+    # how sure seconds_per_step is, in words, and what it rests on
+    cost_uncertainty: str = "a factor of 2: steps are typical values, times per atom were measured on one server core"
 
     @abstractmethod
     def record(self, elements: Iterable[str] = ()) -> EngineRecord:
@@ -128,6 +133,29 @@ class Engine(ABC):
     @abstractmethod
     def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
         """Estimated time of one energy and force evaluation on one thread, s."""
+
+    def ase_calculator(
+        self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
+    ) -> Any:
+        """An ASE calculator for any geometry of these atoms in this cell.
+
+        Raises
+        ------
+        EngineError
+            If the engine has none.
+        """
+        raise EngineError(f"engine '{self.name}' has no calculator that can move a band", "use a potential, or gpaw")
+
+    def neb(
+        self, images: Sequence[Structure], card: MethodCard, charge: int = 0, *, directory: Path | None = None,
+        **options: Any,
+    ) -> Band:
+        """Relax a nudged elastic band, ends included in `images`; the options are those of
+        :func:`anodeflow.workflows.engines.ase_neb.run_neb`. An engine with a band of its own overrides this.
+        """  # fmt: skip
+        from anodeflow.workflows.engines.ase_neb import run_neb
+
+        return run_neb(images, self.ase_calculator(images[0], card, charge, directory), card, **options)
 
     def check(self, structure: Structure, task: Task, card: MethodCard, charge: int = 0) -> list[str]:
         """Whether one cell can be computed with the card; what is worth saying of it comes back.

@@ -309,5 +309,3 @@ def _last_lines(directory: Path | None) -> str:
     if file is None or not file.is_file():
         return "no log"
     return f"see {file}"
-
-

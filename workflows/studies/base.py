@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from jobflow import Flow, Job
 from pydantic import BaseModel, ConfigDict, Field
 from pymatgen.core import Structure
 
 from anodeflow.analysis.documents import CardRecord
-from anodeflow.errors import InputError
+from anodeflow.errors import EngineError, InputError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.calculation import CalculationMaker, structure_digest
 from anodeflow.workflows.cards import MethodCard, load_card
@@ -73,6 +73,25 @@ class Study(Options):
         None, description="cheap engine whose relaxed geometries the relaxations start from, e.g. sevennet-0"
     )
     _folder: Path = Path()
+    _dry: bool = False
+
+    def with_changes(self, **changes: str | None) -> Self:
+        """This study with another engine or card; None changes nothing."""
+        given = {key: value for key, value in changes.items() if value is not None}
+        if not given:
+            return self
+        made = type(self).model_validate(self.model_dump() | given)
+        made._folder, made._dry = self._folder, self._dry
+        return made
+
+    def as_dry_run(self) -> Self:
+        """This study for planning only: what is missing on this machine becomes a note, not an error."""
+        self._dry = True
+        return self
+
+    def missing(self) -> list[str]:
+        """Programs and pseudopotentials that are not on this machine, each with where it was looked for."""
+        return self.who.missing(self.elements(), self.method)
 
     @cached_property
     def method(self) -> MethodCard:
@@ -135,6 +154,14 @@ class Study(Options):
         AnodeflowError
             If the study could not be run.
         """
+        missing = self.missing()
+        if self._dry and missing:
+            return [f"missing: {item}" for item in missing]
+        if missing:
+            raise EngineError(
+                f"engine '{self.engine}' cannot run here: {'; '.join(missing)}",
+                "supply it, or see what would be sent: anodeflow plan STUDY --write DIR",
+            )
         return self.who.preflight(self.method)
 
     def card_of(self, calculation: PlannedCalculation) -> MethodCard:

@@ -1,0 +1,108 @@
+"""The dry run: native inputs whole or not at all, what is missing, what it costs."""
+
+import json
+
+import pytest
+
+from anodeflow.settings import VARIABLES
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    for name in (*VARIABLES, "ANODEFLOW_SETTINGS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PMG_VASP_PSP_DIR", "")
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "study: binding-energy\nhosts: [Al]\nreferences: [neutral_atom_nonspin, neutral_atom, bulk_metal]\n"
+        "bulk: {min_image_distance_angstrom: 5}\n"
+    )
+    return file
+
+
+@pytest.mark.parametrize(
+    ("engine", "files"),
+    [
+        ("vasp", {"INCAR", "KPOINTS", "POSCAR"}),
+        ("castep", {".cell", ".param"}),
+        ("qe", {"pw.in"}),
+    ],
+)
+def test_every_native_input_of_every_calculation(engine, files, study, command, tmp_path, monkeypatch):
+    target = tmp_path / "inputs"
+    if engine == "qe":
+        monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(fake_upf(tmp_path)))
+    status, out, err = command("plan", study, "--engine", engine, "--card", "pbe-slab", "--write", target, "--json")
+    assert status == 0, err
+    plan = json.loads(out)
+    assert json.loads((target / "plan.json").read_text())["calculations"] == plan["calculations"]
+    folders = sorted(f for f in target.iterdir() if f.is_dir())
+    assert len(folders) == plan["calculations"] == len(plan["jobs"])
+    for folder in folders:
+        names = {f.name for f in folder.iterdir()}
+        for wanted in files:
+            assert any(name.endswith(wanted) for name in names), (folder.name, names)
+    labels = [job["calculation"] for job in plan["jobs"]]
+    assert "Li/atom" in labels
+    assert "Li/atom without spin" in labels
+    assert not list(tmp_path.glob(".plan-*"))
+    if engine != "qe":
+        assert any(note.startswith("missing:") for note in plan["notes"])
+
+
+def fake_upf(folder):
+    """Headers of norm-conserving PBE files: enough for a dry run."""
+    upf = folder / "upf"
+    upf.mkdir()
+    for element, valence in (("Li", 3), ("Al", 3)):
+        (upf / f"{element}.upf").write_text(
+            f'<UPF version="2.0.1">\n<PP_HEADER element="{element}" pseudo_type="NC" relativistic="scalar" '
+            f'functional="PBE" z_valence="{valence}.0" core_correction="F"/>\n</UPF>\n'
+        )
+    return upf
+
+
+def test_what_is_missing_is_an_error_before_a_run(study, command, tmp_path):
+    study.write_text(study.read_text() + "engine: castep\ncard: cui2026-binding\n")
+    status, _, err = command("run", study, "--store", tmp_path / "s.sqlite")
+    assert status == 3
+    assert "castep" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "s.sqlite").exists() or (tmp_path / "s.sqlite").stat().st_size >= 0
+
+
+def test_a_folder_with_something_in_it_is_left_alone(study, command, tmp_path):
+    target = tmp_path / "inputs"
+    target.mkdir()
+    (target / "mine").write_text("precious")
+    status, _, err = command("plan", study, "--engine", "vasp", "--card", "pbe-slab", "--write", target)
+    assert status == 2
+    assert "not empty" in err
+    assert (target / "mine").read_text() == "precious"
+
+
+def test_a_potential_has_no_inputs(study, command, tmp_path):
+    status, _, err = command("plan", study, "--write", tmp_path / "inputs")
+    assert status == 3
+    assert "no input files" in err
+    assert not (tmp_path / "inputs").exists()
+
+
+def test_a_card_without_plane_waves_leaves_nothing_behind(study, command, tmp_path):
+    status, _, err = command("plan", study, "--engine", "vasp", "--write", tmp_path / "inputs")
+    assert status == 2
+    assert "cutoff_ev" in err
+    assert not (tmp_path / "inputs").exists()
+    assert not list(tmp_path.glob(".plan-*"))
+
+
+def test_costs_are_counted(study, command):
+    status, out, _ = command("plan", study, "--engine", "vasp", "--card", "pbe-slab", "--json")
+    assert status == 0
+    jobs = {job["calculation"]: job for job in json.loads(out)["jobs"]}
+    crystal = jobs["Al/crystal"]
+    assert crystal["electrons"] == 12
+    # V k^3/(6 pi^2) with V = 4.041^3 A^3 (catalogue), k = sqrt(2 * 400 eV) in atomic units = 10.246 per angstrom
+    assert crystal["plane_waves"] == pytest.approx(66.0 * 10.246**3 / 59.2176, rel=0.02)
+    assert crystal["expected_core_seconds"] > 0

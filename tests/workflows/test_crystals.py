@@ -1,0 +1,111 @@
+"""Crystal properties: formation energies and voltages by hand, and the study from file to figure."""
+
+import json
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from anodeflow.analysis.crystal_properties import crystal_doc, formation_energies, known_lattice, voltages
+from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
+from anodeflow.errors import ReferenceMismatchError
+from anodeflow.structures.catalogue import load_crystal
+
+ENGINE = EngineRecord(name="test", kind="test", version="1", hash="e")
+CARD = CardRecord(name="card", hash="c")
+
+
+def calculation(name, energy_per_atom, **changes):
+    structure = load_crystal(name)
+    fields = {
+        "fingerprint": name,
+        "label": f"{name}/crystal",
+        "task": "relax_cell",
+        "energy_ev": energy_per_atom * len(structure),
+        "structure": structure,
+        "initial_structure": structure,
+        "converged": True,
+        "engine": ENGINE,
+        "card": CARD,
+    }
+    return CalculationDoc(**fields | changes)
+
+
+def documents(**energies):
+    made = {name: calculation(name, energy) for name, energy in energies.items()}
+    return [crystal_doc(name, doc) for name, doc in made.items()], made
+
+
+def test_formation_energies_and_voltages_by_hand():
+    # E_f(LiAl) = -2.9 - (-1.9 - 3.7)/2 = -0.1; Li9Al4: -2.6 - (9 (-1.9) + 4 (-3.7))/13 = -0.146154
+    docs, made = documents(Li=-1.9, Al=-3.7, LiAl=-2.9, Li9Al4=-2.6)
+    formation_energies(docs, made)
+    by_name = {doc.crystal: doc.formation_energy_ev_per_atom for doc in docs}
+    assert by_name["Li"] == pytest.approx(0.0)
+    assert by_name["LiAl"] == pytest.approx(-0.1)
+    assert by_name["Li9Al4"] == pytest.approx(-2.6 + (9 * 1.9 + 4 * 3.7) / 13)
+    steps = voltages(docs)
+    assert [(s.poor, s.rich) for s in steps] == [("Al", "LiAl"), ("LiAl", "Li9Al4")]
+    # V = -(E_f per Al, rich - poor)/(y - x): -(2 (-0.1) - 0)/1 = 0.2
+    assert steps[0].voltage_v == pytest.approx(0.2)
+    per_al = 13 / 4 * by_name["Li9Al4"]
+    assert steps[1].voltage_v == pytest.approx(-(per_al + 0.2) / 1.25)
+
+
+def test_a_compound_without_its_elements_has_no_formation_energy():
+    docs, made = documents(Li=-1.9, LiCl=-3.0)
+    formation_energies(docs, made)
+    assert docs[1].formation_energy_ev_per_atom is None
+    assert voltages(docs) == []
+
+
+def test_engines_are_not_mixed():
+    docs, made = documents(Li=-1.9, Al=-3.7)
+    made["Al"].engine = ENGINE.model_copy(update={"hash": "other"})
+    with pytest.raises(ReferenceMismatchError, match="other"):
+        formation_energies(docs, made)
+
+
+def test_an_unconverged_crystal_has_an_error_and_no_number():
+    doc = crystal_doc("Al", calculation("Al", -3.7, converged=False, error="step limit"))
+    assert not doc.converged
+    assert doc.energy_per_atom_ev is None
+    assert doc.cell_angstrom is None
+    assert "step limit" in doc.error
+    assert crystal_doc("Al", None).error.startswith("not computed")
+
+
+def test_a_change_of_symmetry_is_named():
+    strained = Structure(Lattice.orthorhombic(4.0, 4.0, 4.3), ["Al"] * 4, load_crystal("Al").frac_coords)
+    doc = crystal_doc("Al", calculation("Al", -3.7, structure=strained))
+    assert doc.warnings == ["space group changed from Fm-3m (225) to I4/mmm (139)"]
+
+
+def test_known_values_have_their_axis():
+    assert known_lattice("Li9Al4") == {"a": 18.95, "b": 4.471, "c": 5.368}
+    assert known_lattice("P2S5") == {}
+
+
+def test_the_study_from_file_to_figure(command, tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text("study: crystal-properties\ntitle: anodes\nengine: chgnet\ncrystals: [Li, Al, LiAl]\n")
+    store, figure = tmp_path / "s.sqlite", tmp_path / "f.png"
+    status, out, _ = command("run", study, "--store", store, "--figure", figure, "--json")
+    assert status == 0
+    document = json.loads(out)
+    found = {doc["crystal"]: doc for doc in document["crystals"]}
+    assert found["Al"]["cell_angstrom"][0] == pytest.approx(4.04, rel=0.01)
+    assert found["LiAl"]["space_group"] == "Fd-3m (227)"
+    assert -0.3 < found["LiAl"]["formation_energy_ev_per_atom"] < -0.1
+    assert document["voltages"][0]["poor"] == "Al"
+    assert figure.stat().st_size > 10000
+    status, out, _ = command("run", study, "--store", store)
+    assert status == 0
+    assert "PBE known" in out
+
+
+def test_a_crystal_given_twice_is_refused(command, tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text("study: crystal-properties\ncrystals: [Li, Li]\n")
+    status, _, err = command("plan", study)
+    assert status == 2
+    assert "given twice" in err
