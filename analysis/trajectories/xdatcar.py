@@ -1,0 +1,127 @@
+"""VASP's XDATCAR: constant cell, or a header before every configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from anodeflow.analysis.trajectories.frames import (
+    Array,
+    Frame,
+    Symbols,
+    Trajectory,
+    TruncatedFileError,
+    checked_cell,
+)
+from anodeflow.analysis.trajectories.text import Source, real
+
+_CONFIGURATION = re.compile(rb"\s*(Direct|Cartesian)\s+configuration\s*=\s*(\d+|\*+)", re.IGNORECASE)
+_SYMBOL = re.compile(r"[A-Z][a-z]?$")
+_OLD = "VASP 4 wrote no element symbols into XDATCAR; add a line with them above the counts, as VASP 5 does"
+
+
+class XdatcarTrajectory(Trajectory):
+    """Positions and cells; the step is the number of the configuration."""
+
+    format = "XDATCAR"
+
+    def _frames(self) -> Iterator[Frame]:
+        with Source(self.path) as source:
+            line = source.readline()
+            if not line:
+                return
+            name, cell, species = _header(source, line)
+            self.metadata.setdefault("title", name)
+            index = 0
+            while True:
+                line = source.readline()
+                if not line:
+                    return
+                match = _CONFIGURATION.match(line)
+                if match is None:
+                    if index == 0 and not line.strip():
+                        raise source.error("a blank line instead of 'Direct configuration='", _OLD)
+                    if not line.strip() and _only_blank_lines_follow(source):
+                        return
+                    where = source.line
+                    _, cell, again = _header(source, line)
+                    if len(again) != len(species) or (again != species).any():
+                        raise source.error(
+                            f"a header with other atoms ({len(again)}) than the first ({len(species)})",
+                            "split the file: a trajectory keeps its atoms",
+                            line=where,
+                        )
+                    line = source.readline()
+                    match = _CONFIGURATION.match(line)
+                    if not line:
+                        raise TruncatedFileError(source.line, "the file ends after a header")
+                    if match is None:
+                        raise source.error(f"'Direct configuration=' expected, found '{_shown(line)}'")
+                if match.group(1).lower() != b"direct":
+                    raise source.error("Cartesian configurations are not what VASP writes", "convert the file")
+                fractional, _ = source.table(len(species), (0, 1, 2), "coordinates of atom")
+                step = int(match.group(2)) if match.group(2).isdigit() else None
+                yield Frame(index, species, fractional @ cell, cell, step=step, source=str(self.path))
+                index += 1
+
+
+def _shown(line: bytes) -> str:
+    return line.decode("latin-1").strip()[:60]
+
+
+def _only_blank_lines_follow(source: Source) -> bool:
+    while line := source.readline():
+        if line.strip():
+            raise source.error("a blank line between configurations", "check the file", line=source.line - 1)
+    return True
+
+
+def _line(source: Source) -> bytes:
+    line = source.readline()
+    if not line:
+        raise TruncatedFileError(source.line, "the file ends in a header")
+    return line
+
+
+def _vector(source: Source, what: str) -> list[float]:
+    words = _line(source).split()
+    if len(words) != 3:
+        raise source.error(
+            f"three numbers expected for {what}, found '{_shown(b' '.join(words))}'",
+            "check that there are as many coordinates as atoms",
+        )
+    return [real(word, source, what) for word in words]
+
+
+def _header(source: Source, first: bytes) -> tuple[str, Array, Symbols]:
+    """Title, cell in angstrom, symbols."""
+    words = _line(source).split()
+    if len(words) != 1:
+        old = "Konfig" in _shown(first) or len(first.split()) == 3
+        raise source.error(
+            f"the scale of the cell expected, one number, found '{_shown(b' '.join(words))}'",
+            _OLD if old and source.line <= 2 else "check that there are as many coordinates as atoms",
+        )
+    scale = real(words[0], source, "the scale of the cell")
+    vectors: Any = [_vector(source, "a cell vector") for _ in range(3)]
+    cell = np.array(vectors)
+    volume = abs(float(np.linalg.det(cell)))
+    if scale < 0 and volume > 0:
+        scale = (-scale / volume) ** (1 / 3)
+    cell = checked_cell(scale * cell, source.path, source.line)
+    symbols = [word.decode("latin-1").split("/")[0].split("_")[0] for word in _line(source).split()]
+    if symbols and all(word.isdigit() for word in symbols):
+        raise source.error(f"counts of atoms ('{' '.join(symbols)[:40]}') without element symbols above", _OLD)
+    if not symbols or not all(_SYMBOL.match(symbol) for symbol in symbols):
+        raise source.error(f"element symbols expected, found '{' '.join(symbols)[:60]}'", _OLD)
+    counts = _line(source).split()
+    if len(counts) != len(symbols) or not all(count.isdigit() for count in counts):
+        raise source.error(
+            f"{len(symbols)} counts of atoms expected, found '{_shown(b' '.join(counts))}'",
+        )
+    source.plausible(sum(int(count) for count in counts))
+    species = np.repeat(np.array(symbols), [int(count) for count in counts])
+    return _shown(first), cell, species
