@@ -20,6 +20,7 @@ from pymatgen.core import Structure
 from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.settings import expanded, load_settings
+from anodeflow.structures.symmetry import keep_symmetry
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
@@ -140,7 +141,7 @@ def warmed(
     outcome = cheap.compute(structure, task, card)
     if not outcome.converged:
         return structure, None, [f"no warm start: {engine}: {outcome.error}"]
-    return outcome.structure, cheap.record(structure.symbol_set), []
+    return keep_symmetry(structure, outcome.structure), cheap.record(structure.symbol_set), []
 
 
 def make_folder(directory: Path) -> None:

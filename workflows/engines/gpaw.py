@@ -28,6 +28,7 @@ from anodeflow.workflows.engines.electronic import Electronic, electronic, elect
 KIND = "plane-wave DFT (PAW)"
 LOG = "gpaw.txt"
 SCF_STEPS = 150
+LONG_ANGSTROM = 20.0
 # GPAW's names of the card's smearings; its Methfessel-Paxton of order 0 is the Gaussian one.
 OCCUPATIONS: dict[str, dict[str, Any]] = {
     "gaussian": {"name": "methfessel-paxton", "order": 0},
@@ -128,6 +129,9 @@ class GpawEngine(Engine):
         if settings.isolated and settings.spin_polarised and len(structure) == 1:
             # an atom keeps Hund's moment; without this its occupations may wander
             keywords["occupations"]["fixmagmom"] = True
+        if max(structure.lattice.abc) > LONG_ANGSTROM and not settings.isolated:
+            # charge sloshes along a long cell: a longer memory needs a third fewer iterations
+            keywords["mixer"] = {"backend": "pulay", "beta": 0.05, "nmaxold": 8, "weight": 100.0}
         if settings.dipole_axis is not None:
             keywords["poissonsolver"] = {"dipolelayer": ("yz", "xz", "xy")[settings.dipole_axis]}
         return keywords
