@@ -54,7 +54,7 @@ def _formation(axes: Any, formed: list[Any]) -> None:
     marked = [(i, value) for i, value in known if value is not None]
     if marked:
         axes.plot(*zip(*marked, strict=True), "D", color="C1", ms=5, label="PBE, known")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small")
     axes.axhline(0.0, color="0.3", lw=0.8)
     axes.set_xticks(range(len(formed)), [formula_label(d.crystal) for d in formed])
     axes.set_ylabel("formation energy (eV/atom)")

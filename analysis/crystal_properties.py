@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field
@@ -155,7 +156,7 @@ def voltages(docs: list[CrystalDoc]) -> list[VoltageStep]:
     steps = []
     for compounds in hosts.values():
         compounds.sort(key=lambda pair: pair[0])
-        for (x, poor), (y, rich) in zip(compounds, compounds[1:], strict=False):
+        for (x, poor), (y, rich) in pairwise(compounds):
             if y - x < 1e-9:
                 raise ReferenceMismatchError(
                     f"{poor.crystal} and {rich.crystal} have the same composition", "put polymorphs into two studies"

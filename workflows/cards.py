@@ -62,6 +62,10 @@ class Dynamics(BaseModel):
     timestep_fs: float = Field(gt=0, le=10)
     duration_ps: float = Field(gt=0)
     temperature_k: float = Field(gt=0, le=5000)
+    thermostat: Literal["langevin", "nose-hoover"] | None = Field(None, description="of NVT; None: langevin")
+    friction_per_ps: float | None = Field(None, gt=0, le=1000, description="Langevin")
+    damping_fs: float | None = Field(None, gt=1, le=10000, description="Nose-Hoover: period of the thermostat")
+    chain_length: int | None = Field(None, ge=1, le=20, description="Nose-Hoover")
 
 
 class MethodCard(BaseModel):
@@ -120,8 +124,8 @@ class MethodCard(BaseModel):
         **changes
             Fields of the card and their new values.
         """
-        fields = self.model_dump() | changes | {"name": f"{self.name} ({why})", "base_hash": self.base_hash or self.hash}
-        return MethodCard.model_validate(fields)
+        named = {"name": f"{self.name} ({why})", "base_hash": self.base_hash or self.hash}
+        return MethodCard.model_validate(self.model_dump() | changes | named)
 
     def kpoint_mesh(self, structure: Structure) -> tuple[int, int, int] | None:
         """The k-point mesh for one cell, or None where the card has none.

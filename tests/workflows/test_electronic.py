@@ -61,7 +61,7 @@ def test_a_coarse_mesh_is_named_and_a_senseless_one_refused(lithium):
     assert any("coarse" in note and "0.291" in note for note in notes)
     one = card.model_copy(update={"kpoints": KPoints(mesh=(1, 1, 1))})
     small = Structure(Lattice.cubic(2.0), ["Li"], [[0, 0, 0]])
-    with pytest.raises(InputError, match="0.50 per angstrom"):
+    with pytest.raises(InputError, match=r"0\.50 per angstrom"):
         electronic(small, "static", one)
 
 

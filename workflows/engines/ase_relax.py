@@ -39,6 +39,7 @@ def run_ase(
     card: MethodCard,
     monitor: Monitor | None = None,
     directory: Path | None = None,
+    writes: bool = True,
 ) -> Outcome:
     """Compute a static energy, or relax ions (``relax``), ions and cell (``relax_cell``) or ions and the cell's
     extent along z (``relax_c``, for interfaces and strained crystals: the in-plane lattice stays).
@@ -57,6 +58,8 @@ def run_ase(
         Called after every step; may raise to stop.
     directory
         Where the geometry of the last step is kept, so that a killed relaxation goes on from it.
+    writes
+        Whether this process keeps it: one of several that compute together does.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def run_ase(
             stress = atoms.get_stress(voigt=True)[CELL_COMPONENTS[task]]
             outcome.max_stress_gpa = float(np.abs(stress).max() / GPa)
             done = done and outcome.max_stress_gpa <= card.stress_tolerance_gpa
-        if checkpoint is not None:
+        if checkpoint is not None and writes:
             checkpoint.write(atoms, steps_before + len(energies) - 1)
         if monitor is not None:
             monitor(steps_before + len(energies) - 1, energy, largest)
@@ -135,7 +138,7 @@ def run_ase(
             f"the calculator failed at step {len(energies)}: {error}", "check elements and geometry"
         ) from error
 
-    if checkpoint is not None:
+    if checkpoint is not None and writes:
         checkpoint.remove()
     if steps_before:
         outcome.warnings.append(f"went on at step {steps_before} after an interruption")

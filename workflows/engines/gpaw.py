@@ -182,14 +182,15 @@ class GpawEngine(Engine):
         charge: int,
         monitor: Monitor | None,
         directory: Path | None,
+        first: bool = True,
     ) -> Outcome:
-        """Compute in this process (every process of an MPI run calls it)."""
+        """Compute in this process; every process of an MPI run calls it, and only the `first` writes files."""
         calculator, settings = self.calculator(structure, task, card, charge, directory and directory / LOG)
         start, moved = structure, None
         if settings.dipole_axis is not None:
             start, moved = vacuum_at_the_boundary(structure, settings.dipole_axis)
         try:
-            outcome = run_ase(start, calculator, task, card, monitor, directory)
+            outcome = run_ase(start, calculator, task, card, monitor, directory, writes=first)
         except Exception as error:
             if not is_scf_failure(error):
                 raise

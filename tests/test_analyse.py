@@ -1,0 +1,139 @@
+"""`anodeflow analyse`: on files made elsewhere, and what a person can get wrong."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import write
+
+from anodeflow.analyse import parse_frames, parse_tetrahedra
+from anodeflow.errors import InputError
+
+REAL = Path(__file__).parent / "data" / "trajectories" / "XDATCAR_Li6PS5Cl.gz"
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    """An extended XYZ file: four Li that walk among eight P at rest, 60 frames."""
+    random = np.random.default_rng(0)
+    cell = 12 * np.eye(3)
+    home = random.random((12, 3)) @ cell
+    frames = []
+    for _ in range(60):
+        home[:4] += random.normal(scale=0.4, size=(4, 3))
+        frames.append(Atoms("Li4P8", positions=home % 12, cell=cell, pbc=True))
+    file = tmp_path / "run.extxyz"
+    write(file, frames)
+    return file
+
+
+def one_line(err):
+    lines = [line for line in err.strip().splitlines() if not line.startswith("note:")]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_real_trajectory_of_vasp_as_json(command):
+    status, out, _ = command("analyse", REAL, "--pair", "P-S", "--pair", "Li-Cl", "--tetrahedra", "P-S:4", "--json")
+    assert status == 0
+    doc = json.loads(out)
+    assert doc["elements"] == {"Li": 192, "Cl": 32, "S": 160, "P": 32}
+    assert [d["pair"] for d in doc["rdf"]] == ["P-S", "Li-Cl"]
+    first = doc["rdf"][0]
+    assert 2.03 < first["first_peak_angstrom"] < 2.09
+    assert first["coordination_number"] == 4.0
+    assert (first["centres"], first["neighbours"]) == (32, 160)
+    assert doc["tetrahedra"][0]["intact_fraction"] == [1.0] * doc["frames"]
+    assert doc["tetrahedra"][0]["last_distribution"] == {"4": 1.0}
+
+
+def test_table_figure_and_csv(command, run_file, tmp_path):
+    figure, table = tmp_path / "f.png", tmp_path / "c.csv"
+    status, out, err = command(
+        "analyse", run_file, "--pair", "Li-P", "--r-max", "15", "--width", "0.5", "--msd", "Li", "--timestep-fs", "2",
+        "--profile", "c", "--slices", "12", "--tetrahedra", "P-P:4:4.0", "--figure", figure, "--csv", table,
+    )  # fmt: skip
+    assert status == 0, err
+    assert "P around Li" in out
+    assert "cm2/s" in out
+    assert figure.stat().st_size > 20_000
+    with table.open() as stream:
+        rows = list(csv.DictReader(stream))
+    quantities = [row["quantity"] for row in rows]
+    assert quantities.count("g") == quantities.count("running_coordination") == 30
+    assert quantities.count("msd_angstrom2") == 31
+    density = [float(r["y"]) for r in rows if r["of"].startswith("P frames 0:")]
+    assert sum(density) * 144 == pytest.approx(8)  # one slice: 1 angstrom of 144 angstrom^2
+    assert {p.name for p in tmp_path.iterdir()} == {"run.extxyz", "f.png", "c.csv"}
+
+
+def test_selected_frames_keep_their_time(command, run_file):
+    status, out, _ = command(
+        "analyse", run_file, "--frames", "0:60:2", "--msd", "Li", "--timestep-fs", "2", "--fit-fs", 8, 40, "--json"
+    )
+    assert status == 0
+    doc = json.loads(out)
+    assert (doc["frames"], doc["timestep_fs"], doc["selection"]) == (30, 4.0, "0:60:2")
+    assert doc["diffusion"][0]["lag_fs"][:3] == [0.0, 4.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--pair", "P-S"], ["no S in the trajectory", "Li, P"]),
+        (["--pair", "P"], ["'P' is not a pair"]),
+        (["--pair", "Li-P", "--r-max", "1e6"], ["r_max", "use at most"]),
+        (["--pair", "Li-P", "--r-max", "-3"], ["--r-max -3"]),
+        (["--pair", "Li-P", "--width", "0.3"], ["no multiple"]),
+        (["--pair", "Li-P", "--bins", "10", "--width", "0.1"], ["give one of them"]),
+        (["--msd", "Li"], ["time between frames", "--timestep-fs"]),
+        (["--msd", "Al", "--timestep-fs", "1"], ["no Al"]),
+        (["--msd", "Li", "--timestep-fs", "1", "--frames", "0:10"], ["10 frames are too few"]),
+        (["--pair", "Li-P", "--frames", "100:"], ["no frame"]),
+        (["--pair", "Li-P", "--frames", "x"], ["START:STOP:STEP"]),
+        (["--tetrahedra", "P-Li:four"], ["A-B:N:CUTOFF"]),
+        (["--profile", "w"], ["unknown axis 'w'"]),
+        (["--figure", "f.png"], ["nothing to draw"]),
+        (["--pair", "Li-P", "--figure", "f.gif"], ["no known ending"]),
+        (["--pair", "Li-P", "--csv", "/no/such/c.csv"], ["/no/such"]),
+        (["--pair", "Li-P", "--format", "nothing"], ["nothing"]),
+    ],
+)
+def test_what_a_person_can_get_wrong(command, run_file, options, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = command("analyse", run_file, *options)
+    assert status == 2
+    assert out == ""
+    line = one_line(err)
+    for word in words:
+        assert word in line
+    assert [p.name for p in tmp_path.iterdir()] == ["run.extxyz"]
+
+
+def test_no_file_no_cell_and_a_changing_number_of_atoms(command, tmp_path):
+    status, _, err = command("analyse", tmp_path / "none.xyz", "--pair", "P-S")
+    assert status == 2
+    assert "none.xyz" in one_line(err)
+    molecule = tmp_path / "molecule.xyz"
+    molecule.write_text("2\n\nP 0 0 0\nS 0 0 2\n")
+    status, _, err = command("analyse", molecule, "--pair", "P-S")
+    assert status == 2
+    assert "no cell" in one_line(err)
+    changing = tmp_path / "changing.extxyz"
+    write(changing, [Atoms("PS", cell=[9, 9, 9], pbc=True), Atoms("PSS", cell=[9, 9, 9], pbc=True)])
+    status, _, err = command("analyse", changing, "--pair", "P-S")
+    assert status == 2
+    assert "atoms" in one_line(err)
+
+
+def test_options_as_text():
+    assert parse_frames("1000:") == slice(1000, None)
+    assert parse_frames("0:50:5") == slice(0, 50, 5)
+    with pytest.raises(InputError, match="at least 1"):
+        parse_frames("0:50:0")
+    asked = parse_tetrahedra("P-S:3:2.6")
+    assert (asked.pair, asked.wanted, asked.cutoff) == ("P-S", 3, 2.6)
