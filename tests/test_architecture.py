@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
     "structures": {"errors", "structures"},
     "analysis": {"errors", "analysis"},
-    "workflows": {"errors", "settings", "structures", "analysis", "workflows"},
+    "workflows": {"__version__", "errors", "settings", "structures", "analysis", "workflows"},
     "hpc_templates": set(),
 }
 SOURCES = [f for folder in (*MAY_IMPORT, "anodeflow") for f in sorted((ROOT / folder).rglob("*.py"))]

@@ -1,0 +1,177 @@
+"""The documents of migration barriers: a band, the barrier of a hop, the end of a study."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from pymatgen.core import Structure
+
+from anodeflow.analysis.barriers import BarrierFit, fit_barrier
+from anodeflow.analysis.documents import SCHEMA_VERSION, CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
+from anodeflow.errors import AnodeflowError, ConvergenceError, ReferenceMismatchError
+
+#: Energies of the two ends of a symmetric hop may differ by this much before a warning.
+SYMMETRIC_EV = 5e-3
+#: Beyond this the highest image may as well be a saddle of something else.
+SUSPICIOUS_EV = 3.0
+
+
+class BandDoc(Document):
+    """The end of a nudged elastic band calculation."""
+
+    doc_type: Literal["BandDoc"] = "BandDoc"
+    schema_version: int = SCHEMA_VERSION
+    fingerprint: str = Field(description="hash of the end points, the number of images, card, charge and engine")
+    label: str
+    crystal: str | None = None
+    start: str | None = Field(None, description="fingerprint of the start's relaxation")
+    end: str | None = Field(None, description="fingerprint of the end's relaxation")
+    mirrored: bool = Field(False, description="the end is the start under a symmetry operation of the cell")
+    structure: Structure | None = Field(None, description="geometry of the highest image; None if there is no band")
+    charge: int = 0
+    images: int = Field(0, description="images between the ends")
+    climb: bool = True
+    converged: bool = False
+    electronic_converged: bool | None = None
+    steps: int = 0
+    energies_ev: list[float] = Field(default_factory=list, description="of every image, ends included")
+    residuals_ev_per_angstrom: list[float] = Field(
+        default_factory=list, description="largest force across the path of each image between the ends"
+    )
+    climbing_image: int | None = None
+    hop_angstrom: float | None = Field(None, description="displacement of the atom that hops, end points relaxed")
+    engine: EngineRecord
+    card: CardRecord
+    wall_time_s: float = 0.0
+    started_at: str | None = None
+    computer: str | None = None
+    warnings: list[str] = Field(default_factory=list)
+    error: str | None = None
+    arrays: dict[str, Any] | None = Field(
+        None,
+        description="coords (images, N, 3) angstrom, unfolded; forces (images, N, 3) eV/angstrom; cell; species",
+    )
+
+
+class MigrationBarrierDoc(Document):
+    """The barrier of one hop, and everything it rests on."""
+
+    doc_type: Literal["MigrationBarrierDoc"] = "MigrationBarrierDoc"
+    crystal: str
+    mechanism: str
+    hop: str = Field("", description="label of the hop")
+    start_site: str = ""
+    end_site: str = ""
+    model: str = Field("", description="the cell, in words")
+    atoms: int = 0
+    distance_angstrom: float | None = Field(None, description="straight, between the ideal sites")
+    multiplicity: int | None = Field(None, description="equivalent hops that leave one start site")
+    multiplicity_back: int | None = None
+    symmetric: bool = Field(False, description="start and end are equivalent, so both barriers are equal")
+    converged: bool = False
+    forward_ev: float | None = None
+    backward_ev: float | None = None
+    uncertainty_ev: float | None = Field(None, description="numerical: fit and residual forces")
+    reaction_energy_ev: float | None = Field(None, description="end minus start")
+    path_length_angstrom: float | None = None
+    fit: BarrierFit | None = None
+    images: int = 0
+    climbing_image: int | None = None
+    max_residual_ev_per_angstrom: float | None = None
+    charge: int = 0
+    charge_mode: str = "neutral"
+    rests_on: dict[str, str] = Field(default_factory=dict, description="fingerprints: crystal, host, start, end, band")
+    engine: EngineRecord | None = None
+    card: CardRecord | None = None
+    warnings: list[str] = Field(default_factory=list)
+    error: str | None = None
+
+
+class MigrationStudyDoc(StudyDoc):
+    """The end of a migration study."""
+
+    doc_type: Literal["MigrationStudyDoc"] = "MigrationStudyDoc"
+    barriers: list[MigrationBarrierDoc]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every hop has a barrier."""
+        return bool(self.barriers) and all(barrier.converged for barrier in self.barriers)
+
+
+def barrier_doc(
+    band: BandDoc | None,
+    start: CalculationDoc | None,
+    end: CalculationDoc | None,
+    *,
+    facts: dict[str, Any],
+    rests_on: dict[str, str],
+    caveats: list[str],
+) -> MigrationBarrierDoc:
+    """The barrier of a hop from its band and end points; unconverged ones give no number.
+
+    Parameters
+    ----------
+    band, start, end
+        The calculations; `end` is None for a mirrored end, any is None if it could not be done.
+    facts
+        Fields of the document that are known beforehand.
+    rests_on
+        Fingerprints of crystal and host.
+    caveats
+        Warnings that hold whatever the result.
+    """
+    calculations = {"start": start, "end": end, "band": band}
+    made = MigrationBarrierDoc(
+        **facts,
+        rests_on=rests_on | {name: doc.fingerprint for name, doc in calculations.items() if doc is not None},
+        warnings=list(caveats),
+    )
+    if band is None:
+        made.error = "the band was not computed; see the first failure of this run"
+        return made
+    made.engine, made.card = band.engine, band.card
+    made.images, made.climbing_image, made.charge = band.images, band.climbing_image, band.charge
+    made.max_residual_ev_per_angstrom = max(band.residuals_ev_per_angstrom, default=None)
+    made.warnings += band.warnings
+    made.symmetric = made.symmetric or band.mirrored
+    try:
+        _check_same_settings(band, start, end)
+        if not band.converged or band.arrays is None:
+            raise ConvergenceError(band.error or "the band did not converge")
+        fit = fit_barrier(
+            band.arrays["coords_angstrom"],
+            band.energies_ev,
+            band.arrays["forces_ev_per_angstrom"],
+            climbing_image=band.climbing_image,
+        )
+    except AnodeflowError as error:
+        made.error = str(error)
+        return made
+    made.fit = fit
+    made.converged = True
+    made.forward_ev, made.backward_ev = fit.forward_ev, fit.backward_ev
+    made.uncertainty_ev, made.reaction_energy_ev = fit.uncertainty_ev, fit.reaction_energy_ev
+    made.path_length_angstrom = fit.path_length_angstrom
+    made.warnings += fit.notes
+    if made.symmetric and abs(fit.reaction_energy_ev) > SYMMETRIC_EV:
+        made.warnings.append(
+            f"the ends are equivalent but differ by {abs(fit.reaction_energy_ev):.3f} eV: the cell breaks the symmetry "
+            "or an end sits in another minimum"
+        )
+    if fit.forward_ev > SUSPICIOUS_EV:
+        made.warnings.append(f"{fit.forward_ev:.1f} eV is no path an atom takes: look at the images")
+    return made
+
+
+def _check_same_settings(band: BandDoc, start: CalculationDoc | None, end: CalculationDoc | None) -> None:
+    for doc in (start, end):
+        if doc is None:
+            continue
+        doc.converged_energy_ev()
+        if (doc.engine.hash, doc.card.family, doc.charge) != (band.engine.hash, band.card.family, band.charge):
+            raise ReferenceMismatchError(
+                f"'{doc.label}' and the band differ in engine, card or charge",
+                "relax the end points with the settings of the band",
+            )

@@ -1,0 +1,190 @@
+"""Reading what real VASP wrote, whole, unconverged and cut off anywhere."""
+
+import gzip
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pymatgen.core import Structure
+
+from anodeflow.errors import EngineError
+from anodeflow.workflows.cards import load_card
+from anodeflow.workflows.engines.electronic import Electronic
+from anodeflow.workflows.engines.vasp_input import VaspInputs
+from anodeflow.workflows.engines.vasp_output import outcome_of, read_outcar, read_vasprun, unwrapped, version_number
+
+DATA = Path(__file__).parents[1] / "data" / "vasp"
+CARD = load_card("lacss2024-bulk")
+# folder: last energy(sigma->0) in OUTCAR, eV
+ENERGIES = {"converged": -6.50161629, "elec-unconverged": -6.50149309, "ionic-unconverged": -10.53701997,
+            "si-relax": -10.61882724}  # fmt: skip
+
+
+def unpacked(name, folder):
+    for file in (DATA / name).glob("*.gz"):
+        (folder / file.name[:-3]).write_bytes(gzip.decompress(file.read_bytes()))
+    return folder
+
+
+def as_asked(folder, **changes):
+    """The start and the inputs of which a run is the result, from the run itself."""
+    from pymatgen.io.vasp.inputs import Incar
+    from pymatgen.io.vasp.outputs import Vasprun
+
+    run = Vasprun(str(folder / "vasprun.xml"), parse_dos=False, parse_eigen=False, parse_potcar_file=False)
+    start = run.initial_structure
+    tags = dict(run.incar) | {"NELM": run.parameters["NELM"]} | changes
+    mesh = tuple(int(n) for n in run.kpoints.kpts[0])
+    settings = Electronic(300.0, mesh, True, False, 0.0, None, tags.get("EDIFF", 1e-4), 0, None, (False,) * 3, "PBE")
+    plain = Structure(start.lattice, [s.specie.symbol for s in start], start.frac_coords)
+    order = np.arange(len(start))
+    return plain, VaspInputs(Incar(tags), None, plain, order, [], settings)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    made = {}
+    for name in ENERGIES:
+        folder = unpacked(name, tmp_path_factory.mktemp(name))
+        made[name] = (folder, *as_asked(folder))
+    return made
+
+
+def outcome(asked, name, task="relax", card=CARD, folder=None):
+    kept, start, inputs = asked[name]
+    return outcome_of(folder or kept, start, inputs, task, card, stand_in=False)
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_the_energy_is_that_of_sigma_to_zero(asked, name):
+    # In files of VASP 5.4 the e_0_energy behind an ionic step is the entropy alone.
+    found = outcome(asked, name)
+    assert found.energy_ev == pytest.approx(ENERGIES[name], abs=1e-6)
+    assert read_outcar(asked[name][0] / "OUTCAR").energies_ev[-1] == pytest.approx(ENERGIES[name])
+    assert found.arrays["energies_ev"][-1] == found.energy_ev
+
+
+def test_what_converged_and_what_did_not(asked):
+    electrons = outcome(asked, "elec-unconverged")
+    assert electrons.electronic_converged is False
+    assert not electrons.converged
+    assert "8 iterations" in electrons.error
+    ions = outcome(asked, "ionic-unconverged")
+    assert ions.electronic_converged is True
+    assert ions.ionic_converged is False
+    assert "not relaxed after 5 steps" in ions.error
+    assert ions.ionic_steps == 5
+    fine = outcome(asked, "converged", task="static")
+    assert fine.converged
+    assert fine.error is None
+    assert fine.arrays["program"].startswith("vasp 5.4.4")
+
+
+def test_forces_and_stress_decide_not_vasp(asked):
+    found = outcome(asked, "si-relax", task="relax_cell")
+    # VASP said that it reached its accuracy; OUTCAR's last stress line (in kB) is here within 0.05 GPa or it is not
+    text = (asked["si-relax"][0] / "OUTCAR").read_text()
+    assert "reached required accuracy" in text
+    last = [float(x) for x in text[text.rindex("  in kB") :].split("\n")[0].split()[2:8]]
+    assert found.max_stress_gpa == pytest.approx(max(map(abs, last)) / 10, abs=1e-4)
+    assert found.arrays["stress_gpa"][0][0] == pytest.approx(-last[0] / 10, abs=1e-4)
+    assert found.ionic_converged == (found.max_stress_gpa <= CARD.stress_tolerance_gpa)
+    tight = CARD.model_copy(update={"stress_tolerance_gpa": 1e-3})
+    assert outcome(asked, "si-relax", "relax_cell", tight).ionic_converged is False
+
+
+def test_other_settings_other_atoms_and_other_programs_are_refused(asked, tmp_path):
+    folder, start, _ = asked["si-relax"]
+    _, inputs = as_asked(folder, ENCUT=400.0, ISMEAR=1)
+    found = outcome_of(folder, start, inputs, "relax", CARD, stand_in=False)
+    assert "ENCUT is 250.0, not 400.0" in found.error
+    assert not found.converged
+    other = replace(inputs, structure=Structure(start.lattice, ["Si", "Ge"], start.frac_coords))
+    with pytest.raises(EngineError, match="other atoms"):
+        outcome_of(folder, start, other, "relax", CARD, stand_in=False)
+    text = (folder / "vasprun.xml").read_text().replace('type="string">vasp </i>', 'type="string">pasv </i>', 1)
+    (tmp_path / "vasprun.xml").write_text(text)
+    with pytest.raises(EngineError, match="written by 'pasv', not by VASP"):
+        outcome_of(tmp_path, start, inputs, "relax", CARD, stand_in=False)
+
+
+def test_a_run_that_ended_in_its_first_step_has_no_number(tmp_path, asked):
+    unpacked("unfinished", tmp_path)
+    with pytest.raises(EngineError, match=r"no complete ionic step .*ends too early, at line"):
+        read_vasprun(tmp_path / "vasprun.xml")
+    with pytest.raises(EngineError, match="no '"):
+        read_vasprun(tmp_path / "nothing.xml")
+
+
+def test_stars_are_no_numbers(asked, tmp_path):
+    folder, start, inputs = asked["si-relax"]
+    text = (folder / "vasprun.xml").read_text()
+    at = text.rindex('<i name="e_fr_energy">')
+    (tmp_path / "vasprun.xml").write_text(text[:at] + text[at:].replace("-10.61882724", "************", 1))
+    (tmp_path / "OUTCAR").write_bytes((folder / "OUTCAR").read_bytes())
+    found = outcome_of(tmp_path, start, inputs, "relax", CARD, stand_in=False)
+    assert found.energy_ev is None
+    assert "no numbers" in found.error
+
+
+@pytest.mark.parametrize("file", ["vasprun.xml", "OUTCAR"])
+@pytest.mark.parametrize("name", ["converged", "si-relax"])
+def test_cut_off_anywhere_it_is_an_error_or_says_so(asked, tmp_path, name, file):
+    folder = asked[name][0]
+    whole = outcome(asked, name)
+    known = [*whole.arrays["energies_ev"]]
+    for other in ("vasprun.xml", "OUTCAR"):
+        (tmp_path / other).write_bytes((folder / other).read_bytes())
+    data = (folder / file).read_bytes()
+    # nothing behind these places says anything of the result
+    end = data.rindex(b"</modeling>") if file == "vasprun.xml" else data.rindex(b"General timing and accounting")
+    chance, said = random.Random(name + file), []
+    for place in sorted(chance.sample(range(end), 60)):
+        (tmp_path / file).write_bytes(data[:place])
+        try:
+            found = outcome(asked, name, folder=tmp_path)
+        except EngineError as error:
+            said.append(str(error))
+            continue
+        assert not found.converged, place
+        assert "too early" in found.error
+        assert any(abs(found.energy_ev - energy) < 1e-9 for energy in known), place
+    assert not any("\n" in text for text in said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["vasprun.xml", "OUTCAR"])
+@pytest.mark.parametrize("name", [*ENERGIES, "unfinished"])
+def test_cut_off_at_two_hundred_places(asked, tmp_path, name, file):
+    source = asked.get(name, asked["converged"])
+    unpacked(name, tmp_path)
+    known = [] if name == "unfinished" else list(outcome(asked, name).arrays["energies_ev"])
+    data = (tmp_path / file).read_bytes()
+    mark = b"</modeling>" if file == "vasprun.xml" else b"General timing and accounting"
+    end, said = data.rindex(mark) if mark in data else len(data), []
+    for place in sorted(random.Random(name + file).sample(range(end), 200)):
+        (tmp_path / file).write_bytes(data[:place])
+        try:
+            found = outcome_of(tmp_path, source[1], source[2], "relax", CARD, stand_in=False)
+        except EngineError as error:
+            said.append(str(error))
+            continue
+        assert not found.converged
+        assert any(abs(found.energy_ev - energy) < 1e-9 for energy in known), place
+    assert not any("\n" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("vasp.6.4.2", (6, 4, 2)), ("vasp.5.4.4.18Apr17-6-g9f103f2a35", (5, 4, 4)), ("6.3", (6, 3, 0)), (None, None)],
+)
+def test_versions(text, number):
+    assert version_number(text) == number
+
+
+def test_atoms_come_back_in_the_image_they_started_from():
+    start = Structure(np.eye(3) * 10, ["Li", "Li"], [[-0.01, 0.5, 0.99], [1.02, 0.5, 0.01]])
+    folded = np.mod(start.frac_coords + 0.02, 1.0)
+    assert unwrapped(start, np.eye(3) * 10, folded) == pytest.approx((start.frac_coords + 0.02) * 10)

@@ -1,0 +1,99 @@
+"""Every kind of study from its file to its document with VASP's engine, a stand-in behind it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from anodeflow.workflows.store import open_job_store
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
+from vasp_setup import environment
+
+CARD = {
+    "name": "tiny", "functional": "PBE", "potentials": "PAW", "cutoff_ev": 400, "relax_cell": True,
+    "kpoints": {"spacing_per_angstrom": 0.2}, "spin": "auto", "smearing": {"kind": "gaussian", "width_ev": 0.1},
+    "energy_tolerance_ev": 1e-4, "force_tolerance_ev_per_angstrom": 0.03, "stress_tolerance_gpa": 0.05,
+    "max_steps": 150, "vacuum_angstrom": 10,
+}  # fmt: skip
+SURFACES = [{"crystal": "LiCl", "miller": [1, 0, 0], "layers": [2, 3, 4]}]
+STUDIES = {
+    "surface-energy": {"study": "surface-energy", "surfaces": SURFACES, "vacuum_angstrom": 10},
+    "interface-energy": {
+        "study": "interface-energy",
+        "film": {"crystal": "Li", "miller": [1, 0, 0], "layers": [3, 5, 7, 9]},
+        "substrate": {"crystal": "LiCl", "miller": [1, 0, 0], "layers": 3},
+        "max_strain_percent": 12, "max_area_angstrom2": 30, "gap_angstrom": 2.7,
+    },
+    "binding-energy": {
+        "study": "binding-energy", "hosts": ["Li", "LiCl"], "environments": ["bulk"], "anodes": ["Li"],
+        "interphases": ["LiCl"], "references": ["bulk_metal"], "bulk": {"min_image_distance_angstrom": 5.0},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path, anodeflow):
+    """Run a study in a folder of its own: the process."""
+
+    def started(study, **stand_in):
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(CARD))
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(study | {"engine": "vasp", "card": "tiny.yaml"}))
+        surroundings = dict(os.environ) | environment(tmp_path) | stand_in
+        return anodeflow("run", "study.yaml", "--json", cwd=tmp_path, env=surroundings)
+
+    return started
+
+
+def calculations(folder):
+    store = open_job_store(folder / "anodeflow.sqlite", must_exist=True, read_only=True)
+    return [d["output"] for d in store.query({"output.doc_type": "CalculationDoc"})]
+
+
+@pytest.mark.parametrize(
+    "kind", ["surface-energy", *(pytest.param(k, marks=pytest.mark.slow) for k in STUDIES if k != "surface-energy")]
+)
+def test_a_study_from_file_to_document(kind, run, tmp_path):
+    done = run(STUDIES[kind])
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["engine"]["stand_in"] is True
+    assert document["engine"]["kind"] == "stand-in for VASP: not DFT"
+    made = calculations(tmp_path)
+    assert made
+    for doc in made:
+        assert doc["engine"]["stand_in"] is True
+        assert doc["converged"], doc["error"]
+        assert doc["electronic_converged"] is True
+        assert set(doc["engine"]["potentials"]) == {s["species"][0]["element"] for s in doc["structure"]["sites"]}
+        folder = Path(doc["directory"])
+        assert (folder / "OUTCAR").is_file()
+        assert folder.parent == tmp_path / "runs"
+    for file in tmp_path.glob("anodeflow.sqlite*"):  # no text of a POTCAR
+        data = file.read_bytes()
+        assert b"made up" not in data
+        assert b"PSCTR" not in data
+    match kind:
+        case "surface-energy":
+            assert document["surfaces"][0]["gamma_j_per_m2"] > 0
+            again = run(STUDIES[kind])
+            assert again.returncode == 0
+            assert "0 calculations computed" in again.stderr
+        case "interface-energy":
+            assert len(document["interface"]["members"]) == 4
+            assert document["interface"]["gamma_j_per_m2"] is not None
+        case "binding-energy":
+            assert {h["crystal"] for h in document["hosts"]} == {"Li", "LiCl"}
+            assert all("bulk_metal" in h["binding_energy_ev"] for h in document["hosts"])
+
+
+def test_a_licence_error_stops_the_study_with_one_line(run):
+    done = run(STUDIES["surface-energy"], VASP_STAND_IN_FAULT="licence")
+    assert done.returncode == 3
+    lines = [line for line in done.stderr.strip().splitlines() if "licence" in line]
+    assert lines
+    assert "std_err.txt:1" in lines[-1]
+    assert "Traceback" not in done.stderr
