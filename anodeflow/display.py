@@ -32,9 +32,10 @@ class RunDisplay:
     """
 
     def __init__(self, study: Study, workers: int, notes: list[str]) -> None:
-        self._weights = {
-            c.label: study.seconds_of(c) for c in study.planned
-        }
+        self._weights = {c.label: study.seconds_of(c) for c in study.planned}
+        # Labels of molecular dynamics, whose steps are shown as time.
+        self._timesteps = {c.label: c.timestep_fs for c in study.planned if hasattr(c, "timestep_fs")}
+        self._first_steps: dict[str, tuple[int, float]] = {}
         self._workers = workers
         self._done: set[str] = set()
         self._running: dict[str, str] = {}
@@ -67,6 +68,9 @@ class RunDisplay:
 
     def step(self, label: str, step: int, energy_ev: float, max_force: float) -> None:
         """See :class:`anodeflow.workflows.local.Listener`."""
+        if label in self._timesteps:
+            self._running[label] = self._moved(label, step)
+            return
         self._running[label] = f"step {step}, {max_force:.3f} eV/Å"
 
     def done(self, label: str, reused: bool) -> None:
@@ -82,6 +86,14 @@ class RunDisplay:
         self._running.pop(label, None)
         self._done.add(label)
         self._print(f"failed: {label}: {reason}")
+
+    def _moved(self, label: str, step: int) -> str:
+        """Where a run is and how fast it goes, since this process first heard of it."""
+        per_step = self._timesteps[label] / 1000
+        first, since = self._first_steps.setdefault(label, (step, time.monotonic()))
+        seconds = time.monotonic() - since
+        speed = f", {(step - first) * per_step / seconds * 3600:.1f} ps/hour" if step > first and seconds > 5 else ""
+        return f"{step * per_step:.2f} ps{speed}"
 
     # --- what is shown -------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ _DOC_TYPES = {
     "descriptor": "BindingStudyDoc",
     "surfaces": "SurfaceEnergyDoc",
     "interfaces": "InterfaceEnergyDoc",
+    "barriers": "MigrationBarrierDoc",
     "calculations": "CalculationDoc",
 }
 
@@ -58,7 +59,7 @@ def rows_of(
     criteria: dict[str, Any] = {"index": 1}
     criteria |= {"metadata.label": "summary"} if what == "studies" else {"output.doc_type": _DOC_TYPES[what]}
     wanted = {"output.engine.name": engine, "output.card.name": card}
-    if what in ("binding", "sites", "calculations", "surfaces"):
+    if what in ("binding", "sites", "calculations", "surfaces", "barriers"):
         wanted["output.crystal"] = crystal
     if what in ("binding", "sites"):
         wanted["output.environment"] = environment
@@ -118,7 +119,7 @@ def _common(doc: dict[str, Any]) -> dict[str, Any]:
     engine = output.get("engine") or {}
     card = output.get("card") or {}
     return {
-        "engine": engine.get("name"),
+        "engine": f"{engine['name']} (STAND-IN)" if engine.get("stand_in") else engine.get("name"),
         "engine_kind": engine.get("kind"),
         "card": card.get("name"),
         "study_hash": doc.get("metadata", {}).get("study_hash"),
@@ -217,7 +218,14 @@ def _interface_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**{key: value for key, value in out.items() if key not in left_out}, **_common(doc)}]
 
 
+def _barrier_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
+    from anodeflow.migration_output import barrier_row
+
+    return [{**barrier_row(doc["output"]), **_common(doc)}]
+
+
 _ROWS = {
+    "barriers": _barrier_rows,
     "surfaces": _surface_rows,
     "interfaces": _interface_rows,
     "binding": _binding_rows,

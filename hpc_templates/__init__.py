@@ -1,1 +1,1 @@
-"""Templates for SLURM, PBS and SGE."""
+"""Templates of a cluster folder for SLURM, PBS and SGE; ``@name@`` is filled in by ``anodeflow hpc init``."""

@@ -95,6 +95,10 @@ def calculate(
         monitor=lambda step, e, f: monitor.report(label, step + steps_before, e, f),
         directory=directory,
     )
+    # a program tells its version only when it has run
+    record = who.record(structure.symbol_set)
+    if isinstance(outcome.arrays.get("program"), str):
+        record.version = outcome.arrays.pop("program")
     outcome.warnings = [*notes, *outcome.warnings]
     if earlier is not None:
         outcome.warnings.append(f"continued at step {steps_before} of an earlier attempt")

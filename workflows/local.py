@@ -210,6 +210,9 @@ class LocalRunner:
             resolved = made.resolve_args(self._store, inplace=False)
         except ValueError:
             return False
+        finished = getattr(made.function, "is_finished", None)
+        if finished is not None:
+            return bool(finished(self._store, *resolved.function_args, **resolved.function_kwargs))
         structure, task, card, engine, _label, _crystal, charge = resolved.function_args
         method = MethodCard.model_validate(card)
         found = earlier_attempt(self._store, structure, task, method, engine, charge)

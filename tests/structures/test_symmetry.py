@@ -13,7 +13,9 @@ from anodeflow.structures.symmetry import keep_symmetry
 def noisy(structure, lattice=None, size=2e-4, seed=0):
     generator = np.random.default_rng(seed)
     matrix = (lattice or structure.lattice).matrix * (1 + size * generator.standard_normal((3, 3)))
-    return Structure(matrix, structure.species, structure.frac_coords + size * generator.standard_normal((len(structure), 3)))
+    return Structure(
+        matrix, structure.species, structure.frac_coords + size * generator.standard_normal((len(structure), 3))
+    )
 
 
 @pytest.mark.parametrize("name", ["Li", "LiAl", "Li9Al4", "LiCl", "Li3P"])

@@ -1,6 +1,7 @@
 """GPAW, really run where it is installed: small cells, hand-checked numbers."""
 
 import importlib.util
+import shutil
 
 import numpy as np
 import pytest
@@ -82,7 +83,8 @@ def test_the_ion_needs_makov_payne(gpaw):
 def test_the_free_atom_is_lower_with_spin(gpaw):
     card = quick()
     energy = {
-        spin: gpaw.compute(box(8.0), "static", card.varied("isolated atom", spin=spin)) for spin in ("none", "collinear")
+        spin: gpaw.compute(box(8.0), "static", card.varied("isolated atom", spin=spin))
+        for spin in ("none", "collinear")
     }
     assert energy["collinear"].arrays["magnetic_moment_bohr"] == pytest.approx(1.0, abs=0.05)
     assert energy["none"].energy_ev - energy["collinear"].energy_ev == pytest.approx(0.28, abs=0.06)
@@ -146,3 +148,16 @@ def test_the_script_it_writes_says_what_it_computes(gpaw, tmp_path):
     assert "'ecut': 500.0" in text
     assert "'size': [5, 5, 5]" in text
     compile(text, "gpaw_input.py", "exec")
+
+
+@pytest.mark.skipif(shutil.which("mpiexec") is None, reason="program missing: mpiexec")
+def test_two_processes_give_the_energy_of_one(gpaw, tmp_path, monkeypatch):
+    cell, card = load_crystal("Al").get_primitive_structure(), quick(energy_tolerance_ev=1e-5)
+    alone = gpaw.compute(cell, "static", card)
+    monkeypatch.setenv("ANODEFLOW_GPAW_PROCESSES", "2")
+    steps = []
+    both = gpaw.compute(cell, "static", card, 0, lambda *step: steps.append(step), tmp_path)
+    assert "cores:  2" in (tmp_path / "gpaw.txt").read_text()
+    assert both.energy_ev == pytest.approx(alone.energy_ev, abs=1e-4)
+    assert len(steps) == 1
+    assert both.converged

@@ -213,5 +213,3 @@ def electrons(structure: Structure, valence: Mapping[str, int], charge: int) -> 
     if unknown:
         raise InputError(f"number of valence electrons of {', '.join(unknown)} is not known", "name a pseudopotential")
     return sum(valence[site.specie.symbol] for site in structure) - charge
-
-

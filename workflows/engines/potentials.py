@@ -201,6 +201,13 @@ class PotentialEngine(Engine):
                 ) from error
         return self._calculator
 
+    def ase_calculator(
+        self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
+    ) -> Any:
+        """See :meth:`Engine.ase_calculator`."""
+        self._refuse_charge(charge)
+        return self.calculator()
+
     def compute(
         self,
         structure: Structure,
@@ -211,12 +218,15 @@ class PotentialEngine(Engine):
         directory: Path | None = None,
     ) -> Outcome:
         """See :meth:`Engine.compute`."""
+        self._refuse_charge(charge)
+        return run_ase(structure, self.calculator(), task, card, monitor)
+
+    def _refuse_charge(self, charge: int) -> None:
         if charge:
             raise EngineError(
                 f"engine '{self.name}' cannot hold a charge (asked for {charge:+d})",
                 "set charged: neutral in the study to run neutral Li, or use an engine with electrons",
             )
-        return run_ase(structure, self.calculator(), task, card, monitor)
 
     def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
         """See :meth:`Engine.seconds_per_step`; scaled by the number of neighbours through the density."""

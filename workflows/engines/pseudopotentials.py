@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from pymatgen.core import Element
 
@@ -29,7 +29,8 @@ _LARGEST_HEADER = 4_000_000
 _TAIL = 4096
 _SUFFIXES = {".upf"}
 
-_HEADER_V2 = re.compile(r"<PP_HEADER\b([^<>]*)>")
+# Attributes may hold '>' inside their quotes.
+_HEADER_V2 = re.compile(r"<PP_HEADER\b((?:[^\"'>]|\"[^\"]*\"|'[^']*')*)>")
 _ATTRIBUTE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _HEADER_V1 = re.compile(r"<PP_HEADER>(.*?)</PP_HEADER>", re.DOTALL)
 _SUGGESTED = re.compile(r"Suggested minimum cutoff for (wavefunctions|charge density):\s*([0-9.]+)\s*Ry")
@@ -110,12 +111,12 @@ def _read_header(path: Path, _modified: int, size: int) -> Pseudopotential:
         raise EngineError(f"pseudopotential '{path}' is no file", "name a UPF file")
     try:
         with path.open("rb") as handle:
-            head = handle.read(_LARGEST_HEADER).decode("utf-8", errors="replace")
+            head = _front(handle)
             handle.seek(max(0, size - _TAIL))
             tail = handle.read(_TAIL).decode("utf-8", errors="replace")
     except OSError as error:
         raise EngineError(f"pseudopotential '{path}': {error.strerror}", "check the file") from None
-    modern = re.search(r"<UPF\s+version\s*=\s*[\"']2\.", head[:_LARGEST_HEADER])
+    modern = re.search(r"<UPF\s+version\s*=\s*[\"']2\.", head)
     if modern:
         if "</UPF>" not in tail:
             raise EngineError(f"pseudopotential '{path}' is cut off: it does not end in </UPF>", "copy it again")
@@ -127,15 +128,23 @@ def _read_header(path: Path, _modified: int, size: int) -> Pseudopotential:
     raise EngineError(f"'{path}' has no UPF header (versions 1 and 2 are read)", "convert it with upfconv.x")
 
 
+def _front(handle: IO[bytes]) -> str:
+    """The file up to the end of its header, or as much as a header may take."""
+    data = b""
+    while len(data) < _LARGEST_HEADER:
+        more = handle.read(1 << 16)
+        data += more
+        if not more or re.search(rb"</PP_HEADER>|<PP_MESH", data[-(1 << 16) - 16 :]):
+            break
+    return data.decode("utf-8", errors="replace")
+
+
 def _version_2(path: Path, text: str) -> Pseudopotential:
     found = _HEADER_V2.search(text)
     if found is None:
         raise EngineError(f"pseudopotential '{path}' has no complete <PP_HEADER ...>", "copy it again")
     line = text.count("\n", 0, found.start()) + 1
-    fields = {
-        name.lower(): (double if double is not None else single).strip()
-        for name, double, single in _attributes(found.group(1))
-    }
+    fields = {m.group(1).lower(): (m.group(2) or m.group(3) or "").strip() for m in _ATTRIBUTE.finditer(found.group(1))}
 
     def need(name: str) -> str:
         if name not in fields:
@@ -157,10 +166,6 @@ def _version_2(path: Path, text: str) -> Pseudopotential:
         core=_is_true(fields.get("core_correction")),
         comments=text[: found.start()],
     )
-
-
-def _attributes(text: str) -> list[tuple[str, str | None, str | None]]:
-    return [(m.group(1), m.group(2), m.group(3)) for m in _ATTRIBUTE.finditer(text)]
 
 
 def _version_1(path: Path, text: str) -> Pseudopotential:

@@ -50,26 +50,33 @@ class EmbeddedJobStore(JobStore):
             super().update(docs, key=key, save=save)  # type: ignore[arg-type]
 
 
-def open_job_store(
-    path: str | os.PathLike[str], *, must_exist: bool = False, read_only: bool = False
-) -> EmbeddedJobStore:
-    """Open the results store of this machine, connected and ready.
+def open_job_store(path: str | os.PathLike[str], *, must_exist: bool = False, read_only: bool = False) -> JobStore:
+    """Open a results store, connected and ready.
 
     Parameters
     ----------
     path
-        The SQLite file; made if it is not there. Jobs are in its table `jobs`; what a job saves in the
-        additional store `data` is deflated in the table `data`.
+        An SQLite file; made if it is not there. Or a database on a MongoDB server: its URI, its settings file
+        (``database.yaml``), the cluster folder that holds one, or the name of one in
+        ``~/.config/anodeflow/databases/``. Jobs are in the table `jobs`; what a job saves in the additional
+        store `data` is deflated in the table `data`, on a server in GridFS.
     must_exist
-        Refuse to make the file.
+        Refuse to make it.
     read_only
-        Refuse to change the file.
+        Refuse to change it.
 
     Raises
     ------
     StoreError
-        The file is missing, cannot be used, or is too new.
+        It is missing, cannot be used or reached, or is too new.
     """
+    where = os.fspath(path)
+    from anodeflow.workflows.cluster.database import database_file, is_uri
+
+    if is_uri(where) or database_file(where) is not None:
+        from anodeflow.workflows.store.mongo import open_server_store
+
+        return open_server_store(where, JOB_FIELDS, must_exist=must_exist, read_only=read_only)
     common: dict[str, Any] = {"must_exist": must_exist, "read_only": read_only}
     jobs = SQLiteStore(path, "jobs", last_updated_field="completed_at", indexed_fields=JOB_FIELDS, **common)
     data = SQLiteStore(path, "data", key="blob_uuid", indexed_fields=DATA_FIELDS, compress=True, **common)

@@ -7,12 +7,28 @@ from pathlib import Path
 from anodeflow.workflows.studies.base import PlannedCalculation, Study, read_study
 from anodeflow.workflows.studies.binding import BindingStudy
 from anodeflow.workflows.studies.crystals import CrystalStudy
+from anodeflow.workflows.studies.dynamics import DynamicsStudy
 from anodeflow.workflows.studies.interface import InterfaceStudy
+from anodeflow.workflows.studies.migration import MigrationStudy
 from anodeflow.workflows.studies.surface import SurfaceStudy
 
-__all__ = ["KINDS", "BindingStudy", "CrystalStudy", "InterfaceStudy", "PlannedCalculation", "Study", "SurfaceStudy", "load_study"]
+__all__ = [
+    "KINDS",
+    "BindingStudy",
+    "CrystalStudy",
+    "DynamicsStudy",
+    "InterfaceStudy",
+    "MigrationStudy",
+    "PlannedCalculation",
+    "Study",
+    "SurfaceStudy",
+    "load_study",
+]
 
-KINDS: dict[str, type[Study]] = {made.kind: made for made in (BindingStudy, CrystalStudy, SurfaceStudy, InterfaceStudy)}
+KINDS: dict[str, type[Study]] = {
+    made.kind: made
+    for made in (BindingStudy, CrystalStudy, SurfaceStudy, InterfaceStudy, DynamicsStudy, MigrationStudy)
+}
 
 
 def load_study(path: str | Path) -> Study:
