@@ -99,7 +99,7 @@ def fit_barrier(
       the saddle itself; then the highest image's own energy is the third variant);
     - what the residual force may still give on the way down, |F|^2/(2 kappa) with kappa = 1 eV/angstrom^2: for the
       highest image the force across the path, for the worse end point all of it, summed over the atoms;
-    - how far an image lies below the end on its side of the saddle: by so much that end is not at its minimum.
+    - how far the curve dips below an end on its side of the saddle: by so much that end is not at its minimum.
 
     It says nothing of the method.
 
@@ -140,7 +140,7 @@ def fit_barrier(
     saddle = int(np.argmax(relative[1:-1])) + 1
     across = max(0.0, squared[saddle] - slopes[saddle] ** 2)
     downhill = np.array([across, max(squared[0], squared[-1])]) / (2 * CURVATURE_EV_PER_ANGSTROM2)
-    missed = max(depth for depth, _ in _below_the_ends(relative))
+    missed = max(_below_the_ends(CubicHermiteSpline(lengths, relative, slopes)))
     return BarrierFit(
         forward_ev=top,
         backward_ev=top - float(relative[-1]),
@@ -184,12 +184,15 @@ def _variants(
     return found
 
 
-def _below_the_ends(energies: NDArray[np.float64]) -> list[tuple[float, int]]:
-    """For the start and the end: how far the path goes below it before the saddle, eV, and at which image."""
-    top = int(np.argmax(energies))
-    sides = [(energies[0], range(0, top + 1)), (energies[-1], range(top, len(energies)))]
-    lowest = [(end, min(images, key=lambda n: energies[n])) for end, images in sides]
-    return [(float(max(0.0, end - energies[n])), n) for end, n in lowest]
+def _below_the_ends(fit: CubicHermiteSpline) -> list[float]:
+    """How far the curve goes below the start before its highest point, and below the end after it, eV."""
+    grid = np.linspace(fit.x[0], fit.x[-1], 20 * len(fit.x) + 1)
+    heights = np.asarray(fit(grid))
+    top = int(np.argmax(heights))
+    return [
+        max(0.0, float(heights[0] - heights[: top + 1].min())),
+        max(0.0, float(heights[-1] - heights[top:].min())),
+    ]
 
 
 def _notes(
@@ -198,15 +201,14 @@ def _notes(
     notes = []
     if place in (lengths[0], lengths[-1]):
         notes.append("the energy has no maximum between the ends: there is no saddle on this path")
-    below = False
-    for name, (depth, image) in zip(("start", "end"), _below_the_ends(energies), strict=True):
-        if depth > NOISE_EV and image not in (0, len(energies) - 1):
-            below = True
+    depths = _below_the_ends(CubicHermiteSpline(lengths, energies, slopes))
+    for name, depth in zip(("start", "end"), depths, strict=True):
+        if depth > NOISE_EV:
             notes.append(
-                f"image {image} lies {depth:.3f} eV below the {name}: that end is not at its minimum, or the path is "
-                "more than one hop"
+                f"the path dips {depth:.3f} eV below the {name}: that end is not at its minimum, or the path is more "
+                "than one hop"
             )
     dips = [n for n in range(1, len(energies) - 1) if energies[n] < min(energies[n - 1], energies[n + 1]) - NOISE_EV]
-    if dips and not below:
+    if dips and max(depths) <= NOISE_EV:
         notes.append(f"a minimum between the ends, near image {dips[0]}: the highest of several saddles is given")
     return notes

@@ -131,13 +131,17 @@ def _path_name(name: str) -> str:
     return " || ".join(made)
 
 
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _caption(study: MigrationStudyDoc) -> str:
     modes = list(dict.fromkeys(doc.charge_mode.partition(":")[0] for doc in study.barriers if doc.converged))
     missing = sum(not doc.converged for doc in study.barriers)
     left_out = f" {missing} hop{'s' if missing > 1 else ''} without a barrier left out." if missing else ""
     return (
         "Symbols: images (filled: climbed to the saddle), with forces as tangents.\n"
-        f"Lines: fit through both. Barriers forward / backward. {'; '.join(modes).capitalize()}.{left_out}\n"
+        f"Lines: fit through both. Barriers forward / backward. {_sentence('; '.join(modes))}.{left_out}\n"
         f"{study.engine.name} ({study.engine.kind}, {study.engine.version}), card {study.card.name}, "
         f"study {study.study_hash}"
     )

@@ -51,9 +51,7 @@ def ours(structure: Structure, engine: str, steps: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ANODEFLOW_RUNS"] = folder
         card = load_card("lacss2024-aimd").model_dump(mode="json")
-        dynamics_segment.original(
-            structure, None, run.model_dump(mode="json"), card, engine, "benchmark", 0, steps
-        )
+        dynamics_segment.original(structure, None, run.model_dump(mode="json"), card, engine, "benchmark", 0, steps)
 
 
 def timed(what, *arguments) -> tuple[float, float]:

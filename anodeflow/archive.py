@@ -1,0 +1,67 @@
+"""`anodeflow export` and `anodeflow import`: a study as one file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("anodeflow.sqlite"),
+    envvar="ANODEFLOW_STORE",
+    show_default=True,
+    show_envvar=True,
+    help="Results file, database or cluster folder.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+@click.command("export")
+@click.argument("study")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The .zip to write."
+)
+@store_option
+@json_option
+def export(study: str, output: Path, store: Path, as_json: bool) -> None:
+    """Write STUDY (its file, or its hash) with all its documents to one archive."""
+    from anodeflow.queries import study_hash_of
+    from anodeflow.workflows.cluster.archive import export_study
+    from anodeflow.workflows.store import open_job_store
+
+    opened = open_job_store(store, must_exist=True, read_only=True)
+    text = Path(study).read_text() if Path(study).is_file() else None
+    contents = export_study(opened, study_hash_of(study), output, submitted=text)
+    if as_json:
+        click.echo(json.dumps(asdict(contents) | {"file": str(output)}))
+    else:
+        click.echo(f"{output}: study {contents.study_hash}, {contents.documents} documents, "
+                   f"{output.stat().st_size / 1e6:.1f} MB")  # fmt: skip
+
+
+@click.command("import")
+@click.argument("archive", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Only check the archive.")
+@store_option
+@json_option
+def import_(archive: Path, check: bool, store: Path, as_json: bool) -> None:
+    """Check ARCHIVE and put its study into a store."""
+    from anodeflow.workflows.cluster.archive import import_study, verify_archive
+
+    contents = verify_archive(archive)
+    if not check:
+        from anodeflow.workflows.store import open_job_store
+
+        contents = import_study(archive, open_job_store(store))
+    if as_json:
+        click.echo(json.dumps(asdict(contents)))
+    else:
+        done = "is sound" if check else f"is now in {store}"
+        click.echo(f"{archive}: study {contents.study_hash} ({contents.study}), {contents.documents} documents, {done}")
+
+
+globals()["import"] = import_  # the command line looks commands up by their names

@@ -1,0 +1,100 @@
+"""`anodeflow status`: how far every study is."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from anodeflow.workflows.cluster.progress import StudyProgress
+
+DEFAULT_STORE = Path("anodeflow.sqlite")
+
+
+@click.command()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    envvar="ANODEFLOW_CLUSTER",
+    show_envvar=True,
+    help="The cluster folder.  [default: ~/.config/anodeflow/cluster, if there is one]",
+)
+@click.option("--store", type=click.Path(path_type=Path), help="Studies of a results file on this machine instead.")
+@click.option("--watch", is_flag=True, help="Show it again and again until Ctrl-C.")
+@click.option("--interval", type=click.FloatRange(0.2, 3600), default=10.0, show_default=True, help="Seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def status(folder: Path | None, store: Path | None, watch: bool, interval: float, as_json: bool) -> None:
+    """Show every study: what is done, runs, waits or failed, and why; core-hours; when it may end."""
+    from anodeflow.errors import StoreError
+    from anodeflow.workflows.cluster.progress import progress
+
+    while True:
+        try:
+            rows = progress(folder, store)
+        except StoreError as error:
+            if not watch or "refuses" in error.problem:
+                raise
+            click.echo(f"{time.strftime('%H:%M:%S')} {error}", err=True)
+            rows = None
+        if rows is not None:
+            if watch and not as_json:
+                click.clear()
+                click.echo(time.strftime("%Y-%m-%d %H:%M:%S"))
+            if as_json:
+                click.echo(json.dumps([asdict(row) for row in rows], indent=None if watch else 2))
+            else:
+                print_progress(rows)
+        if not watch:
+            return
+        time.sleep(interval)
+
+
+def print_progress(rows: list[StudyProgress]) -> None:
+    """The table, and below it why jobs failed."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    if not rows:
+        click.echo("no studies yet")
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for name, side in (("study", "left"), ("hash", "left"), ("state", "left"), ("done", "right"), ("running", "right"),
+                       ("waiting", "right"), ("failed", "right"), ("unconverged", "right"), ("core-hours", "right"),
+                       ("about", "left")):  # fmt: skip
+        table.add_column(name, justify="left" if side == "left" else "right", overflow="fold")
+    for row in rows:
+        table.add_row(
+            row.title, row.study_hash, row.state, str(row.done), str(row.running), str(row.waiting), str(row.failed),
+            str(row.unconverged), _or_dash(row.core_hours), _time_left(row.seconds_left),
+        )  # fmt: skip
+    console = Console()
+    (console if console.is_terminal else Console(width=150)).print(table)
+    for row in rows:
+        for reason in row.reasons:
+            click.echo(f"{row.study_hash}  {reason.job}: {reason.error}")
+        more = row.failed + row.unconverged - len(row.reasons)
+        if more > 0:
+            click.echo(f"{row.study_hash}  and {more} more")
+        for note in row.notes:
+            click.echo(f"{row.study_hash}  note: {note}")
+
+
+def _or_dash(hours: float | None) -> str:
+    return "–" if hours is None else f"{hours:.2f}"
+
+
+def _time_left(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 90:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h" if minutes < 2880 else f"{minutes / 1440:.1f} d"

@@ -1,0 +1,95 @@
+"""A MongoDB-protocol server for the tests of this folder, and a real SLURM where it is installed."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def free_ports(number):
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class MongoServer:
+    """The test server as a process of its own."""
+
+    def __init__(self, *options):
+        (self.port,) = free_ports(1)
+        self.options = options
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [sys.executable, HERE / "mongo_server.py", str(self.port), *self.options], stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout.readline().strip() == "ready"
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def uri(self, name=""):
+        return f"mongodb://127.0.0.1:{self.port}/{name}?directConnection=true&retryWrites=false"
+
+
+@pytest.fixture(scope="session")
+def mongo():
+    """A server that lives as long as the tests."""
+    server = MongoServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mongo_server():
+    """Makes servers of the test's own: ``mongo_server("--password", "x")``."""
+    made = []
+
+    def make(*options):
+        made.append(MongoServer(*options))
+        return made[-1]
+
+    yield make
+    for server in made:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture
+def uri(mongo, request):
+    """An empty database of the test's own."""
+    name = "".join(c if c.isalnum() else "_" for c in request.node.name)[:50]
+    return mongo.uri(name)
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    """A SLURM of two nodes with one processor each."""
+    import os
+
+    from slurm import NODES, Slurm, missing_program
+
+    missing = missing_program()
+    if missing is not None:
+        pytest.skip(f"needs the program {missing} (Debian: slurm-wlm munge)")
+    if os.geteuid() != 0:
+        pytest.skip("needs root to start slurmctld and slurmd")
+    cluster = Slurm(tmp_path_factory.mktemp("slurm"), free_ports(1 + NODES))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()

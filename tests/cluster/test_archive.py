@@ -1,0 +1,162 @@
+"""A study as one file: the same bytes every time, checked to the last, and never more than its own files."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from anodeflow.errors import InputError, StoreError
+from anodeflow.workflows.cluster.archive import export_study, import_study, verify_archive
+from anodeflow.workflows.store import open_job_store
+
+STUDY = "0123456789abcdef"
+
+
+def fill(store):
+    def document(number, label, output):
+        metadata = {"study_hash": STUDY, "label": label, "study": "binding-energy"}
+        return {"uuid": f"u{number}", "index": 1, "name": label, "metadata": metadata, "output": output,
+                "completed_at": f"2026-01-0{number}T00:00:00"}  # fmt: skip
+
+    forces = np.random.default_rng(1).random((20, 3)).tolist()
+    output = {"energy_ev": -1.25, "whole": 3.0, "none": float("nan"), "forces": {"blob_uuid": "b1"}}
+    store.additional_stores["data"].update([{"blob_uuid": "b1", "job_uuid": "u1", "job_index": 1, "data": forces}])
+    last = {"study": "binding-energy", "title": "ä", "settings": {"engine": "springs", "hosts": ["Li"]},
+            "engine": {"name": "springs"}, "card": {"name": "embedded"}, "software": {"ase": "3.29"}}  # fmt: skip
+    store.docs_store.update([document(2, "summary", last), document(1, "Li/crystal", output)], ["uuid", "index"])
+
+
+@pytest.fixture
+def archive(tmp_path):
+    store = open_job_store(tmp_path / "a.sqlite")
+    fill(store)
+    export_study(store, STUDY, tmp_path / "study.zip", submitted="study: binding-energy\n")
+    return tmp_path / "study.zip"
+
+
+def test_a_study_travels_to_another_store(archive, tmp_path, uri):
+    for where in (tmp_path / "b.sqlite", uri):
+        store = open_job_store(where)
+        contents = import_study(archive, store)
+        assert (contents.documents, contents.blobs, contents.title) == (2, 1, "ä")
+        found = store.query_one({"name": "Li/crystal"})
+        assert found["output"]["energy_ev"] == -1.25
+        assert np.isnan(found["output"]["none"])
+        assert import_study(archive, store) == contents
+        # The same bytes from whichever store.
+        again = tmp_path / "again.zip"
+        export_study(store, STUDY, again, submitted="study: binding-energy\n")
+        assert again.read_bytes() == archive.read_bytes()
+
+
+def test_what_is_in_it(archive):
+    with zipfile.ZipFile(archive) as opened:
+        names = opened.namelist()
+        versions = json.loads(opened.read("versions.json"))
+        assert "hosts" in opened.read("study.yaml").decode()
+        assert opened.read("submitted.yaml") == b"study: binding-energy\n"
+        assert b"cff-version" in opened.read("CITATION.cff")
+    assert names.count("documents/00000.json") == 1
+    assert versions["study_hash"] == STUDY
+    assert versions["computed_with"] == {"ase": "3.29"}
+
+
+def test_every_truncation_is_one_clear_error(archive, tmp_path):
+    whole = archive.read_bytes()
+    for size in (0, 1, 100, len(whole) // 2, len(whole) - 1):
+        short = tmp_path / "short.zip"
+        short.write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"truncated|no zip"):
+            verify_archive(short)
+
+
+def test_every_changed_byte_is_noticed(archive, tmp_path):
+    whole = archive.read_bytes()
+    changed = tmp_path / "changed.zip"
+    noticed = 0
+    positions = np.random.default_rng(2).integers(0, len(whole), 150)
+    wanted = verify_archive(archive)
+    for position in positions:
+        data = bytearray(whole)
+        data[position] ^= 0x10
+        changed.write_bytes(data)
+        try:
+            # A byte that no reader looks at (time stamps) may change; nothing that is read may.
+            assert verify_archive(changed) == wanted
+        except InputError:
+            noticed += 1
+    assert noticed > 100
+
+
+def rewrite(archive, goal, change):
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(goal, "w") as sink:
+        files = {name: source.read(name) for name in source.namelist()}
+        change(files)
+        for name, data in files.items():
+            sink.writestr(name, data)
+    return goal
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda f: f.update({"../../etc/cron.d/x": b""}), "does not belong there"),
+        (lambda f: f.update({"/root/.ssh/authorized_keys": b""}), "does not belong there"),
+        (lambda f: f.update({"documents/00009.json": b"{}"}), "not in both"),
+        (lambda f: f.pop("documents/00000.json"), "not in both"),
+        (lambda f: f.update({"documents/00000.json": b"{}"}), "was changed"),
+        (lambda f: f.pop("CHECKSUMS.sha256"), "lacks CHECKSUMS"),
+        (lambda f: f.update({"versions.json": b"{}"}), "was changed"),
+    ],
+)
+def test_tampered_archives(archive, tmp_path, change, words):
+    store = open_job_store(tmp_path / "c.sqlite")
+    with pytest.raises(InputError, match=words):
+        import_study(rewrite(archive, tmp_path / "bad.zip", change), store)
+    assert store.count() == 0
+    assert not (tmp_path.parent / "etc").exists()
+
+
+def test_a_newer_format_asks_for_an_update(archive, tmp_path):
+    import hashlib
+
+    def newer(files):
+        old = files["versions.json"]
+        files["versions.json"] = old.replace(b'"format": 1', b'"format": 9')
+        pairs = [
+            (hashlib.sha256(d).hexdigest().encode(), hashlib.sha256(files["versions.json"]).hexdigest().encode())
+            for d in [old]
+        ]
+        for was, now in pairs:
+            files["CHECKSUMS.sha256"] = files["CHECKSUMS.sha256"].replace(was, now)
+
+    with pytest.raises(InputError, match="format 9"):
+        verify_archive(rewrite(archive, tmp_path / "new.zip", newer))
+
+
+def test_what_cannot_be_exported(tmp_path):
+    store = open_job_store(tmp_path / "a.sqlite")
+    fill(store)
+    with pytest.raises(StoreError, match="no finished study feed"):
+        export_study(store, "feed", tmp_path / "x.zip")
+    with pytest.raises(InputError, match=r"no ending \.zip"):
+        export_study(store, STUDY, tmp_path / "x.tar")
+    with pytest.raises(InputError, match="does not exist"):
+        export_study(store, STUDY, tmp_path / "no" / "x.zip")
+    assert not list(tmp_path.glob("*.zip"))
+
+
+def test_the_commands(archive, tmp_path, command):
+    out = tmp_path / "by-command.zip"
+    assert command("export", STUDY, "-o", out, "--store", tmp_path / "a.sqlite")[0] == 0
+    status, text, _ = command("import", out, "--check")
+    assert status == 0
+    assert "is sound" in text
+    assert command("import", out, "--store", tmp_path / "d.sqlite")[0] == 0
+    assert open_job_store(tmp_path / "d.sqlite").count() == 2
+    out.write_bytes(b"PK")
+    status, _, err = command("import", out, "--store", tmp_path / "e.sqlite")
+    assert status == 2
+    assert err.count("\n") == 1
+    assert not (tmp_path / "e.sqlite").exists()

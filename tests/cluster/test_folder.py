@@ -1,0 +1,194 @@
+"""The cluster folder: every template filled, nothing in it that a shell could run, and the doctor's findings."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from anodeflow.errors import InputError
+from anodeflow.workflows.cluster import scheduler
+from anodeflow.workflows.cluster.folder import ClusterFolder, find_folder
+from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
+
+
+@pytest.mark.parametrize("kind", ["slurm", "pbs", "sge"])
+@pytest.mark.parametrize("engine", ["vasp", "castep", "qe", "gpaw", "potential"])
+@pytest.mark.parametrize("full", [False, True])
+def test_every_folder_is_complete_and_valid(tmp_path, monkeypatch, kind, engine, full):
+    more = {"account": "ab12", "partition": "gpu", "modules": ["intel/2024.1", "vasp"], "gpu": True} if full else {}
+    files = write_folder(ClusterOptions(kind, tmp_path / "c", engine=engine, **more))
+    folder = ClusterFolder(tmp_path / "c")
+    for file in files:
+        text = file.read_text()
+        assert not re.search(r"@[a-z_]+@", text), file
+        assert "password" not in re.sub(r"#.*", "", text).replace("password_variable", ""), file
+        if file.suffix == ".yaml":
+            assert isinstance(yaml.safe_load(text), dict)
+            assert text.startswith("#"), f"{file} does not say what it is"
+    assert [size.name for size in folder.settings.sizes] == ["small", "medium", "large"]
+    assert folder.size_for(21).name == "medium"
+    assert folder.size_for(99999).name == "large"
+    assert folder.database.name == "anodeflow"
+    monkeypatch.setenv("ANODEFLOW_SETTINGS", str(tmp_path / "c" / "settings.yaml"))
+    from anodeflow.settings import load_settings
+
+    assert load_settings().runs == tmp_path / "c" / "runs"
+    done = subprocess.run(["bash", "-n", tmp_path / "c" / "environment.sh"], check=False)
+    assert done.returncode == 0
+    script = script_of(folder)
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    assert "$$" not in script
+    assert "exec " in script
+    heading = {"slurm": "#SBATCH", "pbs": "#PBS", "sge": "#$"}[kind]
+    directives = [line for line in script.splitlines() if line.startswith(heading)]
+    assert any("24:00:00" in line for line in directives)
+    assert any("gpu" in line for line in directives) is full
+    assert ("module load vasp" in (tmp_path / "c" / "environment.sh").read_text()) is full
+
+
+def script_of(folder):
+    from types import SimpleNamespace
+
+    from anodeflow.workflows.cluster.launching import queue_script
+    from anodeflow.workflows.cluster.resources import adapter_values
+
+    size = folder.settings.sizes[-1]
+    asked = adapter_values(folder.settings.scheduler, size, size.walltime)
+    return queue_script(folder, SimpleNamespace(fw_id=7, name="a b", spec={"_queueadapter": asked}), str(folder.path))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a;reboot", "a\nreboot", "a b", "$(reboot)", "`reboot`", "a'b", 'a"b', "a&b", "a|b", "", "-x", "a\\b", "ä"],
+)
+@pytest.mark.parametrize("key", ["account", "partition", "worker", "parallel_environment", "walltime", "modules"])
+def test_nothing_that_a_shell_could_run_gets_in(tmp_path, key, value):
+    if value == "" and key in ("worker", "parallel_environment"):
+        return  # the default
+    with pytest.raises(InputError) as caught:
+        write_folder(ClusterOptions("sge", tmp_path / "c", **{key: [value] if key == "modules" else value}))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "c").exists()
+
+
+def test_odd_folders_and_databases(tmp_path, command):
+    for folder in ("a b", "a;b", "a'b", "$HOME"):
+        with pytest.raises(InputError, match="no spaces"):
+            write_folder(ClusterOptions("slurm", tmp_path / folder))
+    for uri in ("mongodb://u:secret@h/x", "mongodb://u:p;x@h/x"):
+        with pytest.raises(InputError, match="holds a password") as caught:
+            write_folder(ClusterOptions("slurm", tmp_path / "c", uri=uri))
+        assert "secret" not in str(caught.value)
+    for uri in ("mongodb://h/x?a='b", "http://h", "mongodb://h;x/y"):
+        with pytest.raises(InputError):
+            write_folder(ClusterOptions("slurm", tmp_path / "c", uri=uri))
+    arguments = ["hpc", "init", "--scheduler", "slurm", "--output", tmp_path / "c"]
+    assert command(*arguments)[0] == 0
+    before = (tmp_path / "c" / "cluster.yaml").read_text()
+    status, _, err = command(*arguments, "--walltime", "12:00:00")
+    assert status == 2
+    assert "is there already" in err
+    assert (tmp_path / "c" / "cluster.yaml").read_text() == before
+    assert command(*arguments, "--walltime", "12:00:00", "--replace")[0] == 0
+
+
+def test_finding_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("ANODEFLOW_CLUSTER", raising=False)
+    with pytest.raises(InputError, match="no cluster folder is known"):
+        find_folder()
+    with pytest.raises(InputError, match="is no cluster folder"):
+        find_folder(tmp_path)
+    write_folder(ClusterOptions("pbs", tmp_path / "anodeflow" / "cluster"))
+    assert find_folder().settings.scheduler == "pbs"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("version: 1", "version: 2", "update anodeflow"),
+        ("walltime: '24:00:00'", "walltime: soon", "no time"),
+        ("atoms: 20", "atoms: 200", "do not grow"),
+        ("name: small", "name: light", "light"),
+        ("scheduler: slurm", "scheduler: slrum", "scheduler"),
+        ("attempts: 6", "atempts: 6", "atempts"),
+    ],
+)
+def test_wrong_settings_are_one_line(tmp_path, old, new, words):
+    write_folder(ClusterOptions("slurm", tmp_path / "c"))
+    file = tmp_path / "c" / "cluster.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(InputError, match=words):
+        _ = ClusterFolder(tmp_path / "c").settings
+
+
+def test_a_time_without_quotes_is_not_a_number_of_seconds_to_the_base_of_sixty(tmp_path):
+    write_folder(ClusterOptions("slurm", tmp_path / "c"))
+    file = tmp_path / "c" / "cluster.yaml"
+    file.write_text(file.read_text().replace("'24:00:00'", "24:00:00"))
+    assert ClusterFolder(tmp_path / "c").settings.sizes[-1].walltime_s == 86400
+
+
+def test_tables_of_qstat():
+    pbs = (
+        "server:\n                                                            Req'd  Req'd   Elap\n"
+        "Job ID          Username Queue    Jobname    SessID NDS TSK Memory Time  S Time\n"
+        "--------------- -------- -------- ---------- ------ --- --- ------ ----- - -----\n"
+        "1234.server     me       workq    Li-bulk     12345   1  16    --  24:00 R 00:10\n"
+        "1235[].server   me       workq    Li-bulk       --    1  16    --  24:00 Q   --\n"
+        "1236.server     me       workq    Li-bulk       --    1  16    --  24:00 C   --\n"
+    )
+    assert scheduler.parse_qstat(pbs, "pbs") == {"1234": "R", "1235": "Q"}
+    sge = (
+        "job-ID  prior   name       user         state submit/start at     queue          slots ja-task-ID\n"
+        "-------------------------------------------------------------------------------------------------\n"
+        "      7 0.55500 Li-bulk    me           r     11/22/2026 04:00:00 all.q@node1        4\n"
+        "      8 0.00000 Li-bulk    me           qw    11/22/2026 04:00:01                    4\n"
+    )
+    assert scheduler.parse_qstat(sge, "sge") == {"7": "r", "8": "qw"}
+    assert scheduler.parse_qstat("", "sge") == {}
+
+
+def test_the_doctor_names_every_broken_link(tmp_path, command, mongo_server, monkeypatch):
+    server = mongo_server()
+    folder = tmp_path / "c"
+    write_folder(ClusterOptions("slurm", folder, uri=server.uri("x")))
+    (folder / "database.yaml").write_text(
+        (folder / "database.yaml").read_text().replace("timeout_s: 20", "timeout_s: 0.5")
+    )
+    for name in ("ANODEFLOW_SETTINGS", "FW_CONFIG_FILE", "JOBFLOW_CONFIG_FILE"):
+        monkeypatch.setenv(name, "")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, text in (
+        ("squeue", "echo '1|RUNNING'"),
+        ("sbatch", "cat > /dev/null"),
+        ("env", 'exec /usr/bin/env "$@"'),
+    ):
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.path.dirname(shutil.which('sh'))}")
+    status, out, _ = command("hpc", "doctor", "--folder", folder, "--json")
+    found = {row["link"]: row for row in json.loads(out) if row["verdict"] != "warning"}
+    assert found["database"]["verdict"] == "good"
+    assert found["scheduler"]["found"] == "slurm answers, 1 jobs of yours"
+    assert found["python"]["verdict"] == "good"
+    assert status == 0, out
+    (tools / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: fast' >&2\nexit 1\n")
+    (tools / "squeue").unlink()
+    adapter = folder / "my_qadapter.yaml"
+    adapter.write_text(adapter.read_text().replace("exec /", "/").replace("/python", "/no-python"))
+    (folder / "my_launchpad.yaml").write_text("password: secret\n")
+    server.stop()
+    status, out, _ = command("hpc", "doctor", "--folder", folder, "--json")
+    assert status == 4
+    broken = {row["link"]: row for row in json.loads(out) if row["verdict"] == "broken"}
+    assert set(broken) == {"secrets", "database", "scheduler", "script", "python"}
+    assert "invalid partition specified: fast" in broken["script"]["found"]
+    assert all(row["remedy"] for row in broken.values())
+    assert "secret" not in out.replace("secrets", "")

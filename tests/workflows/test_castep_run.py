@@ -1,0 +1,198 @@
+"""The CASTEP engine on a stand-in program: runs, faults, restarts, a whole study. No number here is one of CASTEP's."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from pymatgen.core import Lattice, Structure
+
+from anodeflow.errors import EngineError
+from anodeflow.workflows.cards import KPoints, load_card
+from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.castep import Watch
+from anodeflow.workflows.monitor import StopRequested
+
+STAND_IN = Path(__file__).parent.parent / "stand_ins" / "castep_stand_in.py"
+CARD = load_card("cui2026-binding").model_copy(
+    update={"kpoints": KPoints(mesh=(3, 3, 3)), "spin": "none", "max_steps": 40}
+)
+
+
+@pytest.fixture(autouse=True)
+def _stand_in(monkeypatch, tmp_path):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(
+        yaml.safe_dump({
+            "castep": {"command": [sys.executable, str(STAND_IN)], "stand_in": True}, "runs": str(tmp_path / "runs")
+        })
+    )  # fmt: skip
+    monkeypatch.setenv("ANODEFLOW_SETTINGS", str(settings))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("CASTEP_STAND_IN_FAULT", raising=False)
+    get_engine.cache_clear()
+
+
+def crystal(seed=1):
+    """Al with one Li, species mixed in order, atoms displaced."""
+    cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.02), ["Al"], [[0, 0, 0]])
+    cell.replace(1, "Li")
+    moves = np.random.default_rng(seed).normal(0, 0.04, (4, 3))
+    for i, move in enumerate(moves):
+        cell.translate_sites([i], move, frac_coords=False, to_unit_cell=False)
+    return cell
+
+
+def run(folder, task="relax", structure=None, card=CARD, monitor=None):
+    folder.mkdir(exist_ok=True)
+    return get_engine("castep").compute(structure or crystal(), task, card, 0, monitor, folder)
+
+
+def test_relaxation_with_a_live_monitor(tmp_path):
+    steps = []
+    result = run(tmp_path / "a", monitor=lambda *step: steps.append(step))
+    assert result.converged
+    assert [s[0] for s in steps] == list(range(result.ionic_steps + 1))
+    assert steps[-1][1] == pytest.approx(result.energy_ev, abs=1e-9)
+    assert steps[-1][2] == pytest.approx(result.max_force_ev_per_angstrom, abs=1e-9)
+    assert result.energy_ev < steps[0][1]
+    # our order of atoms, though CASTEP's file groups them by species
+    assert [s.specie.symbol for s in result.structure] == ["Al", "Li", "Al", "Al"]
+    moved = result.structure.cart_coords - crystal().cart_coords
+    assert np.abs(moved).max() < 0.3
+    record = get_engine("castep").record(["Al", "Li"])
+    assert record.version == "CASTEP 99.9"
+    assert record.stand_in
+
+
+def test_frozen_atoms_stay(tmp_path):
+    held = crystal()
+    held.add_site_property("selective_dynamics", [[True] * 3, [False] * 3, [True] * 3, [True] * 3])
+    result = run(tmp_path / "a", structure=held)
+    assert result.converged
+    assert result.structure.frac_coords[1] == pytest.approx(held.frac_coords[1], abs=1e-12)
+    assert result.structure.site_properties["selective_dynamics"] == held.site_properties["selective_dynamics"]
+
+
+def test_cell_relaxation_takes_the_energy_at_the_cutoff(tmp_path):
+    result = run(tmp_path / "a", "relax_cell", crystal(2))
+    assert result.converged
+    assert result.max_stress_gpa <= CARD.stress_tolerance_gpa
+    assert result.structure.volume != pytest.approx(crystal(2).volume, abs=1e-3)
+    # the stand-in prints energies 1.0 and 0.5 eV higher for the two lower cutoffs before
+    assert np.ptp(result.arrays["energies_ev"]) < 0.4
+
+
+@pytest.mark.parametrize(("fault", "said"), [
+    ("licence", "no licence here: castep.0001.err: Error in licence check"),
+    ("nan", "the energy at 0 K is NaN"),
+    ("stars", "no number"),
+])  # fmt: skip
+def test_failures_are_one_line(tmp_path, monkeypatch, fault, said):
+    monkeypatch.setenv("CASTEP_STAND_IN_FAULT", fault)
+    with pytest.raises(EngineError) as caught:
+        run(tmp_path / "a", "static")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_electrons_not_converged(tmp_path, monkeypatch):
+    monkeypatch.setenv("CASTEP_STAND_IN_FAULT", "scf")
+    result = run(tmp_path / "a", "static")
+    assert result.electronic_converged is False
+    assert not result.converged
+
+
+def test_not_relaxed_in_the_steps_allowed(tmp_path, monkeypatch):
+    monkeypatch.setenv("CASTEP_STAND_IN_FAULT", "noconv")
+    result = run(tmp_path / "a")
+    assert result.ionic_converged is False
+    assert "not relaxed after 0 steps: |F|max" in result.error
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    folder, whole = tmp_path / "a", run(tmp_path / "whole")
+    monkeypatch.setenv("CASTEP_STAND_IN_FAULT", "cut")
+    first = run(folder)
+    assert not first.converged
+    assert first.ionic_steps == 1
+    assert "ends after 1 steps" in first.error
+    second = run(folder)
+    assert second.converged
+    assert "went on at step 1" in " ".join(second.warnings)
+    assert second.ionic_steps > 1
+    assert (folder / "attempt-1" / "castep.castep").is_file()
+    assert second.energy_ev == pytest.approx(whole.energy_ev, abs=2e-3)
+    # a finished folder is read, not computed again
+    stamp = (folder / "castep.castep").stat().st_mtime_ns
+    third = run(folder)
+    assert third.energy_ev == second.energy_ev
+    assert (folder / "castep.castep").stat().st_mtime_ns == stamp
+    # and a folder of other settings is put aside
+    other = run(folder, card=CARD.model_copy(update={"cutoff_ev": 400.0, "max_steps": 1}))
+    assert any("put aside" in w and "cut-off" in w for w in other.warnings)
+
+
+def test_a_stop_ends_the_program(tmp_path, monkeypatch):
+    monkeypatch.setenv("CASTEP_STAND_IN_FAULT", "slow")
+
+    def stop(step, _energy, _force):
+        if step == 1:
+            raise StopRequested
+
+    start = time.monotonic()
+    with pytest.raises(StopRequested):
+        run(tmp_path / "a", monitor=stop)
+    assert time.monotonic() - start < 60
+    size = (tmp_path / "a" / "castep.castep").stat().st_size
+    time.sleep(1.2)
+    assert (tmp_path / "a" / "castep.castep").stat().st_size == size
+
+
+def test_a_folder_with_a_damaged_file_is_started_anew(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "castep.castep").write_bytes(b"\x00\xff nothing\n" * 20)
+    result = run(folder, "static")
+    assert result.converged
+    assert any("put aside" in w for w in result.warnings)
+
+
+def test_watching_a_file_that_grows_by_pieces(tmp_path):
+    """Half lines, and a file that makes no sense, disturb nobody."""
+    text = (Path(__file__).parent.parent / "data" / "castep" / "O2-geom-spin.castep").read_bytes()
+    file, steps = tmp_path / "x.castep", []
+    watch = Watch(file, lambda *step: steps.append(step))
+    watch.look()
+    for end in range(0, len(text) + 997, 997):
+        file.write_bytes(text[:end])
+        watch.look()
+    assert [s[0] for s in steps] == [0, 1, 2, 3, 4]
+    assert steps[-1][1] == pytest.approx(-862.8538597439)
+    file.write_bytes(text + b"Final energy, E             =  *****     eV\n")
+    watch.look()
+    assert len(steps) == 5
+
+
+@pytest.mark.slow
+def test_a_binding_study_on_the_stand_in(tmp_path, anodeflow):
+    study = {
+        "study": "binding-energy", "title": "stand-in", "engine": "castep", "card": "card.yaml",
+        "hosts": ["Al"], "environments": ["bulk"], "anodes": [], "interphases": [],
+        "references": ["neutral_atom"], "bulk": {"min_image_distance_angstrom": 4.0},
+    }  # fmt: skip
+    card = load_card("cui2026-binding").model_dump(mode="json", exclude_none=True)
+    card |= {"name": "coarse", "kpoints": {"spacing_per_angstrom": 0.2}, "force_tolerance_ev_per_angstrom": 0.1}
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    done = anodeflow("run", "study.yaml", "--json", "--workers", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["engine"]["stand_in"]
+    assert document["engine"]["kind"] == "stand-in for CASTEP: not DFT"
+    energies = [s["binding_energy_ev"]["neutral_atom"] for h in document["hosts"] for s in h["sites"]]
+    assert energies
+    assert all(np.isfinite(e) for e in energies)

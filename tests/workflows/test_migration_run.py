@@ -1,0 +1,311 @@
+"""The migration study on a real potential: run, stored, reused, killed and resumed; refused where it makes no sense."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+from anodeflow.analysis.barriers import fit_barrier
+from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
+from anodeflow.analysis.migration_documents import BandDoc, MigrationStudyDoc, barrier_doc
+from anodeflow.analysis.migration_figures import migration_figure
+from anodeflow.errors import InputError
+from anodeflow.workflows.bands import calculate_band
+from anodeflow.workflows.calculation import CalculationMaker
+from anodeflow.workflows.cards import load_card
+from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.studies import load_study
+
+TINY = {
+    "study": "migration",
+    "title": "tiny",
+    "engine": "chgnet",
+    "paths": [{"crystal": "Li", "mechanism": "vacancy", "max_distance_angstrom": 3.2}],
+    "cell": {"min_image_distance_angstrom": 6},
+    "images": 3,
+}
+LARGER = {"min_image_distance_angstrom": 7.5}
+INTERFACE = {
+    "mechanism": "interface",
+    "film": {"crystal": "LiAl", "miller": [1, 1, 0], "layers": 4},
+    "substrate": {"crystal": "Li2S", "miller": [1, 1, 0], "layers": 4},
+    "max_area_angstrom2": 110,
+    "max_distance_angstrom": 4.5,
+    "shortest": 1,
+}
+
+
+def write(folder, **changes):
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump(TINY | changes))
+    return file
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, anodeflow):
+    folder = tmp_path_factory.mktemp("migration")
+    done = anodeflow("run", write(folder), "--json", "--figure", "f.png", "--workers", "1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def test_the_barrier_can_be_traced_and_recomputed(finished):
+    folder, document = finished
+    barrier = document["barriers"][0]
+    assert len(document["barriers"]) == 1
+    assert barrier["converged"]
+    assert (barrier["hop"], barrier["multiplicity"], barrier["symmetric"]) == ("Li1-Li1", 8, True)
+    store = open_job_store(folder / "anodeflow.sqlite", must_exist=True, read_only=True)
+    band = store.query_one({"output.fingerprint": barrier["rests_on"]["band"]}, load=True)["output"]
+    start = store.query_one({"output.fingerprint": barrier["rests_on"]["start"]})["output"]
+    assert "end" not in barrier["rests_on"]  # the same by symmetry
+    assert len(start["structure"]["sites"]) == barrier["atoms"]
+    assert band["converged"]
+    assert max(band["residuals_ev_per_angstrom"]) <= 0.03
+    # the band computes its ends afresh, and they are the relaxed ones
+    assert band["energies_ev"][0] == pytest.approx(start["energy_ev"], abs=1e-4)
+    assert band["energies_ev"][-1] == pytest.approx(start["energy_ev"], abs=1e-3)
+    again = fit_barrier(
+        band["arrays"]["coords_angstrom"],
+        band["energies_ev"],
+        band["arrays"]["forces_ev_per_angstrom"],
+        climbing_image=band["climbing_image"],
+    )
+    assert barrier["forward_ev"] == pytest.approx(again.forward_ev)
+    assert barrier["forward_ev"] >= max(band["energies_ev"]) - band["energies_ev"][0] - 1e-9
+    # CHGNet 0.3.0: 0.085 eV in a large cell; this one has 14 atoms
+    assert 0.03 < barrier["forward_ev"] < 0.2
+    assert barrier["backward_ev"] == pytest.approx(barrier["forward_ev"], abs=2e-3)
+    assert barrier["uncertainty_ev"] < 0.02
+
+
+def test_nothing_is_computed_twice_and_it_is_listed_and_drawn(finished, anodeflow, command):
+    folder, document = finished
+    again = anodeflow("run", "study.yaml", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "0 calculations computed, 3 reused" in again.stderr
+    for words in ("Li, vacancy", "Li1-Li1", "same", "nothing of the method", "neutral cell"):
+        assert words.lower() in again.stdout.lower()
+    status, out, _ = command("results", "--json", "--what", "barriers", "--store", folder / "anodeflow.sqlite")
+    rows = json.loads(out)
+    assert status == 0
+    assert [row["forward_ev"] for row in rows] == [document["barriers"][0]["forward_ev"]]
+    assert (folder / "f.png").read_bytes().startswith(b"\x89PNG")
+    assert not (folder / "anodeflow-runs").exists()  # what a killed band would go on from is gone
+
+
+def test_the_plan_names_every_calculation(command, tmp_path):
+    status, out, _ = command("plan", write(tmp_path, paths=["LiCl", "Li2S"], cell=LARGER), "--json")
+    plan = json.loads(out)
+    assert status == 0
+    assert [(row["calculation"], row["task"], row["atoms"]) for row in plan["jobs"]] == [
+        ("LiCl/crystal", "relax_cell", 8),
+        ("Li2S/crystal", "relax_cell", 12),
+        ("LiCl/vacancy/no Li on Li1", "relax", 25),
+        ("LiCl/vacancy/Li1-Li1/band", "neb", 25),
+        ("Li2S/vacancy/no Li on Li1", "relax", 23),
+        ("Li2S/vacancy/Li1-Li1/band", "neb", 23),
+    ]
+
+
+def test_surface_and_interface_are_planned(tmp_path):
+    surface = {"crystal": "Al", "mechanism": "surface", "surface": {"miller": [1, 1, 1]}, "max_distance_angstrom": 2}
+    planned = load_study(write(tmp_path, paths=[surface, INTERFACE], cell={"min_thickness_angstrom": 6})).planned
+    labels = [calculation.label for calculation in planned]
+    assert "Al(111)/surface/hollow1-hollow2/band" in labels
+    assert "Al(111)/surface/Li on hollow1" in labels
+    assert "Al(111)/surface/hollow1-hollow2/end" in labels  # not equivalent: both ends are relaxed
+    host = next(c for c in planned if c.label == "LiAl(110) || Li2S(110)/interface/host")
+    band = next(c for c in planned if c.label.startswith("LiAl(110)") and c.label.endswith("/band"))
+    assert host.task == "relax_c"
+    assert len(band.structure) == len(host.structure) - 1
+
+
+def test_examples_and_the_paper_can_be_run(examples):
+    assert load_study(examples / "migration.yaml").preflight() == []
+    paper = load_study(examples.parent / "workflows" / "papers" / "cui2026-migration.yaml")
+    assert any("neutral cell in place of Li+" in note for note in paper.preflight())
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({"paths": ["Al"]}, 2, ["Al holds no Li", "interstitial"]),
+        ({"paths": ["LiCI"]}, 2, ["unknown crystal 'LiCI'", "LiCl"]),
+        ({"paths": [TINY["paths"][0] | {"hops": ["Li1-Li2"]}]}, 2, ["unknown hop 'Li1-Li2'", "Li1-Li1"]),
+        ({"paths": [TINY["paths"][0] | {"sites": ["Li1", "Li7"]}]}, 2, ["unknown site 'Li7'"]),
+        ({"paths": [TINY["paths"][0] | {"max_distance_angstrom": 2}]}, 2, ["within 2", "raise"]),
+        ({"paths": [{"crystal": "LiCl", "mechanism": "vacancy"}]}, 2, ["3.64 angstrom long", "images", "7.5"]),
+        ({"paths": ["Li", "Li"]}, 2, ["given twice"]),
+        ({"paths": []}, 2, ["paths"]),
+        ({"paths": [{"crystal": "Li", "mechanism": "vacancies"}]}, 2, ["mechanism"]),
+        ({"paths": [{"crystal": "Li", "mechanism": "surface"}]}, 2, ["miller"]),
+        ({"paths": [{"mechanism": "vacancy"}]}, 2, ["crystal"]),
+        ({"paths": [{"mechanism": "interface", "film": {"crystal": "Li"}}]}, 2, ["substrate"]),
+        ({"paths": [INTERFACE | {"film": {"crystal": "Al", "miller": [1, 0, 0], "layers": 4},
+                                 "substrate": {"crystal": "Li2S", "miller": [1, 0, 0], "layers": 6}}]},
+         2, ["the film of the interface holds no Li"]),
+        ({"images": 0}, 2, ["images"]),
+        ({"lithium_charge": 1}, 3, ["cannot hold a charge", "charged: neutral"]),
+        ({"cell": {"min_image_distance_angstrom": 30}}, 2, ["max_atoms"]),
+    ],
+)  # fmt: skip
+def test_refused_before_anything_runs(tmp_path, command, monkeypatch, changes, status, words):
+    monkeypatch.chdir(tmp_path)
+    found, out, err = command("run", write(tmp_path, **changes))
+    assert found == status
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1
+    assert all(word in lines[0] for word in words), lines[0]
+    assert not (tmp_path / "anodeflow.sqlite").exists()
+
+
+# --- documents without numbers --------------------------------------------------------------------
+
+ENGINE = EngineRecord(name="chgnet", kind="machine-learning potential", version="chgnet 0.4.2", hash="a" * 16)
+CARD = load_card("embedded")
+
+
+def band_doc(**changes):
+    coords = np.zeros((5, 1, 3))
+    coords[:, 0, 0] = np.linspace(0, 3, 5)
+    forces = np.zeros((5, 1, 3))
+    forces[:, 0, 0] = [0, -0.2, 0, 0.2, 0]
+    known = {
+        "fingerprint": "b", "label": "hop/band", "engine": ENGINE, "card": CardRecord(name="embedded", hash=CARD.hash),
+        "converged": True, "energies_ev": [0, 0.1, 0.2, 0.1, 0], "images": 3, "climbing_image": 2,
+        "residuals_ev_per_angstrom": [0.01] * 3,
+        "arrays": {"coords_angstrom": coords, "forces_ev_per_angstrom": forces},
+    }  # fmt: skip
+    return BandDoc(**(known | changes))
+
+
+FACTS = {"crystal": "Li", "mechanism": "vacancy", "hop": "Li1-Li1"}
+
+
+@pytest.mark.parametrize(
+    ("band", "words"),
+    [
+        (None, "not computed"),
+        (band_doc(converged=False, error="band not relaxed after 250 steps: force 0.2"), "not relaxed after 250"),
+        (band_doc(converged=False, error="step 4: the band has slid"), "slid"),
+        (band_doc(arrays=None), "did not converge"),
+        (band_doc(energies_ev=[0, 0.1, float("nan"), 0.1, 0]), "finite"),
+    ],
+)
+def test_what_is_not_converged_has_no_number(band, words):
+    doc = barrier_doc(band, None, None, facts=FACTS, rests_on={}, caveats=["caveat"])
+    assert words in doc.error
+    assert not doc.converged
+    assert (doc.forward_ev, doc.backward_ev, doc.fit) == (None, None, None)
+    study = MigrationStudyDoc(
+        study="migration", study_hash="0" * 16, title="", engine=ENGINE,
+        card=CardRecord(name="e", hash="h"), barriers=[doc],
+    )  # fmt: skip
+    assert not study.complete
+    with pytest.raises(InputError, match="no hop of this study has a barrier"):
+        migration_figure(study)
+
+
+def test_ends_of_another_engine_or_unequal_equivalents_are_told():
+    start = SimpleNamespace(
+        fingerprint="s", label="start", engine=ENGINE.model_copy(update={"hash": "c" * 16}),
+        card=CardRecord(name="embedded", hash=CARD.hash), charge=0, converged_energy_ev=lambda: 0.0,
+    )  # fmt: skip
+    doc = barrier_doc(band_doc(), start, None, facts=FACTS, rests_on={}, caveats=[])
+    assert "differ in engine" in doc.error
+    assert doc.forward_ev is None
+    tilted = band_doc(energies_ev=[0, 0.1, 0.2, 0.12, 0.03])
+    doc = barrier_doc(tilted, None, None, facts=FACTS | {"symmetric": True}, rests_on={}, caveats=[])
+    assert doc.converged
+    assert any("equivalent but differ by 0.030" in warning for warning in doc.warnings)
+
+
+def test_a_band_without_sound_ends_says_why(tmp_path):
+    store = open_job_store(tmp_path / "s.sqlite")
+    settings = CARD.model_dump(mode="json")
+    job = calculate_band(None, None, {}, settings, "chgnet", "hop/band")
+    assert "an end point was not computed" in job.run(store).output.error
+    from anodeflow.structures.catalogue import load_crystal
+
+    done = CalculationMaker(task="static", card=settings, engine="chgnet").make(load_crystal("Li"), "Li")
+    end: CalculationDoc = done.run(store).output
+    output = calculate_band(end, end, {}, settings, "chgnet", "hop/band").run(store).output
+    assert not output.converged
+    assert "identical" in output.error
+    lost = end.model_copy(update={"converged": False, "error": "not relaxed after 2 steps"})
+    output = calculate_band(lost, end, {}, settings, "chgnet", "hop/band").run(store).output
+    assert "not relaxed after 2 steps" in output.error
+
+
+# --- stopping and going on ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_of_a_band(finished, anodeflow, tmp_path):
+    write(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "anodeflow", "run", "study.yaml", "--workers", "1"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    kept = []
+    while time.monotonic() < deadline and process.poll() is None:
+        kept = list(tmp_path.glob("anodeflow-runs/*/band.json"))
+        if kept and json.loads(kept[0].read_text())["step"] >= 4:
+            break
+        time.sleep(0.02)
+    assert kept, "the band never began"
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False
+    )
+    for pid in [process.pid, *(int(p) for p in listed.stdout.split())]:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    again = anodeflow("run", "study.yaml", "--json", "--workers", "1", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    barrier = json.loads(again.stdout)["barriers"][0]
+    assert any("went on at step" in warning for warning in barrier["warnings"])
+    assert barrier["forward_ev"] == pytest.approx(finished[1]["barriers"][0]["forward_ev"], abs=3e-3)
+    assert not list(tmp_path.glob("anodeflow-runs/*/band.json"))
+
+
+@pytest.mark.slow
+def test_an_unconverged_band_is_no_number_and_goes_on_with_more_steps(finished, anodeflow, tmp_path):
+    card = CARD.model_dump(mode="json", exclude_none=True) | {"name": "short", "max_steps": 6}
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump(card))
+    write(tmp_path, card="short.yaml")
+    done = anodeflow("run", "study.yaml", "--json", "--workers", "1", cwd=tmp_path)
+    assert done.returncode == 4, done.stderr
+    barrier = json.loads(done.stdout)["barriers"][0]
+    assert barrier["forward_ev"] is None
+    assert "not relaxed after 6 steps" in barrier["error"]
+    assert "0 calculations computed" in anodeflow("run", "study.yaml", "--workers", "1", cwd=tmp_path).stderr
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump(card | {"max_steps": 250}))
+    more = anodeflow("run", "study.yaml", "--json", "--workers", "1", cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    barrier = json.loads(more.stdout)["barriers"][0]
+    assert barrier["forward_ev"] == pytest.approx(finished[1]["barriers"][0]["forward_ev"], abs=3e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size", "low", "high"), [("Li", 10, 0.05, 0.12), ("LiCl", 7.5, 0.42, 0.56)])
+def test_barriers_of_metal_and_salt(anodeflow, tmp_path, name, size, low, high):
+    """CHGNet 0.3.0 gives 0.085 eV in bcc Li and 0.488 eV in LiCl."""
+    study = write(
+        tmp_path,
+        paths=[{"crystal": name, "mechanism": "vacancy", "max_distance_angstrom": 3.2 if name == "Li" else 4.0}],
+        cell={"min_image_distance_angstrom": size},
+        images=None,
+    )
+    done = anodeflow("run", study, "--json", cwd=tmp_path, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    assert low < json.loads(done.stdout)["barriers"][0]["forward_ev"] < high

@@ -1,0 +1,249 @@
+"""Finding jobs that the scheduler killed, preempted or forgot, and giving them back to the queue.
+
+FireWorks believes that a job runs until it says otherwise, and a killed one never does. Here the scheduler is asked:
+a job it does not know any more has ended, however. No clock decides about those; where a job left no id of the
+scheduler, it counts as lost when it has been silent while this process watched.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from anodeflow.workflows.cluster.database import server_errors
+from anodeflow.workflows.cluster.folder import ClusterFolder
+from anodeflow.workflows.cluster.launchpad import STUDIES, tries
+from anodeflow.workflows.cluster.rocket import reservation_of
+from anodeflow.workflows.cluster.scheduler import queued_jobs
+
+HERE = "here"
+# A reservation that has got no job after this long was cut off while it was sent.
+RESERVED_S = 60.0
+# Silence after which a job without an id counts as lost, while somebody watches, and by the clocks alone.
+SILENT_S, SILENT_BY_CLOCK_S = 150.0, 900.0
+# How long a contradiction between a job and its workflow must last before it is mended.
+SETTLE_S = 15.0
+# How long the lock of a workflow is waited for before it is taken over.
+LOCK_S = 60.0
+_SEEN = ("fw_id", "state", "launches", "name", "spec.study_hash", "spec.cores")
+
+
+@dataclass
+class Healed:
+    """One job that was given back, recorded or given up."""
+
+    job: str
+    study_hash: str
+    what: str
+    why: str
+
+
+@dataclass
+class Healer:
+    """Heals the jobs of one cluster folder, again and again; it remembers what it saw the time before.
+
+    Parameters
+    ----------
+    folder
+        Only jobs that were sent from this folder's worker are touched.
+    pad
+        Its LaunchPad.
+    queue
+        Ids and states of the jobs at the scheduler; asks the scheduler if None.
+    """
+
+    folder: ClusterFolder
+    pad: Any
+    queue: Callable[[], dict[str, str]] | None = None
+    _pings: dict[int, tuple[str, float]] = field(default_factory=dict)
+    _odd: dict[tuple[Any, ...], float] = field(default_factory=dict)
+
+    def heal(self) -> list[Healed]:
+        """Look once.
+
+        Raises
+        ------
+        EngineError
+            If the scheduler does not answer; then nothing is touched.
+        """
+        with server_errors(self.folder.database):
+            suspects = list(
+                self.pad.fireworks.find({"state": {"$in": ["RUNNING", "RESERVED"]}}, dict.fromkeys(_SEEN, 1))
+            )
+            # After the jobs are read: what ends meanwhile is still in the queue, or has said so.
+            queue = self.queue() if self.queue else queued_jobs(self.folder.settings.scheduler)
+            healed = [done for one in suspects if (done := self._judge(one, queue)) is not None]
+            return healed + self._mend_workflows(queue)
+
+    def _judge(self, seen: dict[str, Any], queue: dict[str, str]) -> Healed | None:
+        launch_id = seen["launches"][-1] if seen["launches"] else None
+        launch = self.pad.launches.find_one({"launch_id": launch_id}, {"action": 0}) if launch_id else None
+        now = self.pad.fireworks.find_one({"fw_id": seen["fw_id"]}, {"state": 1, "launches": 1})
+        if launch is None or now is None or now["state"] != seen["state"] or now["launches"] != seen["launches"]:
+            return None  # it went on meanwhile
+        if (launch.get("fworker") or {}).get("name") != self.folder.settings.worker:
+            return None  # of another cluster, or somebody else's
+        why = self._why_lost(launch, queue)
+        if why is None:
+            return None
+        if launch["state"] in ("COMPLETED", "FIZZLED"):
+            self.pad._refresh_wf(seen["fw_id"])
+            return Healed(seen["name"], _study(seen), "recorded", "it had ended, but its workflow did not know")
+        return self._give_back(seen, launch, why)
+
+    def _why_lost(self, launch: dict[str, Any], queue: dict[str, str]) -> str | None:
+        reservation = reservation_of(launch)
+        if reservation is None:
+            return self._why_silent(launch)
+        if reservation.startswith(f"{HERE}:"):
+            _, host, pid = reservation.split(":")
+            if host != socket.gethostname():
+                return self._why_silent(launch)
+            return None if _is_rocket(int(pid)) else "its process ended without a word"
+        if reservation in queue:
+            return None
+        return f"the scheduler does not know job {reservation} any more"
+
+    def _why_silent(self, launch: dict[str, Any]) -> str | None:
+        last = str(launch["state_history"][-1].get("updated_on"))
+        clock = time.monotonic()
+        before = self._pings.setdefault(launch["launch_id"], (last, clock))
+        if before[0] != last:
+            self._pings[launch["launch_id"]] = (last, clock)
+            return None
+        limit = RESERVED_S if launch["state"] == "RESERVED" else SILENT_S
+        age = _age_s(last)
+        by_clock = RESERVED_S * 5 if launch["state"] == "RESERVED" else SILENT_BY_CLOCK_S
+        if clock - before[1] < limit and age < by_clock:
+            return None
+        return "it was never sent" if launch["state"] == "RESERVED" else f"it has been silent for {age:.0f} s"
+
+    def _give_back(self, seen: dict[str, Any], launch: dict[str, Any], why: str) -> Healed:
+        number = tries(self.pad, seen["fw_id"])
+        self._account(seen, launch)
+        if launch["state"] == "RUNNING" and number >= self.folder.settings.attempts:
+            from fireworks.core.firework import FWAction
+
+            line = f"given up: it ended {number} times without a result ({why}); out of memory, or too little time?"
+            action = FWAction(stored_data={"_exception": {"_details": {"error": line}, "_stacktrace": line}}, exit=True)
+            self.pad.complete_launch(launch["launch_id"], action, "FIZZLED")
+            return Healed(seen["name"], _study(seen), "given up", line)
+        self.pad.rerun_fw(seen["fw_id"])
+        return Healed(seen["name"], _study(seen), "run again", why)
+
+    def _account(self, seen: dict[str, Any], launch: dict[str, Any]) -> None:
+        started = next((h["created_on"] for h in launch["state_history"] if h["state"] == "RUNNING"), None)
+        if started is None:
+            return
+        seconds = max(0.0, _age_s(str(started)) - _age_s(str(launch["state_history"][-1]["updated_on"])))
+        cores = int((seen.get("spec") or {}).get("cores") or 1)
+        self.pad.db[STUDIES].update_one({"_id": _study(seen)}, {"$inc": {"core_seconds": seconds * cores}})
+
+    # --- workflows that were cut off in the middle of a change ----------------------------------------
+
+    def _mend_workflows(self, queue: dict[str, str]) -> list[Healed]:
+        """Jobs whose end their workflow has missed, because the process that was to write it was killed."""
+        mended = []
+        odd = self._contradictions()
+        clock = time.monotonic()
+        self._odd = {key: self._odd.get(key, clock) for key in odd}
+        for key, since in list(self._odd.items()):
+            fw_id, name, study_hash, old, _, concerned = key
+            if clock - since < SETTLE_S or any(self._may_be_writing(one, queue) for one in concerned):
+                continue
+            del self._odd[key]
+            if not self._make_change_again(fw_id, study_hash, old):
+                continue
+            mended.append(Healed(name, study_hash, "recorded", "its workflow was cut off in the middle of a change"))
+        return mended
+
+    def _make_change_again(self, fw_id: int, study_hash: str, old: str | None) -> bool:
+        """Let a workflow take in the end of a job once more; False where it has done so meanwhile."""
+        from fireworks.core.launchpad import WFLock
+
+        # Whoever holds the lock is waited for; a dead one's is taken over, as FireWorks does.
+        with WFLock(self.pad, fw_id, expire_secs=LOCK_S, kill=True):
+            if old is not None:
+                noted = self.pad.workflows.find_one({"nodes": fw_id}, {"fw_states": 1})["fw_states"].get(str(fw_id))
+                state = self.pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1})["state"]
+                if noted != old or state == old:
+                    return False
+                self.pad.fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": old}})
+            self._remove_orphans(study_hash)
+        self.pad._refresh_wf(fw_id)
+        return True
+
+    def _may_be_writing(self, fw_id: int, queue: dict[str, str]) -> bool:
+        """Whether the process that ran a firework last is alive: then its change goes on, however slowly."""
+        found = self.pad.fireworks.find_one({"fw_id": fw_id}, {"launches": 1}) or {}
+        launch = self.pad.launches.find_one({"launch_id": {"$in": found.get("launches", [])[-1:]}}, {"action": 0})
+        if launch is None:
+            return False
+        if (launch.get("fworker") or {}).get("name") != self.folder.settings.worker:
+            return True  # another cluster's: its own healer knows
+        return self._why_lost(launch, queue) is None
+
+    def settling(self) -> bool:
+        """Whether a contradiction was seen that may settle by itself."""
+        return bool(self._odd)
+
+    def _contradictions(self) -> list[tuple[Any, ...]]:
+        found = []
+        active = {"state": {"$nin": ["COMPLETED", "ARCHIVED", "DEFUSED"]}, "metadata.study_hash": {"$exists": True}}
+        for workflow in self.pad.workflows.find(active, {"nodes": 1, "fw_states": 1, "metadata": 1, "parent_links": 1}):
+            study_hash, noted = workflow["metadata"]["study_hash"], workflow["fw_states"]
+            states = {
+                one["fw_id"]: one
+                for one in self.pad.fireworks.find(
+                    {"fw_id": {"$in": workflow["nodes"]}}, {"fw_id": 1, "state": 1, "name": 1}
+                )
+            }
+            for fw_id, one in states.items():
+                parents = workflow.get("parent_links", {}).get(str(fw_id), [])
+                if noted.get(str(fw_id)) != one["state"]:
+                    found.append((fw_id, one["name"], study_hash, noted.get(str(fw_id)), one["state"], (fw_id,)))
+                elif (
+                    one["state"] == "WAITING"
+                    and parents
+                    # The workflow knows what its parents added to it once it says that they are completed.
+                    and all(noted.get(str(p)) == states.get(p, {}).get("state") == "COMPLETED" for p in parents)
+                ):
+                    found.append((fw_id, one["name"], study_hash, None, one["state"], (*parents, fw_id)))
+        return found
+
+    def _remove_orphans(self, study_hash: str) -> None:
+        nodes = [
+            n for w in self.pad.workflows.find({"metadata.study_hash": study_hash}, {"nodes": 1}) for n in w["nodes"]
+        ]
+        self.pad.fireworks.delete_many({"spec.study_hash": study_hash, "fw_id": {"$nin": nodes}, "state": "WAITING"})
+
+
+def _study(seen: dict[str, Any]) -> str:
+    return str((seen.get("spec") or {}).get("study_hash", ""))
+
+
+def _is_rocket(pid: int) -> bool:
+    """Whether this process is alive and one of ours: ids of processes are used again."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        if not Path("/proc/self").exists():  # no Linux
+            try:
+                os.kill(pid, 0)
+            except OSError:
+                return False
+            return True
+        return False
+    return b"anodeflow.workflows.cluster.rocket" in words
+
+
+def _age_s(text: str) -> float:
+    """Seconds since a time of FireWorks', by this machine's clock."""
+    then = datetime.fromisoformat(text)
+    return (datetime.now(UTC) - (then if then.tzinfo else then.replace(tzinfo=UTC))).total_seconds()

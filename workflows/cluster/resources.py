@@ -1,0 +1,81 @@
+"""What a job asks of the scheduler, from the size and kind of its calculation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pymatgen.core import Structure
+
+from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, Size, walltime_text
+
+# Time of a kind of task relative to a relaxation of the ions.
+SHARE_OF_TIME = {"static": 0.25, "relax": 1.0, "relax_c": 1.0, "relax_cell": 1.0}
+SHORTEST_S = 600
+
+
+def adapter_values(scheduler: str, size: Size, walltime: str) -> dict[str, Any]:
+    """Values of the queue adapter for a size."""
+    cores = size.tasks_per_node * size.cpus_per_task
+    if scheduler == "pbs":
+        gpus = f":ngpus={size.gpus}" if size.gpus else ""
+        return {
+            "select": f"{size.nodes}:ncpus={cores}:mpiprocs={size.tasks_per_node}{gpus}",
+            "walltime": walltime,
+        }
+    if scheduler == "sge":
+        slots = size.nodes * cores
+        return {
+            "slots": slots,
+            "parallel_environment": size.parallel_environment if slots > 1 else None,
+            "walltime": walltime,
+        }
+    return {
+        "nodes": size.nodes,
+        "ntasks_per_node": size.tasks_per_node,
+        "cpus_per_task": size.cpus_per_task,
+        "gpus_per_node": size.gpus or None,
+        "walltime": walltime,
+    }
+
+
+def job_spec(folder: ClusterFolder, made: Any, atoms_of: Callable[[str], int | None]) -> dict[str, Any]:
+    """What a jobflow job adds to its firework: category, resources and cores.
+
+    Parameters
+    ----------
+    folder
+        The cluster folder.
+    made
+        The job.
+    atoms_of
+        Atoms of a calculation by its label, where its geometry is not known yet.
+
+    Returns
+    -------
+    dict
+        ``_category``, ``_queueadapter``, ``cores``, ``atoms``, ``walltime_s``.
+    """
+    if made.metadata.get("kind") != "calculation":
+        return {"_category": LIGHT, "cores": 1}
+    arguments = [*made.function_args, *made.function_kwargs.values()]
+    atoms = max((len(structure) for structure in _structures(arguments)), default=None) or atoms_of(made.name)
+    task = next((one for one in arguments if isinstance(one, str) and one in SHARE_OF_TIME), "")
+    size = folder.settings.sizes[-1] if atoms is None else folder.size_for(atoms)
+    seconds = max(min(SHORTEST_S, size.walltime_s), int(size.walltime_s * SHARE_OF_TIME.get(task, 1.0)))
+    return {
+        "_category": size.name,
+        "_queueadapter": adapter_values(folder.settings.scheduler, size, walltime_text(seconds)),
+        "cores": size.cores,
+        "atoms": atoms,
+        "walltime_s": seconds,
+    }
+
+
+def _structures(values: Iterable[Any]) -> Iterator[Structure]:
+    """Geometries among the arguments of a job, also in lists (the images of a band)."""
+    for value in values:
+        if isinstance(value, Structure):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _structures(value)

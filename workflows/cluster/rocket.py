@@ -1,0 +1,164 @@
+"""The process of a job on a compute node: ``python -m anodeflow.workflows.cluster.rocket FOLDER singleshot --fw_id N``.
+
+FireWorks' own ``rlaunch`` knows no password but one in its files, dies of SIGTERM without a word, calls an
+interrupted job failed, and finds nothing to run in a job that was requeued. This does what ``rlaunch singleshot``
+does, and handles those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from anodeflow.errors import AnodeflowError, InputError, StoreError
+from anodeflow.workflows.cluster import stopping
+from anodeflow.workflows.cluster.database import server_errors
+from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_seconds
+
+JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")
+PATIENCE_S = 300.0
+# How long a job waits for whoever sent it to note its id.
+RESERVATION_S = 30.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one firework; the exit status says whether the process did its part."""
+    parser = argparse.ArgumentParser(prog="anodeflow.workflows.cluster.rocket")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("what", choices=["singleshot", LIGHT])
+    parser.add_argument("--fw_id", type=int)
+    given = parser.parse_args(arguments)
+    stopping.listen()
+    try:
+        folder = ClusterFolder(given.folder)
+        return _run_light(folder) if given.what == LIGHT else _run(folder, given.fw_id)
+    except AnodeflowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(folder: ClusterFolder, fw_id: int | None) -> int:
+    set_alarm(folder)
+    pad = _patiently(folder)
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    from anodeflow.workflows.cluster.launchpad import fireworker
+
+    job = own_job_id()
+    with server_errors(folder.database):
+        mine = fw_id is None or job is None or claim(pad, folder, fw_id, job)
+        if not mine or not launch_rocket(pad, fireworker(folder), fw_id, strm_lvl="ERROR"):
+            print("nothing to run: the job was done, or taken over by another", file=sys.stderr)
+    return 0
+
+
+def _run_light(folder: ClusterFolder) -> int:
+    """Run every job that needs no calculation, one after the other."""
+    pad = _patiently(folder)
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    from anodeflow.workflows.cluster.launchpad import fireworker, set_reservation
+
+    worker = fireworker(folder, LIGHT)
+    while not stopping.asked_to_stop():
+        firework, launch_id = pad.reserve_fw(worker, os.getcwd())
+        if firework is None:
+            break
+        set_reservation(pad, launch_id, f"here:{socket.gethostname()}:{os.getpid()}")
+        launch_rocket(pad, fireworker(folder), firework.fw_id, strm_lvl="ERROR")
+    return 0
+
+
+def set_alarm(folder: ClusterFolder) -> None:
+    """Where the scheduler gives no warning, stop a little before the time is over."""
+    text = os.environ.get("ANODEFLOW_WALLTIME")
+    if text:
+        from anodeflow.workflows.cluster.launching import warning_s
+
+        with contextlib.suppress(ValueError):
+            signal.alarm(max(1, walltime_seconds(text) - warning_s(folder, text)))
+
+
+def _patiently(folder: ClusterFolder) -> Any:
+    """The LaunchPad; a server that is down for a moment does not cost the job its place."""
+    from anodeflow.workflows.cluster.launchpad import open_launchpad
+
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return open_launchpad(folder)
+        except StoreError as error:
+            if "refuses" in error.problem or "no password" in error.problem or time.monotonic() > deadline:
+                raise
+            if stopping.asked_to_stop():
+                raise
+            print(f"waiting: {error}", file=sys.stderr)
+            time.sleep(5.0)
+
+
+def own_job_id() -> str | None:
+    """Id of this job at the scheduler; the digits, as FireWorks records it."""
+    for variable in JOB_VARIABLES:
+        digits = os.environ.get(variable, "").partition(".")[0]
+        if digits.isdigit():
+            return digits
+    return None
+
+
+def claim(pad: Any, folder: ClusterFolder, fw_id: int, job: str) -> bool:
+    """Make sure that a firework is reserved for this job; False where it belongs to another, or is done.
+
+    A job that starts at once waits until its reservation is complete. One that the scheduler started again frees
+    the firework that its first start left running.
+
+    Raises
+    ------
+    InputError
+        If it was tried too often.
+    """
+    from anodeflow.workflows.cluster.launchpad import fireworker, set_reservation, tries
+
+    deadline = time.monotonic() + RESERVATION_S
+    while True:
+        found = pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1, "launches": 1})
+        state = found["state"] if found else "gone"
+        if state not in ("READY", "RESERVED", "RUNNING"):
+            return False
+        launch_id = found["launches"][-1] if found["launches"] else None
+        launch = pad.launches.find_one({"launch_id": launch_id}, {"state_history": 1, "state": 1}) or {}
+        owner = reservation_of(launch)
+        if state == "RESERVED" and owner is None:
+            if time.monotonic() < deadline:
+                time.sleep(0.5)
+                continue
+            return set_reservation(pad, launch_id, job)
+        if state == "RESERVED":
+            return owner == job
+        if state == "RUNNING":
+            if owner != job or launch["state"] != "RUNNING":
+                return False
+            if tries(pad, fw_id) >= folder.settings.attempts:
+                pad.mark_fizzled(launch_id)
+                raise InputError(f"job {fw_id} was started {folder.settings.attempts} times", "see anodeflow status")
+            pad.rerun_fw(fw_id)
+        _, launch_id = pad.reserve_fw(fireworker(folder), os.getcwd(), fw_id=fw_id)
+        return launch_id is not None and set_reservation(pad, launch_id, job)
+
+
+def reservation_of(launch: dict[str, Any]) -> str | None:
+    """The scheduler's id of the job that a launch ran in."""
+    for entry in launch.get("state_history", []):
+        if "reservation_id" in entry:
+            return str(entry["reservation_id"])
+    return None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

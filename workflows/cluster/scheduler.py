@@ -1,0 +1,96 @@
+"""Asking SLURM, PBS or SGE which jobs there are, and sending a script."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from anodeflow.errors import EngineError
+from anodeflow.workflows.cluster.folder import Scheduler
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "slurm": ("sbatch", "squeue"),
+    "pbs": ("qsub", "qstat"),
+    "sge": ("qsub", "qstat"),
+}
+TIMEOUT_S = 60.0
+# States of PBS and Torque in which a job is over.
+_OVER = {"C", "F", "X"}
+
+
+def queued_jobs(scheduler: Scheduler) -> dict[str, str]:
+    """Ids of this user's waiting and running jobs, and their states as the scheduler calls them.
+
+    Raises
+    ------
+    EngineError
+        If the scheduler does not answer: that is never taken for an empty queue.
+    """
+    user = getpass.getuser()
+    if scheduler == "slurm":
+        text = run([COMMANDS["slurm"][1], "--noheader", f"--user={user}", "--format=%A|%T"], "slurm")
+        rows = [line.strip().split("|") for line in text.splitlines() if "|" in line]
+        return dict(rows)
+    text = run([COMMANDS[scheduler][1], "-u", user], scheduler)
+    return parse_qstat(text, scheduler)
+
+
+def parse_qstat(text: str, scheduler: Scheduler) -> dict[str, str]:
+    """Jobs of the table that ``qstat -u USER`` prints."""
+    column = 4 if scheduler == "sge" else 9
+    jobs = {}
+    for line in text.splitlines():
+        words = line.split()
+        found = re.match(r"(\d+)(\[\d*\])?(\.\S+)?$", words[0]) if words else None
+        if found and len(words) > column and words[column] not in _OVER:
+            jobs[found.group(1)] = words[column]
+    return jobs
+
+
+def send(scheduler: Scheduler, script: Path) -> str:
+    """Send a script; the id of its job.
+
+    Raises
+    ------
+    EngineError
+        If the scheduler refuses it, with the scheduler's own words.
+    """
+    text = run([COMMANDS[scheduler][0], script.name], scheduler, script.parent)
+    found = re.search(r"Submitted batch job\s+(\d+)" if scheduler == "slurm" else r"(\d+)", text)
+    if found is None:
+        raise EngineError(
+            f"{COMMANDS[scheduler][0]} named no job: '{' '.join(text.split())[:200]}'", "look at the queue"
+        )
+    return found.group(1)
+
+
+def run(command: Sequence[str], scheduler: str, directory: Path | None = None) -> str:
+    """Standard output of a scheduler's command.
+
+    Raises
+    ------
+    EngineError
+        If it is not there, fails, or does not answer in time.
+    """
+    name = command[0]
+    if shutil.which(name) is None:
+        raise EngineError(
+            f"the command '{name}' of {scheduler.upper()} is not on PATH",
+            "run this on a login node, or correct 'scheduler' in cluster.yaml",
+        )
+    try:
+        done = subprocess.run(
+            list(command), capture_output=True, text=True, timeout=TIMEOUT_S, cwd=directory, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise EngineError(f"{name} does not answer within {TIMEOUT_S:g} s", "try again later") from None
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())[:300]
+        raise EngineError(f"{name} failed: {said or f'exit status {done.returncode}'}", "correct my_qadapter.yaml or "
+                          "cluster.yaml, or try again if the scheduler is down")  # fmt: skip
+    return done.stdout

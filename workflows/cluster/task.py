@@ -1,0 +1,88 @@
+"""What a compute node runs: one jobflow job, its result to the store, its time to the accounts."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import jobflow
+from fireworks import explicit_serialize
+from jobflow.managers.fireworks import JobFiretask
+
+from anodeflow.errors import AnodeflowError, EngineError
+from anodeflow.workflows.cluster.folder import ClusterFolder, find_folder
+from anodeflow.workflows.cluster.launchpad import studies_of
+from anodeflow.workflows.cluster.resources import job_spec
+from anodeflow.workflows.cluster.stopping import calculation
+from anodeflow.workflows.store import open_job_store
+
+
+class JobFailed(Exception):  # noqa: N818 - FireWorks stores what to_dict gives
+    """Why a job failed, in one line."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For FireWorks' record of the launch."""
+        return {"error": str(self)}
+
+
+@explicit_serialize
+class StudyTask(JobFiretask):
+    """Runs a job of a study with the results store of the cluster folder.
+
+    Jobs that it makes while it runs get resources by their size, as those that were submitted.
+    """
+
+    def run_task(self, fw_spec: dict[str, Any]) -> Any:
+        """See FireWorks.
+
+        Raises
+        ------
+        JobFailed
+            With one line that says why.
+        """
+        folder = find_folder()
+        clock = time.monotonic()
+        try:
+            with calculation():
+                jobflow.SETTINGS.JOB_STORE = open_job_store(folder.store)
+                action = super().run_task(fw_spec)
+        except EngineError as error:
+            raise JobFailed(f"{error} (on {os.uname().nodename})") from error
+        except AnodeflowError as error:
+            raise JobFailed(str(error)) from error
+        except Exception as error:
+            raise JobFailed(" ".join(f"{type(error).__name__}: {error}".split())[:400]) from error
+        finally:
+            account(folder, fw_spec, time.monotonic() - clock)
+        for workflow in (*action.detours, *action.additions):
+            dress(workflow, folder, lambda label: None, fw_spec.get("tags"))
+        return action
+
+
+def dress(workflow: Any, folder: ClusterFolder, atoms_of: Any, tags: list[str] | None) -> None:
+    """Give the fireworks of a workflow this task, their resources and their tags."""
+    for firework in workflow.fws:
+        made = firework.tasks[0]["job"]
+        firework.tasks = [StudyTask(job=made, store=None)]
+        firework.spec.update(job_spec(folder, made, atoms_of))
+        if tags:
+            firework.spec["tags"] = list(tags)
+
+
+def account(folder: ClusterFolder, fw_spec: dict[str, Any], seconds: float) -> None:
+    """Add a job's time to its study. A lost record is no reason to lose the job."""
+    try:
+        calculation = fw_spec.get("kind") == "calculation"
+        studies_of(folder).update_one(
+            {"_id": fw_spec.get("study_hash")},
+            {
+                "$inc": {
+                    "core_seconds": seconds * int(fw_spec.get("cores") or 1),
+                    "calculation_seconds": seconds if calculation else 0.0,
+                    "calculations": int(calculation),
+                }
+            },
+        )
+    except AnodeflowError:
+        pass

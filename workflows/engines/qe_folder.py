@@ -1,0 +1,81 @@
+"""The folder of a calculation with pw.x: names of files, whole writes, and programs still running in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from anodeflow.errors import EngineError
+from anodeflow.workflows.engines.external import PATIENCE_S
+from anodeflow.workflows.engines.qe_input import PREFIX
+
+
+def environment() -> dict[str, str]:
+    """What pw.x needs in its environment: one thread a process, and leave for root to start Open MPI."""
+    added = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        added |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return added
+
+
+def stem(number: int) -> str:
+    """Name of a run's files without suffix: ``pw``, ``pw.2``, ..."""
+    return "pw" if number == 1 else f"pw.{number}"
+
+
+def numbers(directory: Path) -> list[int]:
+    """Numbers of the runs that left an output."""
+    found = (re.fullmatch(r"pw(?:\.(\d{1,6}))?\.out", path.name) for path in directory.glob("pw*.out"))
+    return [int(match.group(1) or 1) for match in found if match]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, path)
+    except OSError as error:
+        raise EngineError(f"cannot write '{path}': {error.strerror}", "check the folder and the disk") from None
+
+
+def load_record(path: Path) -> dict[str, Any] | None:
+    """A JSON mapping, or None where there is none that can be read."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def end_orphan(directory: Path) -> None:
+    """Stop a pw.x that a killed process left running in the folder (where the system shows it: Linux)."""
+    running = programs_in(directory)
+    if not running:
+        return
+    (directory / f"{PREFIX}.EXIT").touch()
+    deadline = time.monotonic() + PATIENCE_S
+    while running and time.monotonic() < deadline:
+        time.sleep(0.5)
+        running = programs_in(directory)
+    if running:
+        raise EngineError(
+            f"a pw.x (process {running[0]}) of an earlier attempt is still running in '{directory}'",
+            "wait for it, or end it",
+        )
+
+
+def programs_in(directory: Path) -> list[int]:
+    """Processes of pw.x whose working directory this is; none where the system does not show it."""
+    here, found = str(directory.resolve()), []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(entry / "cwd") == here and (entry / "comm").read_text().startswith("pw"):
+                found.append(int(entry.name))
+        except (OSError, ValueError):
+            continue
+    return found
