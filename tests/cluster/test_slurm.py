@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -131,29 +132,31 @@ def test_jobs_killed_in_every_way_are_all_done_in_the_end(cluster, monkeypatch):
     config.write_text(config.read_text().replace("WFLOCK_EXPIRATION_SECS: 60", "WFLOCK_EXPIRATION_SECS: 10"))
     report = json.loads(cluster.run("submit", "study.yaml", "--json"))
     dice = random.Random(20)
-    faults = dict.fromkeys(
-        ("kill -9", "scancel", "scancel, no warning", "interrupted", "requeued", "launcher killed"), 0
-    )
+    kinds = ("kill -9", "scancel", "scancel, no warning", "interrupted", "requeued", "launcher killed")
+    waiting = [kinds[number % len(kinds)] for number in range(FAULTS)]
+    dice.shuffle(waiting)
+    faults = dict.fromkeys(kinds, 0)
     launcher = cluster.launcher()
     deadline, next_fault = time.monotonic() + PATIENCE_S, time.monotonic() + 3.0
     while launcher.poll() is None:
         assert time.monotonic() < deadline, (cluster.place / "launch.log").read_text()[-3000:]
         time.sleep(0.3)
-        if time.monotonic() < next_fault or sum(faults.values()) >= FAULTS:
+        if time.monotonic() < next_fault or not waiting:
             continue
         running = [job for job, state in cluster.slurm.jobs().items() if state == "RUNNING"]
-        kind = dice.choice(sorted(faults))
+        processes = cluster.rockets()
+        possible = {"launcher killed": True, "kill -9": bool(processes)}
+        kind = next((one for one in waiting if possible.get(one, bool(running))), None)
+        if kind is None:
+            continue
+        waiting.remove(kind)
         if kind == "kill -9":
-            processes = cluster.rockets()
-            if not processes:
-                continue
-            os.kill(dice.choice(processes), signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(dice.choice(processes), signal.SIGKILL)
         elif kind == "launcher killed":
             launcher.kill()
             launcher.wait()
             launcher = cluster.launcher()
-        elif not running:
-            continue
         else:
             job = dice.choice(running)
             command = {

@@ -194,7 +194,7 @@ def verify_archive(file: str | Path) -> ArchiveContents:
     return contents
 
 
-def import_study(file: str | Path, store: JobStore) -> ArchiveContents:
+def import_study(file: str | Path, store: Any) -> ArchiveContents:
     """Put the study of an archive into a store, after every check; what is there already stays.
 
     Raises
@@ -255,7 +255,8 @@ def _checked(archive: zipfile.ZipFile, file: Path) -> tuple[ArchiveContents, lis
     for needed in (CHECKSUMS, VERSIONS, "study.yaml"):
         if needed not in names:
             _refuse(file, f"it lacks {needed}")
-    sums = dict(reversed(line.split("  ", 1)) for line in archive.read(CHECKSUMS).decode().splitlines() if "  " in line)
+    lines = [line.partition("  ") for line in archive.read(CHECKSUMS).decode(errors="replace").splitlines()]
+    sums = {name: digest for digest, _, name in lines}
     if set(sums) != set(names) - {CHECKSUMS}:
         odd = sorted(set(sums) ^ (set(names) - {CHECKSUMS}))[0]
         _refuse(file, f"{odd} is in the list of checksums or in the archive, not in both")

@@ -66,7 +66,8 @@ def study_documents(store: JobStore, study_hash: str) -> Iterator[dict[str, Any]
 
 def study_blobs(store: JobStore, documents: list[tuple[str, int]]) -> Iterator[dict[str, Any]]:
     """Large data of the jobs with these uuids and indexes."""
-    data = store.additional_stores.get(DATA)
+    stores: Any = store
+    data = stores.additional_stores.get(DATA)
     if data is None:
         return
     wanted = set(documents)
@@ -96,8 +97,8 @@ def move_study(source: str | Path | JobStore, target: str | Path | JobStore, stu
         If the source has no such study, the target holds other documents under the same identities, or what was
         written does not read back the same.
     """
-    origin = source if isinstance(source, JobStore) else open_job_store(source, must_exist=True, read_only=True)
-    goal = target if isinstance(target, JobStore) else open_job_store(target)
+    origin: Any = source if isinstance(source, JobStore) else open_job_store(source, must_exist=True, read_only=True)
+    goal: Any = target if isinstance(target, JobStore) else open_job_store(target)
     keys = [(d["uuid"], d["index"]) for d in origin.docs_store.query({"metadata.study_hash": study_hash},
                                                                      properties=["uuid", "index"])]  # fmt: skip
     if not keys:

@@ -131,7 +131,7 @@ def claim(pad: Any, folder: ClusterFolder, fw_id: int, job: str) -> bool:
         state = found["state"] if found else "gone"
         if state not in ("READY", "RESERVED", "RUNNING"):
             return False
-        launch_id = found["launches"][-1] if found["launches"] else None
+        launch_id: Any = found["launches"][-1] if found["launches"] else None
         launch = pad.launches.find_one({"launch_id": launch_id}, {"state_history": 1, "state": 1}) or {}
         owner = reservation_of(launch)
         if state == "RESERVED" and owner is None:

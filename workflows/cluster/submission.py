@@ -225,7 +225,7 @@ def _claim(
         studies.insert_one(record)
         return
     except DuplicateKeyError:
-        other = studies.find_one({"_id": study.hash}) or record
+        other: dict[str, Any] = studies.find_one({"_id": study.hash}) or record
     cut_off = other["state"] == SUBMITTING and now.replace(tzinfo=None) - other["submitted_at"] > CUT_OFF
     if not cut_off:
         raise InputError(

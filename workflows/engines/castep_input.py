@@ -8,7 +8,8 @@ Choices that a reader may wonder about:
 - Symmetry is used only where the atoms have it to 1e-4 angstrom, nothing is frozen or spin-polarised and the k-mesh has
   it too; CASTEP's own default tolerance (0.01 angstrom) would make displaced atoms equivalent.
 - The mesh is written as numbers, never as a spacing, so that every engine has the same one.
-- The smearing width is the divisor of the energies in the occupation function, like VASP's SIGMA.
+- The smearing width is passed on unchanged. CASTEP's help does not define it; that it is the divisor of the energies in
+  the occupation function, like VASP's SIGMA, is an assumption.
 - Convergence of a relaxation asks also for energy and displacement; these follow the force tolerance in the
   proportions of Materials Studio's "fine" (1e-5 eV per atom and 0.001 angstrom at 0.03 eV/angstrom).
 """

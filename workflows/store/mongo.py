@@ -145,11 +145,12 @@ class ServerFiles(_OnServer, GridFSStore):
             import gridfs
 
             database = self.database_settings.open()
-            self._coll = gridfs.GridFS(database, self.collection_name)
+            self._coll: Any = gridfs.GridFS(database, self.collection_name)
             self._files_collection = database[f"{self.collection_name}.files"]
-            self._fs = MongoStore.from_collection(self._files_collection)
-            self._fs.last_updated_field = f"metadata.{self.last_updated_field}"
-            self._fs.key = self.key
+            files = MongoStore.from_collection(self._files_collection)
+            files.last_updated_field = f"metadata.{self.last_updated_field}"
+            files.key = self.key
+            self._fs: Any = files
             self._chunks_collection = database[f"{self.collection_name}.chunks"]
 
 
