@@ -33,7 +33,13 @@ class BarrierFit(Document):
     variants_ev: dict[str, float] = Field(
         default_factory=dict, description="forward barrier by other ways through the same images"
     )
+    dip_ev: float = Field(0.0, description="how far the path goes below an end on its side of the saddle")
     notes: list[str] = Field(default_factory=list)
+
+    @property
+    def has_saddle(self) -> bool:
+        """Whether the highest point lies between the ends."""
+        return 0.0 < self.saddle_angstrom < self.path_length_angstrom
 
     def curve(self, points: int = 400) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Positions along the path (angstrom) and fitted energies (eV), each of shape (points,)."""
@@ -152,6 +158,7 @@ def fit_barrier(
         energies_ev=relative.tolist(),
         slopes_ev_per_angstrom=slopes.tolist(),
         variants_ev=variants,
+        dip_ev=missed,
         notes=_notes(lengths, relative, slopes, place),
     )
 

@@ -13,6 +13,8 @@ from anodeflow.errors import AnodeflowError, ConvergenceError, ReferenceMismatch
 
 #: Energies of the two ends of a symmetric hop may differ by this much before a warning.
 SYMMETRIC_EV = 5e-3
+#: A path that goes further below its end than this, and than half the barrier, has no end there.
+DIP_EV = 0.02
 #: Beyond this the highest image may as well be a saddle of something else.
 SUSPICIOUS_EV = 3.0
 
@@ -146,10 +148,11 @@ def barrier_doc(
             band.arrays["forces_ev_per_angstrom"],
             climbing_image=band.climbing_image,
         )
+        made.fit = fit
+        _check_path(fit)
     except AnodeflowError as error:
         made.error = str(error)
         return made
-    made.fit = fit
     made.converged = True
     made.forward_ev, made.backward_ev = fit.forward_ev, fit.backward_ev
     made.uncertainty_ev, made.reaction_energy_ev = fit.uncertainty_ev, fit.reaction_energy_ev
@@ -163,6 +166,18 @@ def barrier_doc(
     if fit.forward_ev > SUSPICIOUS_EV:
         made.warnings.append(f"{fit.forward_ev:.1f} eV is no path an atom takes: look at the images")
     return made
+
+
+def _check_path(fit: BarrierFit) -> None:
+    """Refuse a converged band that is no hop over one saddle between two minima."""
+    remedy = "look at the images; use a larger cell, a tighter force tolerance, or compute the parts of the path"
+    if not fit.has_saddle:
+        raise ConvergenceError(f"no barrier: {'; '.join(fit.notes)}", remedy)
+    if fit.dip_ev > max(DIP_EV, 0.5 * min(fit.forward_ev, fit.backward_ev)):
+        raise ConvergenceError(
+            f"no barrier: the path goes {fit.dip_ev:.3f} eV below one of its ends, which is no minimum of this path",
+            remedy,
+        )
 
 
 def _check_same_settings(band: BandDoc, start: CalculationDoc | None, end: CalculationDoc | None) -> None:

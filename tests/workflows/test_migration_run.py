@@ -199,13 +199,15 @@ FACTS = {"crystal": "Li", "mechanism": "vacancy", "hop": "Li1-Li1"}
         (band_doc(converged=False, error="step 4: the band has slid"), "slid"),
         (band_doc(arrays=None), "did not converge"),
         (band_doc(energies_ev=[0, 0.1, float("nan"), 0.1, 0]), "finite"),
+        (band_doc(energies_ev=[0, -0.1, -0.2, -0.1, 0], climbing_image=None), "no saddle"),
+        (band_doc(energies_ev=[0, 0.1, 0.2, -0.1, 0.05]), "below one of its ends"),
     ],
 )
 def test_what_is_not_converged_has_no_number(band, words):
     doc = barrier_doc(band, None, None, facts=FACTS, rests_on={}, caveats=["caveat"])
     assert words in doc.error
     assert not doc.converged
-    assert (doc.forward_ev, doc.backward_ev, doc.fit) == (None, None, None)
+    assert (doc.forward_ev, doc.backward_ev, doc.uncertainty_ev) == (None, None, None)
     study = MigrationStudyDoc(
         study="migration", study_hash="0" * 16, title="", engine=ENGINE,
         card=CardRecord(name="e", hash="h"), barriers=[doc],

@@ -229,11 +229,11 @@ def test_relaxation_of_a_cell_ends_with_the_basis_of_that_cell(engine, tmp_path)
 @pytest.mark.slow
 def test_relaxation_of_the_height_keeps_a_and_b(engine, tmp_path):
     start = Structure(Lattice.tetragonal(3.60, 5.3), ["Li", "Cl"] * 2, [[0] * 3, [0.5, 0.5, 0], [0.5] * 3, [0, 0, 0.5]])
-    outcome = engine.compute(start, "relax_c", card(stress_tolerance_gpa=0.5), 0, None, tmp_path)
+    outcome = engine.compute(start, "relax_c", card(stress_tolerance_gpa=1.0), 0, None, tmp_path)
     assert outcome.converged, outcome.error
     np.testing.assert_allclose(outcome.structure.lattice.matrix[:2], start.lattice.matrix[:2], atol=1e-7)
     assert abs(outcome.structure.lattice.matrix[2, 2] - 5.3) > 1e-3
-    assert outcome.max_stress_gpa <= 0.5
+    assert outcome.max_stress_gpa <= 1.0
 
 
 class _Nobody:

@@ -36,7 +36,7 @@ from anodeflow.workflows.engines.castep_input import (
 )
 from anodeflow.workflows.engines.castep_output import CastepFileError, CastepReader, Run, read_castep
 from anodeflow.workflows.engines.castep_result import geometry_of, mismatch, outcome_of
-from anodeflow.workflows.engines.cost import plane_wave_seconds
+from anodeflow.workflows.engines.cost import UNCERTAINTY, plane_wave_seconds
 from anodeflow.workflows.engines.electronic import electronic
 from anodeflow.workflows.engines.external import find_program, run_program
 
@@ -68,6 +68,7 @@ class CastepEngine(Engine):
     """
 
     name = "castep"
+    cost_uncertainty = UNCERTAINTY
     capabilities = Capabilities(
         electrons=True, charge=True, spin=True, stress=True, kpoints=True, isolated_atoms=True, files=True, inputs=True
     )

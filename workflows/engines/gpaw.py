@@ -22,7 +22,7 @@ from anodeflow.settings import load_settings
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.ase_relax import run_ase
 from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
-from anodeflow.workflows.engines.cost import plane_wave_seconds
+from anodeflow.workflows.engines.cost import UNCERTAINTY, plane_wave_seconds
 from anodeflow.workflows.engines.electronic import Electronic, electronic, electrons, moments_of_atoms
 
 KIND = "plane-wave DFT (PAW)"
@@ -45,6 +45,7 @@ class GpawEngine(Engine):
     """GPAW, serial in this process or under MPI (``gpaw: {processes: N}`` in the settings)."""
 
     name = "gpaw"
+    cost_uncertainty = UNCERTAINTY
     capabilities = Capabilities(
         electrons=True, charge=True, spin=True, stress=True, kpoints=True, neb=True, md=True, isolated_atoms=True,
         files=True, inputs=True,

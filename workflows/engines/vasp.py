@@ -25,7 +25,7 @@ from anodeflow.errors import EngineError, InputError
 from anodeflow.settings import VaspSettings, load_settings
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
-from anodeflow.workflows.engines.cost import plane_wave_seconds
+from anodeflow.workflows.engines.cost import UNCERTAINTY, plane_wave_seconds
 from anodeflow.workflows.engines.external import find_program
 from anodeflow.workflows.engines.vasp_input import (
     CONSTRAINTS_SINCE,
@@ -54,6 +54,7 @@ class VaspEngine(Engine):
     """VASP behind the command of the settings, or (``stand_in: true``) a test program behind its files."""
 
     name = "vasp"
+    cost_uncertainty = UNCERTAINTY
     capabilities = Capabilities(
         electrons=True, charge=True, spin=True, stress=True, kpoints=True, neb=True, md=True, isolated_atoms=True,
         files=True, inputs=True,
