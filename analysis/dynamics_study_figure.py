@@ -37,6 +37,8 @@ def dynamics_study_figure(study: DynamicsStudyDoc) -> Figure:
             axes = figure.add_subplot(grid[0, number], sharex=first, sharey=first)
             first = first or axes
             _draw_rdf(axes, system, number == 0, number == len(drawable) - 1)
+        if first is not None:
+            first.set_ylim(bottom=0)  # now that all panels have been drawn, which share it
         if bonds:
             _draw_bonds(figure.add_subplot(grid[1, :]), bonds)
     return figure
@@ -52,11 +54,10 @@ def _draw_rdf(axes: Axes, system: DynamicsSystemDoc, leftmost: bool, rightmost: 
     for side, colour, name in ((rdf.before, "0.45", "before"), (rdf.after, "C3", "after")):
         axes.plot(side.r_angstrom, side.g, color=colour, label=name)
         right.plot(side.r_upper_angstrom, side.running_coordination, color=colour, ls="--", lw=0.8)
-    axes.set(xlabel="r (Å)", xlim=(1.5, 6.0), title=system.name)
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel=f"r({rdf.pair}) (Å)", xlim=(1.5, 6.0), title=system.name)
     right.set_ylim(0, 12)
     if leftmost:
-        axes.set_ylabel(f"g(r), {rdf.pair}")
+        axes.set_ylabel("g(r)")
         axes.legend(frameon=False)
     if rightmost:
         right.set_ylabel("running coordination (dashed)")

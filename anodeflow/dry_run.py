@@ -135,6 +135,9 @@ def write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> None
             readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", calculation.label).strip("_.")
             folder = temporary / f"{number:03d}-{readable}"
             folder.mkdir()
+            if calculation.task not in NATIVE_TASKS:
+                (folder / "NOTE").write_text(NOTE.format(task=calculation.task))
+                continue
             try:
                 study.who.write_inputs(
                     calculation.structure, calculation.task, study.card_of(calculation), calculation.charge, folder
@@ -152,6 +155,11 @@ def write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> None
         raise
 
 
+# What an engine's own input files can say; bands and segments of dynamics follow from relaxed geometries.
+NATIVE_TASKS = ("static", "relax", "relax_cell", "relax_c")
+NOTE = (
+    "task {task}: its images or its start follow from relaxed geometries; anodeflow makes them when these are there\n"
+)
 README = """{title}: native inputs for {engine}, one folder a calculation.
 
 Cells, slabs and sites that follow from an earlier relaxation are those of the catalogue geometry: `anodeflow run`

@@ -106,3 +106,13 @@ def test_costs_are_counted(study, command):
     # V k^3/(6 pi^2) with V = 4.041^3 A^3 (catalogue), k = sqrt(2 * 400 eV) in atomic units = 10.246 per angstrom
     assert crystal["plane_waves"] == pytest.approx(66.0 * 10.246**3 / 59.2176, rel=0.02)
     assert crystal["expected_core_seconds"] > 0
+
+
+def test_bands_and_dynamics_are_noted_where_there_is_no_native_input(study, command, tmp_path):
+    study.write_text("study: migration\npaths: [{crystal: LiCl, mechanism: vacancy}]\n"
+                     "cell: {min_image_distance_angstrom: 8}\n")  # fmt: skip
+    status, _, err = command("plan", study, "--engine", "vasp", "--card", "pbe-slab", "--write", tmp_path / "inputs")
+    assert status == 0, err
+    notes = list((tmp_path / "inputs").glob("*/NOTE"))
+    assert notes
+    assert all("neb" in note.read_text() for note in notes)

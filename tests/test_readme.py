@@ -49,7 +49,9 @@ def test_study_files_on_the_pages_are_valid(tmp_path):
             load_study(file)
 
 
-@pytest.mark.parametrize("name", ["binding-energy", "surface-energy", "interface-energy"])
+@pytest.mark.parametrize(
+    "name", ["binding-energy", "surface-energy", "interface-energy", "migration", "molecular-dynamics"]
+)
 def test_examples_and_papers_are_valid(name):
     from anodeflow.workflows.studies import load_study
 

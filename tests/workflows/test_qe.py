@@ -109,6 +109,7 @@ def test_electrons_that_do_not_converge_are_tried_otherwise(engine, tmp_path, mo
     assert "did not converge" in outcome.error
 
 
+@pytest.mark.slow
 def test_step_limit(engine, tmp_path):
     outcome = engine.compute(MOVED, "relax", card(max_steps=2), 0, None, tmp_path)
     assert not outcome.converged

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -167,7 +169,20 @@ def ase_calculator(engine: Engine) -> Any:
         raise EngineError(
             f"engine '{engine.name}' runs no molecular dynamics here", "use a potential: chgnet, sevennet-0"
         )
-    return make()
+    return _forces_only(make())
+
+
+def _forces_only(calculator: Any) -> Any:
+    """The calculator without what dynamics never ask for.
+
+    CHGNet's computes stress and magnetic moments with every force, which nearly doubles its time; its ``task`` leaves
+    them out. The copy keeps the engine's own calculator as it is, for relaxations of cells.
+    """
+    if type(calculator).__name__ != "CHGNetCalculator":
+        return calculator
+    lean = copy(calculator)
+    lean.calculate = partial(type(calculator).calculate, lean, task="ef")
+    return lean
 
 
 def initial_state(atoms: Atoms, temperature_k: float, seed: int, step: int) -> DynamicsState:

@@ -158,6 +158,15 @@ class GpawEngine(Engine):
             keywords["magmoms"] = moments_of_atoms(structure, settings)
         return GPAW(**keywords, txt=None if log is None else str(log)), settings
 
+    def ase_calculator(
+        self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
+    ) -> Any:
+        """See :meth:`Engine.ase_calculator`; a band goes without the dipole correction, the same for all images."""
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+        plain = card.model_copy(update={"dipole_correction": False})
+        return self.calculator(structure, "relax", plain, charge, directory and directory / LOG)[0]
+
     def compute(
         self,
         structure: Structure,
