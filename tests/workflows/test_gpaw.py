@@ -44,6 +44,7 @@ def test_data_sets_are_named_and_digested(gpaw):
     assert "Po" in gpaw.missing(["Po"], quick())[0]
 
 
+@pytest.mark.slow
 def test_aluminium_relaxes_to_its_known_cell(gpaw, tmp_path):
     primitive = load_crystal("Al").get_primitive_structure()
     card = quick(cutoff_ev=350.0, kpoints=KPoints(mesh=(6, 6, 6)), stress_tolerance_gpa=0.2)
@@ -57,6 +58,7 @@ def test_aluminium_relaxes_to_its_known_cell(gpaw, tmp_path):
     assert not (tmp_path / "last_step.json").exists()
 
 
+@pytest.mark.slow
 def test_forces_are_the_slope_of_the_energy(gpaw):
     start = load_crystal("LiCl").get_primitive_structure()
     card = quick(cutoff_ev=350.0, kpoints=KPoints(mesh=(2, 2, 2)), energy_tolerance_ev=1e-6)
@@ -80,6 +82,7 @@ def test_the_ion_needs_makov_payne(gpaw):
     assert abs(fixed[9.0] - fixed[7.0]) < 0.03
 
 
+@pytest.mark.slow
 def test_the_free_atom_is_lower_with_spin(gpaw):
     card = quick()
     energy = {
