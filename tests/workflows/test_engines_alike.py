@@ -25,9 +25,9 @@ DFT = ("gpaw", "qe")
 MAY_BE_NONE = {"electronic_converged", "ionic_converged", "max_stress_gpa", "error", "warm_start", "crystal"}
 
 
-def card():
-    changes = {"cutoff_ev": 350.0, "kpoints": KPoints(spacing_per_angstrom=0.06), "energy_tolerance_ev": 1e-5}
-    return load_card("pbe-bulk").model_copy(update=changes)
+def card(**changes):
+    rough = {"cutoff_ev": 350.0, "kpoints": KPoints(spacing_per_angstrom=0.06), "energy_tolerance_ev": 1e-5}
+    return load_card("pbe-bulk").model_copy(update=rough | changes)
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def document(tmp_path, monkeypatch, request):
     monkeypatch.setenv("ANODEFLOW_RUNS", str(tmp_path / "runs"))
     get_engine.cache_clear()
 
-    def run(engine, structure, task="static"):
+    def run(engine, structure, task="static", **changes):
         if not NEEDS[engine]:
             pytest.skip(f"program missing: {engine}")
         if engine == "qe":
             monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(request.getfixturevalue("ultrasoft")))
         store = open_job_store(tmp_path / "s.sqlite")
-        made = calculate(structure, task, card().model_dump(mode="json"), engine, f"{engine}/{task}")
+        made = calculate(structure, task, card(**changes).model_dump(mode="json"), engine, f"{engine}/{task}")
         made.run(store)
         found = store.query_one({"uuid": made.uuid}, load=True)["output"]
         return CalculationDoc.model_validate(found)
@@ -91,7 +91,7 @@ def test_two_dft_codes_agree_on_what_can_be_compared(document):
         for factor in (1.0, 1.04):
             aluminium = cell("Al")
             aluminium.scale_lattice(aluminium.volume * factor**3)
-            energies.append(document(engine, aluminium).energy_ev)
+            energies.append(document(engine, aluminium, kpoints=KPoints(mesh=(7, 7, 7))).energy_ev)
         stretch.append(energies[1] - energies[0])
     # (9/2) B V (da/a)^2 with B = 78 GPa: 0.058 eV to lowest order; anharmonic terms take a quarter
     assert stretch[0] == pytest.approx(stretch[1], abs=0.01)
