@@ -91,7 +91,8 @@ class CoordinationSeries:
             raise InputError(f"{pair}: {wanted} neighbours wanted", "give at least one, e.g. P-S:4")
         if cutoff is not None:
             check_reach(cutoff, len(self.centres), len(self.neighbours), 10.0 * len(species))
-        self.source, self.gap = "given", None
+        self.source = "given"
+        self.gap: tuple[float, float] | None = None
         self._reference: PairHistogram | None = None
         if cutoff is None:
             bins = round(REFERENCE_REACH_ANGSTROM / REFERENCE_BIN_ANGSTROM)

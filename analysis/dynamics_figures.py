@@ -76,8 +76,8 @@ def draw_rdf(axes: Axes, document: RdfDoc) -> None:
     if document.first_minimum_angstrom is not None and first is not None:
         axes.axvline(document.first_minimum_angstrom, color="0.5", lw=0.7, ls=":", zorder=1)
         twin.plot(document.first_minimum_angstrom, first, "o", ms=3.5, color=right, mfc="white", zorder=4)
-        error = document.coordination_number_se
-        spread = f" ± {error:.2f}" if error is not None and error >= 0.005 else ""
+        uncertain = document.coordination_number_se
+        spread = f" ± {uncertain:.2f}" if uncertain is not None and uncertain >= 0.005 else ""
         lines.append(f"$n$ = {first:.2f}{spread} at {document.first_minimum_angstrom:.2f} Å")
     lines.append(f"{document.frames} frames")
     axes.text(0.97, 0.96, "\n".join(lines), transform=axes.transAxes, ha="right", va="top", fontsize=6.5)

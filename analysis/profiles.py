@@ -74,7 +74,7 @@ class LayerProfile:
             weights=np.repeat(per_slice, slices.shape[1]),
             minlength=len(self.elements) * self.bins,
         )
-        self._sums.append(counts.reshape(len(self.elements), self.bins))
+        self._sums.append(np.asarray(counts, dtype=float).reshape(len(self.elements), self.bins))
         self._frames.append(len(chunk))
         self._height += float(np.broadcast_to(chunk.widths, (len(chunk), 3))[:, self.axis].sum())
 

@@ -450,6 +450,6 @@ def print_analysis(document: TrajectoryAnalysisDoc) -> None:
             f"temperature: {number(checks.mean_temperature_k, checks.mean_temperature_se_k, 1)} K, spread "
             f"{checks.temperature_std_k:.1f} K (canonical {checks.canonical_std_k:.1f} K)"
         )
-    parts = [*document.rdf, *document.tetrahedra, *document.diffusion, *([checks] if checks else [])]
+    parts: list[Any] = [*document.rdf, *document.tetrahedra, *document.diffusion, *([checks] if checks else [])]
     for warning in [*document.warnings, *(text for part in parts for text in part.warnings)]:
         click.echo(f"note: {warning}")

@@ -39,7 +39,8 @@ def keep_symmetry(start: Structure, moved: Structure, symprec_angstrom: float = 
     if start.species != moved.species:
         raise StructureError("start and relaxed structure do not hold the same atoms", "give them in one order")
     found = spglib.get_symmetry(
-        (start.lattice.matrix, start.frac_coords, [site.specie.Z for site in start]), symprec=symprec_angstrom
+        (start.lattice.matrix.tolist(), start.frac_coords.tolist(), [site.specie.Z for site in start]),
+        symprec=symprec_angstrom,
     )
     if found is None:
         return moved

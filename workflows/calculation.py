@@ -82,7 +82,8 @@ def calculate(
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     steps_before = earlier.ionic_steps if earlier is not None else 0
     start = earlier.structure if earlier is not None else structure
-    warm, notes = None, []
+    warm: EngineRecord | None = None
+    notes: list[str] = []
     if warm_start is not None and earlier is None and task != "static" and not (directory and directory.exists()):
         start, warm, notes = warmed(structure, task, method, warm_start)
     if directory is not None:

@@ -136,7 +136,10 @@ def load_checkpoint(path: Path, identity: dict[str, Any] | None = None) -> Check
             raise InputError(f"checkpoint '{path}' is of another run: {differing}", "move its folder away")
         state = DynamicsState(
             int(meta["step"]),
-            *(arrays[name] for name in ("numbers", "cell", "positions", "momenta")),
+            arrays["numbers"],
+            arrays["cell"],
+            arrays["positions"],
+            arrays["momenta"],
             {n.removeprefix(_THERMOSTAT): values for n, values in arrays.items() if n.startswith(_THERMOSTAT)},
             meta["rng"],
         )

@@ -20,7 +20,6 @@ from typing import Any, Protocol
 import numpy as np
 from ase import Atoms, units
 from ase.md.langevinbaoab import LangevinBAOAB
-from ase.md.md import MolecularDynamics
 from ase.md.nose_hoover_chain import NoseHooverChainNVT, NoseHooverChainThermostat
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
@@ -248,7 +247,7 @@ class Propagator:
             self._rng.bit_generator.state = state.rng
         timestep = wanted.timestep_fs * units.fs
         thermostat = state.thermostat
-        self._integrator: MolecularDynamics
+        self._integrator: Any
         if self._kind == "langevin":
             friction = EQUILIBRATION_FRICTION_PER_PS if state.step < 0 else (wanted.friction_per_ps or FRICTION_PER_PS)
             decay = 1000 * units.fs / friction

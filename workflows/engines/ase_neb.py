@@ -213,7 +213,7 @@ class _Progress:
                 self.keep(self.band.steps, climbs, coords)
             if self.monitor is not None:
                 self.monitor(self.band.steps, max(self.band.energies_ev), residual)
-            problem = band_problem(coords)
+            problem = band_problem(list(coords))
             if problem:
                 self.band.error = f"step {self.band.steps}: {problem}"
                 return False

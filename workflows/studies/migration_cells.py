@@ -272,5 +272,5 @@ def in_relaxed_host(hop: Hop, built: Structure, relaxed: Structure) -> Hop:
             )
         ends.append(frac + step)
     length = float(np.linalg.norm(relaxed.lattice.get_cartesian_coords(ends[1] - ends[0])))
-    start, end = (tuple(float(x) for x in e) for e in ends)
+    start, end = ((float(x), float(y), float(z)) for x, y, z in ends)
     return replace(hop, start=start, end=end, distance_angstrom=length)
