@@ -18,6 +18,7 @@ import os
 import statistics
 import tempfile
 import time
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -32,7 +33,7 @@ from anodeflow.structures.interface_pairs import interface
 from anodeflow.workflows.cards import Dynamics, load_card
 from anodeflow.workflows.dynamics import DynamicsRun, dynamics_segment
 from anodeflow.workflows.engines import get_engine, potentials
-from anodeflow.workflows.engines.ase_dynamics import ase_calculator
+from anodeflow.workflows.engines.ase_dynamics import ase_calculator, initial_state
 
 
 def cell(layers: int) -> Structure:
@@ -43,7 +44,8 @@ def cell(layers: int) -> Structure:
 
 def bare(structure: Structure, engine: str, steps: int) -> None:
     atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
-    atoms.calc = ase_calculator(get_engine(engine))
+    state = initial_state(atoms, 300.0, 1, 0)
+    atoms.calc = ase_calculator(get_engine(engine), load_card("lacss2024-aimd"), state, Path())
     atoms.calc.reset()
     atoms.set_momenta(np.zeros((len(atoms), 3)))
     LangevinBAOAB(atoms, 2 * units.fs, temperature_K=300, T_tau=500 * units.fs, rng=1).run(steps)

@@ -64,6 +64,7 @@ class DynamicsRun(BaseModel):
             "geometry": geometry,
             "card": dynamics_card(card).hash,
             "engine": engine.hash,
+            **({"potentials": engine.potentials} if engine.potentials else {}),
             "seed": self.seed,
             **settings,
             **self.model_dump(include={"equilibration_steps", "sample_every", "checkpoint_every"}),
@@ -127,6 +128,13 @@ def _identity(
     return identity
 
 
+def _elements(start: CalculationDoc | Structure | None, previous: DynamicsSegmentDoc | None) -> tuple[str, ...]:
+    """Elements of the run, whose pseudopotentials belong to the record of an engine with electrons."""
+    known = previous or start
+    structure = known if isinstance(known, Structure) or known is None else known.structure
+    return () if structure is None else tuple(structure.symbol_set)
+
+
 def _geometry(start: CalculationDoc | Structure) -> Structure:
     if isinstance(start, Structure):
         return start
@@ -145,7 +153,7 @@ def is_finished(
 ) -> bool:  # fmt: skip
     """Whether the segment with these arguments is in the store, and its files are whole."""
     try:
-        method, record = MethodCard.model_validate(card), get_engine(engine).record()
+        method, record = MethodCard.model_validate(card), get_engine(engine).record(_elements(start, previous))
         identity = _identity(start, previous, DynamicsRun.model_validate(run), method, record)
     except (InputError, ConvergenceError):
         return False
@@ -188,7 +196,7 @@ def dynamics_segment(
         If a checkpoint is damaged or belongs to another run.
     """
     wanted, method = DynamicsRun.model_validate(run), MethodCard.model_validate(card)
-    identity = _identity(start, previous, wanted, method, get_engine(engine).record())
+    identity = _identity(start, previous, wanted, method, get_engine(engine).record(_elements(start, previous)))
     key = segment_fingerprint(run_hash(identity), first_step, last_step)
     finished = find_segment(CURRENT_JOB.store, key)
     if finished is not None:
@@ -219,7 +227,7 @@ def _computed(
 ) -> DynamicsSegmentDoc:  # fmt: skip
     """Run a segment in its folder, from where an earlier attempt got."""
     who, name = get_engine(engine), run_hash(identity)
-    record = who.record()
+    record = who.record(_elements(start, previous))
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     notes: list[str] = []
     checkpoint = _continued(folder, identity, first_step, last_step, wanted, notes)
@@ -239,7 +247,7 @@ def _computed(
     try:
         last = propagate(
             checkpoint.state,
-            ase_calculator(who) if begun_at < last_step else None,
+            ase_calculator(who, method, checkpoint.state, folder) if begun_at < last_step else None,
             wanted.dynamics,
             last_step=last_step,
             sample_every=wanted.sample_every,

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.binding import makov_payne_ev
@@ -15,6 +16,7 @@ from anodeflow.workflows.cards import KPoints, load_card
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.electronic import electronic
 from anodeflow.workflows.engines.gpaw import data_set, put_back, vacuum_at_the_boundary
+from anodeflow.workflows.store import open_job_store
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("gpaw") is None, reason="program missing: gpaw")
 
@@ -164,3 +166,26 @@ def test_two_processes_give_the_energy_of_one(gpaw, tmp_path, monkeypatch):
     assert both.energy_ev == pytest.approx(alone.energy_ev, abs=1e-4)
     assert len(steps) == 1
     assert both.converged
+
+
+@pytest.mark.slow
+def test_dynamics_with_real_dft(anodeflow, tmp_path):
+    """A few steps of NVE of LiCl: the frames are there, and total energy holds to a millielectronvolt an atom."""
+    card = quick(cutoff_ev=300.0, kpoints=KPoints(mesh=(2, 2, 2)), energy_tolerance_ev=1e-5).model_dump(
+        mode="json", exclude_none=True
+    ) | {"name": "quick", "dynamics": {"ensemble": "nve", "timestep_fs": 1, "duration_ps": 1, "temperature_k": 300}}
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+    (tmp_path / "study.yaml").write_text(
+        "study: molecular-dynamics\nengine: gpaw\ncard: card.yaml\nsystems: [{structure: licl.cif}]\nseeds: [1]\n"
+        "duration_ps: 0.008\nsegment_ps: 0.004\nequilibration_ps: 0\nsample_every: 1\nprerelax: false\n"
+    )
+    load_crystal("LiCl").get_primitive_structure().to(filename=str(tmp_path / "licl.cif"))
+    done = anodeflow("run", "study.yaml", "--store", "s.sqlite", cwd=tmp_path)
+    assert done.returncode in (0, 4), done.stderr
+    assert "Traceback" not in done.stderr
+    store = open_job_store(tmp_path / "s.sqlite")
+    segments = list(store.query({"output.doc_type": "DynamicsSegmentDoc"}, load=True))
+    assert [s["output"]["last_step"] for s in sorted(segments, key=lambda s: s["output"]["last_step"])] == [4, 8]
+    assert sorted(segments[0]["output"]["engine"]["potentials"]) == ["Cl", "Li"]
+    conserved = np.concatenate([np.asarray(s["output"]["arrays"]["conserved_ev"]) for s in segments])
+    assert np.ptp(conserved) < 2e-3

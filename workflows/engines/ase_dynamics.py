@@ -15,6 +15,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,9 +25,10 @@ from ase.md.nose_hoover_chain import NoseHooverChainNVT, NoseHooverChainThermost
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.errors import ConvergenceError, EngineError
-from anodeflow.workflows.cards import Dynamics
+from anodeflow.workflows.cards import Dynamics, MethodCard
 from anodeflow.workflows.engines.base import Engine
 
 Array = NDArray[np.float64]
@@ -155,14 +157,27 @@ def thermostat_of(dynamics: Dynamics, equilibration: bool) -> str:
     return dynamics.thermostat or "langevin"
 
 
-def ase_calculator(engine: Engine) -> Any:
+def ase_calculator(engine: Engine, card: MethodCard, state: DynamicsState, folder: Path) -> Any:
     """The calculator that dynamics with this engine are driven with.
+
+    Parameters
+    ----------
+    engine
+        Who computes the forces.
+    card
+        Cutoff, k-points and spin for an engine with electrons.
+    state
+        Gives atoms and cell.
+    folder
+        Where an engine with files leaves them.
 
     Raises
     ------
     EngineError
         If the engine offers none.
     """
+    if engine.capabilities.md and engine.capabilities.electrons:
+        return engine.ase_calculator(AseAtomsAdaptor.get_structure(state.atoms()), card, 0, folder)
     make = getattr(engine, "calculator", None)
     if not engine.capabilities.md or make is None:
         raise EngineError(

@@ -138,7 +138,13 @@ class GpawEngine(Engine):
         return keywords
 
     def calculator(
-        self, structure: Structure, task: Task, card: MethodCard, charge: int = 0, log: Path | None = None
+        self,
+        structure: Structure,
+        task: Task,
+        card: MethodCard,
+        charge: int = 0,
+        log: Path | None = None,
+        symmetric: bool = True,
     ) -> tuple[Any, Electronic]:
         """An ASE calculator for one cell, and the settings it has.
 
@@ -148,6 +154,8 @@ class GpawEngine(Engine):
             What is to be computed.
         log
             GPAW's text output; None for nothing.
+        symmetric
+            Whether the symmetry of the first geometry may be used for all that follow.
         """
         self.record(structure.symbol_set)
         settings = electronic(structure, task, card, charge)
@@ -156,6 +164,8 @@ class GpawEngine(Engine):
         keywords = self.parameters(structure, settings)
         if settings.spin_polarised:
             keywords["magmoms"] = moments_of_atoms(structure, settings)
+        if not symmetric:
+            keywords["symmetry"] = {"point_group": False}
         return GPAW(**keywords, txt=None if log is None else str(log)), settings
 
     def ase_calculator(
@@ -165,7 +175,7 @@ class GpawEngine(Engine):
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
         plain = card.model_copy(update={"dipole_correction": False})
-        return self.calculator(structure, "relax", plain, charge, directory and directory / LOG)[0]
+        return self.calculator(structure, "relax", plain, charge, directory and directory / LOG, symmetric=False)[0]
 
     def compute(
         self,
