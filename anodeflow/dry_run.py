@@ -68,7 +68,10 @@ def _row(study: Study, calculation: Any) -> dict[str, Any]:
         "kpoints": "×".join(map(str, mesh)) if mesh else "–",
         "charge": calculation.charge,
     }
-    valence = study.who.valence_electrons(calculation.structure.symbol_set)
+    try:
+        valence = study.who.valence_electrons(calculation.structure.symbol_set)
+    except EngineError:  # its pseudopotentials are missing, which is said elsewhere
+        valence = {}
     if valence and card.cutoff_ev is not None:
         from anodeflow.workflows.engines.cost import plane_waves
         from anodeflow.workflows.engines.electronic import electrons

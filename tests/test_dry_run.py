@@ -116,3 +116,12 @@ def test_bands_and_dynamics_are_noted_where_there_is_no_native_input(study, comm
     notes = list((tmp_path / "inputs").glob("*/NOTE"))
     assert notes
     assert all("neb" in note.read_text() for note in notes)
+
+
+def test_missing_pseudopotentials_are_listed_and_the_plan_goes_on(study, command):
+    status, out, err = command("plan", study, "--engine", "qe", "--card", "pbe-slab", "--json")
+    assert status == 0, err
+    plan = json.loads(out)
+    assert any(note.startswith("missing:") and "pseudopotential" in note for note in plan["notes"])
+    assert plan["study_hash"] is None
+    assert len(plan["jobs"]) == plan["calculations"]

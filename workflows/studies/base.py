@@ -181,11 +181,15 @@ class Study(Options):
         AnodeflowError
             If a cell cannot be built or computed with its card.
         """
-        notes = [
-            f"{c.label}: {note}"
-            for c in self.planned
-            for note in self.who.check(c.structure, c.task, self.card_of(c), c.charge)
-        ]
+        notes = []
+        for c in self.planned:
+            try:
+                said = self.who.check(c.structure, c.task, self.card_of(c), c.charge)
+            except EngineError:
+                if self._dry and self.missing():  # a dry run lists what is missing, and goes on
+                    continue
+                raise
+            notes += [f"{c.label}: {note}" for note in said]
         alike: dict[str, list[str]] = {}
         for note in notes:
             label, _, text = note.partition(": ")
