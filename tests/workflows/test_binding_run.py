@@ -164,10 +164,11 @@ def test_figures_are_pictures(finished, command, tmp_path):
 
 
 def start(folder, *arguments):
-    # -u: progress lines must arrive while the run goes on
+    # -u: progress lines must arrive while the run goes on; a shell's background jobs pass on that they ignore Ctrl-C
     return subprocess.Popen(
         [sys.executable, "-u", "-m", "anodeflow", "run", "tiny.yaml", "--json", *arguments],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
