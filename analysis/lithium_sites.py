@@ -104,8 +104,7 @@ def host_result(
     """
     correction, notes = _image_charges(pristine, with_li, environment, dielectric_constant)
     sites = [
-        _site(pristine, doc, start, references, n_li, correction)
-        for doc, start in zip(with_li, starts, strict=True)
+        _site(pristine, doc, start, references, n_li, correction) for doc, start in zip(with_li, starts, strict=True)
     ]
     _mark_same_minima(sites)
     leading = references[0].convention

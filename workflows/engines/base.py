@@ -147,7 +147,12 @@ class Engine(ABC):
         raise EngineError(f"engine '{self.name}' has no calculator that can move a band", "use a potential, or gpaw")
 
     def neb(
-        self, images: Sequence[Structure], card: MethodCard, charge: int = 0, *, directory: Path | None = None,
+        self,
+        images: Sequence[Structure],
+        card: MethodCard,
+        charge: int = 0,
+        *,
+        directory: Path | None = None,
         **options: Any,
     ) -> Band:
         """Relax a nudged elastic band, ends included in `images`; the options are those of
