@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ import click
 from anodeflow import __version__
 from anodeflow.errors import AnodeflowError, EngineError, InputError
 from anodeflow.tables import print_json, print_rows
+from anodeflow.workflows.calculation import name_of_folder
 
 if TYPE_CHECKING:
     from anodeflow.workflows.studies import Study
@@ -135,8 +135,7 @@ def write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> None
     temporary = Path(tempfile.mkdtemp(prefix=".plan-", dir=directory.resolve().parent))
     try:
         for number, calculation in enumerate(study.planned, 1):
-            readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", calculation.label).strip("_.")
-            folder = temporary / f"{number:03d}-{readable}"
+            folder = temporary / f"{number:03d}-{name_of_folder(calculation.label)}"
             folder.mkdir()
             if calculation.task not in NATIVE_TASKS:
                 (folder / "NOTE").write_text(NOTE.format(task=calculation.task))

@@ -49,10 +49,14 @@ def fingerprint(structure: Structure, task: Task, charge: int, card_hash: str, e
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
+def name_of_folder(label: str) -> str:
+    """A label as the name of a folder: letters, digits and ``.+-``, the rest an underscore."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", label).strip("_.")
+
+
 def calculation_folder(label: str, key: str) -> Path:
     """Where an engine leaves the files of one calculation: a readable name and the fingerprint's first digits."""
-    readable = re.sub(r"[^A-Za-z0-9.+-]+", "_", label).strip("_.")[:60]
-    return expanded(load_settings().runs).resolve() / f"{readable or 'calculation'}-{key[:10]}"
+    return expanded(load_settings().runs).resolve() / f"{name_of_folder(label)[:60] or 'calculation'}-{key[:10]}"
 
 
 @job(data="arrays", config=JobConfig(expose_store=True))

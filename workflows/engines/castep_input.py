@@ -16,7 +16,6 @@ Choices that a reader may wonder about:
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Task
 from anodeflow.workflows.engines.castep_keywords import CELL, PARAM, check_keywords
 from anodeflow.workflows.engines.electronic import Electronic, moments_of_atoms
+from anodeflow.workflows.engines.external import write_whole
 
 SEED = "castep"
 TASKS = {"static": "SinglePoint"} | dict.fromkeys(("relax", "relax_cell", "relax_c"), "GeometryOptimization")
@@ -362,14 +362,12 @@ def write_files(directory: Path, files: Mapping[str, str]) -> list[str]:
     EngineError
         If the folder cannot be written to.
     """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EngineError(f"cannot write '{directory}': {error.strerror}", "check the folder") from None
     for name, text in files.items():
-        new = directory / f".{name}.new"
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            new.write_text(text, encoding="utf-8")
-            os.replace(new, directory / name)
-        except OSError as error:
-            raise EngineError(f"cannot write '{directory / name}': {error.strerror}", "check the folder") from None
+        write_whole(directory / name, text)
     return list(files)
 
 

@@ -73,10 +73,20 @@ def vacuum_axes(structure: Structure) -> tuple[bool, bool, bool]:
     )
     found = []
     for axis in range(3):
-        at = np.sort(np.mod(structure.frac_coords[:, axis], 1.0))
-        gap = np.diff(np.append(at, at[0] + 1.0)).max()
+        gap, _ = widest_gap(structure, axis)
         found.append(bool(gap * heights[axis] >= VACUUM_ANGSTROM))
     return found[0], found[1], found[2]
+
+
+def widest_gap(structure: Structure, axis: int) -> tuple[float, float]:
+    """Width and middle of the widest layer without atoms along one axis, in fractions of the lattice vector.
+
+    The middle lies between 0 and 1.5: it is not folded back into the cell.
+    """
+    at = np.sort(np.mod(structure.frac_coords[:, axis], 1.0))
+    gaps = np.diff(np.append(at, at[0] + 1.0))
+    widest = int(gaps.argmax())
+    return float(gaps[widest]), float(at[widest] + gaps[widest] / 2)
 
 
 def is_metallic(structure: Structure) -> bool:

@@ -34,6 +34,29 @@ def find_program(command: Sequence[str], what: str) -> Path:
     return Path(found)
 
 
+def mpi_as_root() -> dict[str, str]:
+    """What Open MPI wants to hear before it starts as root (in a container); nothing for anybody else."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return {}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises
+    ------
+    EngineError
+        If it cannot be written.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8")
+        os.replace(new, path)
+    except OSError as error:
+        raise EngineError(f"cannot write '{path}': {error.strerror}", "check the folder and the disk") from None
+
+
 def _path_tried(word: str) -> str:
     return f"tried {word}" if os.sep in word else f"{len(os.get_exec_path())} folders searched"
 

@@ -23,7 +23,7 @@ from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.ase_relax import run_ase
 from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
 from anodeflow.workflows.engines.cost import UNCERTAINTY, plane_wave_seconds
-from anodeflow.workflows.engines.electronic import Electronic, electronic, electrons, moments_of_atoms
+from anodeflow.workflows.engines.electronic import Electronic, electronic, electrons, moments_of_atoms, widest_gap
 
 KIND = "plane-wave DFT (PAW)"
 LOG = "gpaw.txt"
@@ -123,6 +123,8 @@ class GpawEngine(Engine):
             "maxiter": SCF_STEPS,
             "convergence": {"energy": min(max(per_electron, TIGHTEST_EV_PER_ELECTRON), LOOSEST_EV_PER_ELECTRON)},
         }
+        if settings.spin_polarised:
+            keywords["magmoms"] = moments_of_atoms(structure, settings)
         if settings.smearing.kind == "none":
             keywords["occupations"] = {"name": "fermi-dirac", "width": 0.0}
         else:
@@ -162,8 +164,6 @@ class GpawEngine(Engine):
         from gpaw import GPAW
 
         keywords = self.parameters(structure, settings)
-        if settings.spin_polarised:
-            keywords["magmoms"] = moments_of_atoms(structure, settings)
         if not symmetric:
             keywords["symmetry"] = {"point_group": False}
         return GPAW(**keywords, txt=None if log is None else str(log)), settings
@@ -238,8 +238,6 @@ class GpawEngine(Engine):
         """A GPAW script that computes the energy, forces and stress of the start geometry, and the geometry."""
         settings = electronic(structure, task, card, charge)
         keywords = self.parameters(structure, settings)
-        if settings.spin_polarised:
-            keywords["magmoms"] = moments_of_atoms(structure, settings)
         lines = "\n".join(f"    {key}={value!r}," for key, value in keywords.items())
         structure.to(filename=str(directory / "start.vasp"), fmt="poscar")
         (directory / "gpaw_input.py").write_text(
@@ -264,12 +262,10 @@ def vacuum_at_the_boundary(structure: Structure, axis: int) -> tuple[Structure, 
     structure, moved
         The slab, and what was added to the fractional coordinates, shape (N, 3).
     """
-    at = np.mod(structure.frac_coords[:, axis], 1.0)
-    ordered = np.sort(at)
-    gaps = np.diff(np.append(ordered, ordered[0] + 1.0))
-    middle = ordered[gaps.argmax()] + gaps.max() / 2
+    _, middle = widest_gap(structure, axis)
+    along = structure.frac_coords[:, axis]
     moved = np.zeros((len(structure), 3))
-    moved[:, axis] = np.mod(at - middle, 1.0) - structure.frac_coords[:, axis]
+    moved[:, axis] = np.mod(np.mod(along, 1.0) - middle, 1.0) - along
     lattice = Lattice(structure.lattice.matrix, pbc=tuple(i != axis for i in range(3)))  # type: ignore[arg-type]
     made = Structure(
         lattice, structure.species, structure.frac_coords + moved, site_properties=structure.site_properties

@@ -18,7 +18,7 @@ from pymatgen.core import Structure
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Monitor, Outcome, Task
-from anodeflow.workflows.engines.external import find_program, run_program
+from anodeflow.workflows.engines.external import find_program, mpi_as_root, run_program, write_whole
 
 JOB, STEPS, RESULT, OUTPUT = "gpaw_job.json", "gpaw_steps.jsonl", "gpaw_result.json", "gpaw_mpi.out"
 FIELDS = (
@@ -63,15 +63,12 @@ def compute_with_mpi(
             step, energy, force = json.loads(line)
             monitor(step, energy, force)
 
-    environment = {"OMP_NUM_THREADS": "1"}
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     status = run_program(
         ["mpiexec", "-n", str(processes), gpaw, "python", __file__, str(directory)],
         directory,
         output=OUTPUT,
         what="GPAW on several processes",
-        environment=environment,
+        environment={"OMP_NUM_THREADS": "1"} | mpi_as_root(),
         poll=poll,
     )
     if not (directory / RESULT).is_file():
@@ -102,9 +99,8 @@ def main(folder: str) -> None:
         job["structure"], job["task"], MethodCard.model_validate(job["card"]), job["charge"], tell, directory, first
     )
     if first:
-        temporary = directory / f"{RESULT}.new"
-        temporary.write_text(json.dumps({name: getattr(outcome, name) for name in FIELDS}, cls=MontyEncoder))
-        os.replace(temporary, directory / RESULT)
+        result = {name: getattr(outcome, name) for name in FIELDS}
+        write_whole(directory / RESULT, json.dumps(result, cls=MontyEncoder))
 
 
 if __name__ == "__main__":

@@ -26,14 +26,14 @@ from anodeflow.settings import QeSettings, expanded, load_settings
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
 from anodeflow.workflows.engines.electronic import electronic
-from anodeflow.workflows.engines.external import find_program
+from anodeflow.workflows.engines.external import find_program, write_whole
 from anodeflow.workflows.engines.pseudopotentials import (
     Pseudopotential,
     choose_pseudopotentials,
     missing_pseudopotentials,
     too_soft,
 )
-from anodeflow.workflows.engines.qe_folder import environment, write_whole
+from anodeflow.workflows.engines.qe_folder import environment
 from anodeflow.workflows.engines.qe_input import DENSITY_FACTOR, check_cell, check_order, density_cutoff_ry, pw_input
 from anodeflow.workflows.engines.qe_run import QeRun
 

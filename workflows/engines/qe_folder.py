@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from anodeflow.errors import EngineError
-from anodeflow.workflows.engines.external import PATIENCE_S
+from anodeflow.workflows.engines.external import PATIENCE_S, mpi_as_root
 from anodeflow.workflows.engines.qe_input import PREFIX
 
 
 def environment() -> dict[str, str]:
     """What pw.x needs in its environment: one thread a process, and leave for root to start Open MPI."""
-    added = {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        added |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return added
+    return ({} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": "1"}) | mpi_as_root()
 
 
 def stem(number: int) -> str:
@@ -31,16 +28,6 @@ def numbers(directory: Path) -> list[int]:
     """Numbers of the runs that left an output."""
     found = (re.fullmatch(r"pw(?:\.(\d{1,6}))?\.out", path.name) for path in directory.glob("pw*.out"))
     return [int(match.group(1) or 1) for match in found if match]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        new.write_text(text, encoding="utf-8")
-        os.replace(new, path)
-    except OSError as error:
-        raise EngineError(f"cannot write '{path}': {error.strerror}", "check the folder and the disk") from None
 
 
 def load_record(path: Path) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from pymatgen.core import Element, Structure
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Task
-from anodeflow.workflows.engines.electronic import Electronic, electronic, moments_of_atoms
+from anodeflow.workflows.engines.electronic import Electronic, electronic, moments_of_atoms, widest_gap
 from anodeflow.workflows.engines.pseudopotentials import Pseudopotential
 
 PREFIX = "anodeflow"
@@ -65,12 +65,9 @@ def density_cutoff_ry(cutoff_ry: float, pseudopotentials: Mapping[str, Pseudopot
 
 def dipole_position(structure: Structure, axis: int) -> tuple[float, float]:
     """Where the saw-tooth potential falls: ``emaxpos`` and ``eopreg`` in units of the lattice vector, mid-vacuum."""
-    at = np.sort(np.mod(structure.frac_coords[:, axis], 1.0))
-    gaps = np.diff(np.append(at, at[0] + 1.0))
-    widest = int(gaps.argmax())
-    width = min(0.05, 0.3 * float(gaps[widest]))
-    start = float(at[widest] + gaps[widest] / 2 - width / 2) % 1.0
-    return start, width
+    gap, middle = widest_gap(structure, axis)
+    width = min(0.05, 0.3 * gap)
+    return (middle - width / 2) % 1.0, width
 
 
 def check_order(structure: Structure) -> None:

@@ -27,9 +27,9 @@ from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.ase_relax import CELL_COMPONENTS, EXPLODED_EV_PER_ANGSTROM
 from anodeflow.workflows.engines.base import Monitor, Outcome, Task
 from anodeflow.workflows.engines.electronic import electronic
-from anodeflow.workflows.engines.external import run_program
+from anodeflow.workflows.engines.external import run_program, write_whole
 from anodeflow.workflows.engines.pseudopotentials import Pseudopotential
-from anodeflow.workflows.engines.qe_folder import end_orphan, environment, load_record, numbers, stem, write_whole
+from anodeflow.workflows.engines.qe_folder import end_orphan, environment, load_record, numbers, stem
 from anodeflow.workflows.engines.qe_input import PREFIX, ScfOptions, pw_input
 from anodeflow.workflows.engines.qe_output import DamagedOutputError, OutputReader, PwOutput, Step
 

@@ -18,7 +18,7 @@ from anodeflow.errors import EngineError, InputError
 from anodeflow.settings import VaspSettings
 from anodeflow.workflows.cards import Dynamics, MethodCard
 from anodeflow.workflows.engines.base import Task
-from anodeflow.workflows.engines.electronic import Electronic, electronic, electrons, moments_of_atoms
+from anodeflow.workflows.engines.electronic import Electronic, electronic, electrons, moments_of_atoms, widest_gap
 from anodeflow.workflows.engines.vasp_potcar import (
     FUNCTIONAL,
     check_cutoff,
@@ -335,11 +335,8 @@ def ionic_tags(structure: Structure, task: Task, card: MethodCard) -> dict[str, 
 
 def dipole_centre(structure: Structure, axis: int) -> list[float]:
     """Centre of the slab in fractions of the cell: opposite to the middle of its vacuum."""
-    at = np.sort(np.mod(structure.frac_coords[:, axis], 1.0))
-    gaps = np.diff(np.append(at, at[0] + 1.0))
-    widest = int(gaps.argmax())
     centre = [0.5, 0.5, 0.5]
-    centre[axis] = round(float(np.mod(at[widest] + gaps[widest] / 2 + 0.5, 1.0)), 4)
+    centre[axis] = round((widest_gap(structure, axis)[1] + 0.5) % 1.0, 4)
     return centre
 
 
