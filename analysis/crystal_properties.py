@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
-from pymatgen.core import Composition, Structure
+from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from anodeflow.analysis.comparable import check_comparable
@@ -67,8 +69,20 @@ class CrystalStudyDoc(StudyDoc):
         return all(crystal.converged for crystal in self.crystals)
 
 
-def crystal_doc(label: str, calculation: CalculationDoc | None) -> CrystalDoc:
-    """What one relaxation says of a crystal; ``error`` where it did not converge."""
+def crystal_doc(
+    label: str, calculation: CalculationDoc | None, setting: Sequence[Sequence[float]] | None = None
+) -> CrystalDoc:
+    """What one relaxation says of a crystal; ``error`` where it did not converge.
+
+    Parameters
+    ----------
+    label
+        Name of the crystal.
+    calculation
+        Its relaxation.
+    setting
+        Vectors of the cell to report in those of the computed one, shape (3, 3); None: the computed cell.
+    """
     if calculation is None:
         return CrystalDoc(crystal=label, formula="", error="not computed; see the first failure of the run")
     structure = calculation.structure
@@ -85,8 +99,10 @@ def crystal_doc(label: str, calculation: CalculationDoc | None) -> CrystalDoc:
     except AnodeflowError as error:
         made.error = str(error)
         return made
-    made.cell_angstrom = _three(structure.lattice.abc)
-    made.angles_degree = _three(structure.lattice.angles)
+    matrix = structure.lattice.matrix
+    cell = Lattice(matrix if setting is None else np.asarray(setting) @ matrix)
+    made.cell_angstrom = _three(cell.abc)
+    made.angles_degree = _three(cell.angles)
     made.volume_per_atom_angstrom3 = structure.volume / len(structure)
     made.space_group = _space_group(structure)
     start = calculation.initial_structure

@@ -9,6 +9,8 @@ from anodeflow.analysis.crystal_properties import crystal_doc, formation_energie
 from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ReferenceMismatchError
 from anodeflow.structures.catalogue import load_crystal
+from anodeflow.workflows.studies import load_study
+from anodeflow.workflows.studies.base import without_unset
 
 ENGINE = EngineRecord(name="test", kind="test", version="1", hash="e")
 CARD = CardRecord(name="card", hash="c")
@@ -109,3 +111,23 @@ def test_a_crystal_given_twice_is_refused(command, tmp_path):
     status, _, err = command("plan", study)
     assert status == 2
     assert "given twice" in err
+
+
+@pytest.mark.parametrize("name", ["Li", "LiAl", "Li9Al4", "Li2S"])
+def test_a_primitive_cell_is_reported_in_the_setting_of_the_catalogue(name, tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text(f"study: crystal-properties\nengine: chgnet\ncrystals: [{name}]\ncells: primitive\n")
+    study, given = load_study(file), load_crystal(name)
+    (planned,) = study.planned
+    assert len(given) % len(planned.structure) == 0
+    assert len(planned.structure) < len(given)
+    swollen = planned.structure.copy()
+    swollen.scale_lattice(1.03 * swollen.volume)
+    relaxed = calculation(name, -2.0, structure=swollen, energy_ev=-2.0 * len(swollen))
+    doc = crystal_doc(name, relaxed, study.setting(name))
+    assert doc.cell_angstrom == pytest.approx([1.03 ** (1 / 3) * x for x in given.lattice.abc], abs=1e-6)
+    assert doc.angles_degree == pytest.approx(given.lattice.angles, abs=1e-6)
+    assert doc.energy_per_atom_ev == pytest.approx(-2.0)
+    # A study that does not say which cell keeps the hash it had before there was a choice.
+    plain = study.model_dump(mode="json") | {"cells": None}
+    assert "cells" not in without_unset(plain)

@@ -221,7 +221,7 @@ class Study(Options):
 
 
 # Settings added after studies were first stored: where a study does not use one, its hash stays what it was.
-_LATER = {"warm_start", "dielectric_constant", "sites", "atom_box_angstrom"}
+_LATER = {"warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "cells"}
 
 
 def without_unset(settings: Any) -> Any:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from jobflow import Flow, JobConfig, OnMissing, job
 from pydantic import Field, model_validator
+from pymatgen.core import Structure
 
 from anodeflow.analysis.crystal_properties import CrystalStudyDoc, crystal_doc, formation_energies, voltages
 from anodeflow.analysis.documents import CalculationDoc, CardRecord
 from anodeflow.errors import AnodeflowError
+from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Task
 from anodeflow.workflows.studies.base import PlannedCalculation, Study, origin
@@ -25,6 +28,9 @@ class CrystalStudy(Study):
 
     study: Literal["crystal-properties"]
     crystals: list[str] = Field(min_length=1)
+    cells: Literal["primitive"] | None = Field(
+        None, description="primitive: compute the smallest cell, report it in the catalogue's setting; None: as given"
+    )
 
     @model_validator(mode="after")
     def _once(self) -> CrystalStudy:
@@ -41,6 +47,16 @@ class CrystalStudy(Study):
         """Whether the cell is relaxed, or only the atoms."""
         return "relax" if catalogue_fixes_cell(name) else "relax_cell"
 
+    def computed(self, name: str) -> Structure:
+        """The cell that is computed."""
+        given = self.crystal(name)
+        return primitive_cell(given) if self.cells == "primitive" else given
+
+    def setting(self, name: str) -> list[list[float]]:
+        """The given cell's vectors in those of the computed one, whole numbers, shape (3, 3)."""
+        given, computed = (c.lattice for c in (self.crystal(name), self.computed(name)))
+        return np.round(computed.get_fractional_coords(given.matrix)).tolist()
+
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         fixed = [name for name in self.crystals if self.task(name) == "relax"]
@@ -50,7 +66,7 @@ class CrystalStudy(Study):
     def _plan(self) -> list[PlannedCalculation]:
         return [
             PlannedCalculation(
-                label=f"{name}/crystal", task=self.task(name), structure=self.crystal(name), expected_steps=8
+                label=f"{name}/crystal", task=self.task(name), structure=self.computed(name), expected_steps=8
             )
             for name in self.crystals
         ]
@@ -59,7 +75,7 @@ class CrystalStudy(Study):
         """One relaxation a crystal, then the summary."""
         jobs = [
             self.identify(
-                self.maker(self.task(name)).make(self.crystal(name), f"{name}/crystal", name), f"{name}/crystal"
+                self.maker(self.task(name)).make(self.computed(name), f"{name}/crystal", name), f"{name}/crystal"
             )
             for name in self.crystals
         ]
@@ -71,6 +87,7 @@ class CrystalStudy(Study):
             self.model_dump(mode="json"),
             self.hash,
             self.sources(),
+            None if self.cells is None else [self.setting(name) for name in self.crystals],
         )
         self.identify(summary, "summary")
         return Flow([*jobs, summary], output=summary.output, name=self.title or self.kind)
@@ -85,9 +102,13 @@ def summarise(
     settings: dict[str, Any],
     study_hash: str,
     notes: list[str],
+    cells: list[list[list[float]]] | None = None,
 ) -> CrystalStudyDoc:
     """All crystals of a study, and what follows from them together."""
-    docs = [crystal_doc(name, calculation) for name, calculation in zip(names, calculations, strict=True)]
+    docs = [
+        crystal_doc(name, calculation, setting)
+        for name, calculation, setting in zip(names, calculations, cells or [None] * len(names), strict=True)
+    ]
     done = {name: calculation for name, calculation in zip(names, calculations, strict=True) if calculation is not None}
     warnings = [f"{d.crystal}: {w}" for d in docs for w in ([d.error] if d.error else d.warnings)]
     steps = []
