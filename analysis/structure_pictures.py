@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,36 @@ def structure_picture(structure: Structure, *, title: str, lines: list[str], bon
                 parse_math=False,
             )  # fmt: skip
     return figure
+
+
+def draw_side_view(axes: Axes, structure: Structure, marked: Sequence[int] = ()) -> None:
+    """Side view (xz) of a structure on given axes, in angstrom.
+
+    Parameters
+    ----------
+    axes
+        Emptied of ticks and frame.
+    structure
+        Ordered and periodic; atoms may lie outside the cell.
+    marked
+        Indices of atoms to put a ring around.
+    """
+    scene = _scene(structure, bonds=True)
+    _draw(axes, scene, 0, 2, -scene.points[:, 1])
+    for index in marked:
+        frac = structure.frac_coords[index] - np.floor(structure.frac_coords[index])
+        place = (frac @ structure.lattice.matrix)[[0, 2]]
+        ring = Circle(place, 1.3, facecolor="none", edgecolor="#B2182B", linewidth=1.0, zorder=3)
+        ring.set_gid("marked")
+        axes.add_patch(ring)
+    low_x, high_x, low_z, high_z = _box(scene, 0, 2)
+    axes.set(xlim=(low_x, high_x), ylim=(low_z, high_z), aspect="equal")
+    axes.set_axis_off()
+
+
+def element_key(symbols: Iterable[str]) -> list[Any]:
+    """Handles of a legend that names the colours of elements."""
+    return [_dot(symbol, element_colour(symbol)) for symbol in sorted(set(symbols), key=_by_number)]
 
 
 def element_colour(symbol: str) -> tuple[float, float, float]:
@@ -290,12 +321,9 @@ def _scale_bar(figure: Figure, inch: float, bottom: float, total: float, tall: f
 
 
 def _legend(figure: Figure, scene: _Scene, bottom: float, total: float) -> None:
-    def dot(name: str, colour: Any, edge: Any = "0.12", size: float = 7.0) -> Any:
-        return plt.Line2D([], [], ls="none", marker="o", ms=size, mfc=colour, mec=edge, mew=0.5, label=name)
-
-    handles = [dot(symbol, element_colour(symbol)) for symbol in sorted(set(scene.symbols), key=_by_number)]
+    handles = element_key(scene.symbols)
     if scene.frozen.any():
-        handles.append(dot("frozen", "0.12", size=3.0))
+        handles.append(_dot("frozen", "0.12", size=3.0))
     legend = figure.legend(
         handles=handles,
         loc="upper right",
@@ -308,6 +336,10 @@ def _legend(figure: Figure, scene: _Scene, bottom: float, total: float) -> None:
         frameon=False,
     )
     legend.set_gid("elements")
+
+
+def _dot(name: str, colour: Any, edge: Any = "0.12", size: float = 7.0) -> Any:
+    return plt.Line2D([], [], ls="none", marker="o", ms=size, mfc=colour, mec=edge, mew=0.5, label=name)
 
 
 def _by_number(symbol: str) -> int:

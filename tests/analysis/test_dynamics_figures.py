@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.coordination import intact_tetrahedra
 from anodeflow.analysis.diffusion import diffusion
 from anodeflow.analysis.dynamics_figures import diffusion_figure, profile_figure, rdf_figure, tetrahedra_figure
+from anodeflow.analysis.dynamics_study_figure import broken_centres
 from anodeflow.analysis.profiles import layer_profile
 from anodeflow.analysis.rdf import partial_rdf
+from anodeflow.analysis.structure_pictures import draw_side_view
 from anodeflow.errors import InputError
 
 CORNERS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
@@ -74,3 +77,21 @@ def test_nothing_to_draw():
     for draw in (rdf_figure, tetrahedra_figure, diffusion_figure):
         with pytest.raises(InputError):
             draw([])
+
+
+def test_a_broken_tetrahedron_is_ringed():
+    corners = 2.05 * CORNERS
+    coords = [[0, 0, 0], *corners, [7, 7, 7], *(corners + 7)]
+    whole = Structure(Lattice.cubic(14), PS4 * 2, coords, coords_are_cartesian=True)
+    assert broken_centres(whole, 2.6) == []
+    assert broken_centres(whole, None) == []
+    apart = whole.copy()
+    apart.translate_sites([6], [0.1, 0, 0])  # 1.4 angstrom: beyond the cutoff
+    assert broken_centres(apart, 2.6) == [5]
+    crowded = whole.copy()
+    crowded.append("S", [2.3, 0, 0], coords_are_cartesian=True)
+    assert broken_centres(crowded, 2.6) == [0]
+    _, axes = plt.subplots()
+    draw_side_view(axes, apart, broken_centres(apart, 2.6))
+    (ring,) = [patch for patch in axes.patches if patch.get_gid() == "marked"]
+    assert ring.center == pytest.approx((7, 7))
