@@ -46,7 +46,9 @@ calculator = SevenNetCalculator("7net-0", device="cpu")
 steps = 0
 for task, atoms in [(t, decode(a)) for t, a in json.load(open(sys.argv[1]))]:
     atoms.calc = calculator
-    optimiser = GoodOldQuasiNewton(FrechetCellFilter(atoms) if task == "relax_cell" else atoms, logfile=None)
+    scale = (0.3 * atoms.get_volume() / 5) ** 0.5  # as workflows/engines/ase_relax.py has it
+    target = FrechetCellFilter(atoms, exp_cell_factor=scale) if task == "relax_cell" else atoms
+    optimiser = GoodOldQuasiNewton(target, logfile=None, diagonal=5.0)
     for _ in optimiser.irun(fmax=0.0, steps=250):
         done = np.linalg.norm(atoms.get_forces(), axis=1).max() <= 0.03
         if task == "relax_cell":

@@ -76,6 +76,18 @@ def test_the_kept_list_is_exact_and_made_again_in_time():
     assert kept.made == made + 1
 
 
+def test_neighbours_last_from_step_to_step_and_are_dropped_when_asked(own):
+    atoms, lean = moving("Li", 8), LeanCHGNet(own.model)
+    atoms.calc = lean
+    for _ in range(3):  # as an integrator asks, through ASE, which resets a calculator at every new geometry
+        atoms.positions += 0.01
+        atoms.get_forces()
+    assert lean.neighbours.made == 1
+    lean.forget()
+    atoms.get_forces()
+    assert lean.neighbours.made == 2
+
+
 def test_another_cell_or_composition_makes_a_new_list(own):
     lean = LeanCHGNet(own.model)
     for name in ("Li", "Al", "LiCl"):

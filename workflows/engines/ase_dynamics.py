@@ -246,7 +246,8 @@ class Propagator:
         """Go on from a state, with a calculator that remembers nothing."""
         wanted = self._dynamics
         self.step, self._kind = state.step, thermostat_of(wanted, state.step < 0)
-        reset = getattr(self._calculator, "reset", None)
+        # ASE resets a calculator at every new geometry; one with a longer memory has a name for losing that
+        reset = getattr(self._calculator, "forget", None) or getattr(self._calculator, "reset", None)
         if reset is not None:
             reset()
         self.atoms = state.atoms()

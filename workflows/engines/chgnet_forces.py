@@ -30,8 +30,8 @@ MARGIN_ANGSTROM = 1.0
 class LeanCHGNet(Calculator):
     """Energy and forces of one CHGNet model.
 
-    Results depend in the last digits of single precision on when the list of neighbours was made; :meth:`reset`
-    forgets it.
+    Results depend in the last digits of single precision on when the list of neighbours was made; :meth:`forget`
+    drops it.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class LeanCHGNet(Calculator):
         )
         self.neighbours = Neighbours(self.model.graph_converter.atom_graph_cutoff, margin_angstrom)
 
-    def reset(self) -> None:
-        """Forget results and neighbours."""
-        super().reset()
+    def forget(self) -> None:
+        """Forget results and neighbours; ASE's ``reset``, which it calls for every new geometry, keeps the latter."""
+        self.reset()
         self.neighbours.forget()
 
     def calculate(self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = all_changes) -> None:
