@@ -137,13 +137,8 @@ def write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> None
         for number, calculation in enumerate(study.planned, 1):
             folder = temporary / f"{number:03d}-{name_of_folder(calculation.label)}"
             folder.mkdir()
-            if calculation.task not in NATIVE_TASKS:
-                (folder / "NOTE").write_text(NOTE.format(task=calculation.task))
-                continue
             try:
-                study.who.write_inputs(
-                    calculation.structure, calculation.task, study.card_of(calculation), calculation.charge, folder
-                )
+                calculation.write_inputs(study.who, study.card_of(calculation), folder)
             except AnodeflowError as error:
                 raise type(error)(f"{calculation.label}: {error.problem}", error.remedy) from None
         (temporary / "plan.json").write_text(json.dumps({"anodeflow": __version__, **content}, indent=2, default=str))
@@ -157,14 +152,10 @@ def write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> None
         raise
 
 
-# What an engine's own input files can say; bands and segments of dynamics follow from relaxed geometries.
-NATIVE_TASKS = ("static", "relax", "relax_cell", "relax_c")
-NOTE = (
-    "task {task}: its images or its start follow from relaxed geometries; anodeflow makes them when these are there\n"
-)
 README = """{title}: native inputs for {engine}, one folder a calculation.
 
-Cells, slabs and sites that follow from an earlier relaxation are those of the catalogue geometry: `anodeflow run`
-and `anodeflow submit` build them from the relaxed crystal. plan.json holds the table, what is missing on the machine
+Cells, slabs, sites, bands and starts of dynamics that follow from an earlier relaxation are those of the catalogue
+geometry: `anodeflow run` and `anodeflow submit` build them from the relaxed crystal. A NOTE says where anodeflow moves
+the atoms itself. plan.json holds the table, what is missing on the machine
 where this was written, and the estimate of the cost.
 """

@@ -218,14 +218,14 @@ def test_dynamics(engine, tmp_path):
     card = CARD.model_copy(
         update={"dynamics": Dynamics(ensemble="nvt", timestep_fs=2.0, duration_ps=50.0, temperature_k=300.0)}
     )
-    engine.write_dynamics_inputs(aluminium(), card, 0, tmp_path)
+    engine.write_own_dynamics(aluminium(), card, 0, tmp_path)
     param, (cell, _) = read_param(tmp_path / "castep.param"), read_cell(tmp_path / "castep.cell")
     assert param["task"] == "MolecularDynamics"
     assert (param["md_num_iter"], param["md_delta_t"], param["md_temperature"]) == ("25000", "2 fs", "300 K")
     assert (param["md_ensemble"], param["md_thermostat"]) == ("NVT", "langevin")
     assert cell["fix_all_cell"] == "true"
     with pytest.raises(InputError, match="no dynamics"):
-        engine.write_dynamics_inputs(aluminium(), CARD, 0, tmp_path)
+        engine.write_own_dynamics(aluminium(), CARD, 0, tmp_path)
 
 
 @pytest.mark.parametrize(("line", "said"), [

@@ -155,6 +155,19 @@ def thermostat_of(dynamics: Dynamics, equilibration: bool) -> str:
     return dynamics.thermostat or "langevin"
 
 
+def equilibrating(dynamics: Dynamics) -> Dynamics:
+    """What holds for the steps before time 0: Langevin's thermostat at the same temperature, held hard."""
+    return dynamics.model_copy(
+        update={
+            "ensemble": "nvt",
+            "thermostat": "langevin",
+            "friction_per_ps": EQUILIBRATION_FRICTION_PER_PS,
+            "damping_fs": None,
+            "chain_length": None,
+        }
+    )
+
+
 def ase_calculator(engine: Engine, card: MethodCard, state: DynamicsState, folder: Path) -> Any:
     """The calculator that dynamics with this engine are driven with.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pymatgen.core import Structure
 
 from anodeflow.analysis.documents import EngineRecord
-from anodeflow.errors import EngineError
+from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import MethodCard
 
 if TYPE_CHECKING:
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 Task = Literal["static", "relax", "relax_cell", "relax_c"]
 # Called after every ionic step with (step, energy eV, largest force eV/angstrom).
 Monitor = Callable[[int, float, float], None]
+
+NOTE = "NOTE"
+BAND_NOTE = (
+    "task neb, {springs}: anodeflow moves the images, {engine} gives energy and forces of each.\n"
+    "The inputs are those of the start of the band; a run makes the path between relaxed ends, and the later inputs in "
+    "the same way.\n"
+)
+DYNAMICS_NOTE = (
+    "task dynamics, {steps} steps of {timestep} fs, {ensemble}, {temperature} K, velocities {velocities}: anodeflow "
+    "moves the atoms, {engine} gives energy and forces.\n"
+    "The input is that of the first geometry; a run makes those of the later ones in the same way.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -200,6 +212,113 @@ class Engine(ABC):
         """
         raise EngineError(f"engine '{self.name}' has no input files to write", "choose vasp, castep, qe or gpaw")
 
+    def write_point_inputs(
+        self, structure: Structure, card: MethodCard, charge: int, directory: Path, *, like: Structure | None = None
+    ) -> list[str]:
+        """Write the native input of one energy with forces, as bands and dynamics ask for; names of the files.
+
+        Parameters
+        ----------
+        like
+            The first geometry of the band or of the run, which decides mesh, spin and smearing for all of them.
+
+        Raises
+        ------
+        EngineError
+            If the engine has no input files.
+        """
+        return self.write_inputs(structure, "static", card, charge, directory)
+
+    def write_band_inputs(
+        self, images: Sequence[Structure], card: MethodCard, charge: int, directory: Path, *, climb: bool = True
+    ) -> list[str]:
+        """Write the native inputs of a nudged elastic band; names of the files.
+
+        Here for an engine whose images anodeflow moves: one energy with forces for each image, in ``00``, ``01``, ...,
+        and a NOTE that says so. An engine with a band of its own overrides this.
+
+        Parameters
+        ----------
+        images
+            The start of the band, ends included.
+        card
+            How accurately.
+        charge
+            Charge of the cell, e.
+        directory
+            An empty folder.
+        climb
+            Whether the highest image climbs.
+
+        Raises
+        ------
+        EngineError
+            If the engine has no input files.
+        """
+        names = []
+        for number, image in enumerate(images):
+            folder = directory / f"{number:02d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            written = self.write_point_inputs(image, card, charge, folder, like=images[0])
+            names += [f"{folder.name}/{name}" for name in written]
+        springs = "climbing image" if climb else "no climbing"
+        return [*names, write_note(directory, BAND_NOTE.format(springs=springs, engine=self.name))]
+
+    def write_dynamics_inputs(
+        self,
+        structure: Structure,
+        card: MethodCard,
+        charge: int,
+        directory: Path,
+        *,
+        steps: int,
+        continued: bool = False,
+    ) -> list[str]:
+        """Write the native inputs of one segment of molecular dynamics; names of the files.
+
+        Here for an engine whose atoms anodeflow moves: the energy with forces of the first geometry, and a NOTE that
+        says so. An engine with dynamics of its own overrides this.
+
+        Parameters
+        ----------
+        structure
+            Where the segment starts, as far as that is known before it is run.
+        card
+            How accurately; ``card.dynamics`` is what holds for this segment, thermostat of an equilibration included.
+        charge
+            Charge of the cell, e.
+        directory
+            An empty folder.
+        steps
+            Of this segment.
+        continued
+            Whether it goes on with the velocities of the segment before.
+
+        Raises
+        ------
+        InputError
+            If the card has no dynamics.
+        EngineError
+            If the engine has no input files.
+        """
+        move = card.dynamics
+        if move is None:
+            raise InputError(f"card '{card.name}' has no dynamics", "add it, or choose another card")
+        names = self.write_point_inputs(structure, card, charge, directory, like=structure)
+        thermostat = f" ({move.thermostat or 'langevin'})" if move.ensemble == "nvt" else ""
+        text = DYNAMICS_NOTE.format(
+            ensemble=f"{move.ensemble.upper()}{thermostat}", steps=steps, timestep=f"{move.timestep_fs:g}",
+            temperature=f"{move.temperature_k:g}", engine=self.name,
+            velocities="those of the segment before" if continued else "drawn at this temperature",
+        )  # fmt: skip
+        return [*names, write_note(directory, text)]
+
     def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
         """Electrons an atom of each element brings; empty for an engine without electrons."""
         return {}
+
+
+def write_note(directory: Path, text: str) -> str:
+    """Write what a reader of a folder of inputs must know; name of the file."""
+    (directory / NOTE).write_text(text, encoding="utf-8")
+    return NOTE

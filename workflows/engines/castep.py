@@ -161,8 +161,8 @@ class CastepEngine(Engine):
         """See :meth:`Engine.write_inputs`: ``castep.cell`` and ``castep.param``; CASTEP need not be here."""
         return write_files(directory, self._inputs(structure, task, card, charge))
 
-    def write_dynamics_inputs(self, structure: Structure, card: MethodCard, charge: int, directory: Path) -> list[str]:
-        """Write the inputs of the molecular dynamics that a card asks for; names of the files.
+    def write_own_dynamics(self, structure: Structure, card: MethodCard, charge: int, directory: Path) -> list[str]:
+        """Write the inputs of CASTEP's own molecular dynamics with the card's settings; names of the files.
 
         Raises
         ------

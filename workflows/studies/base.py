@@ -47,6 +47,10 @@ class PlannedCalculation(BaseModel):
     estimated: bool = Field(False, description="geometry depends on an earlier relaxation")
     card: MethodCard | None = Field(None, description="where it is not the study's own")
 
+    def write_inputs(self, engine: Engine, card: MethodCard, directory: Path) -> list[str]:
+        """Write the native inputs; names of the files. Errors are those of the engine."""
+        return engine.write_inputs(self.structure, self.task, card, self.charge, directory)
+
 
 class Study(Options):
     """What to compute, with which engine and card. One class a kind of study.

@@ -21,6 +21,8 @@ from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.cards import Dynamics, MethodCard
 from anodeflow.workflows.dynamics import DynamicsRun, dynamics_segment
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.ase_dynamics import equilibrating
+from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin
 
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
@@ -102,7 +104,20 @@ class PlannedSegment(PlannedCalculation):
     """A segment of the dry run."""
 
     task: Any = "dynamics"
-    timestep_fs: float
+    dynamics: Dynamics = Field(description="that hold for this segment")
+    first: bool = Field(description="of its run: velocities are drawn")
+
+    @property
+    def timestep_fs(self) -> float:
+        """For the display of progress."""
+        return self.dynamics.timestep_fs
+
+    def write_inputs(self, engine: Engine, card: MethodCard, directory: Path) -> list[str]:
+        """See :meth:`PlannedCalculation.write_inputs`."""
+        moving = card.model_copy(update={"dynamics": self.dynamics})
+        return engine.write_dynamics_inputs(
+            self.structure, moving, self.charge, directory, steps=self.expected_steps, continued=not self.first
+        )
 
 
 class DynamicsStudy(Study):
@@ -282,7 +297,9 @@ class DynamicsStudy(Study):
                 planned += [
                     PlannedSegment(
                         label=_label(system.label, seed, number, first), structure=structure, estimated=True,
-                        expected_steps=last - first, timestep_fs=self.dynamics.timestep_fs,
+                        expected_steps=last - first,
+                        dynamics=equilibrating(self.dynamics) if first < 0 else self.dynamics,
+                        first=first == self.segments()[0][0],
                     )
                     for number, (first, last) in enumerate(self.segments(), self.segments()[0][0] >= 0)
                 ]  # fmt: skip

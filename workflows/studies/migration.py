@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from jobflow import Flow, Job, JobConfig, OnMissing, Response, job
@@ -12,11 +13,18 @@ from anodeflow.analysis.documents import CalculationDoc, CardRecord
 from anodeflow.analysis.migration_documents import BandDoc, MigrationBarrierDoc, MigrationStudyDoc, barrier_doc
 from anodeflow.errors import AnodeflowError, EngineError
 from anodeflow.structures.migration import Hop
-from anodeflow.structures.migration_paths import matched_end_points, mirrored_end, number_of_images
+from anodeflow.structures.migration_paths import (
+    EndPoints,
+    interpolated_path,
+    matched_end_points,
+    mirrored_end,
+    number_of_images,
+)
 from anodeflow.workflows.bands import band_job
 from anodeflow.workflows.calculation import CalculationMaker
+from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.engines.base import Engine, Task
 from anodeflow.workflows.studies.base import PlannedCalculation, Study, identify, origin
 from anodeflow.workflows.studies.lithium_cells import catalogue_fixes_cell, displaced, is_salt
 from anodeflow.workflows.studies.migration_cells import Cell, HopCells, MigrationPath, build_host, hop_cells_of
@@ -30,6 +38,15 @@ class PlannedBand(PlannedCalculation):
     """A band of the dry run."""
 
     task: Literal["neb"] = "neb"  # type: ignore[assignment]
+    ends: EndPoints
+    images: int = Field(description="between the ends")
+    options: dict[str, Any] = Field(description="of band_job")
+
+    def write_inputs(self, engine: Engine, card: MethodCard, directory: Path) -> list[str]:
+        """See :meth:`PlannedCalculation.write_inputs`."""
+        bend = {key: self.options[key] for key in ("displacement_angstrom", "seed")}
+        path = interpolated_path(self.ends, self.images, **bend)
+        return engine.write_band_inputs(path, card, self.charge, directory, climb=self.options["climb"])
 
 
 class MigrationStudy(Study):
@@ -181,10 +198,12 @@ class MigrationStudy(Study):
     def _plan(self) -> list[PlannedCalculation]:
         calculations: dict[str, PlannedCalculation] = {}
 
-        def add(label: str, task: Any, structure: Structure, steps: int, charge: int = 0) -> None:
-            kind = PlannedBand if task == "neb" else PlannedCalculation
+        def add(
+            label: str, task: Any, structure: Structure, steps: int, charge: int = 0, kind: Any = PlannedCalculation,
+            **more: Any,
+        ) -> None:  # fmt: skip
             made = kind(
-                label=label, task=task, structure=structure, charge=charge, expected_steps=steps, estimated=True
+                label=label, task=task, structure=structure, charge=charge, expected_steps=steps, estimated=True, **more
             )
             calculations.setdefault(label, made)
 
@@ -202,7 +221,10 @@ class MigrationStudy(Study):
                 for where, structure in made.to_relax():
                     add(f"{path.label}/{where}", "relax", structure, END_STEPS, charge)
                 images = self.images or number_of_images(ends.path_angstrom)
-                add(f"{path.label}/{made.hop.label}/band", "neb", made.start, images * BAND_STEPS, charge)
+                add(
+                    f"{path.label}/{made.hop.label}/band", "neb", made.start, images * BAND_STEPS, charge, PlannedBand,
+                    ends=ends, images=images, options=self.band_options(path),
+                )  # fmt: skip
         return list(calculations.values())
 
 
