@@ -123,6 +123,7 @@ def calculate_band(
         directory=kept.file.parent,
     )
     kept.remove()
+    record = who.record(path[0].symbol_set)  # a program tells its version only when it has run
     highest = int(np.argmax(band.energies_ev)) if band.energies_ev else 0
     return BandDoc(
         **known,

@@ -39,6 +39,7 @@ from anodeflow.workflows.engines.ase_dynamics import (
     kinetic_temperature_k,
     propagate,
 )
+from anodeflow.workflows.engines.base import finish_points
 
 CHECKPOINT = "checkpoint.npz"
 TRAJECTORY = "trajectory.atraj"
@@ -240,6 +241,9 @@ def _computed(
     begun_at = checkpoint.state.step
     sink = Segment(folder / TRAJECTORY, checkpoint, wanted, record, name, first_step)
 
+    calculator = ase_calculator(who, method, checkpoint.state, folder) if begun_at < last_step else None
+    notes += getattr(calculator, "notes", ())
+
     def save(state: DynamicsState) -> None:
         wall = spent + time.perf_counter() - clock
         save_checkpoint(Checkpoint(state, identity, sink.rows(), wall), folder / CHECKPOINT)
@@ -247,7 +251,7 @@ def _computed(
     try:
         last = propagate(
             checkpoint.state,
-            ase_calculator(who, method, checkpoint.state, folder) if begun_at < last_step else None,
+            calculator,
             wanted.dynamics,
             last_step=last_step,
             sample_every=wanted.sample_every,
@@ -259,6 +263,8 @@ def _computed(
         )
     finally:
         sink.close()
+        finish_points(calculator)
+    record = who.record(_elements(start, previous))  # a program tells its version only when it has run
     if not fresh:
         notes.append(f"continued at step {begun_at} of an earlier attempt")
     wall = spent + time.perf_counter() - clock if begun_at < last_step else spent

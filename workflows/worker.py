@@ -34,11 +34,14 @@ def main() -> int:
     from anodeflow.workflows.store import open_job_store
 
     def on_step(label: str, step: int, energy_ev: float, max_force: float) -> None:
-        if stop.is_set():
-            raise monitor.StopRequested
+        on_pulse()
         _say(reports, event="step", label=label, step=step, energy_ev=energy_ev, max_force=max_force)
 
-    monitor.listen(on_step)
+    def on_pulse() -> None:
+        if stop.is_set():
+            raise monitor.StopRequested
+
+    monitor.listen(on_step, on_pulse)
     store = None
     while True:
         line = inbox.get()

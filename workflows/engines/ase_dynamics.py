@@ -309,7 +309,9 @@ class Propagator:
     def sample(self) -> Sample:
         """Positions and energies as they are now."""
         potential, kinetic = float(self.atoms.get_potential_energy()), float(self.atoms.get_kinetic_energy())
-        conserved = potential + kinetic
+        # forces are derivatives of the free energy of smeared electrons
+        free = getattr(self._calculator, "results", {}).get("free_energy")
+        conserved = (potential if free is None else float(free)) + kinetic
         if isinstance(self._integrator, RestingLangevin):
             conserved -= self._integrator.heat_ev
         elif isinstance(self._integrator, RestingNoseHoover):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from anodeflow.errors import EngineError
+from anodeflow.errors import ConvergenceError, EngineError
 from anodeflow.structures.migration_paths import band_problem
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.ase_relax import EXPLODED_EV_PER_ANGSTROM
@@ -114,7 +114,7 @@ def run_neb(
     images
         The band to start from, ends included; the ends are relaxed already. ``selective_dynamics`` is honoured.
     calculator
-        Any ASE calculator with energy and forces.
+        Any ASE calculator with energy and forces; one with ``for_image`` gives every image its own.
     card
         Gives the force tolerance (eV/angstrom) and the limit of optimiser steps.
     climb
@@ -136,6 +136,7 @@ def run_neb(
     -------
     Band
         ``converged`` is True only when every image meets the tolerance and, with `climb`, the highest one climbed.
+        Where the electrons of an image did not converge it has no energies.
 
     Raises
     ------
@@ -148,8 +149,9 @@ def run_neb(
     band = Band(list(images), steps=steps_before)
     progress = _Progress(band, atoms, card, monitor, keep)
     try:
+        of_image = getattr(calculator, "for_image", None)
         for number, made in enumerate(atoms):
-            made.calc = _Image(calculator)
+            made.calc = _Image(of_image(number) if of_image else calculator)
             if number in (0, len(atoms) - 1):
                 energy, forces = made.get_potential_energy(), made.get_forces(apply_constraint=False)
                 progress.sane(energy, made.get_forces(), number)
@@ -162,6 +164,11 @@ def run_neb(
             break
     except _ExplodedError as error:
         band.error = f"the forces exploded at {error}"
+        band.converged = False
+        band.energies_ev = []
+        return band
+    except ConvergenceError as error:
+        band.error, band.electronic_converged = f"step {band.steps}: {error}", False
         band.converged = False
         band.energies_ev = []
         return band

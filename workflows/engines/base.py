@@ -172,7 +172,15 @@ class Engine(ABC):
         """  # fmt: skip
         from anodeflow.workflows.engines.ase_neb import run_neb
 
-        return run_neb(images, self.ase_calculator(images[0], card, charge, directory), card, **options)
+        calculator = self.ase_calculator(images[0], card, charge, directory)
+        try:
+            band = run_neb(images, calculator, card, **options)
+        finally:
+            finish_points(calculator)
+        if self.capabilities.electrons and band.energies_ev:
+            band.electronic_converged = True  # else it would have no energies
+        band.warnings = [*getattr(calculator, "notes", ()), *band.warnings]
+        return band
 
     def check(self, structure: Structure, task: Task, card: MethodCard, charge: int = 0) -> list[str]:
         """Whether one cell can be computed with the card; what is worth saying of it comes back.
@@ -316,6 +324,13 @@ class Engine(ABC):
     def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
         """Electrons an atom of each element brings; empty for an engine without electrons."""
         return {}
+
+
+def finish_points(calculator: Any) -> None:
+    """Let a calculator that keeps files for its next geometry know that there is none."""
+    finish = getattr(calculator, "finish", None)
+    if finish is not None:
+        finish()
 
 
 def write_note(directory: Path, text: str) -> str:

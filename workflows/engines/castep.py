@@ -32,6 +32,7 @@ from anodeflow.workflows.engines.castep_input import (
     find_potential,
     param_entries,
     param_text,
+    point_entries,
     write_files,
 )
 from anodeflow.workflows.engines.castep_output import CastepFileError, CastepReader, Run, read_castep
@@ -39,6 +40,7 @@ from anodeflow.workflows.engines.castep_result import geometry_of, mismatch, out
 from anodeflow.workflows.engines.cost import UNCERTAINTY, plane_wave_seconds
 from anodeflow.workflows.engines.electronic import electronic
 from anodeflow.workflows.engines.external import find_program, run_program
+from anodeflow.workflows.engines.point_calculator import FOLDER, PointCalculator
 
 KIND = "plane-wave DFT"
 STAND_IN_KIND = "stand-in for CASTEP: not DFT"
@@ -51,6 +53,7 @@ VALENCE = {
     "Cl": 7, "Br": 7, "I": 7,
 }  # fmt: skip
 OUTPUT = "castep.out"
+BEFORE = "before.check"
 KEPT_APART = (f"{SEED}.castep", OUTPUT, f"{SEED}.geom")
 LARGEST_MESSAGE = 300
 # A monitor hears of the same step again after this long.
@@ -70,8 +73,9 @@ class CastepEngine(Engine):
     name = "castep"
     cost_uncertainty = UNCERTAINTY
     capabilities = Capabilities(
-        electrons=True, charge=True, spin=True, stress=True, kpoints=True, isolated_atoms=True, files=True, inputs=True
-    )
+        electrons=True, charge=True, spin=True, stress=True, kpoints=True, neb=True, md=True, isolated_atoms=True,
+        files=True, inputs=True,
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._version: str | None = None
@@ -161,6 +165,12 @@ class CastepEngine(Engine):
         """See :meth:`Engine.write_inputs`: ``castep.cell`` and ``castep.param``; CASTEP need not be here."""
         return write_files(directory, self._inputs(structure, task, card, charge))
 
+    def write_point_inputs(
+        self, structure: Structure, card: MethodCard, charge: int, directory: Path, *, like: Structure | None = None
+    ) -> list[str]:
+        """See :meth:`Engine.write_point_inputs`."""
+        return write_files(directory, self._point_inputs(structure, card, charge, like or structure))
+
     def write_own_dynamics(self, structure: Structure, card: MethodCard, charge: int, directory: Path) -> list[str]:
         """Write the inputs of CASTEP's own molecular dynamics with the card's settings; names of the files.
 
@@ -237,6 +247,62 @@ class CastepEngine(Engine):
         if outcome.error and (complaint := complaints(directory)):
             outcome.error = f"{outcome.error}; CASTEP said: {complaint}"
         return outcome
+
+    def ase_calculator(
+        self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
+    ) -> PointCalculator:
+        """See :meth:`Engine.ase_calculator`."""
+        if directory is None:
+            raise EngineError("CASTEP needs a folder of its own", "give a directory")
+        machine = load_settings().castep
+        find_program(machine.command, WHAT)
+
+        def point(geometry: Structure, folder: Path, before: Path | None, left: float | None) -> Outcome:
+            # one checkpoint alone is kept, so that thousands of steps do not fill the disk
+            reused = before is not None and _moved(before / f"{SEED}.check", folder / BEFORE)
+            inputs = self._point_inputs(geometry, card, charge, structure, BEFORE if reused else None, left)
+            return self._point(geometry, structure, card, charge, folder, inputs)
+
+        notes = electronic(structure, "static", card, charge).notes
+        return PointCalculator(
+            point, structure, directory / FOLDER, bulky=("*.check", "*.castep_bin"), notes=notes,
+            wall_time_s=machine.wall_time_s,
+        )  # fmt: skip
+
+    def _point(
+        self, structure: Structure, like: Structure, card: MethodCard, charge: int, directory: Path,
+        inputs: dict[str, str],
+    ) -> Outcome:  # fmt: skip
+        """Energy and forces of one geometry among those of a band or of dynamics."""
+        machine = load_settings().castep
+        write_files(directory, inputs)
+        for potential in self._files(structure.symbol_set, machine).values():
+            _bring(potential, directory)
+        status = run_program([*machine.command, SEED], directory, output=OUTPUT, what=WHAT)
+        (directory / BEFORE).unlink(missing_ok=True)
+        file = directory / f"{SEED}.castep"
+        run, _ = self._read(file, directory, status, [])
+        wrong = mismatch(run, structure, "static", card, charge, like)
+        if wrong:
+            raise EngineError(f"'{file}' is of another calculation: {wrong}", "empty its folder")
+        self._version = run.version
+        outcome = outcome_of(run, structure, "static", card, charge, file, like)
+        if outcome.error and (complaint := complaints(directory)):
+            outcome.error = f"{outcome.error}; CASTEP said: {complaint}"
+        return outcome
+
+    def _point_inputs(
+        self, structure: Structure, card: MethodCard, charge: int, like: Structure, before: str | None = None,
+        left_s: float | None = None,
+    ) -> dict[str, str]:  # fmt: skip
+        machine = load_settings().castep
+        settings = electronic(like, "static", card, charge)
+        names = {element: file.name for element, file in self._files(structure.symbol_set, machine).items()}
+        entries = point_entries(structure, card, settings, before, left_s)
+        return {
+            f"{SEED}.cell": cell_text(structure, "static", settings, names, machine.library, symmetric=False),
+            f"{SEED}.param": param_text(entries, f"energy and forces of one geometry, card {card.name}"),
+        }
 
     def _inputs(self, structure: Structure, task: Task, card: MethodCard, charge: int) -> dict[str, str]:
         machine = load_settings().castep
@@ -379,6 +445,15 @@ def _text(file: Path) -> str:
             return " ".join(handle.read().decode("utf-8", errors="replace").split())
     except OSError:
         return ""
+
+
+def _moved(file: Path, target: Path) -> bool:
+    """Move a file; whether it was there."""
+    try:
+        file.rename(target)
+    except OSError:
+        return False
+    return True
 
 
 def _bring(potential: Path, directory: Path) -> None:

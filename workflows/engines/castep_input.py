@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ TIGHTEST_EV_PER_ATOM = 1e-9
 LOOSEST_EV_PER_ATOM = 1e-5
 ENERGY_PER_FORCE = 1e-5 / 0.03
 DISPLACEMENT_PER_FORCE = 0.001 / 0.03
+# Of one geometry of a band or of dynamics.
+POINT_EV_PER_ATOM = 1e-7
 SYMMETRY_ANGSTROM = 1e-4
 SCF_CYCLES = 200
 # Between Li (13) and Al (76): CASTEP's own guess, 500 GPa, makes the first steps of soft cells tiny.
@@ -93,6 +96,28 @@ def param_entries(
             "calculate_stress": "true",
         }
     entries |= _running(wall_time_s)
+    check_keywords(entries, PARAM, f"{SEED}.param")
+    return entries
+
+
+def point_entries(
+    structure: Structure, card: MethodCard, settings: Electronic, before: str | None, wall_time_s: float | None
+) -> dict[str, str]:
+    """Keywords of the ``.param`` file of one geometry of a band or of dynamics.
+
+    Parameters
+    ----------
+    structure, card, settings, wall_time_s
+        As for :func:`param_entries`; `settings` are those of the first geometry of all.
+    before
+        Checkpoint of the geometry before, in the same folder: electrons start from it.
+    """
+    # forces need better electrons than energies, the more so when these start from those of other places
+    tight = min(settings.energy_tolerance_ev, POINT_EV_PER_ATOM * len(structure))
+    entries = param_entries(structure, "static", card, replace(settings, energy_tolerance_ev=tight), wall_time_s)
+    entries["write_checkpoint"] = "all"
+    if before is not None:
+        entries["reuse"] = before
     check_keywords(entries, PARAM, f"{SEED}.param")
     return entries
 
@@ -253,6 +278,7 @@ def cell_text(
     settings: Electronic,
     potentials: Mapping[str, str] | None = None,
     library: str | None = None,
+    symmetric: bool = True,
 ) -> str:
     """The ``.cell`` file.
 
@@ -268,6 +294,8 @@ def cell_text(
         Element: file name. Elements without one take CASTEP's on-the-fly potentials.
     library
         Name of an on-the-fly library.
+    symmetric
+        Whether what symmetry there is may be used.
 
     Raises
     ------
@@ -282,7 +310,7 @@ def cell_text(
     ]
     out += _block("POSITIONS_FRAC", atoms)
     entries = {"kpoint_mp_grid": " ".join(map(str, settings.mesh)), "kpoint_mp_offset": _offset(settings)}
-    if uses_symmetry(structure, settings):
+    if symmetric and uses_symmetry(structure, settings):
         entries |= {"symmetry_generate": "", "snap_to_symmetry": "", "symmetry_tol": f"{SYMMETRY_ANGSTROM:g} ang"}
     frozen = frozen_components(structure)
     moves = task != "static"

@@ -27,12 +27,15 @@ FUNCTIONALS = {"PBE": "Perdew Burke Ernzerhof"}
 CELL_TASKS = ("relax_cell", "relax_c")
 
 
-def mismatch(run: Run, structure: Structure, task: Task, card: MethodCard, charge: int) -> str | None:
+def mismatch(
+    run: Run, structure: Structure, task: Task, card: MethodCard, charge: int, like: Structure | None = None
+) -> str | None:
     """In what a run differs from what was asked for; None if in nothing.
 
-    CASTEP echoes its settings, so that a file of another calculation cannot pass for this one.
+    CASTEP echoes its settings, so that a file of another calculation cannot pass for this one. `like` is the geometry
+    that decided them, where it is not this one.
     """
-    settings = electronic(structure, task, card, charge)
+    settings = electronic(like or structure, task, card, charge)
     expected = Counter(site.specie.symbol for site in structure)
     found = Counter(symbol for symbol, _ in _any_places(run))
     if found and found != expected:
@@ -99,7 +102,10 @@ def placed(evaluation: Evaluation, start: Structure, task: Task) -> Structure:
     return Structure(matrix, start.species, new, site_properties=start.site_properties)
 
 
-def outcome_of(run: Run, structure: Structure, task: Task, card: MethodCard, charge: int, file: Path) -> Outcome:
+def outcome_of(
+    run: Run, structure: Structure, task: Task, card: MethodCard, charge: int, file: Path,
+    like: Structure | None = None,
+) -> Outcome:  # fmt: skip
     """What a run gave.
 
     Parameters
@@ -110,13 +116,15 @@ def outcome_of(run: Run, structure: Structure, task: Task, card: MethodCard, cha
         What was asked for.
     file
         For messages.
+    like
+        The geometry that decided the settings, where it is not this one.
 
     Returns
     -------
     Outcome
         With ``error`` set wherever anything needed for a converged result is missing from the file.
     """
-    settings = electronic(structure, task, card, charge)
+    settings = electronic(like or structure, task, card, charge)
     outcome = Outcome(structure, None, None if task == "static" else False, None)
     outcome.warnings = _remarks(run, structure)
     outcome.arrays = {"castep_version": run.version, "castep_potentials": dict(run.potentials)}
@@ -130,6 +138,8 @@ def outcome_of(run: Run, structure: Structure, task: Task, card: MethodCard, cha
         return outcome
     outcome.structure = structure if task == "static" else placed(evaluation, structure, task)
     outcome.energy_ev = evaluation.total_ev
+    if like is not None:
+        outcome.arrays["free_energy_ev"] = evaluation.variational_ev
     outcome.electronic_converged = evaluation.scf_converged
     _add_forces(run, evaluation, structure, task, card, outcome, where)
     _add_path(run, structure, task, outcome)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from anodeflow.errors import EngineError
+from anodeflow.workflows import monitor
 
 POLL_S = 0.5
 PATIENCE_S = 60.0
@@ -90,8 +91,8 @@ def run_program(
     environment
         Added to this process's environment.
     poll
-        Called twice a second; if it raises (a stop was asked for), the program is stopped and the
-        exception goes on.
+        Called twice a second; if it raises, the program is stopped and the exception goes on. So does
+        a stop that was asked for (:func:`anodeflow.workflows.monitor.pulse`).
     ask_to_stop
         How to ask the program for a clean end (a STOP file); else SIGTERM.
     patience_s
@@ -118,8 +119,11 @@ def run_program(
             except OSError as error:
                 raise EngineError(f"{what}: cannot start '{command[0]}': {error.strerror}", "check it") from None
             try:
-                while process.poll() is None:
-                    time.sleep(POLL_S)
+                while True:
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(POLL_S)
+                        break
+                    monitor.pulse()
                     if poll is not None:
                         poll()
             except BaseException:

@@ -27,13 +27,14 @@ from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
 from anodeflow.workflows.engines.electronic import electronic
 from anodeflow.workflows.engines.external import find_program, write_whole
+from anodeflow.workflows.engines.point_calculator import FOLDER, PointCalculator
 from anodeflow.workflows.engines.pseudopotentials import (
     Pseudopotential,
     choose_pseudopotentials,
     missing_pseudopotentials,
     too_soft,
 )
-from anodeflow.workflows.engines.qe_folder import environment
+from anodeflow.workflows.engines.qe_folder import end_orphan, environment
 from anodeflow.workflows.engines.qe_input import DENSITY_FACTOR, check_cell, check_order, density_cutoff_ry, pw_input
 from anodeflow.workflows.engines.qe_run import QeRun
 
@@ -53,8 +54,9 @@ class QeEngine(Engine):
     name = "qe"
     cost_uncertainty = "a factor of 3: fitted to processor times of pw.x on one core, steps are typical values"
     capabilities = Capabilities(
-        electrons=True, charge=True, spin=True, kpoints=True, isolated_atoms=True, files=True, inputs=True
-    )
+        electrons=True, charge=True, spin=True, kpoints=True, neb=True, md=True, isolated_atoms=True, files=True,
+        inputs=True,
+    )  # fmt: skip
 
     def record(self, elements: Iterable[str] = ()) -> EngineRecord:
         """See :meth:`Engine.record`; the hash is of the engine, not of pw.x's release, which need not run here."""
@@ -121,6 +123,46 @@ class QeEngine(Engine):
             raise EngineError(f"cannot make the folder '{directory}': {error.strerror}", "name another") from None
         write_whole(directory / "pw.in", text)
         return ["pw.in"]
+
+    def write_point_inputs(
+        self, structure: Structure, card: MethodCard, charge: int, directory: Path, *, like: Structure | None = None
+    ) -> list[str]:
+        """See :meth:`Engine.write_point_inputs`."""
+        chosen = self._fitting(structure, card)
+        write_whole(directory / "pw.in", pw_input(structure, "static", card, charge, chosen, like=like or structure))
+        return ["pw.in"]
+
+    def ase_calculator(
+        self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
+    ) -> PointCalculator:
+        """See :meth:`Engine.ase_calculator`."""
+        if directory is None:
+            raise EngineError("pw.x needs a folder of its own", "give a directory")
+        settings = load_settings().qe
+        find_program(settings.command, WHAT)
+        check_order(structure)
+        chosen = self._fitting(structure, card)
+        end_orphan(directory / FOLDER)
+
+        def point(geometry: Structure, folder: Path, before: Path | None, left: float | None) -> Outcome:
+            return QeRun(
+                structure=geometry,
+                task="static",
+                card=card,
+                charge=charge,
+                monitor=None,
+                directory=folder,
+                pseudopotentials=chosen,
+                command=settings.command,
+                wall_time_s=left,
+                like=structure,
+                waves_of=before,
+            ).compute()
+
+        notes = electronic(structure, "static", card, charge).notes
+        return PointCalculator(
+            point, structure, directory / FOLDER, bulky=("out",), notes=notes, wall_time_s=settings.wall_time_s
+        )
 
     def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`."""

@@ -40,29 +40,29 @@ def load_record(path: Path) -> dict[str, Any] | None:
 
 
 def end_orphan(directory: Path) -> None:
-    """Stop a pw.x that a killed process left running in the folder (where the system shows it: Linux)."""
+    """Stop a pw.x that a killed process left running in the folder or below (where the system shows it: Linux)."""
     running = programs_in(directory)
-    if not running:
-        return
-    (directory / f"{PREFIX}.EXIT").touch()
+    for folder in running.values():
+        (folder / f"{PREFIX}.EXIT").touch()
     deadline = time.monotonic() + PATIENCE_S
     while running and time.monotonic() < deadline:
         time.sleep(0.5)
         running = programs_in(directory)
-    if running:
+    for process, folder in running.items():
         raise EngineError(
-            f"a pw.x (process {running[0]}) of an earlier attempt is still running in '{directory}'",
+            f"a pw.x (process {process}) of an earlier attempt is still running in '{folder}'",
             "wait for it, or end it",
         )
 
 
-def programs_in(directory: Path) -> list[int]:
-    """Processes of pw.x whose working directory this is; none where the system does not show it."""
-    here, found = str(directory.resolve()), []
+def programs_in(directory: Path) -> dict[int, Path]:
+    """Processes of pw.x whose working directory this is or lies in; none where the system does not show it."""
+    here, found = directory.resolve(), {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if os.readlink(entry / "cwd") == here and (entry / "comm").read_text().startswith("pw"):
-                found.append(int(entry.name))
+            folder = Path(os.readlink(entry / "cwd"))
+            if folder.is_relative_to(here) and (entry / "comm").read_text().startswith("pw"):
+                found[int(entry.name)] = folder
         except (OSError, ValueError):
             continue
     return found

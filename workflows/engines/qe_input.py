@@ -115,6 +115,8 @@ def pw_input(
     options: ScfOptions | None = None,
     max_seconds: float | None = None,
     max_steps: int | None = None,
+    like: Structure | None = None,
+    waves: bool = False,
 ) -> str:
     """Input of pw.x for one task.
 
@@ -135,6 +137,13 @@ def pw_input(
         After which pw.x stops by itself.
     max_steps
         Ionic steps allowed; that of the card if None.
+    like
+        For one geometry of a band or of dynamics, the first one of all: it decides mesh, spin, smearing and the place
+        of the dipole layer, and no symmetry is used. The electrons converge as far as forces need it.
+    waves
+        Start from the wave functions in the output folder. The density starts from the atoms all the same: the one of
+        the geometry before would leave its mark on the forces (measured: 10 times pw.x's own correction), and dynamics
+        would drift.
 
     Raises
     ------
@@ -142,7 +151,7 @@ def pw_input(
         As :func:`check_order`, :func:`check_cell` and :func:`electronic`; or if a path is too long or holds a blank.
     """
     check_order(structure)
-    settings = electronic(structure, task, card, charge)
+    settings = electronic(like or structure, task, card, charge)
     check_cell(structure, task, settings)
     control = _control(task, card, _folder(pseudopotentials), max_seconds)
     if task != "static":
@@ -150,14 +159,12 @@ def pw_input(
     if settings.dipole_axis is not None:
         control |= {"tefield": True, "dipfield": True}
     conv_thr = settings.energy_tolerance_ev / Rydberg
-    if task != "static":
+    if task != "static" or like is not None:
         # The error of forces goes with the root of it.
         conv_thr = min(conv_thr, 2e-9 * max(5, len(structure)))
-    sections = [
-        ("CONTROL", control),
-        ("SYSTEM", _system(structure, settings, pseudopotentials)),
-        ("ELECTRONS", _electrons(options or ScfOptions(), conv_thr)),
-    ]
+    system = _system(structure, settings, pseudopotentials, like) | ({} if like is None else {"nosym": True})
+    electrons = _electrons(options or ScfOptions(), conv_thr) | ({"startingwfc": "file"} if waves else {})
+    sections = [("CONTROL", control), ("SYSTEM", system), ("ELECTRONS", electrons)]
     if task != "static":
         # upscale 1: the threshold of the electrons stays what was chosen.
         sections.append(("IONS", {"ion_dynamics": "bfgs", "upscale": 1.0}))
@@ -254,7 +261,10 @@ def _control(task: Task, card: MethodCard, folder: Path, max_seconds: float | No
 
 
 def _system(
-    structure: Structure, settings: Electronic, pseudopotentials: Mapping[str, Pseudopotential]
+    structure: Structure,
+    settings: Electronic,
+    pseudopotentials: Mapping[str, Pseudopotential],
+    like: Structure | None = None,
 ) -> dict[str, object]:
     cutoff = settings.cutoff_ev / Rydberg
     species = _species(structure)
@@ -284,7 +294,7 @@ def _system(
                 share = sum(of_element) / len(of_element) / pseudopotentials[element].valence
                 system[f"starting_magnetization({number})"] = max(-1.0, min(1.0, share))
     if settings.dipole_axis is not None:
-        start, width = dipole_position(structure, settings.dipole_axis)
+        start, width = dipole_position(like or structure, settings.dipole_axis)
         system |= {"edir": settings.dipole_axis + 1, "emaxpos": start, "eopreg": width, "eamp": 0.0}
     return system
 

@@ -77,6 +77,10 @@ class QeRun:
         How pw.x is started; ``-in FILE`` is appended.
     wall_time_s
         When this process has to be through, counted from here.
+    like
+        For one geometry of a band or of dynamics: the first one of all, see :func:`pw_input`.
+    waves_of
+        Folder of another geometry whose wave functions to start from; they are moved here.
     """
 
     structure: Structure
@@ -88,6 +92,8 @@ class QeRun:
     pseudopotentials: Mapping[str, Pseudopotential]
     command: Sequence[str]
     wall_time_s: float | None = None
+    like: Structure | None = None
+    waves_of: Path | None = None
 
     _path: list[Step] = field(default_factory=list)
     _warnings: list[str] = field(default_factory=list)
@@ -97,7 +103,7 @@ class QeRun:
 
     def __post_init__(self) -> None:
         self._clock = time.monotonic()
-        self._settings = electronic(self.structure, self.task, self.card, self.charge)
+        self._settings = electronic(self.like or self.structure, self.task, self.card, self.charge)
         self._smearing = self._settings.smearing.kind if self._settings.smearing.width_ev > 0 else "none"
         self._warnings.extend(self._settings.notes)
         self._state: dict[str, Any] = {}
@@ -127,7 +133,7 @@ class QeRun:
                 self._absorb(last)
         self._state["returned"] = "converged" if outcome.converged else "unconverged"
         self._save()
-        if outcome.converged:
+        if outcome.converged and self.like is None:
             for file in (self.directory / "out").glob(f"{PREFIX}.save/wfc*"):
                 file.unlink(missing_ok=True)
         return outcome
@@ -240,6 +246,8 @@ class QeRun:
             "positions_angstrom": np.array([one.fractional @ one.cell_angstrom for one in self._path]),
             "cells_angstrom": np.array([one.cell_angstrom for one in self._path]),
         }
+        if self.like is not None:
+            arrays["free_energy_ev"] = step.energy_ev
         if step.stress_gpa is not None:
             arrays["stress_gpa"] = step.stress_gpa
         if step.scf_correction_ev_per_angstrom > self.card.force_tolerance_ev_per_angstrom and self.task != "static":
@@ -321,6 +329,8 @@ class QeRun:
             start = self._structure(before.output.cell_angstrom, before.output.fractional)
         number = 1 + max(numbers(self.directory), default=0)
         name = stem(number)
+        shutil.rmtree(self.directory / "out", ignore_errors=True)
+        waves = before is None and self._take_waves()
         write_whole(
             self.directory / f"{name}.in",
             pw_input(
@@ -332,6 +342,8 @@ class QeRun:
                 options=self._options(),
                 max_seconds=self._seconds_left(),
                 max_steps=max(1, self.card.max_steps - self._moves),
+                like=self.like,
+                waves=waves,
             ),
         )
         self._state.setdefault("runs", []).append(
@@ -339,7 +351,6 @@ class QeRun:
         )
         self._state["returned"] = None
         self._save()
-        shutil.rmtree(self.directory / "out", ignore_errors=True)
         for leftover in (f"{PREFIX}.EXIT", "CRASH"):
             (self.directory / leftover).unlink(missing_ok=True)
 
@@ -372,6 +383,15 @@ class QeRun:
         except DamagedOutputError as error:
             damage = error
         return _Run(number, start, reader.result, damage, status)
+
+    def _take_waves(self) -> bool:
+        if self.waves_of is None:
+            return False
+        try:
+            (self.waves_of / "out").rename(self.directory / "out")
+        except OSError:
+            return False
+        return True
 
     def _ask_to_stop(self) -> None:
         with contextlib.suppress(OSError):

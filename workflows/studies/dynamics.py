@@ -30,6 +30,8 @@ SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
 LONG_TIMESTEP_FS = 2.5
 # A killed run goes on from the last checkpoint; each costs one evaluation of the forces.
 CHECKPOINT_STEPS = 250
+# With electrons a step may take an hour, and one evaluation more in 20 is little against losing a day.
+CHECKPOINT_STEPS_ELECTRONS = 20
 DEFAULTS = {"ensemble": "nvt", "timestep_fs": 2.0, "temperature_k": 300.0}
 OVERRIDES = (
     "ensemble", "timestep_fs", "duration_ps", "temperature_k", "thermostat", "friction_per_ps", "damping_fs",
@@ -219,7 +221,8 @@ class DynamicsStudy(Study):
         """What a replica is, apart from its geometry."""
         length = self.steps(self.segment_ps, "segment_ps", self.sample_every)
         divisors = range(self.sample_every, length + 1, self.sample_every)
-        fitting = [n for n in divisors if length % n == 0 and n <= max(CHECKPOINT_STEPS, self.sample_every)]
+        most = CHECKPOINT_STEPS_ELECTRONS if self.who.capabilities.electrons else CHECKPOINT_STEPS
+        fitting = [n for n in divisors if length % n == 0 and n <= max(most, self.sample_every)]
         return DynamicsRun(
             dynamics=self.dynamics,
             seed=seed,
