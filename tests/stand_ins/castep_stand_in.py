@@ -2,7 +2,8 @@
 medium theory, and writes a ``.castep`` file in CASTEP's layout. Its numbers are of no use but for testing.
 
 ``CASTEP_STAND_IN_FAULT`` makes it fail: ``licence``, ``scf``, ``nan``, ``stars``, ``die`` (killed in the second
-iteration), ``cut`` (killed once in the second iteration, well-behaved the next time), ``noconv``, ``slow``.
+iteration), ``cut`` (killed once in the second iteration, well-behaved the next time), ``noconv``, ``slow``, ``later``
+(electrons not converged in a run that starts from a checkpoint).
 """
 
 import os
@@ -256,11 +257,16 @@ def main():
     if fault == "cut" and Path("was_cut").exists():
         fault = ""
     writer = Writer(seed, fault)
+    if "reuse" in writer.param:
+        Path(writer.param["reuse"]).read_text()  # a checkpoint that is not there ends the run
+        writer.fault = "scf" if fault == "later" else fault
     writer.header()
     if writer.param["task"] == "singlepoint":
         writer.everything()
     else:
         writer.relax()
+    if writer.param.get("write_checkpoint") == "all":
+        Path(f"{seed}.check").write_text("electrons")
     writer.say("\nTotal time          =      1.00 s")
     return 0
 

@@ -196,3 +196,82 @@ def test_a_binding_study_on_the_stand_in(tmp_path, anodeflow):
     energies = [s["binding_energy_ev"]["neutral_atom"] for h in document["hosts"] for s in h["sites"]]
     assert energies
     assert all(np.isfinite(e) for e in energies)
+
+
+def study_folder(tmp_path, study, **changes):
+    """A study on fcc lithium, which the stand-in takes for aluminium, with a coarse card."""
+    fields = {"name": "coarse", "kpoints": {"spacing_per_angstrom": 0.2}, "spin": "none"}
+    card = load_card("cui2026-binding").model_dump(mode="json", exclude_none=True) | fields | changes
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+    cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.0), ["Li"], [[0, 0, 0]])
+    cell.to(str(tmp_path / "Li.cif"))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study | {"engine": "castep", "card": "card.yaml"}))
+
+
+MIGRATION = {
+    "study": "migration", "paths": [{"crystal": "Li.cif", "mechanism": "vacancy", "hops": ["Li1-Li1"]}], "images": 3,
+    "cell": {"min_image_distance_angstrom": 6},
+}  # fmt: skip
+DYNAMICS = {
+    "study": "molecular-dynamics", "systems": [{"structure": "Li.cif", "supercell": [2, 1, 1]}], "ensemble": "nve",
+    "timestep_fs": 2.0, "duration_ps": 0.04, "segment_ps": 0.02, "sample_every": 2, "prerelax": False,
+    "temperature_k": 300, "analysis": {"pairs": ["Li-Li"], "r_max_angstrom": 4},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_band_on_the_stand_in(tmp_path, anodeflow):
+    study_folder(tmp_path, MIGRATION)
+    done = anodeflow("run", "study.yaml", "--json", "--workers", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["engine"]["stand_in"]
+    barrier = document["barriers"][0]
+    assert barrier["converged"], barrier["error"]
+    assert barrier["forward_ev"] == pytest.approx(barrier["backward_ev"], abs=5e-3)
+    assert barrier["forward_ev"] > 0.05
+    points = next((tmp_path / "runs").glob("*band*")) / "points"
+    assert sorted(f.name for f in points.iterdir()) == ["00", "01", "02", "03", "04"]
+    assert all(len(list(image.iterdir())) == 1 for image in points.iterdir())
+    assert not list(points.rglob("*.check"))
+    settings = (next((points / "02").iterdir()) / "castep.param").read_text()
+    assert "before.check" in settings  # started from the electrons of the geometry before
+
+
+@pytest.mark.slow
+def test_dynamics_on_the_stand_in(tmp_path, anodeflow):
+    study_folder(tmp_path, DYNAMICS)
+    done = anodeflow("run", "study.yaml", "--json", "--workers", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["engine"]["stand_in"]
+    replica = document["systems"][0]["replicas"][0]
+    assert replica["time_ps"] == pytest.approx([0.004 * n for n in range(11)])
+    assert abs(replica["checks"]["energy_drift_ev_per_atom_ps"]) < 0.02
+    assert not list((tmp_path / "runs").rglob("*.check"))
+
+
+def test_electrons_that_fail_in_a_band_give_no_energies(tmp_path, monkeypatch):
+    monkeypatch.setenv("CASTEP_STAND_IN_FAULT", "later")
+    images = [crystal(seed) for seed in (1, 1, 1)]
+    images[1].translate_sites([0], [0.1, 0, 0], frac_coords=False, to_unit_cell=False)
+    images[2].translate_sites([0], [0.2, 0, 0], frac_coords=False, to_unit_cell=False)
+    band = get_engine("castep").neb(images, CARD, directory=tmp_path / "band")
+    assert band.electronic_converged is False
+    assert not band.converged
+    assert band.energies_ev == []
+    assert "points/01/000002" in band.error
+    assert "electrons not converged in 200 cycles" in band.error
+
+
+def test_one_geometry_has_settings_of_the_first_and_no_symmetry(tmp_path):
+    """The first geometry decides spin and mesh; the electrons are converged as forces need it."""
+    engine, ideal = get_engine("castep"), Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.0), ["Al"], [[0, 0, 0]])
+    engine.write_point_inputs(ideal, CARD, 0, tmp_path, like=ideal)
+    cell, param = (tmp_path / "castep.cell").read_text(), (tmp_path / "castep.param").read_text()
+    assert "SYMMETRY" not in cell
+    values = {a.strip(): b.strip() for a, b in (x.split(":") for x in param.splitlines() if ":" in x)}
+    assert values["task"] == "SinglePoint"
+    assert values["elec_energy_tol"] == "1e-07 eV"
+    assert values["write_checkpoint"] == "all"
+    assert "reuse" not in values
