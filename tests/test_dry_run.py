@@ -1,10 +1,12 @@
 """The dry run: native inputs whole or not at all, what is missing, what it costs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from anodeflow.settings import VARIABLES
+from anodeflow.workflows.engines.qe import QeEngine
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def fake_upf(folder):
     """Headers of norm-conserving PBE files: enough for a dry run."""
     upf = folder / "upf"
     upf.mkdir()
-    for element, valence in (("Li", 3), ("Al", 3)):
+    for element, valence in (("Li", 3), ("Al", 3), ("Cl", 7)):
         (upf / f"{element}.upf").write_text(
             f'<UPF version="2.0.1">\n<PP_HEADER element="{element}" pseudo_type="NC" relativistic="scalar" '
             f'functional="PBE" z_valence="{valence}.0" core_correction="F"/>\n</UPF>\n'
@@ -116,6 +118,81 @@ def test_bands_and_dynamics_are_noted_where_there_is_no_native_input(study, comm
     notes = list((tmp_path / "inputs").glob("*/NOTE"))
     assert notes
     assert all("neb" in note.read_text() for note in notes)
+
+
+BAND = (
+    "study: migration\npaths: [{crystal: LiCl, mechanism: vacancy}]\nimages: 3\n"
+    "cell: {min_image_distance_angstrom: 8}\n"
+)
+DYNAMICS = (
+    "study: molecular-dynamics\nsystems: [{crystal: LiCl}]\nduration_ps: 0.04\nsegment_ps: 0.02\n"
+    "equilibration_ps: 0.02\nprerelax: false\n"
+)
+
+
+@pytest.fixture
+def pseudopotentials(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(fake_upf(tmp_path)))
+
+
+@pytest.mark.usefixtures("pseudopotentials")
+@pytest.mark.parametrize(("engine", "file"), [("qe", "pw.in"), ("castep", "castep.cell"), ("gpaw", "gpaw_input.py")])
+def test_bands_have_the_input_of_every_image(engine, file, study, command, tmp_path):
+    study.write_text(BAND)
+    target = tmp_path / "inputs"
+    status, _, err = command("plan", study, "--engine", engine, "--card", "pbe-slab", "--write", target)
+    assert status == 0, err
+    folder = next(target.glob("*band"))
+    assert sorted(f.name for f in folder.iterdir()) == ["00", "01", "02", "03", "04", "NOTE"]
+    texts = [(folder / f"{n:02d}" / file).read_text() for n in range(5)]
+    if engine != "gpaw":  # whose script reads its geometry from a file
+        assert len(set(texts)) == 5
+    note = (folder / "NOTE").read_text()
+    assert "climbing image" in note
+    assert f"anodeflow moves the images, {engine} gives energy and forces" in note
+
+
+@pytest.mark.usefixtures("pseudopotentials")
+@pytest.mark.parametrize(("engine", "file"), [("qe", "pw.in"), ("castep", "castep.cell"), ("gpaw", "gpaw_input.py")])
+def test_dynamics_have_the_input_of_their_first_geometry(engine, file, study, command, tmp_path):
+    study.write_text(DYNAMICS)
+    target = tmp_path / "inputs"
+    status, _, err = command("plan", study, "--engine", engine, "--card", "pbe-slab", "--write", target)
+    assert status == 0, err
+    notes = [file.read_text() for file in sorted(target.glob("*/NOTE"))]
+    assert len(notes) == len(list(target.glob("*seed*"))) == 3
+    assert all("10 steps of 2 fs, NVT (langevin), 300 K" in note for note in notes)
+    assert ["those of the segment before" in note for note in notes] == [False, True, True]
+    assert all((folder / file).is_file() for folder in target.glob("*seed*"))
+    if engine == "castep":
+        own = (next(target.glob("*equilibration")) / "own-dynamics" / "castep.param").read_text()
+        values = dict(line.replace(" ", "").split(":") for line in own.splitlines() if ":" in line)
+        assert values["task"] == "MolecularDynamics"
+        assert values["md_ion_t"] == "50fs"  # an equilibration is held harder
+        assert values["md_num_iter"] == "10"
+    if engine == "qe":
+        own = (next(target.glob("*segment_1")) / "own-dynamics" / "pw.in").read_text()
+        assert "calculation = 'md'" in own
+        assert "nstep = 10\n" in own
+
+
+@pytest.mark.parametrize(("text", "words"), [(BAND, "no nudged elastic band"), (DYNAMICS, "no molecular dynamics")])
+def test_an_engine_that_cannot_says_so_before_anything_is_planned(text, words, study, command, monkeypatch):
+    monkeypatch.setattr(QeEngine, "capabilities", replace(QeEngine.capabilities, neb=False, md=False))
+    study.write_text(text)
+    status, _, err = command("plan", study, "--engine", "qe", "--card", "pbe-slab")
+    assert status == 3
+    assert words in err
+    assert "use one that does" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_dynamics_of_a_charged_cell_are_refused(study, command):
+    study.write_text(DYNAMICS + "charge: 1\n")
+    status, _, err = command("plan", study, "--engine", "castep", "--card", "pbe-slab")
+    assert status == 2
+    assert "charge" in err
+    assert len(err.strip().splitlines()) == 1
 
 
 def test_missing_pseudopotentials_are_listed_and_the_plan_goes_on(study, command):

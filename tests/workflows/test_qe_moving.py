@@ -33,7 +33,7 @@ CARD = {
     "relax_cell": True,
 }  # fmt: skip
 CELL = [[0, 2.574, 2.574], [2.574, 0, 2.574], [2.574, 2.574, 0]]
-MOVED = Structure(CELL, ["Li", "Cl"], [[0, 0, 0], [0.52, 0.5, 0.49]])
+MOVED = Structure(CELL, ["Li", "Cl"], [[0, 0, 0], [0.56, 0.5, 0.47]])
 LI = Structure([[-1.7, 1.7, 1.7], [1.7, -1.7, 1.7], [1.7, 1.7, -1.7]], ["Li"], [[0, 0, 0]])
 
 
@@ -151,7 +151,7 @@ def test_dynamics_with_pw_survive_a_kill(anodeflow, engine, tmp_path):
     MOVED.to(str(tmp_path / "cell.cif"))
     study = {
         "study": "molecular-dynamics", "systems": [{"structure": "cell.cif"}], "ensemble": "nve", "timestep_fs": 1.0,
-        "duration_ps": 0.024, "segment_ps": 0.012, "sample_every": 1, "prerelax": False, "temperature_k": 300,
+        "duration_ps": 0.024, "segment_ps": 0.012, "sample_every": 1, "prerelax": False, "temperature_k": 600,
         "analysis": {"pairs": ["Li-Cl"], "r_max_angstrom": 4},
     }  # fmt: skip
     write(tmp_path, study, CARD)
@@ -184,7 +184,7 @@ def test_dynamics_with_pw_survive_a_kill(anodeflow, engine, tmp_path):
     places = [f.positions for file in replica["trajectories"] for f in CompactTrajectory(Path(file))]
     # no jump where the run was cut: steps are as long as their neighbours
     lengths = [np.linalg.norm(b - a) for a, b in pairwise(places)]
-    assert max(lengths) < 0.05
+    assert max(lengths) < 0.1
     assert docs[0]["engine"]["version"].startswith("Quantum ESPRESSO pw.x")
     assert len(list(tmp_path.glob("anodeflow-runs/*/points/0*"))) == 2
     assert not list(tmp_path.rglob("wfc*"))

@@ -192,7 +192,7 @@ def ase_calculator(engine: Engine, card: MethodCard, state: DynamicsState, folde
     make = getattr(engine, "calculator", None)
     if not engine.capabilities.md or make is None:
         raise EngineError(
-            f"engine '{engine.name}' runs no molecular dynamics here", "use a potential: chgnet, sevennet-0"
+            f"engine '{engine.name}' runs no molecular dynamics here", "use a potential, gpaw, qe or castep"
         )
     return _forces_only(make())
 

@@ -23,6 +23,12 @@ Task = Literal["static", "relax", "relax_cell", "relax_c"]
 Monitor = Callable[[int, float, float], None]
 
 NOTE = "NOTE"
+# The folder beside those inputs with an engine's own dynamics.
+OWN_DYNAMICS = "own-dynamics"
+OWN_NOTE = (
+    "{folder} holds dynamics of the engine itself with the same ensemble, for those who want to run it by hand; its "
+    "trajectory can be read with `anodeflow analyse`.\n"
+)
 BAND_NOTE = (
     "task neb, {springs}: anodeflow moves the images, {engine} gives energy and forces of each.\n"
     "The inputs are those of the start of the band; a run makes the path between relaxed ends, and the later inputs in "
@@ -156,7 +162,9 @@ class Engine(ABC):
         EngineError
             If the engine has none.
         """
-        raise EngineError(f"engine '{self.name}' has no calculator that can move a band", "use a potential, or gpaw")
+        raise EngineError(
+            f"engine '{self.name}' has no calculator for bands or dynamics", "use a potential, gpaw, qe or castep"
+        )
 
     def neb(
         self,
@@ -319,7 +327,26 @@ class Engine(ABC):
             temperature=f"{move.temperature_k:g}", engine=self.name,
             velocities="those of the segment before" if continued else "drawn at this temperature",
         )  # fmt: skip
-        return [*names, write_note(directory, text)]
+        own = self.write_own_dynamics(structure, card, charge, directory / OWN_DYNAMICS, steps)
+        names += [f"{OWN_DYNAMICS}/{name}" for name in own]
+        return [*names, write_note(directory, text + (OWN_NOTE.format(folder=OWN_DYNAMICS) if own else ""))]
+
+    def write_own_dynamics(
+        self, structure: Structure, card: MethodCard, charge: int, directory: Path, steps: int | None = None
+    ) -> list[str]:
+        """Write the inputs of the engine's own dynamics, which anodeflow does not run; nothing for one without.
+
+        Parameters
+        ----------
+        steps
+            None: the duration of ``card.dynamics``.
+
+        Raises
+        ------
+        InputError
+            If the card has no dynamics.
+        """
+        return []
 
     def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
         """Electrons an atom of each element brings; empty for an engine without electrons."""

@@ -171,19 +171,17 @@ class CastepEngine(Engine):
         """See :meth:`Engine.write_point_inputs`."""
         return write_files(directory, self._point_inputs(structure, card, charge, like or structure))
 
-    def write_own_dynamics(self, structure: Structure, card: MethodCard, charge: int, directory: Path) -> list[str]:
-        """Write the inputs of CASTEP's own molecular dynamics with the card's settings; names of the files.
-
-        Raises
-        ------
-        InputError
-            If the card has no dynamics.
-        """
+    def write_own_dynamics(
+        self, structure: Structure, card: MethodCard, charge: int, directory: Path, steps: int | None = None
+    ) -> list[str]:
+        """See :meth:`Engine.write_own_dynamics`."""
         machine = load_settings().castep
         settings = electronic(structure, "static", card, charge)
         files = self._files(structure.symbol_set, machine)
         names = {element: file.name for element, file in files.items()}
         entries = dynamics_entries(structure, card, settings, machine.wall_time_s)
+        if steps is not None:
+            entries["md_num_iter"] = str(steps)
         return write_files(
             directory,
             {

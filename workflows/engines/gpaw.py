@@ -236,22 +236,35 @@ class GpawEngine(Engine):
         self, structure: Structure, task: Task, card: MethodCard, charge: int, directory: Path
     ) -> list[str]:
         """A GPAW script that computes the energy, forces and stress of the start geometry, and the geometry."""
-        settings = electronic(structure, task, card, charge)
-        keywords = self.parameters(structure, settings)
-        lines = "\n".join(f"    {key}={value!r}," for key, value in keywords.items())
-        structure.to(filename=str(directory / "start.vasp"), fmt="poscar")
-        (directory / "gpaw_input.py").write_text(
-            f'"""Card {card.name}; anodeflow relaxes this cell with the task {task}."""\n\n'
-            "from ase.io import read\nfrom gpaw import GPAW\n\n"
-            'atoms = read("start.vasp", format="vasp")\n'
-            f'atoms.calc = GPAW(\n{lines}\n    txt="{LOG}",\n)\n'
-            "print(atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress())\n"
-        )
-        return ["start.vasp", "gpaw_input.py"]
+        keywords = self.parameters(structure, electronic(structure, task, card, charge))
+        purpose = f"anodeflow relaxes this cell with the task {task}"
+        return _write_script(structure, keywords, f"Card {card.name}; {purpose}.", directory)
+
+    def write_point_inputs(
+        self, structure: Structure, card: MethodCard, charge: int, directory: Path, *, like: Structure | None = None
+    ) -> list[str]:
+        """See :meth:`Engine.write_point_inputs`; as :meth:`ase_calculator` computes it."""
+        plain = card.model_copy(update={"dipole_correction": False})
+        keywords = self.parameters(structure, electronic(like or structure, "relax", plain, charge))
+        keywords["symmetry"] = {"point_group": False}
+        return _write_script(structure, keywords, f"Card {card.name}; one geometry of many.", directory)
 
     def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
         """See :meth:`Engine.seconds_per_step`."""
         return plane_wave_seconds(structure, card, self.valence_electrons(structure.symbol_set))
+
+
+def _write_script(structure: Structure, keywords: dict[str, Any], title: str, directory: Path) -> list[str]:
+    lines = "\n".join(f"    {key}={value!r}," for key, value in keywords.items())
+    structure.to(filename=str(directory / "start.vasp"), fmt="poscar")
+    (directory / "gpaw_input.py").write_text(
+        f'"""{title}"""\n\n'
+        "from ase.io import read\nfrom gpaw import GPAW\n\n"
+        'atoms = read("start.vasp", format="vasp")\n'
+        f'atoms.calc = GPAW(\n{lines}\n    txt="{LOG}",\n)\n'
+        "print(atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress())\n"
+    )
+    return ["start.vasp", "gpaw_input.py"]
 
 
 def vacuum_at_the_boundary(structure: Structure, axis: int) -> tuple[Structure, np.ndarray]:

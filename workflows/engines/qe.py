@@ -35,7 +35,14 @@ from anodeflow.workflows.engines.pseudopotentials import (
     too_soft,
 )
 from anodeflow.workflows.engines.qe_folder import end_orphan, environment
-from anodeflow.workflows.engines.qe_input import DENSITY_FACTOR, check_cell, check_order, density_cutoff_ry, pw_input
+from anodeflow.workflows.engines.qe_input import (
+    DENSITY_FACTOR,
+    check_cell,
+    check_order,
+    density_cutoff_ry,
+    dynamics_input,
+    pw_input,
+)
 from anodeflow.workflows.engines.qe_run import QeRun
 
 WHAT = "Quantum ESPRESSO (pw.x)"
@@ -130,6 +137,15 @@ class QeEngine(Engine):
         """See :meth:`Engine.write_point_inputs`."""
         chosen = self._fitting(structure, card)
         write_whole(directory / "pw.in", pw_input(structure, "static", card, charge, chosen, like=like or structure))
+        return ["pw.in"]
+
+    def write_own_dynamics(
+        self, structure: Structure, card: MethodCard, charge: int, directory: Path, steps: int | None = None
+    ) -> list[str]:
+        """See :meth:`Engine.write_own_dynamics`; NVT is stochastic velocity rescaling."""
+        directory.mkdir(parents=True, exist_ok=True)
+        text = dynamics_input(structure, card, charge, self._fitting(structure, card), steps=steps)
+        write_whole(directory / "pw.in", text)
         return ["pw.in"]
 
     def ase_calculator(

@@ -251,7 +251,8 @@ class DynamicsStudy(Study):
         notes = super().preflight()
         if not self.who.capabilities.md:
             raise EngineError(
-                f"engine '{self.engine}' runs no molecular dynamics here", "use a potential: chgnet, sevennet-0"
+                f"engine '{self.engine}' runs no molecular dynamics here",
+                "use one that does: a potential, gpaw, qe, castep or vasp",
             )
         if dynamics.timestep_fs > LONG_TIMESTEP_FS:
             notes.append(

@@ -113,7 +113,7 @@ class MigrationStudy(Study):
         if not self.who.capabilities.neb:
             raise EngineError(
                 f"engine '{self.engine}' computes no nudged elastic band here",
-                "use a potential, or an engine that does",
+                "use one that does: a potential, gpaw, qe, castep or vasp",
             )
         if self.lithium_charge and not self.who.capabilities.charge:
             if self.charged == "refuse":
