@@ -152,12 +152,7 @@ class QeEngine(Engine):
         self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
     ) -> PointCalculator:
         """See :meth:`Engine.ase_calculator`."""
-        if directory is None:
-            raise EngineError("pw.x needs a folder of its own", "give a directory")
-        settings = load_settings().qe
-        find_program(settings.command, WHAT)
-        check_order(structure)
-        chosen = self._fitting(structure, card)
+        directory, settings, chosen = self._ready(structure, card, directory)
         end_orphan(directory / FOLDER)
 
         def point(geometry: Structure, folder: Path, before: Path | None, left: float | None) -> Outcome:
@@ -201,12 +196,7 @@ class QeEngine(Engine):
         directory: Path | None = None,
     ) -> Outcome:
         """See :meth:`Engine.compute`."""
-        if directory is None:
-            raise EngineError("pw.x needs a folder of its own", "give a directory")
-        settings = load_settings().qe
-        find_program(settings.command, WHAT)
-        check_order(structure)
-        chosen = self._fitting(structure, card)
+        directory, settings, chosen = self._ready(structure, card, directory)
         check_cell(structure, task, electronic(structure, task, card, charge))
         return QeRun(
             structure=structure,
@@ -229,6 +219,17 @@ class QeEngine(Engine):
         except EngineError:
             chosen = {}
         return core_seconds(structure, card, chosen)
+
+    def _ready(
+        self, structure: Structure, card: MethodCard, directory: Path | None
+    ) -> tuple[Path, QeSettings, dict[str, Pseudopotential]]:
+        """What a run needs, or an error with what is not there."""
+        if directory is None:
+            raise EngineError("pw.x needs a folder of its own", "give a directory")
+        settings = load_settings().qe
+        find_program(settings.command, WHAT)
+        check_order(structure)
+        return directory, settings, self._fitting(structure, card)
 
     def _potentials(self, elements: Iterable[str], settings: QeSettings) -> dict[str, Pseudopotential]:
         wanted = sorted(set(elements))
