@@ -40,9 +40,12 @@ from anodeflow.workflows.engines.ase_dynamics import (
     propagate,
 )
 from anodeflow.workflows.engines.base import finish_points
+from anodeflow.workflows.engines.external import write_whole
 
 CHECKPOINT = "checkpoint.npz"
 TRAJECTORY = "trajectory.atraj"
+# Of the whole run, for an engine whose settings depend on the geometry.
+FIRST = "first.json"
 # A start with larger forces is not a geometry that a few steps of dynamics would mend.
 STRAINED_EV_PER_ANGSTROM = 5.0
 
@@ -241,7 +244,11 @@ def _computed(
     begun_at = checkpoint.state.step
     sink = Segment(folder / TRAJECTORY, checkpoint, wanted, record, name, first_step)
 
-    calculator = ase_calculator(who, method, checkpoint.state, folder) if begun_at < last_step else None
+    first = None
+    if who.capabilities.electrons:
+        first = _first_geometry(start, previous)
+        write_whole(folder / FIRST, json.dumps(first.as_dict()))
+    calculator = ase_calculator(who, method, checkpoint.state, folder, first) if begun_at < last_step else None
     notes += getattr(calculator, "notes", ())
 
     def save(state: DynamicsState) -> None:
@@ -320,6 +327,28 @@ def drift(rows: NDArray[np.float64], timestep_fs: float, atoms: int) -> float:
 def _structure(state: DynamicsState) -> Structure:
     structure: Structure = AseAtomsAdaptor.get_structure(state.atoms())
     return Structure(structure.lattice, structure.species, structure.frac_coords, to_unit_cell=True)
+
+
+def _first_geometry(start: CalculationDoc | Structure | None, previous: DynamicsSegmentDoc | None) -> Structure:
+    """The geometry the run began with, handed on from segment to segment.
+
+    Raises
+    ------
+    InputError
+        If the file of it is damaged.
+    """
+    if previous is None and start is not None:
+        found = _geometry(start)
+        return Structure(found.lattice, found.species, found.frac_coords)
+    if previous is None:
+        raise InputError("a run without a geometry to start from", "see the first failure of this run")
+    file = Path(previous.directory) / FIRST
+    try:
+        return Structure.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return previous.structure  # the cell and its atoms are the same, and so are the settings but in odd cases
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"'{file}' cannot be read: {error}", f"remove '{previous.directory}' and run again") from None
 
 
 def _begun(

@@ -23,6 +23,7 @@ from ase.md.nose_hoover_chain import NoseHooverChainNVT, NoseHooverChainThermost
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
+from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.errors import ConvergenceError, EngineError
@@ -168,7 +169,9 @@ def equilibrating(dynamics: Dynamics) -> Dynamics:
     )
 
 
-def ase_calculator(engine: Engine, card: MethodCard, state: DynamicsState, folder: Path) -> Any:
+def ase_calculator(
+    engine: Engine, card: MethodCard, state: DynamicsState, folder: Path, first: Structure | None = None
+) -> Any:
     """The calculator that dynamics with this engine are driven with.
 
     Parameters
@@ -181,6 +184,8 @@ def ase_calculator(engine: Engine, card: MethodCard, state: DynamicsState, folde
         Gives atoms and cell.
     folder
         Where an engine with files leaves them.
+    first
+        The first geometry of the run, which decides mesh and spin for all of it; that of the state if None.
 
     Raises
     ------
@@ -188,7 +193,7 @@ def ase_calculator(engine: Engine, card: MethodCard, state: DynamicsState, folde
         If the engine offers none.
     """
     if engine.capabilities.md and engine.capabilities.electrons:
-        return engine.ase_calculator(AseAtomsAdaptor.get_structure(state.atoms()), card, 0, folder)
+        return engine.ase_calculator(first or AseAtomsAdaptor.get_structure(state.atoms()), card, 0, folder)
     make = getattr(engine, "calculator", None)
     if not engine.capabilities.md or make is None:
         raise EngineError(
