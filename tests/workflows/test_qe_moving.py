@@ -150,8 +150,8 @@ def test_dynamics_with_pw_survive_a_kill(anodeflow, engine, tmp_path):
     """NVE of two atoms in two segments, killed in the second one: every frame once, energy conserved."""
     MOVED.to(str(tmp_path / "cell.cif"))
     study = {
-        "study": "molecular-dynamics", "systems": [{"structure": "cell.cif"}], "ensemble": "nve", "timestep_fs": 1.0,
-        "duration_ps": 0.024, "segment_ps": 0.012, "sample_every": 1, "prerelax": False, "temperature_k": 600,
+        "study": "molecular-dynamics", "systems": [{"structure": "cell.cif"}], "ensemble": "nve", "timestep_fs": 2.0,
+        "duration_ps": 0.048, "segment_ps": 0.024, "sample_every": 1, "prerelax": False, "temperature_k": 600,
         "analysis": {"pairs": ["Li-Cl"], "r_max_angstrom": 4},
     }  # fmt: skip
     write(tmp_path, study, CARD)
@@ -179,8 +179,10 @@ def test_dynamics_with_pw_survive_a_kill(anodeflow, engine, tmp_path):
     conserved = np.concatenate([d["arrays"]["conserved_ev"] for d in docs])
     kinetic = np.concatenate([d["arrays"]["kinetic_ev"] for d in docs])
     assert len(conserved) == 25
-    assert np.ptp(kinetic) > 0.01  # energy flows between the springs and the motion
-    assert np.abs(conserved - conserved[0]).max() < 1e-3 * np.ptp(kinetic) + 2e-4
+    # Energy flows between the bond and the motion and is conserved within 0.25 meV an atom: at this cutoff the grid
+    # of the density makes forces wrong by 1e-3 eV/angstrom, seen in a central difference of energies.
+    assert np.ptp(kinetic) > 5e-3
+    assert np.abs(conserved - conserved[0]).max() < 2 * 0.25e-3
     places = [f.positions for file in replica["trajectories"] for f in CompactTrajectory(Path(file))]
     # no jump where the run was cut: steps are as long as their neighbours
     lengths = [np.linalg.norm(b - a) for a, b in pairwise(places)]
