@@ -21,6 +21,8 @@ VARIABLES: dict[str, tuple[str | None, str]] = {
     "ANODEFLOW_RUNS": (None, "runs"),
     "ANODEFLOW_VASP_COMMAND": ("vasp", "command"),
     "ANODEFLOW_VASP_GAMMA_COMMAND": ("vasp", "gamma_command"),
+    "ANODEFLOW_VASP_BAND_COMMAND": ("vasp", "band_command"),
+    "ANODEFLOW_VASP_VTST": ("vasp", "vtst"),
     "ANODEFLOW_VASP_POTENTIALS": ("vasp", "potentials"),
     "ANODEFLOW_CASTEP_COMMAND": ("castep", "command"),
     "ANODEFLOW_CASTEP_POTENTIALS": ("castep", "potentials"),
@@ -37,7 +39,7 @@ class _Section(BaseModel):
 class _Program(_Section):
     """How to start a program: a list of words, or one string that is split as a shell would, without a shell."""
 
-    @field_validator("command", "gamma_command", mode="before", check_fields=False)
+    @field_validator("command", "gamma_command", "band_command", mode="before", check_fields=False)
     @classmethod
     def _words(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -50,6 +52,10 @@ class VaspSettings(_Program):
 
     command: tuple[str, ...] = ("vasp_std",)
     gamma_command: tuple[str, ...] = ("vasp_gam",)
+    band_command: tuple[str, ...] | None = Field(
+        None, description="for bands, in place of both; '{images}' becomes the number of images"
+    )
+    vtst: bool = Field(False, description="VASP was built with the VTST tools, so that an image can climb")
     potentials: Path | None = None
     potentials_of: dict[str, str] = Field(default_factory=dict, description="element: POTCAR symbol, e.g. Li: Li_sv")
     stand_in: bool = Field(False, description="the command is a test program behind VASP's files, not VASP")

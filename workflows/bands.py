@@ -30,8 +30,12 @@ from anodeflow.workflows import monitor
 from anodeflow.workflows.calculation import calculation_folder, make_folder, structure_digest
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.base import Engine
 
 KEPT_BAND = "band.json"
+NO_CLIMB = (
+    "engine '{engine}' has no climbing image on this machine: the saddle lies between images, on the fitted curve"
+)
 
 
 def band_job(
@@ -78,6 +82,7 @@ def calculate_band(
     """
     method = MethodCard.model_validate(card)
     who = get_engine(engine)
+    asked, options = options.get("climb", True), climbing_if_possible(options, who)
     known: dict[str, Any] = {
         "label": label,
         "crystal": crystal,
@@ -106,6 +111,8 @@ def calculate_band(
         return earlier
     kept = KeptBand(calculation_folder(label, key) / KEPT_BAND, key)
     notes = list(ends.notes)
+    if asked and not options["climb"]:
+        notes.append(NO_CLIMB.format(engine=engine))
     steps, climbing, coords = _go_on(earlier, kept, path)
     if coords is not None:
         path = [_moved(path[0], positions) for positions in coords]
@@ -150,6 +157,11 @@ def calculate_band(
             "species": [site.specie.symbol for site in band.images[0]],
         },
     )
+
+
+def climbing_if_possible(options: dict[str, Any], engine: Engine) -> dict[str, Any]:
+    """The options of a band, without a climbing image where the engine has none: that is another band."""
+    return options | {"climb": options.get("climb", True) and engine.climbs()}
 
 
 def _moved(like: Structure, coords: Any) -> Structure:
@@ -251,6 +263,7 @@ def band_is_finished(
 ) -> bool:
     """Whether :func:`calculate_band` with these arguments would compute nothing."""
     method = MethodCard.model_validate(card)
+    options = climbing_if_possible(options, get_engine(engine))
     try:
         ends = end_points(start, end, options)
         record = get_engine(engine).record(ends.start.symbol_set)

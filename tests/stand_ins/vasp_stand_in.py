@@ -5,8 +5,9 @@ Environment variables
 ---------------------
 VASP_STAND_IN_FAULT
     One of ``licence`` (stops at once, no files), ``crash@N`` (dies in ionic step N), ``kill@N`` (SIGKILL after step
-    N), ``nelm`` (electrons never converge), ``nelm@once`` (not in the first run), ``zbrent@once`` (VASP's message,
-    first run), ``nan@N`` (stars for numbers in step N), ``hang@N`` (sleeps in step N).
+    N), ``imageK@N`` (image K of a band dies in step N), ``nelm`` (electrons never converge), ``nelm@once`` (not in
+    the first run), ``zbrent@once`` (VASP's message, first run), ``nan@N`` (stars for numbers in step N), ``hang@N``
+    (sleeps in step N).
 VASP_STAND_IN_VERSION
     Default 6.4.2. Below 6.4 LATTICE_CONSTRAINTS is ignored, as VASP does.
 VASP_STAND_IN_PROGRAM
@@ -154,14 +155,15 @@ def number(x, width=16, digits=8):
 class Files:
     """Everything that is written, as it comes."""
 
-    def __init__(self, tags, symbols, counts, version, program):
+    def __init__(self, tags, symbols, counts, version, program, folder=Path(), xml="vasprun.xml"):
         self.tags, self.symbols, self.counts = tags, symbols, counts
         self.titles, self.valences = titles_and_valences()
         self.nelm = int(tags.get("NELM", 60))
-        self.xml = Path("vasprun.xml").open("w")  # noqa: SIM115 - written as it runs
-        self.outcar = Path("OUTCAR").open("w")  # noqa: SIM115 - written as it runs
-        self.oszicar = Path("OSZICAR").open("w")  # noqa: SIM115 - written as it runs
-        self.xdatcar = Path("XDATCAR").open("w")  # noqa: SIM115 - written as it runs
+        self.folder = folder
+        self.xml = Path(xml).open("w")  # noqa: SIM115 - written as it runs
+        self.outcar = (folder / "OUTCAR").open("w")
+        self.oszicar = (folder / "OSZICAR").open("w")
+        self.xdatcar = (folder / "XDATCAR").open("w")
         self.head(version, program)
 
     def out(self, text):
@@ -189,7 +191,7 @@ class Files:
                 incar.append(f'  <i type="int" name="{key}">{int(value):6d}</i>')
             elif re.fullmatch(r"[-+.\dEe]+", value):
                 incar.append(f'  <i name="{key}">{float(value):16.8f}</i>')
-            elif key in ("MAGMOM", "DIPOL", "LATTICE_CONSTRAINTS"):
+            elif key in ("MAGMOM", "DIPOL", "LATTICE_CONSTRAINTS", "LANGEVIN_GAMMA", "RANDOM_SEED"):
                 continue
             else:
                 incar.append(f'  <i type="string" name="{key}">{value.lower()}</i>')
@@ -287,7 +289,8 @@ class Files:
   </structure>
 """)
 
-    def step(self, count, energy, forces, stress_kbar, cell, frac, converged, edge=False):
+    def step(self, count, energy, forces, stress_kbar, cell, frac, converged, edge=False, moving=None):
+        """One ionic step; `moving` holds kinetic, potential and kinetic energy of the thermostat, and kelvins."""
         iterations = 6 if converged else self.nelm
         self.xml.write(" <calculation>\n")
         for n in range(iterations):
@@ -308,11 +311,21 @@ class Files:
             self.oszicar.write(f"DAV: {n + 1:3d} {e:20.12E}   -0.1E+00   -0.1E+00   100   0.1E+00\n")
             self.out(f"--------------------------------------- Iteration {count:6d}({n + 1:4d})  ------------\n")
             self.out(f"  energy without entropy = {e:18.8f}  energy(sigma->0) = {e:18.8f}\n")
+        if converged:
+            self.out(
+                "------------------------ aborting loop because EDIFF is reached ----------------------------------"
+            )
         self.structure(cell, frac)
         if edge:
             self.flush()
             return
-        last = "\n".join(f'   <i name="{k}">{number(energy)} </i>' for k in ("e_fr_energy", "e_wo_entrp", "e_0_energy"))
+        values = dict.fromkeys(("e_fr_energy", "e_wo_entrp", "e_0_energy"), energy)
+        if moving is not None:
+            kinetic, potential, swing, kelvins = moving
+            total = energy + kinetic + potential + swing
+            values |= {"kinetic": kinetic, "lattice kinetic": 0.0, "nosepot": potential, "nosekinetic": swing}
+            values["total"] = total
+        last = "\n".join(f'   <i name="{k}">{number(x)} </i>' for k, x in values.items())
         self.xml.write(f"""  <varray name="forces" >
 {rows(forces)}
   </varray>
@@ -334,7 +347,14 @@ class Files:
         self.out("  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)\n  -----")
         self.out(f"  free  energy   TOTEN  = {number(energy, 19)} eV\n")
         self.out(f"  energy  without entropy={number(energy, 19)}  energy(sigma->0) ={number(energy, 19)}\n")
-        self.oszicar.write(f"{count:4d} F= {energy:.8E} E0= {energy:.8E}  d E =-.100000E-01\n")
+        if moving is None:
+            self.oszicar.write(f"{count:4d} F= {energy:.8E} E0= {energy:.8E}  d E =-.100000E-01\n")
+        else:
+            self.out(f"  kinetic energy EKIN   = {kinetic:17.6f}\n  total energy   ETOTAL = {total:17.6f} eV\n")
+            self.oszicar.write(
+                f"{count:7d} T={kelvins:6.0f}. E= {total:.8E} F= {energy:.8E} E0= {energy:.8E}  EK= {kinetic:.5E} "
+                f"SP= {potential:.2E} SK= {swing:.2E}\n"
+            )
         self.flush()
 
     def flush(self):
@@ -353,12 +373,12 @@ class Files:
         self.flush()
 
 
-def contcar(symbols, counts, cell, frac, free):
+def contcar(symbols, counts, cell, frac, free, folder=Path(), behind=""):
     flags = ["".join(f"   {'T' if x else 'F'}" for x in row) for row in free]
     text = ["stand-in", "1.0"] + [" ".join(f"{x:22.16f}" for x in row) for row in cell]
     text += [" ".join(symbols), " ".join(map(str, counts)), "Selective dynamics", "Direct"]
     text += [" ".join(f"{x:20.16f}" for x in np.mod(row, 1.0)) + f for row, f in zip(frac, flags, strict=True)]
-    Path("CONTCAR").write_text("\n".join(text) + "\n\n")
+    (folder / "CONTCAR").write_text("\n".join(text) + "\n\n" + behind)
 
 
 def main():
@@ -373,6 +393,14 @@ def main():
         return 1
     version = os.environ.get("VASP_STAND_IN_VERSION", "6.4.2")
     tags = read_incar()
+    if "IMAGES" in tags:
+        from vasp_stand_in_band import run_band
+
+        return run_band(tags, version, fault, at)
+    if tags.get("IBRION") == "0":
+        from vasp_stand_in_dynamics import run_dynamics
+
+        return run_dynamics(tags, version, fault, at)
     symbols, counts, cell, frac, free = read_poscar()
     names = [s for s, n in zip(symbols, counts, strict=True) for _ in range(n)]
     compute = potential(names)

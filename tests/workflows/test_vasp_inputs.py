@@ -18,9 +18,8 @@ from anodeflow.workflows.engines.vasp_input import (
     dipole_centre,
     species_order,
     vasp_inputs,
-    vasp_md_incar,
-    vasp_neb_incar,
 )
+from anodeflow.workflows.engines.vasp_moving_input import neb_inputs, vasp_md_tags, vasp_neb_tags
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
 from vasp_setup import environment, potcar, write_potcars
@@ -73,11 +72,15 @@ def written(card, folder):
         case "lacss2024-adsorption":
             return engine.write_inputs(slab_with_lithium(), "relax", method, 0, folder)
         case "lacss2024-aimd":
-            return engine.write_md_inputs(load_crystal("LiCl") * (2, 2, 2), method, folder, steps=2500)
+            nose = method.model_copy(
+                update={"dynamics": method.dynamics.model_copy(update={"thermostat": "nose-hoover"})}
+            )
+            cell = load_crystal("LiCl") * (2, 2, 2)
+            return engine.write_dynamics_inputs(cell, nose, 0, folder, steps=2499)
         case "cui2026-binding":
             return engine.write_inputs(load_crystal("LiAl"), "relax_cell", method, 1, folder)
         case "cui2026-migration":
-            return engine.write_neb_inputs(lithium_hops(1), method, folder)
+            return engine.write_band_inputs(lithium_hops(1), method, 0, folder)
     raise AssertionError(card)
 
 
@@ -94,7 +97,8 @@ def nowhere(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("card", CARDS)
-def test_golden_inputs(card, tmp_path):
+def test_golden_inputs(card, tmp_path, monkeypatch):
+    monkeypatch.setenv("ANODEFLOW_VASP_VTST", "true")
     names = written(card, tmp_path / card)
     golden = GOLDEN / card
     assert sorted(names) == sorted(str(p.relative_to(golden)) for p in golden.rglob("*") if p.is_file())
@@ -228,29 +232,44 @@ def test_a_misspelt_tag_is_an_error():
             check_tags(Incar(wrong))
 
 
+def moving(card, **changes):
+    return card.model_copy(update={"dynamics": card.dynamics.model_copy(update=changes)})
+
+
 def test_molecular_dynamics():
     cell, card = load_crystal("LiCl") * (2, 2, 2), load_card("lacss2024-aimd")
-    tags = vasp_md_incar(cell, card)
+    tags = vasp_md_tags(cell, moving(card, thermostat="nose-hoover"))
     assert (tags["NSW"], tags["POTIM"], tags["TEBEG"], tags["TEEND"]) == (25000, 2.0, 300.0, 300.0)
     assert (tags["IBRION"], tags["MDALGO"], tags["SMASS"], tags["ISYM"]) == (0, 2, 0, 0)
-    langevin = vasp_md_incar(cell, card, thermostat="langevin", friction_per_ps=5, steps=100)
+    langevin = vasp_md_tags(cell, moving(card, thermostat="langevin", friction_per_ps=5), steps=100)
     assert (langevin["MDALGO"], langevin["LANGEVIN_GAMMA"], langevin["NSW"]) == (3, [5, 5], 100)
+    assert vasp_md_tags(cell, card)["LANGEVIN_GAMMA"] == [2, 2]  # the thermostat of a card that names none
+    assert vasp_md_tags(cell, moving(card, ensemble="nve"))["SMASS"] == -3
     with pytest.raises(InputError, match="no dynamics"):
-        vasp_md_incar(cell, load_card("lacss2024-bulk"))
+        vasp_md_tags(cell, load_card("lacss2024-bulk"))
+
+
+def test_the_mass_of_the_thermostat_gives_the_period_asked_for():
+    cell, card = load_crystal("LiCl") * (2, 2, 2), load_card("lacss2024-aimd")
+    found = vasp_md_tags(cell, moving(card, thermostat="nose-hoover", damping_fs=80.0))["SMASS"]
+    # 2 (3*64 - 3) k 300 K = 9.772 eV = 9.772 * 0.0096485 amu A2/fs2; times (80 fs/2 pi)^2 = 162.11 fs2, over a^2
+    assert found == pytest.approx(9.772 * 0.0096485 * 162.11 / cell.lattice.a**2, rel=1e-3)
 
 
 def test_bands():
     images, card = lithium_hops(3), load_card("cui2026-migration")
-    tags = vasp_neb_incar(images[0], card, images=3)
+    tags = vasp_neb_tags(card, images=3)
     assert (tags["IMAGES"], tags["SPRING"], tags["LCLIMB"], tags["IOPT"], tags["ICHAIN"]) == (3, -5, True, 1, 0)
     assert (tags["IBRION"], tags["POTIM"]) == (3, 0)
-    plain = vasp_neb_incar(images[0], card, images=3, climbing=False, vtst=False)
+    plain = vasp_neb_tags(card, images=3, climbing=False, vtst=False)
     assert "IOPT" not in plain
     with pytest.raises(InputError, match="VTST"):
-        vasp_neb_incar(images[0], card, images=3, vtst=False)
+        vasp_neb_tags(card, images=3, vtst=False)
     swapped = [images[0], images[1], Structure.from_sites(list(reversed(images[2])))]
     with pytest.raises(InputError, match="another order"):
-        get_engine("vasp").write_neb_inputs(swapped, card, Path("never"))
+        neb_inputs(swapped, card, 0, SPEC, spec=True, climbing=False)
+    charged = neb_inputs([load_crystal("LiCl")] * 3, load_card("lacss2024-bulk"), -1, SPEC, spec=True, climbing=False)
+    assert charged.incar["NELECT"] == 41  # 4 x 3 + 4 x 7 + 1
 
 
 def test_cutoff_against_the_potcar(tmp_path):

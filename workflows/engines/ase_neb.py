@@ -241,13 +241,7 @@ class _Progress:
         for number, energy in enumerate(energies):
             self.sane(energy, forces[number], number)
         highest = 1 + int(np.argmax(energies[1:-1]))
-        residuals = []
-        for number in range(1, len(energies) - 1):
-            force = forces[number]
-            if not (climbs and number == highest):
-                tangent = improved_tangent([a.positions for a in self.atoms], energies, number)
-                force = force - np.vdot(force, tangent) * tangent
-            residuals.append(float(np.linalg.norm(force, axis=1).max()))
+        residuals = forces_across([a.positions for a in self.atoms], energies, forces, highest if climbs else None)
         self.band.energies_ev, self.band.forces_ev_per_angstrom = energies, forces
         self.band.residuals_ev_per_angstrom = residuals
         self.band.climbing_image = highest if climbs else None
@@ -274,6 +268,33 @@ class _Progress:
             )
             for a in self.atoms
         ]
+
+
+def forces_across(
+    coords: Sequence[NDArray[np.float64]],
+    energies: Sequence[float],
+    forces: NDArray[np.float64],
+    climbing: int | None,
+) -> list[float]:
+    """Largest force across the path on an atom of each image between the ends, eV/angstrom.
+
+    Parameters
+    ----------
+    coords, energies
+        As for :func:`improved_tangent`.
+    forces
+        Of all images, (images, N, 3), on free atoms only.
+    climbing
+        Index of the climbing image, whose whole force counts; None where none climbs.
+    """
+    residuals = []
+    for number in range(1, len(energies) - 1):
+        force = forces[number]
+        if number != climbing:
+            tangent = improved_tangent(coords, energies, number)
+            force = force - np.vdot(force, tangent) * tangent
+        residuals.append(float(np.linalg.norm(force, axis=1).max()))
+    return residuals
 
 
 def improved_tangent(

@@ -166,6 +166,10 @@ class Engine(ABC):
             f"engine '{self.name}' has no calculator for bands or dynamics", "use a potential, gpaw, qe or castep"
         )
 
+    def climbs(self) -> bool:
+        """Whether the highest image of this engine's bands can climb to the saddle."""
+        return self.capabilities.neb
+
     def neb(
         self,
         images: Sequence[Structure],

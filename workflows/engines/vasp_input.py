@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError, InputError
 from anodeflow.settings import VaspSettings
-from anodeflow.workflows.cards import Dynamics, MethodCard
+from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Task
 from anodeflow.workflows.engines.electronic import Electronic, electronic, electrons, moments_of_atoms, widest_gap
 from anodeflow.workflows.engines.vasp_potcar import (
@@ -36,7 +35,6 @@ NO_WIDTH_EV = 0.01
 SCF_STEPS = 120
 # Projection in real space changes energies by some meV an atom, which does not cancel between a slab and its bulk.
 REAL_SPACE_ATOMS = 200
-REAL_SPACE_ATOMS_MD = 30
 # Plain structure relaxations take LATTICE_CONSTRAINTS from this version on (VASP Wiki, revision of 20 November 2023).
 CONSTRAINTS_SINCE = (6, 4, 0)
 # Tags of the VTST tools, which pymatgen's list of tags does not have.
@@ -83,6 +81,16 @@ class VaspInputs:
     def elements(self) -> list[str]:
         """Elements in the order of the POSCAR."""
         return list(dict.fromkeys(site.specie.symbol for site in self.structure))
+
+    def moved(self, structure: Structure) -> VaspInputs:
+        """The same inputs for another geometry of the same atoms, in the order of the structure given first."""
+        placed = Structure(
+            structure.lattice,
+            self.structure.species,
+            structure.frac_coords[self.order],
+            site_properties=self.structure.site_properties,
+        )
+        return replace(self, structure=placed)
 
     def texts(self) -> dict[str, str]:
         """The files by name, but for the POTCAR."""
@@ -166,10 +174,24 @@ def vasp_inputs(
         If the card does not suit the cell.
     """
     made = electronic(structure, task, card, charge)
+    return assembled(structure, made, ionic_tags(structure, task, card), card, settings, spec=spec)
+
+
+def assembled(
+    structure: Structure,
+    made: Electronic,
+    tags: dict[str, Any],
+    card: MethodCard,
+    settings: VaspSettings,
+    *,
+    spec: bool,
+) -> VaspInputs:
+    """Inputs with the electrons of a card and the `tags` of a motion, which override; raises as :func:`vasp_inputs`."""
     notes = list(made.notes)
     order = species_order(structure)
     elements = list(dict.fromkeys(structure[i].specie.symbol for i in order))
     titles: list[str] = []
+    charge = made.charge
     if spec:
         valence = table_valences(elements, settings) if charge else {}
         if charge:
@@ -181,7 +203,8 @@ def vasp_inputs(
                   if not f.known and not settings.stand_in]  # fmt: skip
         valence = {element: file.valence for element, file in files.items()}
         titles = [file.title for file in files.values()]
-    tags = electronic_tags(structure, made, notes) | ionic_tags(structure, task, card)
+    tags = electronic_tags(structure, made, notes) | tags
+    tags = {tag: value for tag, value in tags.items() if value is not None}
     if charge:
         tags["NELECT"] = _electrons(structure, valence, charge)
     for element, number in valence.items():
@@ -383,135 +406,3 @@ def check_tags(incar: Any) -> None:
     problems = [re.sub(r"\s+", " ", str(w.message)) for w in caught if "INCAR" in w.category.__name__.upper()]
     if problems:
         raise EngineError(f"INCAR: {'; '.join(problems)}", "this is a mistake in the input writer; please report it")
-
-
-Thermostat = Literal["nose-hoover", "langevin"]
-
-
-def vasp_md_incar(
-    structure: Structure,
-    card: MethodCard,
-    *,
-    steps: int | None = None,
-    thermostat: Thermostat = "nose-hoover",
-    friction_per_ps: float = 10.0,
-    start_temperature_k: float | None = None,
-    notes: list[str] | None = None,
-) -> dict[str, Any]:
-    """INCAR tags of molecular dynamics.
-
-    Parameters
-    ----------
-    structure
-        The cell.
-    card
-        Has ``dynamics``: ensemble, time step, duration and temperature.
-    steps
-        Steps of this segment; default: the whole duration.
-    thermostat
-        ``nose-hoover`` (MDALGO 2) or ``langevin`` (MDALGO 3); no matter for NVE.
-    friction_per_ps
-        Of the Langevin thermostat, 1/ps, for every species.
-    start_temperature_k
-        Where a run heats up; default: the temperature of the card.
-    notes
-        Takes what is worth saying.
-
-    Raises
-    ------
-    InputError
-        If the card has no dynamics.
-    """
-    dynamics: Dynamics | None = card.dynamics
-    if dynamics is None:
-        raise InputError(f"card '{card.name}' has no dynamics", "choose one for molecular dynamics")
-    made = electronic(structure, "static", card)
-    tags = electronic_tags(structure, made, notes if notes is not None else [])
-    tags |= {
-        "PREC": "Normal",
-        "ALGO": "Fast",
-        "LREAL": "Auto" if len(structure) > REAL_SPACE_ATOMS_MD else False,
-        "LWAVE": False,
-        "NELMIN": 4,
-        "MAXMIX": 40,
-        "IBRION": 0,
-        "NSW": steps or math.ceil(dynamics.duration_ps * 1000.0 / dynamics.timestep_fs - 1e-9),
-        "POTIM": dynamics.timestep_fs,
-        "TEBEG": start_temperature_k if start_temperature_k is not None else dynamics.temperature_k,
-        "TEEND": dynamics.temperature_k,
-        "ISIF": 2,
-        "ISYM": 0,
-        "NBLOCK": 1,
-    }
-    tags.pop("LORBIT", None)
-    if dynamics.ensemble == "nve":
-        return tags | {"MDALGO": 2, "SMASS": -3}
-    if thermostat == "langevin":
-        return tags | {"MDALGO": 3, "LANGEVIN_GAMMA": [friction_per_ps] * len(structure.symbol_set)}
-    return tags | {"MDALGO": 2, "SMASS": 0}
-
-
-def vasp_neb_incar(
-    structure: Structure,
-    card: MethodCard,
-    *,
-    images: int,
-    climbing: bool = True,
-    vtst: bool = True,
-    spring_ev_per_angstrom2: int = 5,
-    notes: list[str] | None = None,
-) -> dict[str, Any]:
-    """INCAR tags of a nudged elastic band.
-
-    Parameters
-    ----------
-    structure
-        One of the images.
-    card
-        How accurately.
-    images
-        Images between the end points.
-    climbing
-        Whether the highest image climbs; only with `vtst`.
-    vtst
-        Whether VASP was built with the VTST tools (G. Henkelman's group).
-    spring_ev_per_angstrom2
-        Spring constant, eV/angstrom^2.
-    notes
-        Takes what is worth saying.
-
-    Raises
-    ------
-    InputError
-        For no images, or a climbing image without VTST.
-    """
-    if images < 1:
-        raise InputError(f"a band has at least one image between its ends, not {images}", "give images >= 1")
-    if climbing and not vtst:
-        raise InputError("a climbing image needs VASP with the VTST tools", "set climbing to false, or build VTST in")
-    made = electronic(structure, "relax", card)
-    tags = electronic_tags(structure, made, notes if notes is not None else [])
-    tags |= {
-        "IMAGES": images,
-        "SPRING": -spring_ev_per_angstrom2,
-        "NSW": card.max_steps,
-        "ISIF": 2,
-        "EDIFFG": -card.force_tolerance_ev_per_angstrom,
-        "NELMIN": 5,
-        "ISYM": 0,
-    }
-    if vtst:
-        return tags | {"ICHAIN": 0, "LCLIMB": climbing, "IOPT": 1, "IBRION": 3, "POTIM": 0}
-    return tags | {"IBRION": 1, "POTIM": 0.3}
-
-
-def assembled(
-    structure: Structure, tags: dict[str, Any], card: MethodCard, settings: VaspSettings, *, spec: bool
-) -> VaspInputs:
-    """Inputs with tags of :func:`vasp_md_incar` or :func:`vasp_neb_incar`."""
-    order = species_order(structure)
-    notes: list[str] = []
-    if not spec:
-        files = {e: find_potcar(e, settings) for e in dict.fromkeys(structure[i].specie.symbol for i in order)}
-        notes = check_cutoff(files, card)
-    return _assemble(structure, order, electronic(structure, "relax", card), tags, settings, [], notes, spec)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,9 @@ def run_under_custodian(
     directory: Path,
     command: Sequence[str],
     *,
-    wall_time_s: float | None,
     poll: Callable[[], None],
+    using: Sequence[Any] = (),
+    images: Sequence[Path] = (),
     patience_s: float = PATIENCE_S,
 ) -> BaseException | None:
     """Run VASP to its end; what custodian had to say if it gave up.
@@ -117,8 +118,10 @@ def run_under_custodian(
         Holds the inputs.
     command
         The words of the command line.
-    wall_time_s
-        Of the batch job; VASP is asked to stop in time.
+    using
+        Custodian's handlers; none where a changed input would make another calculation of it.
+    images
+        Folders of a band's images, which look for a STOPCAR of their own.
     poll
         Called four times a second; if it raises, VASP is asked to stop (STOPCAR), then made to, and the
         exception goes on.
@@ -129,7 +132,7 @@ def run_under_custodian(
         [os.path.expanduser(command[0]), *command[1:]], backup=False, auto_gamma=False, auto_npar=False, suffix=""
     )
     keeper = Custodian(
-        handlers(wall_time_s),
+        list(using),
         [job],
         max_errors=MAX_ERRORS,
         polling_time_step=POLL_S,
@@ -144,7 +147,7 @@ def run_under_custodian(
             thread.join(POLL_S)
             poll()
     except BaseException:
-        write_text(directory / "STOPCAR", "LSTOP = .TRUE.\n")
+        ask_to_stop(directory, *images)
         keeper.max_errors = 0  # no further attempt
         thread.join(patience_s)
         if thread.is_alive():
@@ -152,6 +155,12 @@ def run_under_custodian(
             thread.join(patience_s)
         raise
     return failure[0] if failure else None
+
+
+def ask_to_stop(*folders: Path) -> None:
+    """Ask VASP to end after its next ionic step."""
+    for folder in folders:
+        write_text(folder / "STOPCAR", "LSTOP = .TRUE.\n")
 
 
 def _keep(keeper: Custodian, failure: list[BaseException]) -> None:
@@ -178,25 +187,36 @@ def telling_line(directory: Path) -> str:
     return last or f"no message in {directory}/vasp.out or std_err.txt"
 
 
+@dataclass(frozen=True)
+class OutcarStep:
+    """One ionic step of an OUTCAR: energy(sigma->0), and Cartesian positions and true forces as in the POSCAR."""
+
+    energy_ev: float
+    positions: np.ndarray
+    forces: np.ndarray
+    electrons_converged: bool
+
+
 @dataclass
-class StepTail:
-    """Reads what is new in a growing OUTCAR: version, and energy and largest free force of every ionic step."""
+class OutcarTail:
+    """Reads what is new in a growing OUTCAR. What is no number there is NaN here."""
 
     path: Path
-    free: np.ndarray
+    atoms: int
     version: str | None = None
-    steps: list[tuple[float, float]] = field(default_factory=list)
+    made: int = 0
     _offset: int = 0
     _rest: str = ""
     _block: list[str] | None = None
-    _force: float = float("nan")
+    _table: np.ndarray | None = None
+    _reached: bool = False
 
-    def read(self) -> list[tuple[float, float]]:
-        """Energy (eV) and largest force (eV/angstrom) of the steps that have come since."""
+    def read(self) -> list[OutcarStep]:
+        """The ionic steps that have come since."""
         try:
             size = self.path.stat().st_size
             if size < self._offset:  # started anew after an error
-                self._offset, self._rest, self._block = 0, "", None
+                self._offset, self._rest, self._block, self._table = 0, "", None, None
             with self.path.open("rb") as handle:
                 handle.seek(self._offset)
                 text = handle.read().decode(errors="replace")
@@ -204,13 +224,13 @@ class StepTail:
         except OSError:
             return []
         *lines, self._rest = (self._rest + text).split("\n")
-        fresh: list[tuple[float, float]] = []
+        fresh: list[OutcarStep] = []
         for line in lines:
             self._take(line, fresh)
-        self.steps += fresh
+        self.made += len(fresh)
         return fresh
 
-    def _take(self, line: str, fresh: list[tuple[float, float]]) -> None:
+    def _take(self, line: str, fresh: list[OutcarStep]) -> None:
         if self.version is None and line.strip():
             self.version = line.split()[0]
         if "TOTAL-FORCE (eV/Angst)" in line:
@@ -219,23 +239,55 @@ class StepTail:
             if "-----" in line:
                 return
             self._block.append(line)
-            if len(self._block) == len(self.free):
-                self._force, self._block = _largest(self._block, self.free), None
-        elif "energy  without entropy=" in line and "energy(sigma->0) =" in line:
-            try:
-                energy = float(line.split("energy(sigma->0) =")[1])
-            except ValueError:
-                return
-            if np.isfinite([energy, self._force]).all():
-                fresh.append((energy, self._force))
+            if len(self._block) == self.atoms:
+                self._table, self._block = np.array([_row(text) for text in self._block]), None
+        elif "aborting loop because EDIFF is reached" in line:
+            self._reached = True
+        elif "energy  without entropy=" in line and "energy(sigma->0) =" in line and self._table is not None:
+            energy = _row(line.split("energy(sigma->0) =")[1], 1)[0]
+            fresh.append(OutcarStep(energy, self._table[:, :3], self._table[:, 3:], self._reached))
+            self._table, self._reached = None, False
 
 
-def _largest(block: list[str], free: np.ndarray) -> float:
+def _row(line: str, count: int = 6) -> list[float]:
     try:
-        forces = np.array([[float(x) for x in line.split()[3:6]] for line in block])
-        return float(np.linalg.norm(np.where(free, forces, 0.0), axis=1).max())
+        values = [float(word) for word in line.split()[:count]]
     except ValueError:
-        return float("nan")
+        values = []
+    return values if len(values) == count else [float("nan")] * count
+
+
+class StepTail:
+    """Energy and largest free force of the ionic steps of a growing OUTCAR.
+
+    Parameters
+    ----------
+    path
+        The file.
+    free
+        (N, 3) booleans: which components of the forces count.
+    """
+
+    def __init__(self, path: Path, free: np.ndarray) -> None:
+        self._tail, self._free = OutcarTail(path, len(free)), free
+        self.steps: list[tuple[float, float]] = []
+
+    @property
+    def version(self) -> str | None:
+        """The first word of the file."""
+        return self._tail.version
+
+    def read(self) -> list[tuple[float, float]]:
+        """Energy (eV) and largest force (eV/angstrom) of the steps that have come since."""
+        found = [(s.energy_ev, largest_force(s.forces, self._free)) for s in self._tail.read()]
+        fresh = [pair for pair in found if np.isfinite(pair).all()]
+        self.steps += fresh
+        return fresh
+
+
+def largest_force(forces: np.ndarray, free: np.ndarray) -> float:
+    """The largest force on an atom, of its free components."""
+    return float(np.linalg.norm(np.where(free, forces, 0.0), axis=1).max())
 
 
 @dataclass
@@ -270,16 +322,28 @@ def steps_made(directory: Path) -> int:
     return sum(1 for line in text.splitlines() if re.match(r"\s*\d+ (T=.*)?F=\s*\S+ E0=\s*\S+", line))
 
 
-def put_aside(directory: Path, number: int, name: str = "attempt") -> None:
-    """Move the files of an attempt to a folder of their own; WAVECAR stays, the next attempt starts from it."""
+def put_aside(directory: Path, number: int, name: str = "attempt", images: Sequence[Path] = ()) -> None:
+    """Move the files of an attempt to a folder of their own; WAVECAR stays, the next attempt starts from it.
+
+    Parameters
+    ----------
+    directory
+        Of the calculation.
+    number, name
+        Of the attempt.
+    images
+        Folders of a band's images in it, whose files go, too.
+    """
     target = directory / f"{name}-{number}"
     while target.exists():
         number += 1
         target = directory / f"{name}-{number}"
-    target.mkdir()
-    for file in OUTPUTS:
-        if (directory / file).exists():
-            shutil.move(directory / file, target / file)
+    for folder in (directory, *images):
+        to = target / folder.relative_to(directory)
+        to.mkdir()
+        for file in OUTPUTS:
+            if (folder / file).exists():
+                shutil.move(folder / file, to / file)
 
 
 def continued(directory: Path, start: Structure, inputs: VaspInputs, task: str) -> Structure | None:

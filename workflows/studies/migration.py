@@ -20,7 +20,7 @@ from anodeflow.structures.migration_paths import (
     mirrored_end,
     number_of_images,
 )
-from anodeflow.workflows.bands import band_job
+from anodeflow.workflows.bands import NO_CLIMB, band_job
 from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
@@ -115,6 +115,8 @@ class MigrationStudy(Study):
                 f"engine '{self.engine}' computes no nudged elastic band here",
                 "use one that does: a potential, gpaw, qe, castep or vasp",
             )
+        if self.climb and not self.who.climbs():
+            notes.append(NO_CLIMB.format(engine=self.engine))
         if self.lithium_charge and not self.who.capabilities.charge:
             if self.charged == "refuse":
                 raise EngineError(
