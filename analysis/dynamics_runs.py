@@ -29,7 +29,9 @@ class DynamicsSegmentDoc(Document):
     converged: bool = Field(True, description="it ended in order")
     mean_temperature_k: float
     temperature_std_k: float
-    drift_mev_per_atom_per_ps: float = Field(description="slope of the conserved quantity; heat of Langevin included")
+    drift_mev_per_atom_per_ps: float | None = Field(
+        description="slope of the conserved quantity, heat of Langevin included; None: the engine gives none"
+    )
     structure: Structure = Field(description="at the last step, wrapped")
     directory: str
     trajectory: str = Field(description="file name")
@@ -45,7 +47,7 @@ class DynamicsSegmentDoc(Document):
     computer: str | None = None
     warnings: list[str] = Field(default_factory=list)
     arrays: dict[str, Any] | None = Field(
-        None, description="per frame: step, potential_ev, kinetic_ev, conserved_ev; stored apart"
+        None, description="per frame: step, potential_ev, kinetic_ev, conserved_ev (NaN: not given); stored apart"
     )
 
     @field_serializer("structure", when_used="json")

@@ -229,6 +229,8 @@ def _replica(seed: int, segments: list[DynamicsSegmentDoc], wanted: int) -> Dyna
         return np.concatenate([np.asarray((s.arrays or {})[key], dtype=float) for s in of])
 
     wall = sum(s.wall_time_s for s in segments)
+    values = column(made, "conserved_ev")
+    conserved = values.tolist() if np.isfinite(values).all() else None
     return DynamicsReplicaDoc(
         seed=seed,
         run=last.run,
@@ -242,9 +244,10 @@ def _replica(seed: int, segments: list[DynamicsSegmentDoc], wanted: int) -> Dyna
         checks=run_checks(
             len(last.structure),
             (column(made, "step") * last.timestep_fs).tolist(),
-            potential_ev=column(made, "potential_ev").tolist(),
+            # without a conserved quantity no energy has to stay where it is
+            potential_ev=column(made, "potential_ev").tolist() if conserved is not None else None,
             kinetic_ev=column(made, "kinetic_ev").tolist(),
-            conserved_ev=column(made, "conserved_ev").tolist(),
+            conserved_ev=conserved,
         ),
         final_structure=last.structure,
         wall_time_s=wall,

@@ -34,12 +34,9 @@ from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.ase_dynamics import (
     DynamicsState,
     Sample,
-    ase_calculator,
     initial_state,
     kinetic_temperature_k,
-    propagate,
 )
-from anodeflow.workflows.engines.base import finish_points
 from anodeflow.workflows.engines.external import write_whole
 
 CHECKPOINT = "checkpoint.npz"
@@ -248,29 +245,31 @@ def _computed(
     if who.capabilities.electrons:
         first = _first_geometry(start, previous)
         write_whole(folder / FIRST, json.dumps(first.as_dict()))
-    calculator = ase_calculator(who, method, checkpoint.state, folder, first) if begun_at < last_step else None
-    notes += getattr(calculator, "notes", ())
 
     def save(state: DynamicsState) -> None:
         wall = spent + time.perf_counter() - clock
         save_checkpoint(Checkpoint(state, identity, sink.rows(), wall), folder / CHECKPOINT)
 
+    last = checkpoint.state
     try:
-        last = propagate(
-            checkpoint.state,
-            calculator,
-            wanted.dynamics,
-            last_step=last_step,
-            sample_every=wanted.sample_every,
-            checkpoint_every=wanted.checkpoint_every,
-            sink=sink,
-            save=save,
-            report=lambda step, energy, force: monitor.report(label, step, energy, force),
-            include_start=fresh and previous is None,
-        )
+        if begun_at < last_step:
+            last = who.dynamics(
+                checkpoint.state,
+                method,
+                wanted.dynamics,
+                directory=folder,
+                notes=notes,
+                first=first,
+                last_step=last_step,
+                sample_every=wanted.sample_every,
+                checkpoint_every=wanted.checkpoint_every,
+                sink=sink,
+                save=save,
+                report=lambda step, energy, force: monitor.report(label, step, energy, force),
+                include_start=fresh and previous is None,
+            )
     finally:
         sink.close()
-        finish_points(calculator)
     record = who.record(_elements(start, previous))  # a program tells its version only when it has run
     if not fresh:
         notes.append(f"continued at step {begun_at} of an earlier attempt")
@@ -316,8 +315,13 @@ _decorated: Any = dynamics_segment
 _decorated.original.is_finished = is_finished
 
 
-def drift(rows: NDArray[np.float64], timestep_fs: float, atoms: int) -> float:
-    """Slope of the conserved quantity in meV per atom and ps, by least squares; 0 for fewer than three frames."""
+def drift(rows: NDArray[np.float64], timestep_fs: float, atoms: int) -> float | None:
+    """Slope of the conserved quantity in meV per atom and ps, by least squares.
+
+    0 for fewer than three frames, None where the engine gives no such quantity (NaN).
+    """
+    if not np.isfinite(rows[:, 3]).all():
+        return None
     if len(rows) < 3:
         return 0.0
     times = rows[:, 0] * timestep_fs / 1000

@@ -8,8 +8,10 @@ was killed, and characters that are not allowed in XML. Nothing is expanded, so 
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -39,6 +41,8 @@ _NEXT = re.compile(rb"<calculation>|</modeling>")
 _VALUE = re.compile(rb'<i name="([^"]+)">([^<]*)</i>')
 _SYMBOL = re.compile(r"[A-Z][a-z]?$")
 _ATOM = re.compile(rb"<rc><c>([^<]*)</c>")
+_GENERATOR = re.compile(rb'<i name="(program|version)" type="string">([^<]*)</i>')
+_BEGIN, _END = b"<calculation>", b"</calculation>"
 
 
 class _Scanner:
@@ -226,6 +230,86 @@ class VasprunTrajectory(Trajectory):
                 )
             energies[match.group(1).decode("latin-1")] = value
         return energies
+
+
+class _Piece(Source):
+    """A part of a file that is in memory already."""
+
+    def __init__(self, path: Path, text: bytes, line: int) -> None:
+        self.path, self.line = path, line
+        self._raw = None
+        self.file = io.BytesIO(text)
+
+
+class GrowingVasprun:
+    """The steps of a vasprun.xml that is still being written, as they come; each is whole.
+
+    Attributes
+    ----------
+    program, version : str
+        What wrote the file; empty until its head is there.
+    species : (N,) array of str or None
+        Chemical symbols in the order of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.program = self.version = ""
+        self.species: Symbols | None = None
+        self._reader = VasprunTrajectory(path)
+        self._offset = self._lines = self._made = 0
+        self._rest = b""
+
+    def read(self) -> list[tuple[Frame, dict[str, float]]]:
+        """Steps that have come since, each with all the energies that the file gives it, by name, eV.
+
+        Raises
+        ------
+        InputError
+            If something in a step is no number.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                self._rest += file.read()
+                self._offset = file.tell()
+        except OSError:
+            return []
+        if self.species is None and not self._head():
+            return []
+        found = []
+        while (end := self._rest.find(_END)) >= 0:
+            begin = self._rest.find(_BEGIN) + len(_BEGIN)
+            line = self._lines + self._rest.count(b"\n", 0, begin)
+            text = self._rest[begin : end + len(_END)]
+            frame = self._reader._calculation(
+                _Scanner(_Piece(self.path, text, line)), self._known(), self._reader.metadata.get("NELM")
+            )
+            frame.index, frame.step = self._made, self._made + 1
+            last = text.rfind(b"<energy>")
+            found.append((frame, self._reader._energies(text[last:], line + text.count(b"\n", 0, last))))
+            self._made += 1
+            self._forget(end + len(_END))
+        return found
+
+    def _known(self) -> Symbols:
+        if self.species is None:
+            raise InputError(f"{self.path}: no list of atoms before the first calculation", "check the file")
+        return self.species
+
+    def _head(self) -> bool:
+        end = self._rest.find(_BEGIN)
+        if end < 0:
+            return False
+        for name, value in _GENERATOR.findall(self._rest[:end])[:2]:
+            setattr(self, name.decode(), value.decode("latin-1").strip())
+        self.species = self._reader._head(_Scanner(_Piece(self.path, self._rest[: end + len(_BEGIN)], 0)))
+        self._forget(end)
+        return True
+
+    def _forget(self, until: int) -> None:
+        self._lines += self._rest.count(b"\n", 0, until)
+        self._rest = self._rest[until:]
 
 
 def _species(text: bytes, source: Source, line: int) -> Symbols:

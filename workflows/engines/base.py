@@ -15,6 +15,8 @@ from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import MethodCard
 
 if TYPE_CHECKING:
+    from anodeflow.workflows.cards import Dynamics
+    from anodeflow.workflows.engines.ase_dynamics import DynamicsState
     from anodeflow.workflows.engines.ase_neb import Band
 
 # static energy; ions; ions and cell; ions and the component of the cell along z (in-plane lattice kept)
@@ -193,6 +195,46 @@ class Engine(ABC):
             band.electronic_converged = True  # else it would have no energies
         band.warnings = [*getattr(calculator, "notes", ()), *band.warnings]
         return band
+
+    def dynamics(
+        self,
+        state: DynamicsState,
+        card: MethodCard,
+        dynamics: Dynamics,
+        *,
+        directory: Path,
+        notes: list[str],
+        first: Structure | None = None,
+        **options: Any,
+    ) -> DynamicsState:
+        """Move a state of molecular dynamics to a later step; the state there.
+
+        Here with ASE's integrators and this engine's forces. An engine with dynamics of its own overrides this.
+
+        Parameters
+        ----------
+        state
+            Where to start.
+        card, dynamics
+            How accurately, and how the atoms move.
+        directory
+            Of this segment; it may hold what an earlier attempt left.
+        notes
+            Takes what a reader of the segment must know.
+        first
+            The first geometry of the run, which decides mesh and spin for all of it; that of the state if None.
+        **options
+            ``last_step``, ``sample_every``, ``checkpoint_every``, ``sink``, ``save``, ``report`` and ``include_start``
+            of :func:`anodeflow.workflows.engines.ase_dynamics.propagate`, which names the errors, too.
+        """
+        from anodeflow.workflows.engines.ase_dynamics import ase_calculator, propagate
+
+        calculator = ase_calculator(self, card, state, directory, first)
+        notes += getattr(calculator, "notes", ())
+        try:
+            return propagate(state, calculator, dynamics, **options)
+        finally:
+            finish_points(calculator)
 
     def check(self, structure: Structure, task: Task, card: MethodCard, charge: int = 0) -> list[str]:
         """Whether one cell can be computed with the card; what is worth saying of it comes back.

@@ -32,6 +32,8 @@ from anodeflow.workflows.engines.vasp_moving_input import md_inputs, neb_inputs,
 from anodeflow.workflows.engines.vasp_potcar import FUNCTIONAL, find_potcar, potcar_folder, potcar_symbol, spec_valence
 
 if TYPE_CHECKING:
+    from anodeflow.workflows.cards import Dynamics
+    from anodeflow.workflows.engines.ase_dynamics import DynamicsState
     from anodeflow.workflows.engines.ase_neb import Band
 
 KIND = "plane-wave DFT (PAW)"
@@ -245,3 +247,19 @@ class VaspEngine(Engine):
             with tempfile.TemporaryDirectory(prefix="anodeflow-vasp-") as folder:
                 return self.neb(images, card, charge, directory=Path(folder), **options)
         return VaspBand(images, card, charge, directory, load_settings().vasp, **options).run()
+
+    def dynamics(
+        self,
+        state: DynamicsState,
+        card: MethodCard,
+        dynamics: Dynamics,
+        *,
+        directory: Path,
+        notes: list[str],
+        **options: Any,
+    ) -> DynamicsState:
+        """See :meth:`Engine.dynamics`; VASP integrates, with its own thermostats."""
+        from anodeflow.workflows.engines.vasp_dynamics import VaspDynamics
+
+        settings = load_settings().vasp
+        return VaspDynamics(state, card, dynamics, settings, directory=directory, notes=notes, **options).run()

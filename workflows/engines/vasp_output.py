@@ -222,7 +222,7 @@ def outcome_of(
     """
     run = read_vasprun(directory / "vasprun.xml")
     outcar = read_outcar(directory / "OUTCAR")
-    _check_program(run, directory, stand_in)
+    check_program(run.program, directory / "vasprun.xml", stand_in)
     _check_cell(run, inputs, directory)
     last = run.steps[-1]
     back = np.argsort(inputs.order)
@@ -351,10 +351,17 @@ def _same(one: Any, other: Any) -> bool:
         return bool(a and b) and (a.startswith(b) or b.startswith(a))
 
 
-def _check_program(run: Vasprun, directory: Path, stand_in: bool) -> None:
-    if run.program != "vasp" and not stand_in:
+def check_program(program: str, file: Path, stand_in: bool) -> None:
+    """Whether a vasprun.xml was written by VASP.
+
+    Raises
+    ------
+    EngineError
+        If not, and no stand-in is announced in the settings.
+    """
+    if program.lower() != "vasp" and not stand_in:
         raise EngineError(
-            f"'{directory / 'vasprun.xml'}' was written by '{run.program or 'an unnamed program'}', not by VASP",
+            f"'{file}' was written by '{program or 'an unnamed program'}', not by VASP",
             "set vasp.command to VASP; for a test program behind VASP's files set vasp.stand_in: true",
         )
 
