@@ -252,7 +252,7 @@ def _replica(seed: int, segments: list[DynamicsSegmentDoc], wanted: int) -> Dyna
         final_structure=last.structure,
         wall_time_s=wall,
         steps_per_hour=(last.last_step - segments[0].first_step) / wall * 3600 if wall else 0.0,
-        warnings=[text for s in segments for text in s.warnings],
+        warnings=list(dict.fromkeys(text for s in segments for text in s.warnings)),
     )
 
 

@@ -99,6 +99,16 @@ def test_a_cell_is_started_again_until_it_stays(tmp_path):
     assert found.ionic_steps == sum((p / "OSZICAR").read_text().count("F=") for p in rounds) + 1
 
 
+def test_a_cell_within_vasps_criterion_but_not_within_the_cards_goes_on(tmp_path):
+    from anodeflow.structures.catalogue import load_crystal
+
+    metal = CARD.varied("loose", force_tolerance_ev_per_angstrom=0.03, stress_tolerance_gpa=0.02)
+    found = compute(load_crystal("Al").scale_lattice(4.047**3), "relax_cell", tmp_path / "a", metal)
+    assert float((tmp_path / "a" / "INCAR").read_text().split("EDIFFG = ")[1].split()[0]) > -0.02
+    assert found.converged, found.error
+    assert found.max_stress_gpa <= 0.02
+
+
 def test_only_the_height_changes(tmp_path):
     start = salt(0.0)
     start.scale_lattice(5.0**3)

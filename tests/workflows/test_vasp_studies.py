@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,6 +33,16 @@ STUDIES = {
         "study": "binding-energy", "hosts": ["Li", "LiCl"], "environments": ["bulk"], "anodes": ["Li"],
         "interphases": ["LiCl"], "references": ["bulk_metal"], "bulk": {"min_image_distance_angstrom": 5.0},
     },
+    "crystal-properties": {"study": "crystal-properties", "crystals": ["LiCl", "Al"]},
+    "migration": {
+        "study": "migration", "paths": [{"crystal": "LiAl", "mechanism": "vacancy", "max_distance_angstrom": 3.2}],
+        "cell": {"min_image_distance_angstrom": 6}, "images": 3,
+    },
+    "molecular-dynamics": {
+        "study": "molecular-dynamics", "systems": [{"crystal": "LiCl"}], "duration_ps": 0.04, "segment_ps": 0.02,
+        "equilibration_ps": 0.01, "sample_every": 5, "timestep_fs": 1.0, "temperature_k": 300, "ensemble": "nvt",
+        "thermostat": "nose-hoover", "analysis": {"pairs": ["Li-Cl"], "r_max_angstrom": 5},
+    },
 }  # fmt: skip
 
 
@@ -42,7 +53,7 @@ def run(tmp_path, anodeflow):
     def started(study, **stand_in):
         (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(CARD))
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(study | {"engine": "vasp", "card": "tiny.yaml"}))
-        surroundings = dict(os.environ) | environment(tmp_path) | stand_in
+        surroundings = dict(os.environ) | environment(tmp_path, vtst=True) | stand_in
         return anodeflow("run", "study.yaml", "--json", cwd=tmp_path, env=surroundings)
 
     return started
@@ -88,6 +99,41 @@ def test_a_study_from_file_to_document(kind, run, tmp_path):
         case "binding-energy":
             assert {h["crystal"] for h in document["hosts"]} == {"Li", "LiCl"}
             assert all("bulk_metal" in h["binding_energy_ev"] for h in document["hosts"])
+        case "crystal-properties":
+            assert [c["crystal"] for c in document["crystals"]] == ["LiCl", "Al"]
+        case "migration":
+            barrier = document["barriers"][0]
+            assert barrier["converged"]
+            assert barrier["climbing_image"] == 2
+            assert barrier["forward_ev"] == pytest.approx(barrier["backward_ev"], abs=1e-3)
+            assert 0.1 < barrier["forward_ev"] < 0.6
+            folder = next((tmp_path / "runs").glob("LiAl_vacancy_Li1-Li1_band-*"))
+            assert {f"{n:02d}" for n in range(5)} <= {f.name for f in folder.iterdir()}
+        case "molecular-dynamics":
+            replica = document["systems"][0]["replicas"][0]
+            assert replica["time_ps"] == pytest.approx([n * 0.005 - 0.01 for n in range(11)])
+            assert replica["checks"]["energy"] == "conserved"
+            runs = list((tmp_path / "runs").glob("LiCl_seed_1_*"))
+            assert len(runs) == 3
+            assert all((run / "CONTCAR").is_file() and (run / "trajectory.atraj").is_file() for run in runs)
+    refused(tmp_path, kind)
+
+
+DRAWN = {"surface-energy", "interface-energy", "binding-energy", "migration", "molecular-dynamics"}
+
+
+def refused(folder, kind):
+    """Nothing that a stand-in computed is drawn."""
+    if kind not in DRAWN:
+        return
+    surroundings = dict(os.environ) | environment(folder, vtst=True)
+    drawn = subprocess.run(
+        [sys.executable, "-m", "anodeflow", "run", "study.yaml", "--figure", "f.png"], capture_output=True, text=True,
+        cwd=folder, env=surroundings, check=False,
+    )  # fmt: skip
+    assert drawn.returncode != 0, drawn.stdout
+    assert "stand-in" in drawn.stderr
+    assert not (folder / "f.png").exists()
 
 
 def test_a_licence_error_stops_the_study_with_one_line(run):

@@ -58,7 +58,8 @@ class VaspCalculation:
             outcome = self._attempt(geometry, progress, tightened)
             made = outcome.ionic_steps
             left = self.card.max_steps - progress.steps_before - made
-            again = self.cell_moves and made > 1 and left > 0 and self._stands(outcome)
+            still = made == 1 and outcome.converged
+            again = self.cell_moves and not still and left > 0 and self._stands(outcome)
             if not again or number == MAX_ROUNDS:
                 break
             if not outcome.converged:

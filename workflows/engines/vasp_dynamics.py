@@ -280,7 +280,7 @@ class VaspDynamics:
         """What a reader of the segment must know."""
         if CONTCAR in self.state.thermostat:
             self.notes.append(WENT_ON)
-        if self.kind == "langevin":
+        if self.kind == "langevin" and self.state.step >= 0:
             self.notes.append(NO_CONSERVED)
         if self.kind == "nose-hoover" and (self.now.chain_length or 1) > 1:
             self.notes.append(NO_CHAIN)
