@@ -195,6 +195,38 @@ def test_dynamics_of_a_charged_cell_are_refused(study, command):
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("vtst", ["true", "false"])
+def test_vasp_moves_bands_itself(vtst, study, command, tmp_path, monkeypatch):
+    monkeypatch.setenv("ANODEFLOW_VASP_VTST", vtst)
+    study.write_text("study: migration\nimages: 1\npaths: [{crystal: LiCl, mechanism: vacancy}]\n"
+                     "cell: {min_image_distance_angstrom: 8}\n")  # fmt: skip
+    arguments = ("plan", study, "--engine", "vasp", "--card", "pbe-slab", "--write", tmp_path / "inputs", "--json")
+    status, out, err = command(*arguments)
+    assert status == 0, err
+    assert any("no climbing image" in note for note in json.loads(out)["notes"]) == (vtst == "false")
+    band = next(f for f in (tmp_path / "inputs").iterdir() if f.name.endswith("band"))
+    tags = (band / "INCAR").read_text()
+    assert ("LCLIMB = True" in tags) == (vtst == "true")
+    assert "IMAGES = 1" in tags
+    assert {f.name for f in band.iterdir()} == {"00", "01", "02", "INCAR", "KPOINTS", "POTCAR.spec", "NOTE"}
+    assert "NSW = 0" in (band / "00" / "INCAR").read_text()
+    assert {f.name for f in (band / "01").iterdir()} == {"POSCAR"}
+    assert "relaxed ends" in (band / "NOTE").read_text()
+
+
+def test_vasp_moves_atoms_itself(study, command, tmp_path):
+    study.write_text("study: molecular-dynamics\nsystems: [{crystal: LiCl}]\nduration_ps: 0.2\nsegment_ps: 0.1\n"
+                     "equilibration_ps: 0.1\nthermostat: nose-hoover\n")  # fmt: skip
+    status, _, err = command("plan", study, "--engine", "vasp", "--card", "pbe-slab", "--write", tmp_path / "inputs")
+    assert status == 0, err
+    segments = sorted(f for f in (tmp_path / "inputs").iterdir() if "seed" in f.name)
+    tags = [(folder / "INCAR").read_text() for folder in segments]
+    assert ["MDALGO = 3" in text for text in tags] == [True, False, False]
+    assert "LANGEVIN_GAMMA = 20.0 20.0" in tags[0]
+    assert [text.split("NSW = ")[1].split()[0] for text in tags] == ["51", "50", "50"]
+    assert [(folder / "NOTE").exists() for folder in segments] == [False, True, True]
+
+
 def test_missing_pseudopotentials_are_listed_and_the_plan_goes_on(study, command):
     status, out, err = command("plan", study, "--engine", "qe", "--card", "pbe-slab", "--json")
     assert status == 0, err

@@ -1,6 +1,10 @@
 """What tests of the VASP engine share: made-up POTCARs, and settings that put the stand-in in its place."""
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -55,3 +59,12 @@ def environment(folder, **vasp):
     file = folder / "settings.yaml"
     file.write_text(yaml.safe_dump({"runs": str(folder / "runs"), "vasp": section}))
     return {"ANODEFLOW_SETTINGS": str(file), "OMP_NUM_THREADS": "1"}
+
+
+def kill_with_children(process, deadline):
+    """SIGKILL to a forked child; back when the programs that it had started are gone, too."""
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    while any(os.path.exists(f"/proc/{pid}") for pid in listed.stdout.split()) and time.monotonic() < deadline:
+        time.sleep(0.05)

@@ -4,8 +4,6 @@ import gzip
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,7 +23,7 @@ from anodeflow.workflows.engines.vasp_band import take_step
 from anodeflow.workflows.engines.vasp_run import OutcarStep, OutcarTail
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
-from vasp_setup import STAND_IN, environment
+from vasp_setup import STAND_IN, environment, kill_with_children
 
 CARD = load_card("cui2026-migration").varied("test", kpoints={"mesh": (1, 1, 1)}, spin="none")
 REAL = Path(__file__).parents[1] / "data" / "vasp" / "neb"
@@ -249,11 +247,7 @@ def test_killed_with_its_parent_it_goes_on(path, tmp_path, monkeypatch):
     deadline = time.monotonic() + 120
     while ((found := kept.read((5, 7, 3))) is None or found[0] < 3) and time.monotonic() < deadline:
         time.sleep(0.1)
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(child)], capture_output=True, text=True, check=False)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    while any(os.path.exists(f"/proc/{pid}") for pid in listed.stdout.split()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    kill_with_children(child, deadline)
     monkeypatch.delenv("VASP_STAND_IN_DELAY")
     step, climbing, coords = kept.read((5, 7, 3))
     moved = [Structure(p.lattice, p.species, c, coords_are_cartesian=True) for p, c in zip(path, coords, strict=True)]

@@ -1,8 +1,6 @@
 """Molecular dynamics that VASP runs, played by a stand-in: numbers, segments, kills, and what is no dynamics."""
 
 import os
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -26,7 +24,7 @@ from anodeflow.workflows.engines.ase_dynamics import initial_state, kinetic_temp
 from anodeflow.workflows.engines.vasp_dynamics import CONTCAR, WENT_ON, Contcar
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
-from vasp_setup import environment
+from vasp_setup import environment, kill_with_children
 
 CARD = load_card("pbe-slab").varied("test", kpoints={"mesh": (1, 1, 1)}, spin="none").model_dump(mode="json")
 segment = dynamics_segment.original
@@ -256,11 +254,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(monkeypatch):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(rng.uniform(0, 1.0))
-        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(child)], capture_output=True, text=True, check=False)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        while any(os.path.exists(f"/proc/{pid}") for pid in listed.stdout.split()) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        kill_with_children(child, deadline)
     monkeypatch.delenv("VASP_STAND_IN_DELAY")
     docs = chain(2)
     frames = joined(docs)

@@ -47,6 +47,7 @@ from anodeflow.workflows.engines.vasp_run import (
     run_under_custodian,
     telling_line,
 )
+from anodeflow.workflows.monitor import pulse
 
 # Images that VASP left further from those handed over belong to another band.
 NEAR_ANGSTROM = 1.0
@@ -337,7 +338,9 @@ class _Attempt:
 
     def _tell(self) -> None:
         self.told, band = time.monotonic(), self.of.band
-        if self.of.monitor is not None and band.energies_ev:
+        if self.of.monitor is None or not band.energies_ev:
+            pulse()
+        else:
             self.of.monitor(band.steps, max(band.energies_ev), max(band.residuals_ev_per_angstrom))
 
     def _beat(self) -> None:

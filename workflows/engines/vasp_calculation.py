@@ -19,6 +19,7 @@ from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Monitor, Outcome, Task
 from anodeflow.workflows.engines.external import find_program
 from anodeflow.workflows.engines.vasp_input import VaspInputs, vasp_inputs
+from anodeflow.workflows.monitor import pulse
 
 if TYPE_CHECKING:
     from anodeflow.workflows.engines.vasp_run import Progress, StepTail
@@ -209,9 +210,12 @@ class Heartbeat:
             self._monitor(self._before + self._told, energy, force)
             self._told += 1
             self._last = time.monotonic()
-        if tail.steps and time.monotonic() - self._last > HEARTBEAT_S:
+        if time.monotonic() - self._last > HEARTBEAT_S:
             self._last = time.monotonic()
-            self._monitor(self._before + self._told - 1, *tail.steps[-1])
+            if tail.steps:
+                self._monitor(self._before + self._told - 1, *tail.steps[-1])
+            else:
+                pulse()
 
 
 def _free_in_file(start: Structure, inputs: VaspInputs) -> np.ndarray:

@@ -42,6 +42,7 @@ from anodeflow.workflows.engines.vasp_input import write_text
 from anodeflow.workflows.engines.vasp_moving_input import md_inputs, with_velocities
 from anodeflow.workflows.engines.vasp_output import check_program
 from anodeflow.workflows.engines.vasp_run import OUTPUTS, put_aside, run_under_custodian, telling_line
+from anodeflow.workflows.monitor import pulse
 
 # Name under which a state carries the CONTCAR, as bytes.
 CONTCAR = "contcar"
@@ -184,9 +185,11 @@ class VaspDynamics:
             made = self._state()
             if made is not None and self._fits(made):
                 self._keep(made)
-        if self.last is not None and (fresh or time.monotonic() - self.told > HEARTBEAT_S):
+        if fresh or time.monotonic() - self.told > HEARTBEAT_S:
             self.told = time.monotonic()
-            if self.report is not None:
+            if self.report is None or self.last is None:
+                pulse()
+            else:
                 self.report(self.step, *self.last)
 
     def _take(self, frame: Frame, energies: dict[str, float]) -> None:
