@@ -106,8 +106,8 @@ def summarise(
 ) -> CrystalStudyDoc:
     """All crystals of a study, and what follows from them together."""
     docs = [
-        crystal_doc(name, calculation, setting)
-        for name, calculation, setting in zip(names, calculations, cells or [None] * len(names), strict=True)
+        crystal_doc(name, calculation, None if cells is None else cells[number])
+        for number, (name, calculation) in enumerate(zip(names, calculations, strict=True))
     ]
     done = {name: calculation for name, calculation in zip(names, calculations, strict=True) if calculation is not None}
     warnings = [f"{d.crystal}: {w}" for d in docs for w in ([d.error] if d.error else d.warnings)]
