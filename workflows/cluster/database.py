@@ -149,6 +149,11 @@ def is_uri(where: str) -> bool:
     return bool(re.match(r"mongodb(\+srv)?:/", where))
 
 
+def full_uri(text: str) -> str:
+    """A URI with both its slashes: as a path it loses one."""
+    return re.sub(r"^(mongodb(?:\+srv)?):/(?!/)", r"\1://", text)
+
+
 def database_from_uri(uri: str) -> Database:
     """A database from a connection string; a password in it is used, and shown nowhere.
 
@@ -157,7 +162,7 @@ def database_from_uri(uri: str) -> Database:
     InputError
         If it is no MongoDB URI.
     """
-    found = _URI.fullmatch(re.sub(r"^(mongodb(\+srv)?):/(?!/)", r"\1://", uri))
+    found = _URI.fullmatch(full_uri(uri))
     if found is None or not found.group(3):
         raise InputError(f"'{without_password(uri)}' is no MongoDB URI", "write mongodb://HOST:PORT/DATABASE")
     scheme, who, hosts, name, options = found.groups()
