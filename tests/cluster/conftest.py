@@ -1,11 +1,14 @@
 """A MongoDB-protocol server for the tests of this folder, and a real SLURM where it is installed."""
 
+import os
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pretended import cluster, springs, study_file  # noqa: F401 - fixtures
 
 HERE = Path(__file__).parent
 
@@ -75,11 +78,9 @@ def uri(mongo, request):
     return mongo.uri(name)
 
 
-@pytest.fixture(scope="session")
-def slurm(tmp_path_factory):
-    """A SLURM of two nodes with one processor each."""
-    import os
-
+@contextmanager
+def started_slurm(folder, cpus=1):
+    """A SLURM of two nodes with so many processors each; skips the test where it cannot be."""
     from slurm import NODES, Slurm, missing_program
 
     missing = missing_program()
@@ -87,12 +88,21 @@ def slurm(tmp_path_factory):
         pytest.skip(f"needs the program {missing} (Debian: slurm-wlm munge)")
     if os.geteuid() != 0:
         pytest.skip("needs root to start slurmctld and slurmd")
-    cluster = Slurm(tmp_path_factory.mktemp("slurm"), free_ports(1 + NODES))
+    folder = folder / "slurm"
+    folder.mkdir()
+    slurm = Slurm(folder, free_ports(1 + NODES), cpus)
     try:
         try:
-            cluster.start()
+            slurm.start()
         except RuntimeError as error:
             pytest.skip(f"SLURM does not start on this machine: {str(error).splitlines()[0]}")
-        yield cluster
+        yield slurm
     finally:
-        cluster.stop()
+        slurm.stop()
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    """A SLURM of two nodes with one processor each."""
+    with started_slurm(tmp_path_factory.mktemp("session")) as slurm:
+        yield slurm

@@ -228,7 +228,11 @@ def test_a_study_runs_on_this_machine_into_a_database(mongo_server, tmp_path, an
         "study: binding-energy\nengine: springs\nhosts: [Li]\nreferences: [bulk_metal]\n"
         "bulk: {min_image_distance_angstrom: 5.0}\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(SITE), "XDG_CONFIG_HOME": str(tmp_path), "ANODEFLOW_CLUSTER": ""}
+    environment = os.environ | {
+        "PYTHONPATH": str(SITE),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "ANODEFLOW_CLUSTER": "",
+    }
     options = "directConnection=true&retryWrites=false&authSource=admin"
     uri = f"mongodb://tester:rosebud@127.0.0.1:{server.port}/x?{options}"
 
@@ -244,12 +248,12 @@ def test_a_study_runs_on_this_machine_into_a_database(mongo_server, tmp_path, an
     assert plain(there) == plain(here)
     assert len(plain(there)) > 4
     # What is finished is found again, under whichever name the database goes.
-    (tmp_path / "anodeflow" / "databases").mkdir(parents=True)
-    (tmp_path / "anodeflow" / "db-password").write_text("rosebud\n")
-    (tmp_path / "anodeflow" / "db-password").chmod(0o600)
+    (tmp_path / "config" / "anodeflow" / "databases").mkdir(parents=True)
+    (tmp_path / "config" / "anodeflow" / "db-password").write_text("rosebud\n")
+    (tmp_path / "config" / "anodeflow" / "db-password").chmod(0o600)
     text = f"uri: 'mongodb://127.0.0.1:{server.port}/?directConnection=true&retryWrites=false'\nname: x\nuser: tester\n"
     (tmp_path / "database.yaml").write_text(text)
-    (tmp_path / "anodeflow" / "databases" / "lab.yaml").write_text(text)
+    (tmp_path / "config" / "anodeflow" / "databases" / "lab.yaml").write_text(text)
     for name in ("database.yaml", "lab"):
         assert "0 calculations computed" in run("run", "study.yaml", "--store", name).stderr
         (row,) = json.loads(run("status", "--store", name, "--json").stdout)
@@ -257,9 +261,11 @@ def test_a_study_runs_on_this_machine_into_a_database(mongo_server, tmp_path, an
         assert row["done"] == there.count({"output.doc_type": "CalculationDoc", "index": 1})
     assert json.loads(run("results", "--store", "lab", "--json").stdout)
     # Nobody can read it in the list of processes.
-    command = [sys.executable, "-m", "anodeflow", "run", "study.yaml", "--store", "database.yaml"]
+    study = (tmp_path / "study.yaml").read_text()
+    (tmp_path / "other.yaml").write_text(study.replace("5.0", "5.1") + "title: not computed yet\ncard: pbe-bulk\n")
+    command = [sys.executable, "-m", "anodeflow", "run", "other.yaml", "--store", "database.yaml"]
     slow = subprocess.Popen(
-        [*command, "--card", "lacss2024-bulk"],
+        command,
         cwd=tmp_path, env=environment | {"ANODEFLOW_TEST_SECONDS": "30"}, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -26,6 +26,11 @@ META = "anodeflow"
 # MongoDB's codes
 UNAUTHORIZED, AUTHENTICATION_FAILED, OUT_OF_DISK, TOO_LARGE = 13, 18, 14031, 10334
 
+
+class DatabaseAway(StoreError):  # noqa: N818 - says what is the case
+    """The database does not answer, or not any more: it may do so in a moment."""
+
+
 _URI = re.compile(r"(mongodb(?:\+srv)?://)(?:([^/?#]*)@)?([^/?#]*)(?:/([^?#]*))?(?:\?(.*))?")
 _clients: dict[tuple[Any, ...], Any] = {}
 
@@ -234,7 +239,8 @@ def server_errors(database: Database) -> Iterator[None]:
     except AnodeflowError:
         raise
     except (mongo.PyMongoError, mongo.InvalidURI) as error:
-        raise StoreError(*_explained(error, database)) from None
+        kind = DatabaseAway if isinstance(error, mongo.AutoReconnect) else StoreError
+        raise kind(*_explained(error, database)) from None
 
 
 def _explained(error: BaseException, database: Database) -> tuple[str, str]:

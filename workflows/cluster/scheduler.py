@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import re
 import shutil
@@ -66,6 +67,18 @@ def send(scheduler: Scheduler, script: Path) -> str:
             f"{COMMANDS[scheduler][0]} named no job: '{' '.join(text.split())[:200]}'", "look at the queue"
         )
     return found.group(1)
+
+
+def start_now(job: str) -> None:
+    """Take away the delay of a job that SLURM requeued; nothing happens where SLURM does not allow it."""
+    with contextlib.suppress(EngineError):
+        run(["scontrol", "update", f"JobId={job}", "StartTime=now"], "slurm")
+
+
+def cancel(scheduler: Scheduler, job: str) -> None:
+    """Take a job out of the queue; nothing happens where it has ended."""
+    with contextlib.suppress(EngineError):
+        run(["scancel" if scheduler == "slurm" else "qdel", job], scheduler)
 
 
 def run(command: Sequence[str], scheduler: str, directory: Path | None = None) -> str:
