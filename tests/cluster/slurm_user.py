@@ -19,15 +19,12 @@ PATIENCE_S = float(os.environ.get("ANODEFLOW_TEST_PATIENCE", "900"))
 
 
 class Cluster:
-    """A cluster folder on the test SLURM, and the commands of a user of it."""
+    """A cluster folder on the test SLURM, or another scheduler of the tests, and the commands of a user of it."""
 
-    def __init__(self, slurm, folder, uri, walltime="00:20:00", engine="potential"):
+    def __init__(self, slurm, folder, uri, *, scheduler="slurm", partition="normal", **options):
         self.slurm, self.place = slurm, folder
-        write_folder(
-            ClusterOptions(
-                "slurm", folder / "cluster", partition="normal", walltime=walltime, cores=1, uri=uri, engine=engine
-            )
-        )
+        options = {"walltime": "00:20:00", "cores": 1} | options
+        write_folder(ClusterOptions(scheduler, folder / "cluster", partition=partition, uri=uri, **options))
         self.folder = ClusterFolder(folder / "cluster")
         self.environment = slurm.environment | {
             "PYTHONPATH": str(SITE), "ANODEFLOW_CLUSTER": str(folder / "cluster"), "OMP_NUM_THREADS": "1",

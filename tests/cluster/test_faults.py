@@ -172,6 +172,7 @@ def test_two_hundred_jobs_twenty_faults_and_a_restart_of_the_database(cluster, d
     assert launcher.returncode == 0, log[-3000:]
     assert not waiting, f"the jobs were over before the faults: {waiting}"
     assert "Traceback" not in log
+    print({kind: sum(one[0] == kind for one in faults) for kind in KINDS}, "and launcher and database once")
     print(f"all jobs over after {time.monotonic() - clock:.0f} s")
 
     rows = json.loads(cluster.run("status", "--json"))

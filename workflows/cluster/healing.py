@@ -20,7 +20,7 @@ from anodeflow.workflows.cluster.database import server_errors
 from anodeflow.workflows.cluster.folder import ClusterFolder
 from anodeflow.workflows.cluster.launchpad import STUDIES, give_up, tries
 from anodeflow.workflows.cluster.rocket import reservation_of
-from anodeflow.workflows.cluster.scheduler import queued_jobs, start_now
+from anodeflow.workflows.cluster.scheduler import DELAYED, queued_jobs, start_now
 
 HERE = "here"
 # A reservation that has got no job after this long was cut off while it was sent.
@@ -31,8 +31,6 @@ SILENT_S, SILENT_BY_CLOCK_S = 150.0, 900.0
 SETTLE_S = 15.0
 # How long the lock of a workflow is waited for before it is taken over.
 LOCK_S = 30.0
-# What SLURM calls a job that it will start again.
-REQUEUED = ("PENDING", "REQUEUED")
 _SEEN = ("fw_id", "state", "launches", "name", "spec.study_hash", "spec.cores")
 
 
@@ -103,8 +101,7 @@ class Healer:
     def _hurry(self, seen: dict[str, Any], launch: dict[str, Any], queue: dict[str, str]) -> Healed | None:
         """Let a job that SLURM requeued start at once: SLURM itself makes it wait for two minutes."""
         job = reservation_of(launch)
-        again = launch["state"] == "RUNNING" and job is not None and queue.get(job) in REQUEUED
-        if not again or job is None or self.folder.settings.scheduler != "slurm":
+        if job is None or queue.get(job) != DELAYED:
             return None
         if launch["launch_id"] in self._requeued:
             return None

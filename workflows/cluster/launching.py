@@ -131,6 +131,8 @@ def queue_script(folder: ClusterFolder, firework: Any, place: str, arguments: st
                 f"job {firework.fw_id} asks for {key} {str(value)[:60]!r}", "correct the sizes in cluster.yaml"
             )
     adapter.update(asked)
+    if adapter.get("select") and adapter.get("mem"):
+        adapter["select"] += f":mem={adapter.pop('mem')}"
     adapter.update(job_name=job_name(firework.name))
     if adapter.get("signal"):
         adapter["signal"] = f"B:INT@{warning_s(folder, str(adapter.get('walltime') or ''))}"

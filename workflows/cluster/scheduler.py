@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sge": ("qsub", "qstat"),
 }
 TIMEOUT_S = 60.0
+# What SLURM does to a requeued job: it may not start before two minutes are over.
+DELAYED = "PENDING until its begin time"
 # States of PBS and Torque in which a job is over.
 _OVER = {"C", "F", "X"}
 
@@ -33,9 +35,13 @@ def queued_jobs(scheduler: Scheduler) -> dict[str, str]:
     """
     user = getpass.getuser()
     if scheduler == "slurm":
-        text = run([COMMANDS["slurm"][1], "--noheader", f"--user={user}", "--format=%A|%T"], "slurm")
-        rows = [line.strip().split("|") for line in text.splitlines() if "|" in line]
-        return dict(rows)
+        text = run([COMMANDS["slurm"][1], "--noheader", f"--user={user}", "--format=%A|%T|%r"], "slurm")
+        jobs = {}
+        for line in text.splitlines():
+            job, state, reason = [*line.strip().split("|"), "", ""][:3]
+            if state:
+                jobs[job] = DELAYED if (state, reason) == ("PENDING", "BeginTime") else state
+        return jobs
     text = run([COMMANDS[scheduler][1], "-u", user], scheduler)
     return parse_qstat(text, scheduler)
 
