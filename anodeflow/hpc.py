@@ -85,6 +85,8 @@ def doctor(folder: Path | None, job: bool, wait: float, as_json: bool) -> None:
             click.echo(f"{finding.verdict:7s} {finding.link}: {finding.found}")
             if finding.remedy:
                 click.echo(f"        -> {finding.remedy}")
+        broken = sum(finding.verdict == "broken" for finding in findings)
+        click.echo(f"{broken} broken" if broken else "nothing is broken: a study can be submitted")
     if any(finding.verdict == "broken" for finding in findings):
         raise SystemExit(NOT_WELL)
 

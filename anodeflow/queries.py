@@ -103,9 +103,10 @@ def rows_of(
     if query is not None:
         criteria = {"$and": [criteria, _filter(query)]}
     # One document may give many rows, and some of them are left out below.
+    fields: Any = _FIELDS.get(what)
     at_once = 0 if what in _BY_ROW and converged is not None else limit or 0
     try:
-        documents = list(store.query(criteria, _FIELDS.get(what), sort={"completed_at": -1}, limit=at_once))
+        documents = list(store.query(criteria, fields, sort={"completed_at": -1}, limit=at_once))
     except (TypeError, ValueError, AttributeError, re.error, RecursionError) as error:
         if query is None:
             raise

@@ -60,7 +60,7 @@ def test_a_crystal_with_plane_waves(slurm, uri, tmp_path, ultrasoft):  # noqa: F
     cluster.change("settings.yaml", ("command: [srun, pw.x]", f"command: [pw.x]\n  potentials: {ultrasoft}"))
     card = {
         "name": "small", "functional": "PBE", "potentials": "ultrasoft",
-        "cutoff_ev": 300, "kpoints": {"mesh": [2, 2, 2]},
+        "cutoff_ev": 345, "kpoints": {"mesh": [2, 2, 2]},
         "smearing": {"kind": "gaussian", "width_ev": 0.1}, "energy_tolerance_ev": 1e-5,
         "force_tolerance_ev_per_angstrom": 0.05, "stress_tolerance_gpa": 0.5, "relax_cell": True,
     }  # fmt: skip

@@ -263,7 +263,10 @@ def of_file(path: Path) -> list[StudyProgress]:
             connection.close()
     except sqlite3.Error as error:
         raise StoreError(f"the store {path} cannot be read ({error})", "check it with anodeflow results") from None
-    return [_stored_row(*count, [reason for name, reason in reasons if name == count[0]]) for count in counts]
+    return [
+        _stored_row(study, *count, reasons=[reason for name, reason in reasons if name == study])
+        for study, *count in counts
+    ]
 
 
 def _stored_row(
