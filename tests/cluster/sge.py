@@ -61,6 +61,8 @@ class Sge:
             (folder / file.name).symlink_to(file)
         (folder / "default/common/bootstrap").write_text(BOOTSTRAP.format(folder=folder))
         (folder / "default/common/act_qmaster").write_text(f"{self.host}\n")
+        # Where the name of the machine leads to 127.0.0.1, and 127.0.0.1 to localhost.
+        (folder / "default/common/host_aliases").write_text(f"{self.host} localhost\n")
         (folder / "editor").write_text(EDITOR.format(host=self.host))
         (folder / "editor").chmod(0o755)
         text = (SHARE / "default-configuration").read_text().replace("/var/spool/gridengine/execd", f"{folder}/execd")

@@ -74,4 +74,4 @@ def test_a_crystal_with_plane_waves(slurm, uri, tmp_path, ultrasoft):  # noqa: F
     crystals = {one["crystal"]: one for one in summary["crystals"]}
     assert [one["error"] for one in crystals.values()] == [None, None]
     assert crystals["LiCl"]["cell_angstrom"][0] == pytest.approx(5.15, rel=0.05)
-    assert crystals["LiCl"]["space_group"] == "Fm-3m"
+    assert crystals["LiCl"]["space_group"] == "Fm-3m (225)"

@@ -10,6 +10,7 @@ import os
 import socket
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,8 @@ def of_database(database: Database) -> list[StudyProgress]:
         ]
         others = [name for name in found.jobs.distinct("metadata.study_hash") if name and name not in states]
         counts = found.jobs.aggregate(_counts(others)) if others else []
-        rows += [_stored_row(c["_id"], c["done"], c["bad"], c["summaries"], c["last"], c["study"],
-                             reasons.get(c["_id"], [])) for c in counts]  # fmt: skip
+        columns = ("_id", "done", "bad", "summaries", "last", "study")
+        rows += [_stored_row([one[c] for c in columns], reasons.get(one["_id"], [])) for one in counts]
         return sorted(rows, key=lambda row: row.submitted_at or "", reverse=True)
 
 
@@ -263,15 +264,11 @@ def of_file(path: Path) -> list[StudyProgress]:
             connection.close()
     except sqlite3.Error as error:
         raise StoreError(f"the store {path} cannot be read ({error})", "check it with anodeflow results") from None
-    return [
-        _stored_row(study, *count, reasons=[reason for name, reason in reasons if name == study])
-        for study, *count in counts
-    ]
+    return [_stored_row(count, [reason for name, reason in reasons if name == count[0]]) for count in counts]
 
 
-def _stored_row(
-    study: Any, done: Any, bad: Any, summaries: Any, last: Any, kind: Any, reasons: list[Reason]
-) -> StudyProgress:
-    """A study of which only results are known."""
+def _stored_row(counts: Sequence[Any], reasons: list[Reason]) -> StudyProgress:
+    """A study of which only results are known, from the columns of `COUNTS`."""
+    study, done, bad, summaries, last, kind = counts
     return StudyProgress(str(study), str(kind), "done" if summaries else "unfinished", int(done or 0),
                          unconverged=int(bad or 0), submitted_at=last, reasons=reasons[:REASONS])  # fmt: skip
