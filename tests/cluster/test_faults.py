@@ -26,7 +26,8 @@ from anodeflow.workflows.cluster.launchpad import open_launchpad
 
 STUDIES = int(os.environ.get("ANODEFLOW_TEST_STUDIES", "15"))
 FAULTS = int(os.environ.get("ANODEFLOW_TEST_FAULTS", "20"))
-# Times on a machine that does other things as well.
+# Minutes that a job gets; and the longest time from a kill to the next start. More on a machine that is overloaded.
+MINUTES = int(os.environ.get("ANODEFLOW_TEST_MINUTES", "1"))
 WITHIN_S = float(os.environ.get("ANODEFLOW_TEST_WITHIN", "60"))
 # Studies with a calculation that takes longer than the longest time of a job.
 TOO_LONG = 2
@@ -46,12 +47,12 @@ def database(tmp_path):
 @pytest.fixture
 def cluster(tmp_path, database):
     with started_slurm(tmp_path, cpus=2) as slurm:
-        cluster = Cluster(slurm, tmp_path, database.uri("faults"), walltime="00:01:00")
+        cluster = Cluster(slurm, tmp_path, database.uri("faults"), walltime=f"00:{MINUTES:02d}:00")
         cluster.change("cluster.yaml", ("attempts: 6", "attempts: 40"), ("stop_before_s: 120", "stop_before_s: 10"),
                        ("max_in_queue: 100", "max_in_queue: 8"))  # fmt: skip
         cluster.change("FW_config.yaml", ("WFLOCK_EXPIRATION_SECS: 30", "WFLOCK_EXPIRATION_SECS: 10"))
         cluster.change("database.yaml", ("timeout_s: 20", "timeout_s: 10"))
-        cluster.environment |= {"ANODEFLOW_TEST_SECONDS": "1.5", "ANODEFLOW_TEST_SLOW": "Li2S_bulk_i1:65"}
+        cluster.environment |= {"ANODEFLOW_TEST_SECONDS": "1.5", "ANODEFLOW_TEST_SLOW": f"Li2S_bulk_i1:{65 * MINUTES}"}
         yield cluster
 
 
