@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,26 +80,30 @@ def uri(mongo, request):
 
 
 @contextmanager
-def started_slurm(folder, cpus=1):
-    """A SLURM of two nodes with so many processors each; skips the test where it cannot be."""
-    from slurm import NODES, Slurm, missing_program
-
-    missing = missing_program()
+def running(make, missing, packages):
+    """A scheduler with its daemons up; skips the test where they cannot be."""
     if missing is not None:
-        pytest.skip(f"needs the program {missing} (Debian: slurm-wlm munge)")
+        pytest.skip(f"needs the program {missing} (Debian: {packages})")
     if os.geteuid() != 0:
-        pytest.skip("needs root to start slurmctld and slurmd")
-    folder = folder / "slurm"
-    folder.mkdir()
-    slurm = Slurm(folder, free_ports(1 + NODES), cpus)
+        pytest.skip("needs root to start the daemons of a scheduler")
+    made = make()
     try:
         try:
-            slurm.start()
+            made.start()
         except RuntimeError as error:
-            pytest.skip(f"SLURM does not start on this machine: {str(error).splitlines()[0]}")
-        yield slurm
+            pytest.skip(f"{type(made).__name__} does not start on this machine: {str(error).splitlines()[0]}")
+        yield made
     finally:
-        slurm.stop()
+        made.stop()
+
+
+def started_slurm(folder, cpus=1):
+    """A SLURM of two nodes with so many processors each."""
+    from slurm import NODES, Slurm, missing_program
+
+    (folder / "slurm").mkdir()
+    make = partial(Slurm, folder / "slurm", free_ports(1 + NODES), cpus)
+    return running(make, missing_program(), "slurm-wlm munge")
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,10 @@
 
 import os
 import shutil
-import signal
 import socket
-import subprocess
-import time
-from contextlib import suppress
 from pathlib import Path
+
+from daemons import Daemons
 
 TOOLS = Path("/usr/lib/gridengine")
 SHARE = Path("/usr/share/gridengine")
@@ -41,7 +39,7 @@ def missing_program():
     return next((name for name in PROGRAMS if shutil.which(name) is None), None)
 
 
-class Sge:
+class Sge(Daemons):
     """The daemons, and the commands to ask them."""
 
     def __init__(self, folder, ports):
@@ -74,37 +72,17 @@ class Sge:
                              ("complexes", SHARE / "util/resources/centry"),
                              ("usersets", SHARE / "util/resources/usersets")):  # fmt: skip
             self.ask(TOOLS / "spooldefaults", what, source)
-        self._daemon("sge_qmaster")
-        self._wait("a master", lambda: self.host in self.ask("qconf", "-sh"))
+        self.daemon("sge_qmaster")
+        self.wait("a master", lambda: self.host in self.ask("qconf", "-sh"))
         for arguments in (["-as", self.host], ["-ap", "mpi"], ["-ap", "smp"], ["-ap", "make"], ["-aq", "all.q"],
                           ["-msconf"]):  # fmt: skip
             self.ask("qconf", *arguments)
-        self._daemon("sge_execd")
-        self._wait("a node", lambda: self._node_is_ready())
+        self.daemon("sge_execd")
+        self.wait("a node", lambda: self._node_is_ready())
 
     def _node_is_ready(self):
         lines = [line.split() for line in self.ask("qstat", "-f").splitlines() if line.startswith("all.q@")]
         return bool(lines) and len(lines[0]) == 5 and "NA" not in lines[0][3]
-
-    def _daemon(self, name):
-        log = (self.folder / f"{name}.out").open("ab")
-        self.started.append(
-            subprocess.Popen([shutil.which(name)], env=self.environment, stdout=log, stderr=log, start_new_session=True)
-        )
-
-    def _wait(self, what, reached, seconds=60):
-        deadline = time.monotonic() + seconds
-        while not reached():
-            if time.monotonic() > deadline or any(process.poll() is not None for process in self.started):
-                logs = "\n".join(f.read_text(errors="replace")[-600:] for f in self.folder.glob("*.out"))
-                raise RuntimeError(f"no {what} within {seconds} s\n{logs}")
-            time.sleep(0.5)
-
-    def ask(self, *command):
-        done = subprocess.run(
-            [*map(str, command)], env=self.environment, capture_output=True, text=True, timeout=60, check=False
-        )
-        return done.stdout
 
     def jobs(self):
         """Id and state of every job in the queue."""
@@ -114,11 +92,4 @@ class Sge:
     def stop(self):
         for job in self.jobs():
             self.ask("qdel", "-f", job)
-        for process in reversed(self.started):
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        self.end()

@@ -178,6 +178,21 @@ def test_a_database_that_goes_away_during_a_job_costs_an_attempt_and_no_study(cl
     assert cluster.progress().state == "done"
 
 
+def test_what_ends_a_job_for_good_and_what_does_not():
+    """A failure names its reason; only a lost database without one is another chance."""
+    from anodeflow.workflows.cluster.launchpad import was_stopped
+
+    def ended(details, trace=""):
+        return was_stopped({"stored_data": {"_exception": {"_details": details, "_stacktrace": trace}}})
+
+    away = "Traceback (most recent call last):\n  raise X\npymongo.errors.AutoReconnect: connection closed\n"
+    code = "Traceback:\n  raise JobFailed(str(error), again=isinstance(error, DatabaseAway))\nJobFailed: no engine\n"
+    assert ended({"error": "stopped by the scheduler", "stopped": True})
+    assert not ended({"error": "the spring broke", "stopped": False}, away)
+    assert ended(None, away)
+    assert not ended(None, code)
+
+
 @pytest.mark.parametrize("hours", [-2, 2])
 def test_clocks_that_differ(folder, command, springs, study_file, hours):
     _, place = folder("--clock", str(3600 * hours), timeout_s=5)

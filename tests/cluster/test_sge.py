@@ -1,39 +1,30 @@
 """A study through a real SGE, where Debian's gridengine is installed; one of its jobs is deleted on the way."""
 
 import json
-import os
 import time
+from functools import partial
 
 import pytest
-from conftest import free_ports
+from conftest import free_ports, running
 from sge import Sge, missing_program
-from slurm_user import PATIENCE_S, Cluster, check_result, write_study
+from slurm_user import PATIENCE_S, SITE, Cluster, check_result, write_study
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def sge(tmp_path):
-    missing = missing_program()
-    if missing is not None:
-        pytest.skip(f"needs the program {missing} (Debian: gridengine-master gridengine-exec gridengine-client)")
-    if os.geteuid() != 0:
-        pytest.skip("needs root to start sge_qmaster and sge_execd")
     (tmp_path / "sge").mkdir()
-    system = Sge(tmp_path / "sge", free_ports(2))
-    try:
-        try:
-            system.start()
-        except RuntimeError as error:
-            pytest.skip(f"SGE does not start on this machine: {str(error).splitlines()[0]}")
+    make = partial(Sge, tmp_path / "sge", free_ports(2))
+    with running(make, missing_program(), "gridengine-master gridengine-exec gridengine-client") as system:
         yield system
-    finally:
-        system.stop()
 
 
 def test_a_study_through_sge(sge, uri, tmp_path, monkeypatch):
     cluster = Cluster(sge, tmp_path, uri, scheduler="sge", partition="all.q")
-    cluster.environment["ANODEFLOW_TEST_SECONDS"] = "4"
+    # SGE gives jobs nothing of the environment they were sent from.
+    with (cluster.folder.path / "environment.sh").open("a") as file:
+        file.write(f"export PYTHONPATH={SITE} ANODEFLOW_TEST_SECONDS=4\n")
     write_study(tmp_path, ["Li"])
     report = json.loads(cluster.run("submit", "study.yaml", "--json"))
     launcher = cluster.launcher()

@@ -16,7 +16,8 @@ from anodeflow.workflows.cluster.folder import ClusterFolder
 
 STUDIES = "studies"
 LOST_DATABASE = re.compile(
-    r"pymongo\.errors\.(AutoReconnect|NetworkTimeout|ServerSelectionTimeoutError|NotPrimaryError)|DatabaseAway"
+    r"^(pymongo\.errors\.(AutoReconnect|NetworkTimeout|ServerSelectionTimeoutError|NotPrimaryError)|[\w.]+DatabaseAway):",
+    re.MULTILINE,
 )
 READ_AGAIN = 3
 AGAIN = 1  # FireWorks' priority of a job that is run again
@@ -142,8 +143,10 @@ def was_stopped(action: Any) -> bool:
     """Whether a launch ended because the scheduler asked it to, or because the database was away for a moment."""
     data = getattr(action, "stored_data", None) or (action or {}).get("stored_data", {})
     failure = data.get("_exception") or {}
-    details = failure.get("_details") or {}
-    return bool(details.get("stopped")) or bool(LOST_DATABASE.search(str(failure.get("_stacktrace", ""))))
+    details = failure.get("_details")
+    if details:  # the job itself says why it ended
+        return bool(details.get("stopped"))
+    return bool(LOST_DATABASE.search(str(failure.get("_stacktrace", ""))))
 
 
 def tries(pad: Any, fw_id: int) -> int:
