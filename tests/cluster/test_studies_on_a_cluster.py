@@ -364,3 +364,23 @@ def test_a_database_that_is_down_is_one_line(mongo_server, tmp_path, command, st
         assert status == StoreError.exit_code
         assert "does not answer within 0.5 s" in err
         assert err.count("\n") == 1
+
+
+def test_a_job_that_ends_while_the_healer_looks_is_not_run_again(cluster, study_file, monkeypatch):
+    """Its process is there when the job is read, and gone, with everything done, when it is looked for."""
+    from fireworks.core.firework import FWAction
+
+    submit(cluster, study_file)
+    cluster.launch()
+    (job,) = cluster.queue
+    fw_id = cluster.start_and_vanish(job)
+    launch_id = cluster.pad.fireworks.find_one({"fw_id": fw_id})["launches"][-1]
+
+    def ended(launch, queue):
+        cluster.pad.complete_launch(launch_id, FWAction())
+        return "its process ended without a word"
+
+    monkeypatch.setattr(cluster.healer, "_why_lost", ended)
+    assert cluster.healer.heal() == []
+    assert cluster.pad.fireworks.find_one({"fw_id": fw_id})["state"] == "COMPLETED"
+    assert tries(cluster.pad, fw_id) == 1

@@ -85,14 +85,16 @@ class Healer:
     def _judge(self, seen: dict[str, Any], queue: dict[str, str]) -> Healed | None:
         launch_id = seen["launches"][-1] if seen["launches"] else None
         launch = self.pad.launches.find_one({"launch_id": launch_id}, {"action": 0}) if launch_id else None
-        now = self.pad.fireworks.find_one({"fw_id": seen["fw_id"]}, {"state": 1, "launches": 1})
-        if launch is None or now is None or now["state"] != seen["state"] or now["launches"] != seen["launches"]:
-            return None  # it went on meanwhile
-        if (launch.get("fworker") or {}).get("name") != self.folder.settings.worker:
+        if launch is None or (launch.get("fworker") or {}).get("name") != self.folder.settings.worker:
             return None  # of another cluster, or somebody else's
         why = self._why_lost(launch, queue)
         if why is None:
             return self._hurry(seen, launch, queue)
+        # Read again, now that its process is known to have ended: what it wrote last is here, or never will be.
+        launch = self.pad.launches.find_one({"launch_id": launch_id}, {"action": 0})
+        now = self.pad.fireworks.find_one({"fw_id": seen["fw_id"]}, {"state": 1, "launches": 1})
+        if launch is None or now is None or now["state"] != seen["state"] or now["launches"] != seen["launches"]:
+            return None  # it went on meanwhile
         if launch["state"] in ("COMPLETED", "FIZZLED"):
             self.pad._refresh_wf(seen["fw_id"])
             return Healed(seen["name"], _study(seen), "recorded", "it had ended, but its workflow did not know")
