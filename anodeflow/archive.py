@@ -8,15 +8,8 @@ from pathlib import Path
 
 import click
 
-store_option = click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path("anodeflow.sqlite"),
-    envvar="ANODEFLOW_STORE",
-    show_default=True,
-    show_envvar=True,
-    help="Results file, database or cluster folder.",
-)
+from anodeflow.cli import store_option
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
@@ -60,7 +53,9 @@ def import_(archive: Path, check: bool, store: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(contents)))
     else:
-        done = "is sound" if check else f"is now in {store}"
+        from anodeflow.workflows.store import store_shown
+
+        done = "is sound" if check else f"is now in {store_shown(store)}"
         click.echo(f"{archive}: study {contents.study_hash} ({contents.study}), {contents.documents} documents, {done}")
 
 

@@ -19,6 +19,7 @@ from anodeflow.errors import AnodeflowError, InputError, StoreError
 INTERRUPTED = 130
 WITHOUT_RESULT = 4
 UNEXPECTED = 70
+SCREENFUL = 200
 
 store_option = click.option(
     "--store",
@@ -27,7 +28,7 @@ store_option = click.option(
     envvar="ANODEFLOW_STORE",
     show_default=True,
     show_envvar=True,
-    help="File that holds all results.",
+    help="Results file, database or cluster folder.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 study_argument = click.argument("study", type=click.Path(path_type=Path))
@@ -146,9 +147,10 @@ def run(
         check_figure_path(file)
     from anodeflow.presenters import print_study, write_figures
     from anodeflow.running import run_study
+    from anodeflow.workflows.store import store_shown
     from anodeflow.workflows.studies import load_study
 
-    again = f"anodeflow run {study} --store {store}"
+    again = f"anodeflow run {study} --store {store_shown(store)}"
     document, report = run_study(load_study(study), store, again, workers, threads)
     print_study(document, as_json)
     write_figures(document, figures)
@@ -173,18 +175,36 @@ def run(
 @click.option("--engine", help="Only this engine.")
 @click.option("--card", help="Only this method card.")
 @click.option("--study", "study_hash", help="Only this study: its file, or the first digits of its hash.")
+@click.option("--tag", help="Only studies that were submitted with this tag.")
+@click.option(
+    "--since", type=click.DateTime(), help="Only what was finished since then, by the clock that computed it."
+)
+@click.option("--until", type=click.DateTime(), help="Only what was finished before then.")
+@click.option("--converged/--unconverged", default=None, help="Only what did, or did not, converge.")
 @click.option("--query", help="A Mongo-style filter on the stored documents, as JSON.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many rows.")
+@click.option("--limit", type=click.IntRange(1), help=f"At most so many rows.  [default: all; {SCREENFUL} in a table]")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 @json_option
-def results(store: Path, what: str, as_json: bool, limit: int | None, **filters: str | None) -> None:
-    """Query the results store."""
+def results(store: Path, what: str, as_json: bool, as_csv: bool, limit: int | None, **filters: Any) -> None:
+    """Query the results store, newest first."""
     from anodeflow.queries import rows_of
-    from anodeflow.tables import RESULT_COLUMNS, print_rows
-    from anodeflow.workflows.store import open_job_store
+    from anodeflow.tables import RESULT_COLUMNS, print_csv, print_rows
+    from anodeflow.workflows.store import open_job_store, store_shown
 
+    if as_json and as_csv:
+        raise InputError("--json and --csv exclude each other", "leave one out")
     job_store = open_job_store(store, must_exist=True, read_only=True)
-    rows = rows_of(job_store, what, limit=limit, **filters)
-    print_rows(rows, as_json, empty=f"nothing in {store} matches", columns=RESULT_COLUMNS[what])
+    if as_csv:
+        print_csv(rows_of(job_store, what, limit=limit, **filters))
+        return
+    # One row more than is shown tells whether there are more.
+    most = limit or (None if as_json else SCREENFUL)
+    rows = rows_of(job_store, what, limit=most + 1 if most else None, **filters)
+    if most and len(rows) > most:
+        del rows[most:]
+        if limit is None:
+            click.echo(f"the newest {most}; --limit shows more, --csv and --json all", err=True)
+    print_rows(rows, as_json, empty=f"nothing in {store_shown(store)} matches", columns=RESULT_COLUMNS[what])
 
 
 @cli.command()
@@ -205,14 +225,14 @@ def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) ->
     for file in outputs:
         check_figure_path(file)
     from anodeflow.queries import study_hash_of
-    from anodeflow.workflows.store import open_job_store
+    from anodeflow.workflows.store import open_job_store, store_shown
 
     job_store = open_job_store(store, must_exist=True, read_only=True)
     from anodeflow.presenters import stored_study, write_figure
 
     document = stored_study(job_store, study_hash_of(study))
     if document is None:
-        raise InputError(f"no finished study '{study}' in {store}", f"run it first: anodeflow run {study}")
+        raise InputError(f"no finished study '{study}' in {store_shown(store)}", f"run it first: anodeflow run {study}")
     for file in outputs:
         write_figure(document, file)
     if as_json:

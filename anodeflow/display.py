@@ -133,7 +133,9 @@ class RunDisplay:
         if report.interrupted:
             text = f"stopped; {text}. Go on with: {again}"
         elif report.fatal is not None:
-            text = f"stopped by an error; {text}. What is finished is kept in {store}"
+            from anodeflow.workflows.store import store_shown
+
+            text = f"stopped by an error; {text}. What is finished is kept in {store_shown(store)}"
         click.echo(text, err=True)
 
 

@@ -69,13 +69,15 @@ def init(modules: str | None, database: str, replace: bool, **given: Any) -> Non
 
 @hpc.command()
 @folder_option
+@click.option("--job", is_flag=True, help="Also send a test job of some seconds through the queue.")
+@click.option("--wait", type=click.FloatRange(1, 86400), default=300.0, show_default=True, help="Seconds for that job.")
 @json_option
-def doctor(folder: Path | None, as_json: bool) -> None:
+def doctor(folder: Path | None, job: bool, wait: float, as_json: bool) -> None:
     """Check every link from here to a finished job, and say how to mend what is broken."""
     from anodeflow.workflows.cluster.doctor import examine
     from anodeflow.workflows.cluster.folder import find_folder
 
-    findings = examine(find_folder(folder))
+    findings = examine(find_folder(folder), wait if job else None)
     if as_json:
         click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
@@ -83,6 +85,8 @@ def doctor(folder: Path | None, as_json: bool) -> None:
             click.echo(f"{finding.verdict:7s} {finding.link}: {finding.found}")
             if finding.remedy:
                 click.echo(f"        -> {finding.remedy}")
+        broken = sum(finding.verdict == "broken" for finding in findings)
+        click.echo(f"{broken} broken" if broken else "nothing is broken: a study can be submitted")
     if any(finding.verdict == "broken" for finding in findings):
         raise SystemExit(NOT_WELL)
 
@@ -120,7 +124,7 @@ def launch(folder: Path | None, watch: bool, interval: float, until_done: bool) 
     from anodeflow.workflows.cluster.folder import find_folder
     from anodeflow.workflows.cluster.healing import Healer
     from anodeflow.workflows.cluster.launching import LaunchReport, launch_once
-    from anodeflow.workflows.cluster.launchpad import ALIVE, open_launchpad
+    from anodeflow.workflows.cluster.launchpad import open_launchpad
 
     found = find_folder(folder)
     pad = open_launchpad(found)
@@ -136,7 +140,7 @@ def launch(folder: Path | None, watch: bool, interval: float, until_done: bool) 
             click.echo(f"ran {report.light} light jobs here")
         if report.full:
             click.echo(f"the queue holds {found.settings.max_in_queue} jobs, the rest waits (max_in_queue)")
-        if not watch or (until_done and _patiently(lambda: _idle(found, pad, ALIVE), False)):
+        if not watch or (until_done and _patiently(lambda: _ended(found, pad, healer), False)):
             return
         if not (report.light or report.sent):
             time.sleep(interval)
@@ -154,13 +158,17 @@ def fireworks(command: str, arguments: tuple[str, ...], folder: Path | None) -> 
     raise SystemExit(run_fireworks(find_folder(folder), command, list(arguments)))
 
 
-def _idle(folder: Any, pad: Any, alive: tuple[str, ...]) -> bool:
+def _ended(folder: Any, pad: Any, healer: Any) -> bool:
     """Whether nothing is left that could run: what waits behind a failed job does not count."""
     from anodeflow.workflows.cluster.database import server_errors
+    from anodeflow.workflows.cluster.launchpad import ALIVE
 
-    active = [state for state in alive if state not in ("WAITING", "PAUSED")]
+    active = [state for state in ALIVE if state not in ("WAITING", "PAUSED")]
     with server_errors(folder.database):
-        return pad.fireworks.find_one({"state": {"$in": active}}, {"fw_id": 1}) is None
+        if pad.fireworks.find_one({"state": {"$in": active}}, {"fw_id": 1}) is not None:
+            return False
+    # A job may have ended after the last look whose workflow has not taken it in.
+    return not healer.heal() and not healer.settling()
 
 
 def _patiently(do: Any, otherwise: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,35 @@ def rows_of(
     engine: str | None = None,
     card: str | None = None,
     study_hash: str | None = None,
+    tag: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    converged: bool | None = None,
     query: str | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of one kind (binding, sites, descriptor, calculations, studies), newest first.
+
+    Each row is flat but for its notes, so ``pandas.DataFrame(rows_of(store, "binding"))`` is a table.
+
+    Parameters
+    ----------
+    store
+        An open store.
+    what
+        Which kind.
+    crystal, environment, engine, card, study_hash
+        Only these; of descriptors, those with this crystal on either side.
+    tag
+        Only of studies that were submitted with this tag.
+    since, until
+        Only what was finished in between, by the clock of the machine that computed it.
+    converged
+        Only what did, or did not, converge.
+    query
+        A Mongo-style filter on the stored documents, as JSON.
+    limit
+        At most so many rows.
 
     Raises
     ------
@@ -63,19 +89,31 @@ def rows_of(
         wanted["output.crystal"] = crystal
     if what in ("binding", "sites"):
         wanted["output.environment"] = environment
+    wanted["metadata.tags"] = tag
+    if converged is not None:
+        criteria |= _convergence(what, converged)
     criteria |= {key: value for key, value in wanted.items() if value is not None}
+    if since is not None or until is not None:
+        # Times are stored as text, which sorts as they do.
+        limits = {"$gte": since, "$lt": until}
+        criteria["completed_at"] = {key: value.isoformat() for key, value in limits.items() if value is not None}
     if study_hash is not None:
         known = study_hash_of(study_hash)
         criteria["metadata.study_hash"] = known if len(known) == 16 else {"$regex": f"^{_hex(known)}"}
     if query is not None:
         criteria = {"$and": [criteria, _filter(query)]}
+    # One document may give many rows, and some of them are left out below.
+    fields: Any = _FIELDS.get(what)
+    at_once = 0 if what in _BY_ROW and converged is not None else limit or 0
     try:
-        documents = list(store.query(criteria, sort={"completed_at": -1}, limit=limit or 0))
+        documents = list(store.query(criteria, fields, sort={"completed_at": -1}, limit=at_once))
     except (TypeError, ValueError, AttributeError, re.error, RecursionError) as error:
         if query is None:
             raise
         raise InputError(f"--query cannot be used: {error}", "check the operators and their values") from None
     rows = [row for doc in documents for row in _ROWS[what](doc)]
+    if converged is not None and what in _BY_ROW:
+        rows = [row for row in rows if (row[_BY_ROW[what]] in (True, "converged")) is converged]
     if what == "descriptor":
         rows = [
             row
@@ -84,6 +122,21 @@ def rows_of(
             and (crystal is None or crystal in (row["anode"], row["interphase"]))
         ]
     return rows[:limit] if limit else rows
+
+
+# Kinds that say in a column of each row whether it converged.
+_BY_ROW = {"sites": "status", "barriers": "converged"}
+
+
+def _convergence(what: str, converged: bool) -> dict[str, Any]:
+    """Criteria of documents that did, or did not, converge."""
+    if what == "calculations":
+        return {"output.converged": converged}
+    if what in _BY_ROW:
+        return {}
+    if what in ("descriptor", "studies"):
+        raise InputError(f"--converged says nothing of --what {what}", "ask for binding, sites or calculations")
+    return {"output.error": None if converged else {"$ne": None}}
 
 
 def _hex(text: str) -> str:
@@ -184,13 +237,24 @@ def _descriptor_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+_OF_CALCULATIONS = (
+    "label", "crystal", "task", "energy_ev", "converged", "ionic_steps", "max_force_ev_per_angstrom",
+    "max_stress_gpa", "charge", "wall_time_s", "fingerprint", "error",
+)  # fmt: skip
+# What is read of a document where the whole would be much; of its atoms only their number.
+_FIELDS = {
+    "calculations": [
+        *(f"output.{key}" for key in (*_OF_CALCULATIONS, "engine.name", "engine.kind", "engine.stand_in", "card.name")),
+        "output.structure.sites.label",
+        "metadata.study_hash",
+        "completed_at",
+    ]
+}
+
+
 def _calculation_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
     out = doc["output"]
-    keys = (
-        "label", "crystal", "task", "energy_ev", "converged", "ionic_steps", "max_force_ev_per_angstrom",
-        "max_stress_gpa", "charge", "wall_time_s", "fingerprint", "error",
-    )  # fmt: skip
-    return [{**{key: out[key] for key in keys}, "atoms": len(out["structure"]["sites"]), **_common(doc)}]
+    return [{**{key: out[key] for key in _OF_CALCULATIONS}, "atoms": len(out["structure"]["sites"]), **_common(doc)}]
 
 
 def _study_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from anodeflow.errors import InputError
 from anodeflow.presenters import print_study, write_figures
 from anodeflow.running import run_study
 from anodeflow.tables import print_json, print_rows
+from anodeflow.workflows.store import store_shown
 from anodeflow.workflows.studies import Study, load_study
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def reproduce(
     rows: list[dict[str, Any]] = []
     complete = True
     for part, study in studies.items():
-        again = f"anodeflow reproduce {paper} --part {','.join(parts)} --store {store}"
+        again = f"anodeflow reproduce {paper} --part {','.join(parts)} --store {store_shown(store)}"
         document, report = run_study(study, store, again, workers, None)
         complete = complete and document.complete and not report.failed
         if not as_json:

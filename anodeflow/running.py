@@ -9,7 +9,7 @@ from anodeflow.display import RunDisplay
 from anodeflow.errors import InputError
 from anodeflow.presenters import stored_study
 from anodeflow.workflows.local import LocalRunner, RunReport, default_workers
-from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.store import open_job_store, store_place
 
 if TYPE_CHECKING:
     from anodeflow.analysis.documents import StudyDoc
@@ -28,7 +28,7 @@ def run_study(
     study
         A loaded study.
     store
-        Path of the results store.
+        The results store: a file, a database or a cluster folder, as `open_job_store` takes it.
     again
         The command that goes on with this run.
     workers, threads
@@ -44,7 +44,7 @@ def run_study(
     number, each = default_workers()
     with RunDisplay(study, workers or number, notes) as display:
         flow = study.flow()
-        runner = LocalRunner(flow, job_store, store.resolve(), workers or number, threads or each, display)
+        runner = LocalRunner(flow, job_store, store_place(store), workers or number, threads or each, display)
         report = runner.run()
     display.close(report, again, store)
     if report.fatal is not None:

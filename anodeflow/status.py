@@ -24,7 +24,7 @@ DEFAULT_STORE = Path("anodeflow.sqlite")
     show_envvar=True,
     help="The cluster folder.  [default: ~/.config/anodeflow/cluster, if there is one]",
 )
-@click.option("--store", type=click.Path(path_type=Path), help="Studies of a results file on this machine instead.")
+@click.option("--store", type=click.Path(path_type=Path), help="Studies of a results file or another database instead.")
 @click.option("--watch", is_flag=True, help="Show it again and again until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(0.2, 3600), default=10.0, show_default=True, help="Seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -49,6 +49,21 @@ def print_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
 
 
+def print_csv(rows: list[dict[str, Any]]) -> None:
+    """Rows as CSV with everything; lists as JSON."""
+    import csv
+    import sys
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({
+            name: json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+            for name, value in row.items()
+        })  # fmt: skip
+
+
 def print_rows(
     rows: list[dict[str, Any]],
     as_json: bool,

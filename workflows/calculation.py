@@ -24,8 +24,11 @@ from anodeflow.structures.symmetry import keep_symmetry
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.engines.base import Engine, Task
+from anodeflow.workflows.folder_lock import alone_in
 from anodeflow.workflows.store import find_finished
+
+WRITTEN_AFTER_S = 3.0
 
 
 def structure_digest(structure: Structure) -> str:
@@ -83,12 +86,37 @@ def calculate(
     record = who.record(structure.symbol_set)
     key = fingerprint(structure, task, charge, method.hash, record)
     directory = calculation_folder(label, key) if who.capabilities.files else None
+    fresh = directory is None or not directory.exists()
+    with alone_in(directory) as waited:
+        if waited:
+            time.sleep(WRITTEN_AFTER_S)  # the other one's document is written when it has left the folder
+            earlier = earlier_attempt(CURRENT_JOB.store, structure, task, method, engine, charge)
+            if earlier is not None and is_settled(earlier, method):
+                return earlier
+        warm = warm_start if fresh and earlier is None and task != "static" else None
+        return _computed(structure, task, method, who, key, label, crystal, charge, warm, directory, earlier)
+
+
+def _computed(
+    structure: Structure,
+    task: Task,
+    method: MethodCard,
+    who: Engine,
+    key: str,
+    label: str,
+    crystal: str | None,
+    charge: int,
+    warm_start: str | None,
+    directory: Path | None,
+    earlier: CalculationDoc | None,
+) -> CalculationDoc:
+    """The calculation itself, from where an earlier attempt ended."""
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     steps_before = earlier.ionic_steps if earlier is not None else 0
     start = earlier.structure if earlier is not None else structure
     warm: EngineRecord | None = None
     notes: list[str] = []
-    if warm_start is not None and earlier is None and task != "static" and not (directory and directory.exists()):
+    if warm_start is not None:
         start, warm, notes = warmed(structure, task, method, warm_start)
     if directory is not None:
         make_folder(directory)

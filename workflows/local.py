@@ -69,13 +69,13 @@ class RunReport:
 class _Worker:
     """One worker process and the thread that reads what it says."""
 
-    def __init__(self, store_path: Path, threads: int, inbox: queue.Queue[tuple[_Worker, dict[str, Any]]]) -> None:
+    def __init__(self, store_place: str, threads: int, inbox: queue.Queue[tuple[_Worker, dict[str, Any]]]) -> None:
         environment = dict(os.environ)
         environment.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
         environment = MEMORY_SETTINGS | environment
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "anodeflow.workflows.worker", str(store_path)],
+            [sys.executable, "-m", "anodeflow.workflows.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -84,6 +84,7 @@ class _Worker:
             start_new_session=True,  # Ctrl-C in the terminal is for the parent, which then asks workers to stop
         )
         self.job: Job | None = None
+        self.send(json.dumps(store_place))  # not an argument, where everybody could read it
         threading.Thread(target=self._read, args=(inbox,), daemon=True).start()
 
     def _read(self, inbox: queue.Queue[tuple[_Worker, dict[str, Any]]]) -> None:
@@ -114,9 +115,9 @@ class LocalRunner:
     flow
         What to run.
     store
-        An open store in a file.
-    store_path
-        Its path, for the workers.
+        An open store that other processes can open, too.
+    store_place
+        Where it is, for the workers: `anodeflow.workflows.store.store_place`.
     workers
         Worker processes.
     threads
@@ -126,9 +127,9 @@ class LocalRunner:
     """
 
     def __init__(
-        self, flow: Flow, store: JobStore, store_path: Path, workers: int, threads: int, listener: Listener
+        self, flow: Flow, store: JobStore, store_place: str | Path, workers: int, threads: int, listener: Listener
     ) -> None:
-        self._store, self._path, self._listener = store, store_path, listener
+        self._store, self._place, self._listener = store, os.fspath(store_place), listener
         self._max_workers, self._threads = workers, threads
         self._inbox: queue.Queue[tuple[_Worker, dict[str, Any]]] = queue.Queue()
         self._workers: list[_Worker] = []
@@ -256,7 +257,7 @@ class LocalRunner:
             if worker.job is None:
                 return worker
         if len(self._workers) < self._max_workers:
-            self._workers.append(_Worker(self._path, self._threads, self._inbox))
+            self._workers.append(_Worker(self._place, self._threads, self._inbox))
             return self._workers[-1]
         return None
 

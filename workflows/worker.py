@@ -1,7 +1,8 @@
 """A worker process: takes jobs as JSON lines on standard input, runs them, reports on standard output.
 
-Started by :mod:`anodeflow.workflows.local` as ``python -m anodeflow.workflows.worker STORE``. It ends when its
-input closes, so it cannot outlive the process that started it by more than one relaxation step.
+Started by :mod:`anodeflow.workflows.local` as ``python -m anodeflow.workflows.worker``. The first line says where the
+store is: it may hold a password, which must not stand among the arguments of a process. It ends when its input
+closes, so it cannot outlive the process that started it by more than one relaxation step.
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ def main() -> int:
             raise monitor.StopRequested
 
     monitor.listen(on_step, on_pulse)
-    store = None
+    store, place = None, json.loads(inbox.get() or "null")
+    if place is None:
+        return 0
     while True:
         line = inbox.get()
         if line is None or stop.is_set():
             return 0
         try:
-            store = store or open_job_store(sys.argv[1])
+            store = store or open_job_store(place)
             made: Job = MontyDecoder().decode(line)
             made.run(store)
             _say(reports, event="done")

@@ -1,11 +1,15 @@
 """A MongoDB-protocol server for the tests of this folder, and a real SLURM where it is installed."""
 
+import os
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+from pretended import cluster, springs, study_file  # noqa: F401 - fixtures
 
 HERE = Path(__file__).parent
 
@@ -75,24 +79,35 @@ def uri(mongo, request):
     return mongo.uri(name)
 
 
+@contextmanager
+def running(make, missing, packages):
+    """A scheduler with its daemons up; skips the test where they cannot be."""
+    if missing is not None:
+        pytest.skip(f"needs the program {missing} (Debian: {packages})")
+    if os.geteuid() != 0:
+        pytest.skip("needs root to start the daemons of a scheduler")
+    made = make()
+    try:
+        try:
+            made.start()
+        except RuntimeError as error:
+            pytest.skip(f"{type(made).__name__} does not start on this machine: {str(error).splitlines()[0]}")
+        yield made
+    finally:
+        made.stop()
+
+
+def started_slurm(folder, cpus=1):
+    """A SLURM of two nodes with so many processors each."""
+    from slurm import NODES, Slurm, missing_program
+
+    (folder / "slurm").mkdir()
+    make = partial(Slurm, folder / "slurm", free_ports(1 + NODES), cpus)
+    return running(make, missing_program(), "slurm-wlm munge")
+
+
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory):
     """A SLURM of two nodes with one processor each."""
-    import os
-
-    from slurm import NODES, Slurm, missing_program
-
-    missing = missing_program()
-    if missing is not None:
-        pytest.skip(f"needs the program {missing} (Debian: slurm-wlm munge)")
-    if os.geteuid() != 0:
-        pytest.skip("needs root to start slurmctld and slurmd")
-    cluster = Slurm(tmp_path_factory.mktemp("slurm"), free_ports(1 + NODES))
-    try:
-        try:
-            cluster.start()
-        except RuntimeError as error:
-            pytest.skip(f"SLURM does not start on this machine: {str(error).splitlines()[0]}")
-        yield cluster
-    finally:
-        cluster.stop()
+    with started_slurm(tmp_path_factory.mktemp("session")) as slurm:
+        yield slurm

@@ -1,7 +1,9 @@
 """A MongoDB-protocol server for tests: mongomock answers, this file speaks the wire protocol.
 
-``python mongo_server.py PORT [--password SECRET] [--delay SECONDS]`` serves on 127.0.0.1 until it is ended. Everything
-is in memory and one command runs at a time, so that find-and-modify is atomic between processes, as with MongoDB.
+``python mongo_server.py PORT [--password SECRET] [--delay SECONDS] [--journal FILE] [--clock SECONDS]`` serves on
+127.0.0.1 until it is ended. Everything is in memory and one command runs at a time, so that find-and-modify is atomic
+between processes, as with MongoDB. With ``--journal`` every change is written to a file first, and made again when the
+server starts anew: what was acknowledged survives kill -9. ``--clock`` puts its clock ahead.
 Only what pymongo, maggma, GridFS and FireWorks send is understood (OP_MSG, and the old OP_QUERY for the first hello).
 With ``--password`` every log-in is refused but the one of user ``tester`` with that password (SCRAM-SHA-256).
 """
@@ -20,7 +22,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -222,6 +226,41 @@ def answer(command: str, body: dict) -> Reply:
     raise OperationFailure(f"no such command: '{command}'", 59)
 
 
+class Journal:
+    """Commands that change something, as BSON one after the other."""
+
+    CHANGING = frozenset(
+        {"insert", "update", "delete", "findandmodify", "create", "drop", "createindexes", "dropdatabase"}
+    )
+
+    def __init__(self, file: Path | None) -> None:
+        self.sink: Any = None
+        if file is not None:
+            self.replay(file)
+            self.sink = file.open("ab")
+
+    def replay(self, file: Path) -> None:
+        data = file.read_bytes() if file.exists() else b""
+        place = 0
+        while place + 4 <= len(data):
+            size = struct.unpack_from("<i", data, place)[0]
+            if place + size > len(data):  # cut off while it was written: nobody was told that it is there
+                with file.open("r+b") as sink:
+                    sink.truncate(place)
+                break
+            body = bson.decode(data[place : place + size])
+            with suppress(Exception):  # what failed the first time fails again
+                answer(next(iter(body)), body)
+            place += size
+
+    def note(self, command: str, body: dict) -> None:
+        if self.sink is not None and command.lower() in self.CHANGING:
+            self.sink.write(
+                bson.encode({key: value for key, value in body.items() if key not in ("lsid", "$clusterTime")})
+            )
+            self.sink.flush()
+
+
 class Scram:
     """The server's side of SCRAM-SHA-256 (RFC 7677) for one connection."""
 
@@ -257,6 +296,8 @@ class Handler(socketserver.BaseRequestHandler):
 
     password: str | None = None
     delay_s = 0.0
+    ahead = timedelta(0)
+    journal: Journal
 
     def setup(self) -> None:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -299,7 +340,8 @@ class Handler(socketserver.BaseRequestHandler):
         if command.lower() in ("hello", "ismaster"):
             return {
                 **dict.fromkeys(("ismaster", "isWritablePrimary", "helloOk"), True),
-                "localTime": datetime.now(UTC), "maxBsonObjectSize": 16 * 2**20, "maxMessageSizeBytes": 48_000_000,
+                "localTime": datetime.now(UTC) + self.ahead,
+                "maxBsonObjectSize": 16 * 2**20, "maxMessageSizeBytes": 48_000_000,
                 "maxWriteBatchSize": 100_000, "minWireVersion": 0, "maxWireVersion": 21, "readOnly": False,
                 **({"saslSupportedMechs": ["SCRAM-SHA-256"]} if "saslSupportedMechs" in body else {}), "ok": 1.0,
             }  # fmt: skip
@@ -312,6 +354,7 @@ class Handler(socketserver.BaseRequestHandler):
             if self.password and not self.scram.passed:
                 raise OperationFailure(f"command {command} requires authentication", 13)
             with one_at_a_time:
+                self.journal.note(command, body)
                 return answer(command, body) | {"ok": 1.0}
         except Exception as error:
             code = getattr(error, "code", None) or (11000 if isinstance(error, DuplicateKeyError) else 8000)
@@ -345,8 +388,11 @@ def main() -> None:
     arguments.add_argument("port", type=int)
     arguments.add_argument("--password")
     arguments.add_argument("--delay", type=float, default=0.0)
+    arguments.add_argument("--journal", type=Path)
+    arguments.add_argument("--clock", type=float, default=0.0)
     given = arguments.parse_args()
     Handler.password, Handler.delay_s = given.password, given.delay
+    Handler.journal, Handler.ahead = Journal(given.journal), timedelta(seconds=given.clock)
     with Server(("127.0.0.1", given.port), Handler) as server:
         print("ready", flush=True)
         server.serve_forever()

@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
+
+from daemons import Daemons
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "scancel", "scontrol")
 NODES = 2
@@ -50,7 +49,7 @@ def missing_program():
     return next((name for name in PROGRAMS if shutil.which(name) is None), None)
 
 
-class Slurm:
+class Slurm(Daemons):
     """The daemons, and the commands to ask them."""
 
     def __init__(self, folder: Path, ports, cpus=1):
@@ -74,32 +73,14 @@ class Slurm:
 
     def start(self):
         folder = self.folder
-        self._daemon("munged", "--foreground", f"--key-file={folder}/munge.key", f"--socket={folder}/munge.socket",
+        self.daemon("munged", "--foreground", f"--key-file={folder}/munge.key", f"--socket={folder}/munge.socket",
                      f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log",
                      f"--seed-file={folder}/munge.seed", "--force")  # fmt: skip
-        self._wait("munge's socket", lambda: (folder / "munge.socket").exists())
-        self._daemon("slurmctld", "-D")
+        self.wait("munge's socket", lambda: (folder / "munge.socket").exists())
+        self.daemon("slurmctld", "-D")
         for number in range(1, NODES + 1):
-            self._daemon("slurmd", "-D", "-N", f"n{number}")
-        self._wait("idle nodes", lambda: self.ask("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split().count("n1"))
-
-    def _daemon(self, *command):
-        log = (self.folder / f"{command[0]}.out").open("ab")
-        self.started.append(
-            subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
-        )
-
-    def _wait(self, what, reached, seconds=40):
-        deadline = time.monotonic() + seconds
-        while not reached():
-            if time.monotonic() > deadline:
-                logs = "\n".join(f"{f.name}: {f.read_text(errors='replace')[-600:]}" for f in self.folder.glob("*.log"))
-                raise RuntimeError(f"no {what} within {seconds} s\n{logs}")
-            time.sleep(0.2)
-
-    def ask(self, *command):
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=30, check=False)
-        return done.stdout
+            self.daemon("slurmd", "-D", "-N", f"n{number}")
+        self.wait("idle nodes", lambda: self.ask("sinfo", "-h", "-N", "-t", "idle", "-o", "%N").split().count("n1"))
 
     def jobs(self):
         """Id and state of every job in the queue."""
@@ -109,11 +90,4 @@ class Slurm:
         self.ask("scancel", "--user=root", "--signal=KILL", "--full")
         self.ask("scancel", "--user=root")
         time.sleep(0.5)
-        for process in reversed(self.started):
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        self.end()

@@ -1,6 +1,10 @@
 """A study as one file: the same bytes every time, checked to the last, and never more than its own files."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -60,6 +64,32 @@ def test_what_is_in_it(archive):
     assert names.count("documents/00000.json") == 1
     assert versions["study_hash"] == STUDY
     assert versions["computed_with"] == {"ase": "3.29"}
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")
+def test_a_stranger_can_check_and_read_it(archive, tmp_path):
+    """With nothing of ours: an empty environment, sha256sum, and a Python without any package."""
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(place)
+    nothing = {"PATH": os.defpath}
+
+    def check():
+        command = ["sha256sum", "-c", "CHECKSUMS.sha256"]
+        return subprocess.run(command, cwd=place, env=nothing, capture_output=True, text=True, check=False)
+
+    done = check()
+    assert done.returncode == 0
+    assert done.stdout.count(": OK") == len(list(place.rglob("*.*"))) - 1
+    code = "import json; print(json.load(open('documents/00000.json'))['output']['energy_ev'])"
+    python = [sys.executable, "-I", "-S", "-c", code]
+    assert (
+        subprocess.run(python, cwd=place, env=nothing, capture_output=True, text=True, check=True).stdout == "-1.25\n"
+    )
+    (place / "study.yaml").write_text("hosts: [Al]\n")
+    done = check()
+    assert "study.yaml: FAILED" in done.stdout
 
 
 def test_every_truncation_is_one_clear_error(archive, tmp_path):

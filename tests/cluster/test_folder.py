@@ -61,6 +61,18 @@ def script_of(folder):
     return queue_script(folder, SimpleNamespace(fw_id=7, name="a b", spec={"_queueadapter": asked}), str(folder.path))
 
 
+def test_memory_goes_where_each_scheduler_wants_it(tmp_path):
+    """PBS refuses a job-wide mem beside select: memory is part of a chunk (qsub manual of PBS Professional)."""
+    for kind, given, line in (("pbs", "64gb", "#PBS -l select=2:ncpus=16:mpiprocs=16:mem=64gb"),
+                              ("slurm", "64G", "#SBATCH --mem=64G"), ("sge", "4G", "#$ -l h_vmem=4G")):  # fmt: skip
+        write_folder(ClusterOptions(kind, tmp_path / kind, engine="vasp"))
+        file = tmp_path / kind / "my_qadapter.yaml"
+        file.write_text(file.read_text().replace("mem: null", f"mem: {given}"))
+        lines = script_of(ClusterFolder(tmp_path / kind)).splitlines()
+        assert line in lines
+        assert sum(given in one for one in lines) == 1
+
+
 @pytest.mark.parametrize(
     "value",
     ["a;reboot", "a\nreboot", "a b", "$(reboot)", "`reboot`", "a'b", 'a"b', "a&b", "a|b", "", "-x", "a\\b", "ä"],

@@ -1,8 +1,11 @@
 """The same documents through the embedded store and a server's; moving studies between them."""
 
 import json
+import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from anodeflow.workflows.cluster.database import Database, database_from_uri, lo
 from anodeflow.workflows.store import find_finished, open_job_store
 
 STUDY = "0123456789abcdef"
+SITE = Path(__file__).parent / "site"
 
 
 @job(data="arrays")
@@ -197,3 +201,92 @@ def test_uris():
     with pytest.raises(InputError):
         database_from_uri("mongodb://")
     assert "secret" not in repr(Database(uri="mongodb://h", name="x"))
+
+
+def plain(store):
+    """Every document of a store without what differs between two runs of the same study."""
+    found = {}
+    for document in store.query({}, load=True):
+        document["hosts"] = []  # identities of flows, drawn by lot
+        found[document["uuid"], document["index"]] = json.dumps(without_times(document), sort_keys=True, default=str)
+    return found
+
+
+def without_times(value):
+    """Also without the names of blobs, which are drawn by lot."""
+    changing = ("_id", "completed_at", "started_at", "finished_at", "wall_time_s", "directory", "blob_uuid")
+    if isinstance(value, dict):
+        return {key: without_times(item) for key, item in value.items() if key not in changing}
+    return [without_times(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.slow
+def test_a_study_runs_on_this_machine_into_a_database(mongo_server, tmp_path, anodeflow):
+    """The same documents as in a file; by URI, by the file of the database, and by its name; the password unseen."""
+    server = mongo_server("--password", "rosebud")
+    (tmp_path / "study.yaml").write_text(
+        "study: binding-energy\nengine: springs\nhosts: [Li]\nreferences: [bulk_metal]\n"
+        "bulk: {min_image_distance_angstrom: 5.0}\n"
+    )
+    environment = os.environ | {
+        "PYTHONPATH": str(SITE),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "ANODEFLOW_CLUSTER": "",
+    }
+    options = "directConnection=true&retryWrites=false&authSource=admin"
+    uri = f"mongodb://tester:rosebud@127.0.0.1:{server.port}/x?{options}"
+
+    def run(*arguments):
+        done = anodeflow(*arguments, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert "rosebud" not in done.stdout + done.stderr
+        return done
+
+    run("run", "study.yaml", "--workers", "1")
+    run("run", "study.yaml", "--workers", "1", "--store", uri)
+    here, there = open_job_store(tmp_path / "anodeflow.sqlite"), open_job_store(uri)
+    assert plain(there) == plain(here)
+    assert len(plain(there)) > 4
+    # What is finished is found again, under whichever name the database goes.
+    (tmp_path / "config" / "anodeflow" / "databases").mkdir(parents=True)
+    (tmp_path / "config" / "anodeflow" / "db-password").write_text("rosebud\n")
+    (tmp_path / "config" / "anodeflow" / "db-password").chmod(0o600)
+    text = f"uri: 'mongodb://127.0.0.1:{server.port}/?directConnection=true&retryWrites=false'\nname: x\nuser: tester\n"
+    (tmp_path / "database.yaml").write_text(text)
+    (tmp_path / "config" / "anodeflow" / "databases" / "lab.yaml").write_text(text)
+    for name in ("database.yaml", "lab"):
+        assert "0 calculations computed" in run("run", "study.yaml", "--store", name).stderr
+        (row,) = json.loads(run("status", "--store", name, "--json").stdout)
+        assert (row["state"], row["failed"]) == ("done", 0)
+        assert row["done"] == there.count({"output.doc_type": "CalculationDoc", "index": 1})
+    assert json.loads(run("results", "--store", "lab", "--json").stdout)
+    # Nobody can read it in the list of processes.
+    study = (tmp_path / "study.yaml").read_text()
+    (tmp_path / "other.yaml").write_text(study.replace("5.0", "5.1") + "title: not computed yet\ncard: pbe-bulk\n")
+    command = [sys.executable, "-m", "anodeflow", "run", "other.yaml", "--store", "database.yaml"]
+    slow = subprocess.Popen(
+        command,
+        cwd=tmp_path, env=environment | {"ANODEFLOW_TEST_SECONDS": "30"}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        worker = wait_for_worker(slow.pid)
+        assert "mongodb" not in worker
+        assert "database" not in worker
+    finally:
+        slow.terminate()
+        slow.wait()
+
+
+def wait_for_worker(parent):
+    """The command line of the worker of a process."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().decode().split("\0")
+                if "anodeflow.workflows.worker" in words and f"PPid:\t{parent}" in (process / "status").read_text():
+                    return " ".join(words)
+            except OSError:
+                continue
+        time.sleep(0.1)
+    raise AssertionError("no worker started")

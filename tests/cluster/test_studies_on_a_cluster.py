@@ -3,137 +3,26 @@
 import json
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
 import time
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 import yaml
+from pretended import SITE, TINY, submit, summary
 
 from anodeflow.errors import EngineError, InputError, StoreError
 from anodeflow.workflows.cluster import folder as folders
-from anodeflow.workflows.cluster import healing, launching, rocket, scheduler, stopping
+from anodeflow.workflows.cluster import healing, launching, scheduler, stopping
 from anodeflow.workflows.cluster.folder import ClusterFolder
-from anodeflow.workflows.cluster.healing import Healer
-from anodeflow.workflows.cluster.launchpad import open_launchpad, tries
+from anodeflow.workflows.cluster.launchpad import tries
 from anodeflow.workflows.cluster.progress import of_database
 from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
 from anodeflow.workflows.cluster.submission import submit_study
 from anodeflow.workflows.store import open_job_store
-
-SITE = Path(__file__).parent / "site"
-TINY = {
-    "study": "binding-energy",
-    "title": "a 'tiny'; \"study\" $(reboot)",
-    "engine": "springs",
-    "hosts": ["Li"],
-    "references": ["bulk_metal"],
-    "bulk": {"min_image_distance_angstrom": 5.0},
-}
-
-
-class Pretended:
-    """A cluster whose jobs run in this process when they are told to."""
-
-    def __init__(self, folder, monkeypatch):
-        self.folder, self.queue, self.scripts, self.down = folder, {}, {}, False
-        monkeypatch.setattr(scheduler, "send", self.send)
-        monkeypatch.setattr(scheduler, "queued_jobs", self.queued)
-        self.monkeypatch = monkeypatch
-        self.pad = open_launchpad(folder)
-        self.healer = Healer(folder, self.pad, queue=lambda: self.queued("slurm"))
-
-    def send(self, _, script):
-        if self.down:
-            raise EngineError("sbatch failed: invalid partition", "correct my_qadapter.yaml")
-        job = str(1000 + len(self.scripts))
-        self.scripts[job], self.queue[job] = script, "PENDING"
-        return job
-
-    def queued(self, _):
-        if self.down:
-            raise EngineError("squeue failed: cannot contact slurm controller", "try again")
-        return dict(self.queue)
-
-    def launch(self):
-        return launching.launch_once(self.folder, self.pad)
-
-    def run(self, job, done=True):
-        fw_id = int(re.search(r"--fw_id (\d+)", self.scripts[job].read_text()).group(1))
-        self.monkeypatch.setenv("SLURM_JOB_ID", job)
-        here = os.getcwd()
-        os.chdir(self.scripts[job].parent)
-        try:
-            rocket._run(self.folder, fw_id)
-        finally:
-            os.chdir(here)
-            if done:
-                self.queue.pop(job, None)
-
-    def run_all(self):
-        while self.launch().sent:
-            for job in list(self.queue):
-                self.run(job)
-
-    def start_and_vanish(self, job):
-        """A job that starts and is killed with its node."""
-        fw_id = int(re.search(r"--fw_id (\d+)", self.scripts[job].read_text()).group(1))
-        from anodeflow.workflows.cluster.launchpad import fireworker
-
-        self.pad.checkout_fw(fireworker(self.folder), str(self.folder.launches), fw_id)
-        self.queue.pop(job)
-        return fw_id
-
-    def progress(self):
-        return of_database(self.folder.database)[0]
-
-
-@pytest.fixture
-def springs(monkeypatch):
-    monkeypatch.syspath_prepend(SITE)
-    from anodeflow.workflows import engines
-
-    monkeypatch.setitem(engines.PROGRAMS, "springs", ("springs_engine", "SpringsEngine"))
-
-
-@pytest.fixture
-def cluster(uri, tmp_path, monkeypatch, springs):
-    for name in ("ANODEFLOW_CLUSTER", "ANODEFLOW_SETTINGS", "FW_CONFIG_FILE", "JOBFLOW_CONFIG_FILE", "SLURM_JOB_ID"):
-        monkeypatch.setenv(name, "")
-    import jobflow
-
-    monkeypatch.setattr(jobflow.SETTINGS, "JOB_STORE", jobflow.SETTINGS.JOB_STORE)
-    path = tmp_path / "cluster"
-    write_folder(ClusterOptions("slurm", path, uri=uri, cores=1, walltime="02:00:00"))
-    settings = path / "cluster.yaml"
-    settings.write_text(settings.read_text().replace("light: here", "light: queue"))
-    return Pretended(ClusterFolder(path), monkeypatch)
-
-
-@pytest.fixture
-def study_file(tmp_path):
-    file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump(TINY))
-    return file
-
-
-def load(file):
-    from anodeflow.workflows.studies import load_study
-
-    return load_study(file)
-
-
-def submit(cluster, file, **options):
-    return submit_study(load(file), file, cluster.folder, **options)
-
-
-def summary(cluster, study_hash):
-    store = open_job_store(cluster.folder.store)
-    return store.query_one({"metadata.study_hash": study_hash, "metadata.label": "summary"})["output"]
+from anodeflow.workflows.studies import load_study
 
 
 def test_a_study_goes_from_its_file_to_its_result(cluster, study_file):
@@ -184,7 +73,7 @@ def race(folder, file, results):
 
     engines.PROGRAMS["springs"] = ("springs_engine", "SpringsEngine")
     try:
-        submit_study(load(file), file, ClusterFolder(folder))
+        submit_study(load_study(file), file, ClusterFolder(folder))
         results.put("won")
     except InputError:
         results.put("refused")
@@ -219,7 +108,7 @@ def test_what_fails_while_it_is_submitted_leaves_nothing(cluster, study_file, mo
     from anodeflow.workflows.cluster import submission
 
     def full(pad, *_):
-        pad.fireworks.insert_one({"fw_id": 1, "spec": {"study_hash": load(study_file).hash}})
+        pad.fireworks.insert_one({"fw_id": 1, "spec": {"study_hash": load_study(study_file).hash}})
         raise StoreError("the database cannot grow: its disk is full")
 
     monkeypatch.setattr(submission, "_add", full)
@@ -475,3 +364,23 @@ def test_a_database_that_is_down_is_one_line(mongo_server, tmp_path, command, st
         assert status == StoreError.exit_code
         assert "does not answer within 0.5 s" in err
         assert err.count("\n") == 1
+
+
+def test_a_job_that_ends_while_the_healer_looks_is_not_run_again(cluster, study_file, monkeypatch):
+    """Its process is there when the job is read, and gone, with everything done, when it is looked for."""
+    from fireworks.core.firework import FWAction
+
+    submit(cluster, study_file)
+    cluster.launch()
+    (job,) = cluster.queue
+    fw_id = cluster.start_and_vanish(job)
+    launch_id = cluster.pad.fireworks.find_one({"fw_id": fw_id})["launches"][-1]
+
+    def ended(launch, queue):
+        cluster.pad.complete_launch(launch_id, FWAction())
+        return "its process ended without a word"
+
+    monkeypatch.setattr(cluster.healer, "_why_lost", ended)
+    assert cluster.healer.heal() == []
+    assert cluster.pad.fireworks.find_one({"fw_id": fw_id})["state"] == "COMPLETED"
+    assert tries(cluster.pad, fw_id) == 1

@@ -26,6 +26,11 @@ META = "anodeflow"
 # MongoDB's codes
 UNAUTHORIZED, AUTHENTICATION_FAILED, OUT_OF_DISK, TOO_LARGE = 13, 18, 14031, 10334
 
+
+class DatabaseAway(StoreError):  # noqa: N818 - says what is the case
+    """The database does not answer, or not any more: it may do so in a moment."""
+
+
 _URI = re.compile(r"(mongodb(?:\+srv)?://)(?:([^/?#]*)@)?([^/?#]*)(?:/([^?#]*))?(?:\?(.*))?")
 _clients: dict[tuple[Any, ...], Any] = {}
 
@@ -149,6 +154,11 @@ def is_uri(where: str) -> bool:
     return bool(re.match(r"mongodb(\+srv)?:/", where))
 
 
+def full_uri(text: str) -> str:
+    """A URI with both its slashes: as a path it loses one."""
+    return re.sub(r"^(mongodb(?:\+srv)?):/(?!/)", r"\1://", text)
+
+
 def database_from_uri(uri: str) -> Database:
     """A database from a connection string; a password in it is used, and shown nowhere.
 
@@ -157,7 +167,7 @@ def database_from_uri(uri: str) -> Database:
     InputError
         If it is no MongoDB URI.
     """
-    found = _URI.fullmatch(re.sub(r"^(mongodb(\+srv)?):/(?!/)", r"\1://", uri))
+    found = _URI.fullmatch(full_uri(uri))
     if found is None or not found.group(3):
         raise InputError(f"'{without_password(uri)}' is no MongoDB URI", "write mongodb://HOST:PORT/DATABASE")
     scheme, who, hosts, name, options = found.groups()
@@ -229,7 +239,8 @@ def server_errors(database: Database) -> Iterator[None]:
     except AnodeflowError:
         raise
     except (mongo.PyMongoError, mongo.InvalidURI) as error:
-        raise StoreError(*_explained(error, database)) from None
+        kind = DatabaseAway if isinstance(error, mongo.AutoReconnect) else StoreError
+        raise kind(*_explained(error, database)) from None
 
 
 def _explained(error: BaseException, database: Database) -> tuple[str, str]:

@@ -8,39 +8,41 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from anodeflow.errors import AnodeflowError
 from anodeflow.workflows.cluster import scheduler
+from anodeflow.workflows.cluster.findings import BROKEN, GOOD, WARNING, Finding, engine_finding
 from anodeflow.workflows.cluster.folder import ClusterFolder
 from anodeflow.workflows.cluster.launchpad import use_environment
 
-GOOD, WARNING, BROKEN = "good", "warning", "broken"
 LARGEST_SKEW_S = 30.0
 LEAST_FREE_BYTES = 2 * 2**30
 # What the checks of the files read: these must agree with cluster.yaml and with each other.
 ADAPTER, CONFIG = "my_qadapter.yaml", "FW_config.yaml"
 
 
-@dataclass
-class Finding:
-    """One link: how it is, and what to do."""
-
-    link: str
-    verdict: str
-    found: str
-    remedy: str = ""
-
-
 Check = Callable[[ClusterFolder], Iterator[Finding]]
 
 
-def examine(folder: ClusterFolder) -> list[Finding]:
-    """Check everything; a check that fails does not keep the others from being made."""
+def examine(folder: ClusterFolder, patience_s: float | None = None) -> list[Finding]:
+    """Check everything; a check that fails does not keep the others from being made.
+
+    Parameters
+    ----------
+    folder
+        The cluster folder.
+    patience_s
+        Also send a test job, and wait so long for it; None sends none.
+    """
+    from anodeflow.workflows.cluster.probe import through_the_queue
+
     findings: list[Finding] = []
-    for link, check in CHECKS.items():
+    checks = dict(CHECKS)
+    if patience_s is not None:
+        checks["job"] = lambda asked: through_the_queue(asked, patience_s)
+    for link, check in checks.items():
         try:
             findings.extend(check(folder))
         except AnodeflowError as error:
@@ -169,15 +171,8 @@ def _python(folder: ClusterFolder) -> Iterator[Finding]:
 
 
 def _engine(folder: ClusterFolder) -> Iterator[Finding]:
-    from anodeflow.workflows.cards import load_card
-    from anodeflow.workflows.engines import get_engine
-
     use_environment(folder)
-    name = folder.settings.engine or "potential"
-    engine = get_engine("sevennet-0" if name == "potential" else name)
-    notes = engine.preflight(load_card("embedded" if name == "potential" else "lacss2024-bulk"))
-    yield Finding("engine", GOOD, "; ".join([f"{engine.name} is here", *notes])[:300] +
-                  ("; on compute nodes, environment.sh decides" if name != "potential" else ""))  # fmt: skip
+    yield engine_finding(folder)
 
 
 def _folders(folder: ClusterFolder) -> Iterator[Finding]:

@@ -18,19 +18,19 @@ from typing import Any
 
 from anodeflow.workflows.cluster.database import server_errors
 from anodeflow.workflows.cluster.folder import ClusterFolder
-from anodeflow.workflows.cluster.launchpad import STUDIES, tries
+from anodeflow.workflows.cluster.launchpad import STUDIES, give_up, tries
 from anodeflow.workflows.cluster.rocket import reservation_of
-from anodeflow.workflows.cluster.scheduler import queued_jobs
+from anodeflow.workflows.cluster.scheduler import DELAYED, queued_jobs, start_now
 
 HERE = "here"
 # A reservation that has got no job after this long was cut off while it was sent.
-RESERVED_S = 60.0
+RESERVED_S = 30.0
 # Silence after which a job without an id counts as lost, while somebody watches, and by the clocks alone.
 SILENT_S, SILENT_BY_CLOCK_S = 150.0, 900.0
 # How long a contradiction between a job and its workflow must last before it is mended.
 SETTLE_S = 15.0
 # How long the lock of a workflow is waited for before it is taken over.
-LOCK_S = 60.0
+LOCK_S = 30.0
 _SEEN = ("fw_id", "state", "launches", "name", "spec.study_hash", "spec.cores")
 
 
@@ -63,6 +63,7 @@ class Healer:
     queue: Callable[[], dict[str, str]] | None = None
     _pings: dict[int, tuple[str, float]] = field(default_factory=dict)
     _odd: dict[tuple[Any, ...], float] = field(default_factory=dict)
+    _requeued: set[int] = field(default_factory=set)
 
     def heal(self) -> list[Healed]:
         """Look once.
@@ -84,18 +85,31 @@ class Healer:
     def _judge(self, seen: dict[str, Any], queue: dict[str, str]) -> Healed | None:
         launch_id = seen["launches"][-1] if seen["launches"] else None
         launch = self.pad.launches.find_one({"launch_id": launch_id}, {"action": 0}) if launch_id else None
-        now = self.pad.fireworks.find_one({"fw_id": seen["fw_id"]}, {"state": 1, "launches": 1})
-        if launch is None or now is None or now["state"] != seen["state"] or now["launches"] != seen["launches"]:
-            return None  # it went on meanwhile
-        if (launch.get("fworker") or {}).get("name") != self.folder.settings.worker:
+        if launch is None or (launch.get("fworker") or {}).get("name") != self.folder.settings.worker:
             return None  # of another cluster, or somebody else's
         why = self._why_lost(launch, queue)
         if why is None:
-            return None
+            return self._hurry(seen, launch, queue)
+        # Read again, now that its process is known to have ended: what it wrote last is here, or never will be.
+        launch = self.pad.launches.find_one({"launch_id": launch_id}, {"action": 0})
+        now = self.pad.fireworks.find_one({"fw_id": seen["fw_id"]}, {"state": 1, "launches": 1})
+        if launch is None or now is None or now["state"] != seen["state"] or now["launches"] != seen["launches"]:
+            return None  # it went on meanwhile
         if launch["state"] in ("COMPLETED", "FIZZLED"):
             self.pad._refresh_wf(seen["fw_id"])
             return Healed(seen["name"], _study(seen), "recorded", "it had ended, but its workflow did not know")
         return self._give_back(seen, launch, why)
+
+    def _hurry(self, seen: dict[str, Any], launch: dict[str, Any], queue: dict[str, str]) -> Healed | None:
+        """Let a job that SLURM requeued start at once: SLURM itself makes it wait for two minutes."""
+        job = reservation_of(launch)
+        if job is None or queue.get(job) != DELAYED:
+            return None
+        if launch["launch_id"] in self._requeued:
+            return None
+        self._requeued.add(launch["launch_id"])
+        start_now(job)
+        return Healed(seen["name"], _study(seen), "started again", f"the scheduler will start job {job} again")
 
     def _why_lost(self, launch: dict[str, Any], queue: dict[str, str]) -> str | None:
         reservation = reservation_of(launch)
@@ -127,12 +141,15 @@ class Healer:
     def _give_back(self, seen: dict[str, Any], launch: dict[str, Any], why: str) -> Healed:
         number = tries(self.pad, seen["fw_id"])
         self._account(seen, launch)
-        if launch["state"] == "RUNNING" and number >= self.folder.settings.attempts:
-            from fireworks.core.firework import FWAction
-
-            line = f"given up: it ended {number} times without a result ({why}); out of memory, or too little time?"
-            action = FWAction(stored_data={"_exception": {"_details": {"error": line}, "_stacktrace": line}}, exit=True)
-            self.pad.complete_launch(launch["launch_id"], action, "FIZZLED")
+        if number >= self.folder.settings.attempts:
+            said = last_line(Path(launch.get("launch_dir") or "/nowhere"))
+            if launch["state"] == "RUNNING":
+                line = f"given up: it ended {number} times without a result ({why})"
+                line += f": {said}" if said else "; out of memory, or too little time?"
+            else:
+                line = f"given up: {number} jobs ended before they began ({why})"
+                line += f": {said}" if said else "; see anodeflow hpc doctor"
+            give_up(self.pad, launch["launch_id"], line)
             return Healed(seen["name"], _study(seen), "given up", line)
         self.pad.rerun_fw(seen["fw_id"])
         return Healed(seen["name"], _study(seen), "run again", why)
@@ -221,7 +238,19 @@ class Healer:
         nodes = [
             n for w in self.pad.workflows.find({"metadata.study_hash": study_hash}, {"nodes": 1}) for n in w["nodes"]
         ]
-        self.pad.fireworks.delete_many({"spec.study_hash": study_hash, "fw_id": {"$nin": nodes}, "state": "WAITING"})
+        self.pad.fireworks.delete_many(
+            {"spec.study_hash": study_hash, "fw_id": {"$nin": nodes}, "state": {"$in": ["WAITING", "READY"]}}
+        )
+
+
+def last_line(folder: Path) -> str:
+    """The last thing that a job, its shell or the scheduler wrote to the job's output."""
+    try:
+        files = sorted(folder.glob("*.o*[0-9t]"), key=lambda file: file.stat().st_mtime)
+        lines = [line.strip() for file in files for line in file.read_text(errors="replace").splitlines()]
+    except OSError:
+        return ""
+    return next((line[:300] for line in reversed(lines) if line), "")
 
 
 def _study(seen: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 from anodeflow.errors import AnodeflowError, EngineError
@@ -107,8 +108,8 @@ def send_one(folder: ClusterFolder, pad: Any, worker: Any) -> str | None:
     return str(firework.name)
 
 
-def queue_script(folder: ClusterFolder, firework: Any, place: str) -> str:
-    """The script of a job.
+def queue_script(folder: ClusterFolder, firework: Any, place: str, arguments: str | None = None) -> str:
+    """The script of a job; `arguments` of its process in place of those of a firework.
 
     Raises
     ------
@@ -130,10 +131,13 @@ def queue_script(folder: ClusterFolder, firework: Any, place: str) -> str:
                 f"job {firework.fw_id} asks for {key} {str(value)[:60]!r}", "correct the sizes in cluster.yaml"
             )
     adapter.update(asked)
+    if adapter.get("select") and adapter.get("mem"):
+        adapter["select"] += f":mem={adapter.pop('mem')}"
     adapter.update(job_name=job_name(firework.name))
     if adapter.get("signal"):
         adapter["signal"] = f"B:INT@{warning_s(folder, str(adapter.get('walltime') or ''))}"
-    adapter["rocket_launch"] += f" --fw_id {firework.fw_id}"
+    arguments = arguments or f"--fw_id {firework.fw_id} --sent-by {version('anodeflow')}"
+    adapter["rocket_launch"] += f" {arguments}"
     text: str = adapter.get_script_str(place)
     return text
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from typing import Any
 
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 
+from anodeflow.errors import StoreError
 from anodeflow.workflows.cluster.database import server_errors
 from anodeflow.workflows.cluster.folder import ClusterFolder
 
 STUDIES = "studies"
+LOST_DATABASE = re.compile(
+    r"^(pymongo\.errors\.(AutoReconnect|NetworkTimeout|ServerSelectionTimeoutError|NotPrimaryError)|[\w.]+DatabaseAway):",
+    re.MULTILINE,
+)
+READ_AGAIN = 3
+AGAIN = 1  # FireWorks' priority of a job that is run again
 ALIVE = ("READY", "WAITING", "RUNNING", "RESERVED", "PAUSED")
 
 
@@ -33,10 +41,10 @@ def open_launchpad(folder: ClusterFolder) -> Any:
     """
     use_environment(folder)
     with contextlib.redirect_stdout(sys.stderr):  # FireWorks prints which settings it found
-        from fireworks.core.launchpad import LaunchPad
+        from fireworks.core.launchpad import LaunchPad, LockedWorkflowError, WFLock
 
     class ClusterLaunchPad(LaunchPad):
-        """Puts a job that the scheduler stopped back into the queue instead of calling it failed."""
+        """Puts a job that was stopped, or lost the database, back into the queue instead of calling it failed."""
 
         def complete_launch(self, launch_id: int, action: Any = None, state: str = "COMPLETED") -> Any:
             if state == "FIZZLED" and was_stopped(action):
@@ -44,6 +52,48 @@ def open_launchpad(folder: ClusterFolder) -> Any:
                 if tries(self, fw_id) < folder.settings.attempts:
                     return self.rerun_fw(fw_id)
             return super().complete_launch(launch_id, action, state)
+
+        def rerun_fw(self, fw_id: int, *arguments: Any, **options: Any) -> Any:
+            """Run a job again, before those that never ran: others may wait for it."""
+            if self._was_orphan(fw_id):
+                return []
+            self.fireworks.update_one({"fw_id": fw_id}, {"$set": {"spec._priority": AGAIN}})
+            return super().rerun_fw(fw_id, *arguments, **options)
+
+        def get_fw_by_id(self, fw_id: int) -> Any:
+            # FireWorks takes whatever goes wrong here for a job that cannot be read, and calls it failed.
+            for _ in range(READ_AGAIN):
+                with contextlib.suppress(AutoReconnect):
+                    return super().get_fw_by_id(fw_id)
+            return super().get_fw_by_id(fw_id)
+
+        def _refresh_wf(self, fw_id: int) -> None:
+            # FireWorks calls a job failed if the database breaks while its workflow is brought up to date.
+            try:
+                with WFLock(self, fw_id):
+                    workflow = self.get_wf_by_fw_id_lzyfw(fw_id)
+                    self._update_wf(workflow, workflow.refresh(fw_id))
+            except LockedWorkflowError:
+                pass  # whoever holds the lock brings it up to date
+            except PyMongoError:
+                raise
+            except Exception:
+                if self._was_orphan(fw_id):
+                    line = f"job {fw_id} was left over from a change that was cut off, and was removed"
+                    raise StoreError(line, "nothing to do: it is added again") from None
+                try:
+                    super()._refresh_wf(fw_id)  # once more; then the job counts as failed
+                except RuntimeError as error:
+                    why = str(error).strip().splitlines()[-1][:300]
+                    raise StoreError(f"the workflow of job {fw_id} is broken: {why}", "see anodeflow status") from None
+
+        def _was_orphan(self, fw_id: int) -> bool:
+            """Remove a job that no workflow knows: whoever added it was killed, and it will be added again."""
+            if self.workflows.find_one({"nodes": fw_id}, {"_id": 1}) is not None:
+                return False
+            self.fireworks.delete_one({"fw_id": fw_id})
+            self.launches.delete_many({"fw_id": fw_id})
+            return True
 
     database = folder.database
     found = database.open()
@@ -90,16 +140,27 @@ def set_reservation(pad: Any, launch_id: int, job: str) -> bool:
 
 
 def was_stopped(action: Any) -> bool:
-    """Whether a launch ended because the scheduler asked it to."""
+    """Whether a launch ended because the scheduler asked it to, or because the database was away for a moment."""
     data = getattr(action, "stored_data", None) or (action or {}).get("stored_data", {})
-    details = (data.get("_exception") or {}).get("_details") or {}
-    return bool(details.get("stopped"))
+    failure = data.get("_exception") or {}
+    details = failure.get("_details")
+    if details:  # the job itself says why it ended
+        return bool(details.get("stopped"))
+    return bool(LOST_DATABASE.search(str(failure.get("_stacktrace", ""))))
 
 
 def tries(pad: Any, fw_id: int) -> int:
-    """How often a firework was started."""
-    found = pad.fireworks.find_one({"fw_id": fw_id}, {"launches": 1, "archived_launches": 1}) or {}
-    return len(found.get("launches", [])) + len(found.get("archived_launches", []))
+    """How often a firework was given to the scheduler, or started here; what the scheduler refused does not count."""
+    given = [{"state_history.reservation_id": {"$exists": True}}, {"state_history.state": "RUNNING"}]
+    return int(pad.launches.count_documents({"fw_id": fw_id, "$or": given}))
+
+
+def give_up(pad: Any, launch_id: int, line: str) -> None:
+    """Call a launch failed, for a reason in one line."""
+    from fireworks.core.firework import FWAction
+
+    action = FWAction(stored_data={"_exception": {"_details": {"error": line}, "_stacktrace": line}}, exit=True)
+    pad.complete_launch(launch_id, action, "FIZZLED")
 
 
 def error_line(launch: dict[str, Any] | None) -> str:

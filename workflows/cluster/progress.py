@@ -10,15 +10,24 @@ import os
 import socket
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from anodeflow.errors import InputError, StoreError
-from anodeflow.workflows.cluster.database import Database, config_folder, is_uri, load_database, server_errors
+from anodeflow.workflows.cluster.database import (
+    Database,
+    config_folder,
+    database_file,
+    is_uri,
+    load_database,
+    server_errors,
+)
 from anodeflow.workflows.cluster.folder import FOLDER_VARIABLE, find_folder
 
 REASONS = 5
+MOST_UNCONVERGED = 1000
 LOCAL_STORE = Path("anodeflow.sqlite")
 SHORT = 400
 # Indexed fields have columns of their own; true and false are X'2801' and X'2800' there (workflows/store/codec.py).
@@ -29,7 +38,7 @@ FROM jobs WHERE "k:metadata.study_hash" IS NOT NULL AND "k:index" = 1 GROUP BY 1
 """
 UNCONVERGED = """
 SELECT "k:metadata.study_hash", "k:metadata.label", json_extract(document, '$.output.error')
-FROM jobs WHERE "k:metadata.study_hash" IS NOT NULL AND "k:index" = 1 AND "k:output.converged" = X'2800' LIMIT 1000
+FROM jobs WHERE "k:metadata.study_hash" IS NOT NULL AND "k:index" = 1 AND "k:output.converged" = X'2800' LIMIT ?
 """
 
 
@@ -70,7 +79,7 @@ def progress(folder: Path | None, store: Path | None) -> list[StudyProgress]:
     folder
         The cluster folder; None for the usual one, or the store of this folder where there is none.
     store
-        A results file, or a database; goes before the folder.
+        A results file, a database or another cluster folder; goes before the folder.
 
     Raises
     ------
@@ -78,7 +87,8 @@ def progress(folder: Path | None, store: Path | None) -> list[StudyProgress]:
         If there is neither, or it cannot be read.
     """
     if store is not None:
-        return of_database(load_database(store)) if is_uri(str(store)) else of_file(store)
+        named = is_uri(str(store)) or database_file(str(store)) is not None
+        return of_database(load_database(store)) if named else of_file(store)
     known = folder or os.environ.get(FOLDER_VARIABLE) or (config_folder() / "cluster").is_dir()
     if known:
         return of_database(find_folder(folder).database)
@@ -90,33 +100,71 @@ def progress(folder: Path | None, store: Path | None) -> list[StudyProgress]:
 
 
 def of_database(database: Database) -> list[StudyProgress]:
-    """Every study that was submitted to a cluster, newest first."""
+    """Every study of a database, newest first: those that were submitted, and those that were run elsewhere."""
     found = database.open()
     with server_errors(database):
         records = list(found.studies.find({}, {"text": 0}).sort("submitted_at", -1))
-        workflows: dict[str, list[dict[str, Any]]] = {}
-        wanted = {"fw_states": 1, "metadata.study_hash": 1, "state": 1}
+        states: dict[str, dict[str, str]] = {record["_id"]: {} for record in records}
+        wanted = {"fw_states": 1, "metadata.study_hash": 1}
         for workflow in found.workflows.find({"metadata.study_hash": {"$exists": True}}, wanted):
-            workflows.setdefault(workflow["metadata"]["study_hash"], []).append(workflow)
-        unconverged = _unconverged(found)
-        return [_row(found, r, workflows.get(r["_id"], []), unconverged.get(r["_id"], [])) for r in records]
+            states.setdefault(workflow["metadata"]["study_hash"], {}).update(workflow["fw_states"])
+        unconverged, reasons = _unconverged(found)
+        failures = _failures(found, states)
+        rows = [
+            _row(
+                record,
+                states[record["_id"]],
+                unconverged[record["_id"]],
+                [*failures.get(record["_id"], []), *reasons.get(record["_id"], [])][:REASONS],
+            )
+            for record in records
+        ]
+        others = [name for name in found.jobs.distinct("metadata.study_hash") if name and name not in states]
+        counts = found.jobs.aggregate(_counts(others)) if others else []
+        columns = ("_id", "done", "bad", "summaries", "last", "study")
+        rows += [_stored_row([one[c] for c in columns], reasons.get(one["_id"], [])) for one in counts]
+        return sorted(rows, key=lambda row: row.submitted_at or "", reverse=True)
 
 
-def _unconverged(found: Any) -> dict[str, list[Reason]]:
+def _counts(studies: list[str]) -> list[dict[str, Any]]:
+    """What `COUNTS` asks of a file, asked of a server."""
+
+    def number_where(path: str, value: Any) -> dict[str, Any]:
+        return {"$sum": {"$cond": [{"$eq": [f"${path}", value]}, 1, 0]}}
+
+    return [
+        {"$match": {"metadata.study_hash": {"$in": studies}, "index": 1}},
+        {
+            "$group": {
+                "_id": "$metadata.study_hash",
+                "done": number_where("output.converged", True),
+                "bad": number_where("output.converged", False),
+                "summaries": number_where("metadata.label", "summary"),
+                "last": {"$max": "$completed_at"},
+                "study": {"$max": "$metadata.study"},
+            }
+        },
+    ]
+
+
+def _unconverged(found: Any) -> tuple[Counter[str], dict[str, list[Reason]]]:
+    """How many calculations of each study did not converge, and why the first of them."""
+    criteria = {"output.converged": False, "output.doc_type": "CalculationDoc", "index": 1}
+    wanted = {"metadata.study_hash": 1, "output.label": 1, "output.error": 1}
     by_study: dict[str, list[Reason]] = {}
-    rows = found.jobs.find({"output.converged": False, "output.doc_type": "CalculationDoc", "index": 1},
-                           {"metadata.study_hash": 1, "output.label": 1, "output.error": 1})  # fmt: skip
-    for row in rows:
+    for row in found.jobs.find(criteria, wanted).limit(MOST_UNCONVERGED):
         reason = Reason(str(row["output"].get("label")), _one_line(row["output"].get("error") or "not converged"))
         by_study.setdefault(row.get("metadata", {}).get("study_hash", ""), []).append(reason)
-    return by_study
+    numbers = Counter({study: len(reasons) for study, reasons in by_study.items()})
+    if numbers.total() == MOST_UNCONVERGED:
+        groups = found.jobs.aggregate([{"$match": criteria},
+                                       {"$group": {"_id": "$metadata.study_hash", "number": {"$sum": 1}}}])  # fmt: skip
+        numbers = Counter({str(group["_id"]): group["number"] for group in groups})
+    return numbers, by_study
 
 
-def _row(
-    found: Any, record: dict[str, Any], workflows: list[dict[str, Any]], unconverged: list[Reason]
-) -> StudyProgress:
-    states = Counter(state for workflow in workflows for state in workflow["fw_states"].values())
-    failed = [int(f) for w in workflows for f, state in w["fw_states"].items() if state == "FIZZLED"]
+def _row(record: dict[str, Any], fw_states: dict[str, str], unconverged: int, reasons: list[Reason]) -> StudyProgress:
+    states = Counter(fw_states.values())
     row = StudyProgress(
         study_hash=record["_id"],
         title=record.get("title") or record.get("study", ""),
@@ -125,13 +173,13 @@ def _row(
         running=states["RUNNING"],
         queued=states["RESERVED"],
         waiting=sum(states[s] for s in ("WAITING", "READY", "RESERVED", "PAUSED", "DEFUSED")),
-        failed=len(failed),
-        unconverged=len(unconverged),
+        failed=states["FIZZLED"],
+        unconverged=unconverged,
         core_hours=round(record.get("core_seconds", 0.0) / 3600, 4),
         submitted_at=record["submitted_at"].isoformat(timespec="seconds") + "Z",
         submitted_by=record.get("submitted_by"),
+        reasons=reasons,
     )
-    row.reasons = [*_failures(found, failed[:REASONS]), *unconverged][:REASONS]
     row.state = _state(record, row, states)
     row.seconds_left = _seconds_left(record, row)
     row.notes = _file_notes(record)
@@ -163,15 +211,25 @@ def _seconds_left(record: dict[str, Any], row: StudyProgress) -> float | None:
     return round(record["calculation_seconds"] / calculations * left / max(1, row.running), 1)
 
 
-def _failures(found: Any, fw_ids: list[int]) -> list[Reason]:
+def _failures(found: Any, states: dict[str, dict[str, str]]) -> dict[str, list[Reason]]:
+    """Why the first failed jobs of every study failed."""
     from anodeflow.workflows.cluster.launchpad import error_line
 
-    reasons = []
-    for one in found.fireworks.find({"fw_id": {"$in": fw_ids}}, {"name": 1, "launches": 1}):
-        launch = found.launches.find_one(
-            {"launch_id": {"$in": one["launches"][-1:]}}, {"action.stored_data._exception": 1}
-        )
-        reasons.append(Reason(str(one["name"]), _one_line(error_line(launch))))
+    study_of = {}
+    for study, fw_states in states.items():
+        failed = [int(fw_id) for fw_id, state in fw_states.items() if state == "FIZZLED"]
+        study_of.update(dict.fromkeys(failed[:REASONS], study))
+    if not study_of:
+        return {}
+    jobs = list(found.fireworks.find({"fw_id": {"$in": list(study_of)}}, {"fw_id": 1, "name": 1, "launches": 1}))
+    launch_ids = [launch_id for one in jobs for launch_id in one["launches"][-1:]]
+    wanted = {"launch_id": 1, "action.stored_data._exception": 1}
+    launches = {one["launch_id"]: one for one in found.launches.find({"launch_id": {"$in": launch_ids}}, wanted)}
+    reasons: dict[str, list[Reason]] = {}
+    for one in jobs:
+        launch = launches.get(next(iter(one["launches"][-1:]), None))
+        reason = Reason(str(one["name"]), _one_line(error_line(launch)))
+        reasons.setdefault(study_of[one["fw_id"]], []).append(reason)
     return reasons
 
 
@@ -200,16 +258,17 @@ def of_file(path: Path) -> list[StudyProgress]:
             counts = connection.execute(COUNTS).fetchall()
             reasons = [
                 (study, Reason(str(label), _one_line(error or "not converged")))
-                for study, label, error in connection.execute(UNCONVERGED)
+                for study, label, error in connection.execute(UNCONVERGED, (MOST_UNCONVERGED,))
             ]
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise StoreError(f"the store {path} cannot be read ({error})", "check it with anodeflow results") from None
-    rows = []
-    for study, done, bad, summaries, last, kind in counts:
-        row = StudyProgress(str(study), str(kind), "done" if summaries else "unfinished", int(done or 0),
-                            unconverged=int(bad or 0), submitted_at=last)  # fmt: skip
-        row.reasons = [reason for name, reason in reasons if name == study][:REASONS]
-        rows.append(row)
-    return rows
+    return [_stored_row(count, [reason for name, reason in reasons if name == count[0]]) for count in counts]
+
+
+def _stored_row(counts: Sequence[Any], reasons: list[Reason]) -> StudyProgress:
+    """A study of which only results are known, from the columns of `COUNTS`."""
+    study, done, bad, summaries, last, kind = counts
+    return StudyProgress(str(study), str(kind), "done" if summaries else "unfinished", int(done or 0),
+                         unconverged=int(bad or 0), submitted_at=last, reasons=reasons[:REASONS])  # fmt: skip

@@ -58,11 +58,7 @@ def job_spec(folder: ClusterFolder, made: Any, atoms_of: Callable[[str], int | N
     """
     if made.metadata.get("kind") != "calculation":
         return {"_category": LIGHT, "cores": 1}
-    arguments = [*made.function_args, *made.function_kwargs.values()]
-    atoms = max((len(structure) for structure in _structures(arguments)), default=None) or atoms_of(made.name)
-    task = next((one for one in arguments if isinstance(one, str) and one in SHARE_OF_TIME), "")
-    size = folder.settings.sizes[-1] if atoms is None else folder.size_for(atoms)
-    seconds = max(min(SHORTEST_S, size.walltime_s), int(size.walltime_s * SHARE_OF_TIME.get(task, 1.0)))
+    atoms, size, seconds = size_of(folder, made, atoms_of)
     return {
         "_category": size.name,
         "_queueadapter": adapter_values(folder.settings.scheduler, size, walltime_text(seconds)),
@@ -70,6 +66,15 @@ def job_spec(folder: ClusterFolder, made: Any, atoms_of: Callable[[str], int | N
         "atoms": atoms,
         "walltime_s": seconds,
     }
+
+
+def size_of(folder: ClusterFolder, made: Any, atoms_of: Callable[[str], int | None]) -> tuple[int | None, Size, int]:
+    """Number of atoms of a calculation if it is known, the size for so many, and the time it gets, s."""
+    arguments = [*made.function_args, *made.function_kwargs.values()]
+    atoms = max((len(structure) for structure in _structures(arguments)), default=None) or atoms_of(made.name)
+    task = next((one for one in arguments if isinstance(one, str) and one in SHARE_OF_TIME), "")
+    size = folder.settings.sizes[-1] if atoms is None else folder.size_for(atoms)
+    return atoms, size, max(min(SHORTEST_S, size.walltime_s), int(size.walltime_s * SHARE_OF_TIME.get(task, 1.0)))
 
 
 def _structures(values: Iterable[Any]) -> Iterator[Structure]:

@@ -14,12 +14,13 @@ import signal
 import socket
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from anodeflow.errors import AnodeflowError, InputError, StoreError
+from anodeflow.errors import AnodeflowError, InputError
 from anodeflow.workflows.cluster import stopping
-from anodeflow.workflows.cluster.database import server_errors
+from anodeflow.workflows.cluster.database import DatabaseAway, server_errors
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_seconds
 
 JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")
@@ -34,26 +35,40 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("what", choices=["singleshot", LIGHT])
     parser.add_argument("--fw_id", type=int)
+    parser.add_argument("--sent-by", help="version of anodeflow that sent the job")
+    parser.add_argument("--probe", action="store_true", help="only look whether a job could run here")
     given = parser.parse_args(arguments)
     stopping.listen()
     try:
         folder = ClusterFolder(given.folder)
-        return _run_light(folder) if given.what == LIGHT else _run(folder, given.fw_id)
+        if given.probe:
+            from anodeflow.workflows.cluster.probe import probe
+
+            return probe(folder)
+        return _run_light(folder) if given.what == LIGHT else _run(folder, given.fw_id, given.sent_by)
     except AnodeflowError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
 
 
-def _run(folder: ClusterFolder, fw_id: int | None) -> int:
+def _run(folder: ClusterFolder, fw_id: int | None, sent_by: str | None = None) -> int:
     set_alarm(folder)
     pad = _patiently(folder)
     from fireworks.core.rocket_launcher import launch_rocket
 
-    from anodeflow.workflows.cluster.launchpad import fireworker
+    from anodeflow.workflows.cluster.launchpad import fireworker, give_up
 
     job = own_job_id()
     with server_errors(folder.database):
         mine = fw_id is None or job is None or claim(pad, folder, fw_id, job)
+        here = version("anodeflow")
+        if mine and fw_id is not None and sent_by not in (None, here):
+            line = (
+                f"the job was sent by anodeflow {sent_by}, and {sys.executable} on {socket.gethostname()} has {here}; "
+                "install the same version in both, then submit --again"
+            )
+            give_up(pad, pad.fireworks.find_one({"fw_id": fw_id})["launches"][-1], line)
+            raise InputError(line)
         if not mine or not launch_rocket(pad, fireworker(folder), fw_id, strm_lvl="ERROR"):
             print("nothing to run: the job was done, or taken over by another", file=sys.stderr)
     return 0
@@ -94,10 +109,8 @@ def _patiently(folder: ClusterFolder) -> Any:
     while True:
         try:
             return open_launchpad(folder)
-        except StoreError as error:
-            if "refuses" in error.problem or "no password" in error.problem or time.monotonic() > deadline:
-                raise
-            if stopping.asked_to_stop():
+        except DatabaseAway as error:
+            if time.monotonic() > deadline or stopping.asked_to_stop():
                 raise
             print(f"waiting: {error}", file=sys.stderr)
             time.sleep(5.0)

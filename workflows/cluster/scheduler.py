@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import re
 import shutil
@@ -18,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sge": ("qsub", "qstat"),
 }
 TIMEOUT_S = 60.0
+# What SLURM does to a requeued job: it may not start before two minutes are over.
+DELAYED = "PENDING until its begin time"
 # States of PBS and Torque in which a job is over.
 _OVER = {"C", "F", "X"}
 
@@ -32,9 +35,13 @@ def queued_jobs(scheduler: Scheduler) -> dict[str, str]:
     """
     user = getpass.getuser()
     if scheduler == "slurm":
-        text = run([COMMANDS["slurm"][1], "--noheader", f"--user={user}", "--format=%A|%T"], "slurm")
-        rows = [line.strip().split("|") for line in text.splitlines() if "|" in line]
-        return dict(rows)
+        text = run([COMMANDS["slurm"][1], "--noheader", f"--user={user}", "--format=%A|%T|%r"], "slurm")
+        jobs = {}
+        for line in text.splitlines():
+            job, state, reason = [*line.strip().split("|"), "", ""][:3]
+            if state:
+                jobs[job] = DELAYED if (state, reason) == ("PENDING", "BeginTime") else state
+        return jobs
     text = run([COMMANDS[scheduler][1], "-u", user], scheduler)
     return parse_qstat(text, scheduler)
 
@@ -66,6 +73,18 @@ def send(scheduler: Scheduler, script: Path) -> str:
             f"{COMMANDS[scheduler][0]} named no job: '{' '.join(text.split())[:200]}'", "look at the queue"
         )
     return found.group(1)
+
+
+def start_now(job: str) -> None:
+    """Take away the delay of a job that SLURM requeued; nothing happens where SLURM does not allow it."""
+    with contextlib.suppress(EngineError):
+        run(["scontrol", "update", f"JobId={job}", "StartTime=now"], "slurm")
+
+
+def cancel(scheduler: Scheduler, job: str) -> None:
+    """Take a job out of the queue; nothing happens where it has ended."""
+    with contextlib.suppress(EngineError):
+        run(["scancel" if scheduler == "slurm" else "qdel", job], scheduler)
 
 
 def run(command: Sequence[str], scheduler: str, directory: Path | None = None) -> str:

@@ -11,6 +11,7 @@ from fireworks import explicit_serialize
 from jobflow.managers.fireworks import JobFiretask
 
 from anodeflow.errors import AnodeflowError, EngineError
+from anodeflow.workflows.cluster.database import DatabaseAway, server_errors
 from anodeflow.workflows.cluster.folder import ClusterFolder, find_folder
 from anodeflow.workflows.cluster.launchpad import studies_of
 from anodeflow.workflows.cluster.resources import job_spec
@@ -19,11 +20,15 @@ from anodeflow.workflows.store import open_job_store
 
 
 class JobFailed(Exception):  # noqa: N818 - FireWorks stores what to_dict gives
-    """Why a job failed, in one line."""
+    """Why a job failed, in one line; `again` where another start may well succeed."""
+
+    def __init__(self, reason: str, again: bool = False) -> None:
+        super().__init__(reason)
+        self.again = again
 
     def to_dict(self) -> dict[str, Any]:
         """For FireWorks' record of the launch."""
-        return {"error": str(self)}
+        return {"error": str(self), "stopped": self.again}
 
 
 @explicit_serialize
@@ -42,19 +47,24 @@ class StudyTask(JobFiretask):
             With one line that says why.
         """
         folder = find_folder()
-        clock = time.monotonic()
+        clock, done = time.monotonic(), False
         try:
             with calculation():
                 jobflow.SETTINGS.JOB_STORE = open_job_store(folder.store)
                 action = super().run_task(fw_spec)
+            done = True
         except EngineError as error:
             raise JobFailed(f"{error} (on {os.uname().nodename})") from error
         except AnodeflowError as error:
-            raise JobFailed(str(error)) from error
+            raise JobFailed(str(error), again=isinstance(error, DatabaseAway)) from error
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            line = f"cannot write or read{where}: {error.strerror or error} (on {os.uname().nodename})"
+            raise JobFailed(f"{line}; free space, or set 'runs' in settings.yaml to another disk") from error
         except Exception as error:
             raise JobFailed(" ".join(f"{type(error).__name__}: {error}".split())[:400]) from error
         finally:
-            account(folder, fw_spec, time.monotonic() - clock)
+            account(folder, fw_spec, time.monotonic() - clock, done)
         for workflow in (*action.detours, *action.additions):
             dress(workflow, folder, lambda label: None, fw_spec.get("tags"))
         return action
@@ -70,19 +80,20 @@ def dress(workflow: Any, folder: ClusterFolder, atoms_of: Any, tags: list[str] |
             firework.spec["tags"] = list(tags)
 
 
-def account(folder: ClusterFolder, fw_spec: dict[str, Any], seconds: float) -> None:
-    """Add a job's time to its study. A lost record is no reason to lose the job."""
+def account(folder: ClusterFolder, fw_spec: dict[str, Any], seconds: float, done: bool) -> None:
+    """Add a job's time to its study, and the calculation if it is done. A lost record is no reason to lose the job."""
     try:
-        calculation = fw_spec.get("kind") == "calculation"
-        studies_of(folder).update_one(
-            {"_id": fw_spec.get("study_hash")},
-            {
-                "$inc": {
-                    "core_seconds": seconds * int(fw_spec.get("cores") or 1),
-                    "calculation_seconds": seconds if calculation else 0.0,
-                    "calculations": int(calculation),
-                }
-            },
-        )
+        calculation = done and fw_spec.get("kind") == "calculation"
+        with server_errors(folder.database):
+            studies_of(folder).update_one(
+                {"_id": fw_spec.get("study_hash")},
+                {
+                    "$inc": {
+                        "core_seconds": seconds * int(fw_spec.get("cores") or 1),
+                        "calculation_seconds": seconds if calculation else 0.0,
+                        "calculations": int(calculation),
+                    }
+                },
+            )
     except AnodeflowError:
         pass

@@ -19,7 +19,6 @@ from pymatgen.core import Structure
 from anodeflow.analysis.documents import EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.ase_relax import run_ase
 from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
 
 KIND = "machine-learning potential"
@@ -218,6 +217,9 @@ class PotentialEngine(Engine):
         directory: Path | None = None,
     ) -> Outcome:
         """See :meth:`Engine.compute`."""
+        # ASE's optimisers load half of scipy, which no other engine's jobs need.
+        from anodeflow.workflows.engines.ase_relax import run_ase
+
         self._refuse_charge(charge)
         return run_ase(structure, self.calculator(), task, card, monitor)
 

@@ -1,6 +1,13 @@
 """The embedded results store: one SQLite file, Mongo-style queries, safe with several processes."""
 
-from anodeflow.workflows.store.jobs import EmbeddedJobStore, find_finished, integrity_check, open_job_store
+from anodeflow.workflows.store.jobs import (
+    EmbeddedJobStore,
+    find_finished,
+    integrity_check,
+    open_job_store,
+    store_place,
+    store_shown,
+)
 from anodeflow.workflows.store.sqlite import SCHEMA_VERSION, SQLiteStore
 
 __all__ = [
@@ -10,4 +17,6 @@ __all__ = [
     "find_finished",
     "integrity_check",
     "open_job_store",
+    "store_place",
+    "store_shown",
 ]

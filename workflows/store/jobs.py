@@ -85,6 +85,24 @@ def open_job_store(path: str | os.PathLike[str], *, must_exist: bool = False, re
     return store
 
 
+def store_place(where: str | os.PathLike[str]) -> str:
+    """What another process of this machine must be told to open the same store: a path is made absolute."""
+    from anodeflow.workflows.cluster.database import database_file, full_uri, is_uri
+
+    text = os.fspath(where)
+    if is_uri(text):
+        return full_uri(text)
+    return os.path.abspath(os.path.expanduser(database_file(text) or text))
+
+
+def store_shown(where: str | os.PathLike[str]) -> str:
+    """A store as a message names it, and as the next command takes it: a URI without its password."""
+    from anodeflow.workflows.cluster.database import full_uri, is_uri, without_password
+
+    text = os.fspath(where)
+    return without_password(full_uri(text)) if is_uri(text) else text
+
+
 def find_finished(job_store: JobStore, fingerprint: str, *, load: bool = True) -> dict | None:
     """Output of the newest converged calculation with a fingerprint, None where there is none.
 

@@ -1,8 +1,10 @@
 """An engine of no physics: exact, deterministic, instant; it can be told to take its time, and leaves a checkpoint.
 
-ANODEFLOW_TEST_SECONDS is the time of a calculation, in twenty steps; ANODEFLOW_TEST_BROKEN a label of a crystal whose
-calculations fail. The file `steps` in a calculation's folder holds the steps that were made: a calculation that was
-killed goes on from there.
+ANODEFLOW_TEST_SECONDS is the time of a calculation, in twenty steps; ANODEFLOW_TEST_SLOW, `FOLDER:SECONDS`, that of
+those whose folder's name starts so, with a card whose name starts with `slow`; ANODEFLOW_TEST_BROKEN a label of a
+crystal whose calculations fail. The file `steps` in a calculation's folder holds the steps that were made: a
+calculation that was killed goes on from there. `times` says when it started and was stopped. ANODEFLOW_TEST_SCRATCH_KB
+is the size of a file that it writes first.
 """
 
 import math
@@ -21,6 +23,11 @@ def energy_of(structure):
     near = structure.get_all_neighbors(3.5)
     pairs = sum(math.exp(-neighbour.nn_distance) for site in near for neighbour in site) / 2
     return sum(ENERGY_EV.get(site.specie.symbol, -2.5) for site in structure) + pairs
+
+
+def note_time(directory, what):
+    with (directory / "times").open("a") as log:
+        log.write(f"{what} {time.time()}\n")
 
 
 class SpringsEngine(Engine):
@@ -43,9 +50,19 @@ class SpringsEngine(Engine):
         done = int(steps.read_text() or 0) if steps.exists() else 0
         with (directory / "starts").open("a") as log:
             log.write(f"{done}\n")
-        for step in range(done, STEPS):
-            time.sleep(float(os.environ.get("ANODEFLOW_TEST_SECONDS", "0")) / STEPS)
-            steps.write_text(str(step + 1))
-            if monitor is not None:
-                monitor(step, energy_of(structure), 0.001)
+        seconds = float(os.environ.get("ANODEFLOW_TEST_SECONDS", "0"))
+        slow, _, long = os.environ.get("ANODEFLOW_TEST_SLOW", "none:0").partition(":")
+        if card.name.startswith("slow") and directory.name.startswith(slow):
+            seconds = float(long)
+        (directory / "scratch").write_bytes(b"0" * 1024 * int(os.environ.get("ANODEFLOW_TEST_SCRATCH_KB", "0")))
+        note_time(directory, "start")
+        try:
+            for step in range(done, STEPS):
+                time.sleep(seconds / STEPS)
+                steps.write_text(str(step + 1))
+                if monitor is not None:
+                    monitor(step, energy_of(structure), 0.001)
+        except BaseException:
+            note_time(directory, "stop")
+            raise
         return Outcome(structure, energy_of(structure), task != "static", None, STEPS, 0.001)

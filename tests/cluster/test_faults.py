@@ -1,0 +1,213 @@
+"""Two hundred jobs on four workers of a real SLURM, twenty of them killed in every way, the database once.
+
+What is asserted: every study ends, nothing is lost, nothing is counted twice, and every job that was killed runs
+again within a minute, by the times that the database and the jobs themselves noted.
+"""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import MongoServer, started_slurm
+from slurm_user import PATIENCE_S, Cluster, check_result
+
+from anodeflow.workflows.cluster.launchpad import open_launchpad
+
+STUDIES = int(os.environ.get("ANODEFLOW_TEST_STUDIES", "15"))
+FAULTS = int(os.environ.get("ANODEFLOW_TEST_FAULTS", "20"))
+# Minutes that a job gets; and the longest time from a kill to the next start. More on a machine that is overloaded.
+MINUTES = int(os.environ.get("ANODEFLOW_TEST_MINUTES", "1"))
+WITHIN_S = float(os.environ.get("ANODEFLOW_TEST_WITHIN", "60"))
+# Studies with a calculation that takes longer than the longest time of a job.
+TOO_LONG = 2
+KINDS = ("kill -9", "scancel", "requeued", "scancel, no warning")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def database(tmp_path):
+    """A test database whose contents survive kill -9."""
+    server = MongoServer("--journal", str(tmp_path / "journal.bson"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def cluster(tmp_path, database):
+    with started_slurm(tmp_path, cpus=2) as slurm:
+        cluster = Cluster(slurm, tmp_path, database.uri("faults"), walltime=f"00:{MINUTES:02d}:00")
+        cluster.change("cluster.yaml", ("attempts: 6", "attempts: 40"), ("stop_before_s: 120", "stop_before_s: 10"),
+                       ("max_in_queue: 100", "max_in_queue: 8"))  # fmt: skip
+        cluster.change("database.yaml", ("timeout_s: 20", "timeout_s: 10"))
+        cluster.environment |= {"ANODEFLOW_TEST_SECONDS": "1.5", "ANODEFLOW_TEST_SLOW": f"Li2S_bulk_i1:{65 * MINUTES}"}
+        yield cluster
+
+
+def submit_all(cluster):
+    """Submit the studies, each with a card of its own, so that none shares a calculation: labels by hash."""
+    code = (
+        "import json, sys\nfrom pathlib import Path\n"
+        "from anodeflow.workflows.cluster.folder import find_folder\n"
+        "from anodeflow.workflows.cluster.submission import submit_study\n"
+        "from anodeflow.workflows.studies import load_study\n"
+        "for file in sys.argv[1:]:\n"
+        "    report = submit_study(load_study(file), Path(file), find_folder())\n"
+        "    print(json.dumps([report.study_hash, [planned.label for planned in report.planned]]))\n"
+    )
+    files = []
+    for number in range(STUDIES):
+        name = f"{'slow' if number < TOO_LONG else 'card'}-{number}"
+        card = {"name": name, "functional": "PBE", "potentials": "none", "relax_cell": True,
+                "force_tolerance_ev_per_angstrom": 0.03 + 0.001 * number}  # fmt: skip
+        (cluster.place / f"{name}.yaml").write_text(yaml.safe_dump(card))
+        study = {
+            "study": "binding-energy", "title": name, "engine": "springs", "card": f"{name}.yaml",
+            "hosts": ["Li", "Al", "LiCl", "Li2S"], "references": ["bulk_metal"],
+            "bulk": {"min_image_distance_angstrom": 5.0},
+        }  # fmt: skip
+        files.append(f"study-{number}.yaml")
+        (cluster.place / files[-1]).write_text(yaml.safe_dump(study))
+    done = subprocess.run(
+        [sys.executable, "-c", code, *files], env=cluster.environment, cwd=cluster.place, capture_output=True,
+        text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+
+
+def fw_id_of(pid):
+    """Which firework a process on a node runs; None where it is gone, or runs light jobs."""
+    with suppress(OSError, ValueError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        return int(words[words.index("--fw_id") + 1])
+    return None
+
+
+def kill_one(cluster, kind, dice, jobs):
+    """Kill a job; its firework, or None where there was none to kill."""
+    running = [job for job, state in jobs.items() if state == "RUNNING"]
+    processes = {pid: fw_id for pid in cluster.rockets() if (fw_id := fw_id_of(pid)) is not None}
+    if not running or not processes:
+        return None
+    if kind == "kill -9":
+        pid, fw_id = dice.choice(list(processes.items()))
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            return fw_id
+        return None
+    job = dice.choice(running)
+    script = Path(re.search(r"Command=(\S+)", cluster.slurm.ask("scontrol", "show", "job", job)).group(1))
+    command = {
+        "scancel": ["scancel", job],
+        "scancel, no warning": ["scancel", "--signal=KILL", "--full", job],
+        "requeued": ["scontrol", "requeue", job],
+    }[kind]
+    cluster.slurm.ask(*command)
+    return int(re.search(r"--fw_id (\d+)", script.read_text()).group(1))
+
+
+def seconds(text):
+    return datetime.fromisoformat(str(text)).replace(tzinfo=UTC).timestamp()
+
+
+def starts_of(pad, fw_id):
+    """When the launches of a firework started to run."""
+    launches = pad.launches.find({"fw_id": fw_id}, {"state_history": 1})
+    return sorted(seconds(h["created_on"]) for one in launches for h in one["state_history"] if h["state"] == "RUNNING")
+
+
+def test_two_hundred_jobs_twenty_faults_and_a_restart_of_the_database(cluster, database, monkeypatch):
+    clock = time.monotonic()
+    studies = submit_all(cluster)
+    calculations = sum(map(len, studies.values()))
+    assert calculations >= 14 * STUDIES
+    print(f"\n{len(studies)} studies, {calculations} calculations; submitted in {time.monotonic() - clock:.0f} s")
+    dice = random.Random(20)
+    waiting = [KINDS[number % len(KINDS)] for number in range(FAULTS)]
+    dice.shuffle(waiting)
+    waiting.insert(FAULTS // 2, "database")
+    waiting.insert(FAULTS // 4, "launcher")
+    faults = []
+    launcher, healer = cluster.launcher(), cluster.start("hpc", "heal", "--watch", "--interval", "5")
+    next_fault = time.monotonic() + 5.0
+    try:
+        while launcher.poll() is None:
+            assert time.monotonic() - clock < 2 * PATIENCE_S, (cluster.place / "launch.log").read_text()[-3000:]
+            time.sleep(0.5)
+            if time.monotonic() < next_fault or not waiting:
+                continue
+            kind, when, fw_id = waiting[0], time.time(), None
+            if kind == "database":
+                database.stop()
+                time.sleep(3.0)
+                database.start()
+            elif kind == "launcher":
+                launcher.kill()
+                launcher.wait()
+                launcher = cluster.launcher()
+            else:
+                fw_id = kill_one(cluster, kind, dice, cluster.slurm.jobs())
+                if fw_id is None:
+                    continue
+                faults.append((kind, when, fw_id))
+            waiting.pop(0)
+            next_fault = time.monotonic() + dice.uniform(2.0, 6.0)
+    finally:
+        for process in (launcher, healer):
+            process.kill()
+            process.wait()
+    log = (cluster.place / "launch.log").read_text()
+    assert launcher.returncode == 0, log[-3000:]
+    assert not waiting, f"the jobs were over before the faults: {waiting}"
+    assert "Traceback" not in log
+    print({kind: sum(one[0] == kind for one in faults) for kind in KINDS}, "and launcher and database once")
+    print(f"all jobs over after {time.monotonic() - clock:.0f} s")
+
+    rows = json.loads(cluster.run("status", "--json"))
+    assert [(r["state"], r["failed"], r["running"], r["waiting"]) for r in rows] == [("done", 0, 0, 0)] * STUDIES, rows
+    for study_hash, planned in studies.items():
+        check_result(cluster, study_hash, planned, monkeypatch)
+    pad = open_launchpad(cluster.folder)
+    # One launch of each job counts; those before it are archived.
+    for one in pad.fireworks.find({}, {"state": 1, "launches": 1, "name": 1}):
+        assert one["state"] == "COMPLETED"
+        assert len(one["launches"]) == 1, one["name"]
+    again = times_to_the_next_start(pad, faults) + times_to_go_on(cluster)
+    for kind, took in again:
+        print(f"{kind}: runs again after {took:.1f} s")
+    assert sum(kind == "out of time" for kind, _ in again) >= TOO_LONG
+    assert sum(kind in KINDS for kind, _ in again) >= FAULTS // 2
+    assert max(took for _, took in again) < WITHIN_S
+
+
+def times_to_the_next_start(pad, faults):
+    """Seconds from every kill to the next start of its job; those that had ended in time are left out."""
+    found = []
+    for kind, when, fw_id in faults:
+        later = [start for start in starts_of(pad, fw_id) if start > when]
+        if later:
+            found.append((kind, later[0] - when))
+    return found
+
+
+def times_to_go_on(cluster):
+    """Seconds from every stop at the end of a job's time to when the calculation went on."""
+    found = []
+    for file in (cluster.folder.path / "runs").glob("Li2S_bulk_i1*/times"):
+        events = [line.split() for line in file.read_text().splitlines()]
+        if len(events) > 2:  # of the long ones
+            found += [("out of time", float(after[1]) - float(before[1]))
+                      for before, after in pairwise(events) if before[0] == "stop"]  # fmt: skip
+    return found
