@@ -252,7 +252,8 @@ class BindingStudy(Study):
         if not self.who.capabilities.electrons and is_salt(self.crystal(host.crystal)):
             notes.append("neutral Li in a salt: the potential has not been trained on its extra electron")
         if self.crystal_task(host) == "relax":
-            notes.append("cell kept as given (dispersion-bound crystal)")
+            why = "dispersion-bound crystal" if catalogue_fixes_cell(host.crystal) else "cell: fixed in the study"
+            notes.append(f"cell kept as given ({why})")
         if host.sites is not None:
             notes.append(f"only the sites {', '.join(host.sites)} were computed: the lowest of all may be another")
         if self.computed_charge:
