@@ -176,7 +176,7 @@ def test_a_program_left_by_a_killed_parent_is_stopped(engine, tmp_path):
     child.kill()
     child.wait()
     outcome = engine.compute(MOVED, "relax", card(), 0, None, tmp_path)
-    assert qe_folder.programs_in(tmp_path) == []
+    assert not qe_folder.programs_in(tmp_path)
     assert outcome.converged, outcome.error
     assert outcome.structure.get_distance(0, 1) == pytest.approx(2.574, abs=0.03)
 

@@ -28,9 +28,11 @@ from anodeflow.workflows.engines.base import Monitor, Outcome, Task
 # A force no relaxation of a sane structure meets; beyond it the potential is outside its domain.
 EXPLODED_EV_PER_ANGSTROM = 200.0
 
-# The optimiser's first guess of every curvature, eV/angstrom^2. ASE's 20 fits stiff molecules: with 5 relaxations of
-# metals, salts, slabs and interfaces of the catalogue need a half to a third of the steps. BFGS needs more than either.
+# The optimiser's first guess of every curvature, eV/angstrom^2: where the cell moves, 5 needs a half to a third of the
+# steps of ASE's 20 for metals, salts and interfaces of the catalogue, and BFGS needs more than either. Ions in a fixed
+# cell would gain as much, but stop further from their minimum, and bands between such ends converge badly.
 FIRST_CURVATURE = 5.0
+FIRST_CURVATURE_OF_IONS = 20.0
 # Elastic constant of a typical crystal of the catalogue: 50 GPa.
 TYPICAL_MODULUS_EV_PER_ANGSTROM3 = 0.3
 
@@ -127,7 +129,8 @@ def run_ase(
             if task in CELL_COMPONENTS:
                 free = np.isin(range(6), CELL_COMPONENTS[task])
                 target = FrechetCellFilter(atoms, mask=free, exp_cell_factor=cell_scale_angstrom(atoms.get_volume()))
-            optimiser = GoodOldQuasiNewton(target, logfile=os.devnull, diagonal=FIRST_CURVATURE)
+            curvature = FIRST_CURVATURE if task in CELL_COMPONENTS else FIRST_CURVATURE_OF_IONS
+            optimiser = GoodOldQuasiNewton(target, logfile=os.devnull, diagonal=curvature)
             # fmax = 0: the tolerances of the card decide, not ASE's rule.
             for _ in optimiser.irun(fmax=0.0, steps=max(0, allowed)):
                 if observe():
