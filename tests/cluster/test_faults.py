@@ -28,8 +28,8 @@ STUDIES = int(os.environ.get("ANODEFLOW_TEST_STUDIES", "15"))
 FAULTS = int(os.environ.get("ANODEFLOW_TEST_FAULTS", "20"))
 # Minutes that a job gets; more on a machine that is overloaded.
 MINUTES = int(os.environ.get("ANODEFLOW_TEST_MINUTES", "1"))
-# The longest time from a kill to the next start. A healer promises a minute; how long the next start then takes is up to
-# the machine, so a test that must not fail by chance allows three. The times are printed.
+# The longest time from a kill to the next start. A healer promises a minute; how long the next start then takes is up
+# to the machine, so a test that must not fail by chance allows three. The times are printed.
 WITHIN_S = float(os.environ.get("ANODEFLOW_TEST_WITHIN", "180"))
 # Studies with a calculation that takes longer than the longest time of a job.
 TOO_LONG = 2
