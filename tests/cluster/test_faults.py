@@ -23,7 +23,6 @@ import yaml
 from conftest import MongoServer, started_slurm
 from slurm_user import PATIENCE_S, Cluster, check_result
 
-from anodeflow.workflows.cluster.launchpad import open_launchpad
 
 STUDIES = int(os.environ.get("ANODEFLOW_TEST_STUDIES", "5"))
 FAULTS = int(os.environ.get("ANODEFLOW_TEST_FAULTS", "10"))
@@ -148,7 +147,7 @@ def test_many_jobs_many_faults_and_a_restart_of_the_database(cluster, database, 
     waiting.insert(FAULTS // 2, "database")
     waiting.insert(FAULTS // 4, "launcher")
     faults = []
-    pad = open_launchpad(cluster.folder)
+    pad = cluster.folder.database.open()
     launcher, healer = cluster.launcher(), cluster.start("hpc", "heal", "--watch", "--interval", "5")
     next_fault = time.monotonic() + 5.0
     try:
