@@ -23,7 +23,6 @@ import yaml
 from conftest import MongoServer, started_slurm
 from slurm_user import PATIENCE_S, Cluster, check_result
 
-
 STUDIES = int(os.environ.get("ANODEFLOW_TEST_STUDIES", "5"))
 FAULTS = int(os.environ.get("ANODEFLOW_TEST_FAULTS", "10"))
 # Minutes that a job gets; more on a machine that is overloaded.
