@@ -48,7 +48,7 @@ for task, atoms in [(t, decode(a)) for t, a in json.load(open(sys.argv[1]))]:
     atoms.calc = calculator
     scale = (0.3 * atoms.get_volume() / 5) ** 0.5  # as workflows/engines/ase_relax.py has it
     target = FrechetCellFilter(atoms, exp_cell_factor=scale) if task == "relax_cell" else atoms
-    optimiser = GoodOldQuasiNewton(target, logfile=None, diagonal=5.0)
+    optimiser = GoodOldQuasiNewton(target, logfile=None, diagonal=5.0 if task == "relax_cell" else 20.0)
     for _ in optimiser.irun(fmax=0.0, steps=250):
         done = np.linalg.norm(atoms.get_forces(), axis=1).max() <= 0.03
         if task == "relax_cell":
