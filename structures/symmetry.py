@@ -49,7 +49,7 @@ def keep_symmetry(start: Structure, moved: Structure, symprec_angstrom: float = 
     shift -= np.round(shift)
     averaged = np.zeros_like(shift)
     for rotation, translation in zip(rotations, translations, strict=True):
-        averaged[_images(start, rotation, translation)] += shift @ rotation.T
+        averaged[images_of_atoms(start, rotation, translation)] += shift @ rotation.T
     averaged /= len(rotations)
     old = start.lattice.matrix
     # row vectors: new = old (1 + E) R with a symmetric strain E and a rotation R, which is left out
@@ -65,7 +65,7 @@ def keep_symmetry(start: Structure, moved: Structure, symprec_angstrom: float = 
     )
 
 
-def _images(structure: Structure, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+def images_of_atoms(structure: Structure, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
     """Where an operation sends every atom: index of its image, shape (N,)."""
     sent = structure.frac_coords @ rotation.T + translation
     apart = sent[:, None, :] - structure.frac_coords[None, :, :]

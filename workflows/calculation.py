@@ -117,7 +117,8 @@ def _computed(
     warm: EngineRecord | None = None
     notes: list[str] = []
     if warm_start is not None:
-        start, warm, notes = warmed(structure, task, method, warm_start)
+        curved = directory if who.capabilities.takes_curvatures else None
+        start, warm, notes = warmed(structure, task, method, warm_start, curved)
     if directory is not None:
         make_folder(directory)
     outcome = who.compute(
@@ -165,9 +166,19 @@ def _computed(
 
 
 def warmed(
-    structure: Structure, task: Task, card: MethodCard, engine: str
+    structure: Structure, task: Task, card: MethodCard, engine: str, directory: Path | None = None
 ) -> tuple[Structure, EngineRecord | None, list[str]]:
     """The geometry that a cheap engine relaxes to, to start a dear one from.
+
+    Parameters
+    ----------
+    structure, task, card
+        Of the dear calculation.
+    engine
+        Name of the cheap one.
+    directory
+        Folder of the dear calculation, where the curvatures of the cheap one are left for its optimiser if the cell is
+        fixed and not too large; None for an engine that cannot begin with them.
 
     Returns
     -------
@@ -178,7 +189,16 @@ def warmed(
     outcome = cheap.compute(structure, task, card)
     if not outcome.converged:
         return structure, None, [f"no warm start: {engine}: {outcome.error}"]
-    return keep_symmetry(structure, outcome.structure), cheap.record(structure.symbol_set), []
+    start = keep_symmetry(structure, outcome.structure)
+    if directory is not None and task == "relax":
+        from anodeflow.workflows.engines.ase_relax import FIRST_CURVATURE_OF_IONS
+        from anodeflow.workflows.engines.curvatures import curvatures, write_curvatures
+
+        matrix = curvatures(start, cheap.ase_calculator(start, card), FIRST_CURVATURE_OF_IONS)
+        if matrix is not None:
+            make_folder(directory)
+            write_curvatures(directory, matrix)
+    return start, cheap.record(structure.symbol_set), []
 
 
 def make_folder(directory: Path) -> None:

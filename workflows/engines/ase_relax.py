@@ -24,6 +24,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Monitor, Outcome, Task
+from anodeflow.workflows.engines.curvatures import read_curvatures
 
 # A force no relaxation of a sane structure meets; beyond it the potential is outside its domain.
 EXPLODED_EV_PER_ANGSTROM = 200.0
@@ -33,6 +34,8 @@ EXPLODED_EV_PER_ANGSTROM = 200.0
 # cell gain as much, but a band of LiCl between ends relaxed so did not converge in 250 steps, and does with 20.
 FIRST_CURVATURE = 5.0
 FIRST_CURVATURE_OF_IONS = 20.0
+# First length of a step (over all coordinates, angstrom) where the curvatures are known; ASE's is made for a guess.
+FIRST_RADIUS_ANGSTROM = 0.1
 # Elastic constant of a typical crystal of the catalogue: 50 GPa.
 TYPICAL_MODULUS_EV_PER_ANGSTROM3 = 0.3
 
@@ -75,7 +78,8 @@ def run_ase(
     monitor
         Called after every step; may raise to stop.
     directory
-        Where the geometry of the last step is kept, so that a killed relaxation goes on from it.
+        Where the geometry of the last step is kept, so that a killed relaxation goes on from it. Curvatures left there
+        (:mod:`~anodeflow.workflows.engines.curvatures`) are what the optimiser of ions in a fixed cell begins with.
     writes
         Whether this process keeps it: one of several that compute together does.
 
@@ -131,6 +135,10 @@ def run_ase(
                 target = FrechetCellFilter(atoms, mask=free, exp_cell_factor=cell_scale_angstrom(atoms.get_volume()))
             curvature = FIRST_CURVATURE if task in CELL_COMPONENTS else FIRST_CURVATURE_OF_IONS
             optimiser = GoodOldQuasiNewton(target, logfile=os.devnull, diagonal=curvature)
+            known = read_curvatures(directory, 3 * len(atoms)) if directory is not None and task == "relax" else None
+            if known is not None:
+                optimiser.set_hessian(known)  # its own argument for this is ignored
+                optimiser.radius = FIRST_RADIUS_ANGSTROM
             # fmax = 0: the tolerances of the card decide, not ASE's rule.
             for _ in optimiser.irun(fmax=0.0, steps=max(0, allowed)):
                 if observe():

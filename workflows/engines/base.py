@@ -59,6 +59,8 @@ class Capabilities:
     files: bool = False
     # native inputs can be written without running
     inputs: bool = False
+    # relaxes ions with anodeflow's optimiser, which can begin with the curvatures of another engine
+    takes_curvatures: bool = False
 
 
 @dataclass
