@@ -1,4 +1,4 @@
-"""Curvatures of a cheap engine: right for springs, symmetric, positive; the optimiser that begins with them is quicker."""
+"""Curvatures of a cheap engine: right for springs, symmetric, positive; an optimiser that begins with them is quick."""
 
 import numpy as np
 import pytest
@@ -37,9 +37,8 @@ def test_springs_give_their_own_matrix():
 def slab() -> Structure:
     """Five layers of Al(100), 2 x 2, ideal."""
     a = 4.0
-    layers = [
-        (x / 2 + (z % 2) / 4, y / 2 + (z % 2) / 4, 0.15 + 0.1 * z) for z in range(5) for x in (0, 1) for y in (0, 1)
-    ]
+    square = [(x / 2, y / 2) for x in (0, 1) for y in (0, 1)]
+    layers = [(x + (z % 2) / 4, y + (z % 2) / 4, 0.15 + 0.1 * z) for z in range(5) for x, y in square]
     return Structure(Lattice.tetragonal(a * np.sqrt(2), 20.0), ["Al"] * 20, layers)
 
 
