@@ -1,8 +1,8 @@
 """Ionic steps of real DFT with and without a start from the embedded potential.
 
 Slabs and adsorption cells, each relaxed by GPAW twice: from the ideal geometry, and from the geometry that the
-embedded potential relaxes it to, with the potential's curvatures as what the optimiser begins with. Both must end in the same
-minimum (5 meV), or the ratio means nothing and is not printed. Needs GPAW; about half an hour on two cores.
+embedded potential relaxes it to, with the potential's curvatures as what the optimiser begins with. Both must end in
+the same minimum (5 meV), or the ratio means nothing and is not printed. Needs GPAW; about half an hour on two cores.
 
     python benchmarks/warm_start.py [--engine gpaw] [--potential sevennet-0] [--only NAME]
 """
