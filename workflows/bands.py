@@ -31,6 +31,7 @@ from anodeflow.workflows.calculation import calculation_folder, make_folder, str
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.folder_lock import alone_in
 
 KEPT_BAND = "band.json"
 NO_CLIMB = (
@@ -104,15 +105,36 @@ def calculate_band(
         )
     except (InputError, ConvergenceError) as error:
         return BandDoc(fingerprint="", engine=who.record(), error=str(error), **known)
+    known["images"] = count
     record = who.record(path[0].symbol_set)
     key = band_fingerprint(ends, count, options, method.hash, record)
     earlier = earlier_band(CURRENT_JOB.store, key)
     if earlier is not None and is_settled_band(earlier, method):
         return earlier
-    kept = KeptBand(calculation_folder(label, key) / KEPT_BAND, key)
-    notes = list(ends.notes)
-    if asked and not options["climb"]:
-        notes.append(NO_CLIMB.format(engine=engine))
+    folder = calculation_folder(label, key)
+    with alone_in(folder) as waited:
+        if waited:
+            earlier = earlier_band(CURRENT_JOB.store, key)
+            if earlier is not None and is_settled_band(earlier, method):
+                return earlier
+        notes = list(ends.notes)
+        if asked and not options["climb"]:
+            notes.append(NO_CLIMB.format(engine=engine))
+        return _computed(path, who, method, known, key, earlier, ends, notes, KeptBand(folder / KEPT_BAND, key))
+
+
+def _computed(
+    path: Sequence[Structure],
+    who: Engine,
+    method: MethodCard,
+    known: dict[str, Any],
+    key: str,
+    earlier: BandDoc | None,
+    ends: EndPoints,
+    notes: list[str],
+    kept: KeptBand,
+) -> BandDoc:
+    """The band itself, from where an earlier attempt ended."""
     steps, climbing, coords = _go_on(earlier, kept, path)
     if coords is not None:
         path = [_moved(path[0], positions) for positions in coords]
@@ -125,7 +147,7 @@ def calculate_band(
         climb=known["climb"],
         steps_before=steps,
         climbing=climbing,
-        monitor=lambda step, energy, force: monitor.report(label, step, energy, force),
+        monitor=lambda step, energy, force: monitor.report(known["label"], step, energy, force),
         keep=kept.write,
         directory=kept.file.parent,
     )
@@ -136,7 +158,6 @@ def calculate_band(
         **known,
         fingerprint=key,
         structure=band.images[highest],
-        images=count,
         converged=band.converged,
         electronic_converged=band.electronic_converged,
         steps=band.steps,

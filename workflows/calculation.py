@@ -28,8 +28,6 @@ from anodeflow.workflows.engines.base import Engine, Task
 from anodeflow.workflows.folder_lock import alone_in
 from anodeflow.workflows.store import find_finished
 
-WRITTEN_AFTER_S = 3.0
-
 
 def structure_digest(structure: Structure) -> str:
     """Hash of cell, species, positions (to 1e-5 angstrom), and frozen degrees of freedom."""
@@ -89,7 +87,6 @@ def calculate(
     fresh = directory is None or not directory.exists()
     with alone_in(directory) as waited:
         if waited:
-            time.sleep(WRITTEN_AFTER_S)  # the other one's document is written when it has left the folder
             earlier = earlier_attempt(CURRENT_JOB.store, structure, task, method, engine, charge)
             if earlier is not None and is_settled(earlier, method):
                 return earlier

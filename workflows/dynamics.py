@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +35,7 @@ from anodeflow.workflows.engines.ase_dynamics import (
     kinetic_temperature_k,
 )
 from anodeflow.workflows.engines.external import write_whole
+from anodeflow.workflows.folder_lock import alone_in
 
 CHECKPOINT = "checkpoint.npz"
 TRAJECTORY = "trajectory.atraj"
@@ -203,22 +201,12 @@ def dynamics_segment(
     if finished is not None:
         return finished
     folder = calculation_folder(label, key)
-    make_folder(folder)
-    with _alone(folder):
+    with alone_in(folder) as waited:
+        finished = find_segment(CURRENT_JOB.store, key) if waited else None
+        if finished is not None:
+            return finished
+        make_folder(folder)
         return _computed(start, previous, wanted, method, engine, identity, key, label, first_step, last_step, folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody else computes in this folder; the lock ends with its process."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"another process computes in '{folder}'", "wait for its end") from None
-        except OSError:
-            pass  # a file system without locks
-        yield
 
 
 def _computed(

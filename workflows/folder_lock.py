@@ -10,11 +10,13 @@ from pathlib import Path
 
 LOCKS = ".locks"
 LOOK_AGAIN_S = 1.0
+# How long after it left the folder the other one's document is in the store.
+WRITTEN_AFTER_S = 3.0
 
 
 @contextmanager
 def alone_in(directory: Path | None) -> Iterator[bool]:
-    """Hold a folder that no other process computes in; True where one had to be waited for.
+    """Hold a folder that no other process computes in; True where one had to be waited for: its result is stored now.
 
     The lock ends with its process, however that ends. Where a file system knows no locks, nothing is held.
 
@@ -44,4 +46,6 @@ def alone_in(directory: Path | None) -> Iterator[bool]:
             except OSError:
                 pass
             break
+        if waited:
+            time.sleep(WRITTEN_AFTER_S)
         yield waited

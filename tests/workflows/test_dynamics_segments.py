@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from anodeflow.analysis.trajectories.compact import CompactTrajectory
 from anodeflow.analysis.trajectories.joined import join_trajectories
 from anodeflow.errors import ConvergenceError, InputError
 from anodeflow.workflows import dynamics as module
+from anodeflow.workflows import folder_lock
 from anodeflow.workflows.cards import Dynamics, load_card
 from anodeflow.workflows.dynamics import DynamicsRun, dynamics_segment, files_are_whole, is_finished
 from anodeflow.workflows.dynamics_checkpoint import load_checkpoint, run_hash, save_checkpoint
@@ -272,3 +274,28 @@ def test_a_start_that_was_not_relaxed_enough_is_refused(engine):
         segment(doc, None, settings(), CARD, engine, "x", 0, STEPS)
     near = doc.model_copy(update={"max_force_ev_per_angstrom": 0.3})
     assert segment(near, None, settings(), CARD, engine, "x", 0, STEPS).converged
+
+
+def test_a_segment_that_another_process_computes_is_waited_for(engine, monkeypatch):
+    monkeypatch.setattr(folder_lock, "LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr(folder_lock, "WRITTEN_AFTER_S", 0.1)
+    (done,) = chain(engine, 1)
+    before = Path(done.directory, done.trajectory).stat()
+    held, free = threading.Event(), threading.Event()
+
+    def other_process():
+        with folder_lock.alone_in(Path(done.directory)):
+            held.set()
+            free.wait(20)
+
+    thread = threading.Thread(target=other_process)
+    thread.start()
+    assert held.wait(20)
+    stored = [None, done]  # nothing when this one begins, the other one's when it has left
+    monkeypatch.setattr(module, "find_segment", lambda store, key: stored.pop(0))
+    threading.Timer(0.3, free.set).start()
+    (again,) = chain(engine, 1)
+    thread.join()
+    assert again is done
+    assert not stored
+    assert Path(done.directory, done.trajectory).stat() == before
