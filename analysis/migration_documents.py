@@ -45,6 +45,7 @@ class BandDoc(Document):
     hop_angstrom: float | None = Field(None, description="displacement of the atom that hops, end points relaxed")
     engine: EngineRecord
     card: CardRecord
+    warm_start: EngineRecord | None = Field(None, description="whose band it started from")
     wall_time_s: float = 0.0
     started_at: str | None = None
     computer: str | None = None

@@ -105,7 +105,7 @@ def calculate_band(
         )
     except (InputError, ConvergenceError) as error:
         return BandDoc(fingerprint="", engine=who.record(), error=str(error), **known)
-    known["images"] = count
+    known |= {"images": count, "hop_angstrom": ends.hop_angstrom}
     record = who.record(path[0].symbol_set)
     key = band_fingerprint(ends, count, options, method.hash, record)
     earlier = earlier_band(CURRENT_JOB.store, key)
@@ -120,7 +120,8 @@ def calculate_band(
         notes = list(ends.notes)
         if asked and not options["climb"]:
             notes.append(NO_CLIMB.format(engine=engine))
-        return _computed(path, who, method, known, key, earlier, ends, notes, KeptBand(folder / KEPT_BAND, key))
+        kept, warm = KeptBand(folder / KEPT_BAND, key), options.get("warm_start")
+        return _computed(path, who, method, known, key, earlier, warm, notes, kept)
 
 
 def _computed(
@@ -130,7 +131,7 @@ def _computed(
     known: dict[str, Any],
     key: str,
     earlier: BandDoc | None,
-    ends: EndPoints,
+    warm_start: str | None,
     notes: list[str],
     kept: KeptBand,
 ) -> BandDoc:
@@ -140,6 +141,10 @@ def _computed(
         path = [_moved(path[0], positions) for positions in coords]
         notes.append(f"went on at step {steps} of an earlier attempt")
     began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    warm: EngineRecord | None = None
+    if warm_start is not None and coords is None:
+        path, warm, words = warmed_band(path, method, warm_start, climb=known["climb"])
+        notes += words
     band = who.neb(
         path,
         method,
@@ -164,8 +169,8 @@ def _computed(
         energies_ev=band.energies_ev,
         residuals_ev_per_angstrom=band.residuals_ev_per_angstrom,
         climbing_image=band.climbing_image,
-        hop_angstrom=ends.hop_angstrom,
         engine=record,
+        warm_start=warm,
         wall_time_s=time.perf_counter() - clock,
         started_at=began,
         computer=platform.node(),
@@ -178,6 +183,23 @@ def _computed(
             "species": [site.specie.symbol for site in band.images[0]],
         },
     )
+
+
+def warmed_band(
+    path: Sequence[Structure], card: MethodCard, engine: str, *, climb: bool = True
+) -> tuple[Sequence[Structure], EngineRecord | None, list[str]]:
+    """The band that a cheap engine relaxes a path to, between the same ends, to start a dear one from.
+
+    Returns
+    -------
+    path, record, notes
+        The path as it was and no record where the cheap engine failed; the notes say why.
+    """
+    cheap = get_engine(engine)
+    band = cheap.neb(path, card, climb=climb and cheap.climbs())
+    if not band.converged:
+        return path, None, [f"no warm start: {engine}: {band.error}"]
+    return [path[0], *band.images[1:-1], path[-1]], cheap.record(path[0].symbol_set), []
 
 
 def climbing_if_possible(options: dict[str, Any], engine: Engine) -> dict[str, Any]:

@@ -98,7 +98,8 @@ def test_nothing_is_computed_twice_and_it_is_listed_and_drawn(finished, anodeflo
     assert status == 0
     assert [row["forward_ev"] for row in rows] == [document["barriers"][0]["forward_ev"]]
     assert (folder / "f.png").read_bytes().startswith(b"\x89PNG")
-    assert not (folder / "anodeflow-runs").exists()  # what a killed band would go on from is gone
+    kept = [file.name for file in (folder / "anodeflow-runs").iterdir()]
+    assert kept == [".locks"]  # what a killed band would go on from is gone
 
 
 def test_the_plan_names_every_calculation(command, tmp_path):
@@ -311,3 +312,37 @@ def test_barriers_of_metal_and_salt(anodeflow, tmp_path, name, size, low, high):
     done = anodeflow("run", study, "--json", cwd=tmp_path, timeout=1800)
     assert done.returncode == 0, done.stderr
     assert low < json.loads(done.stdout)["barriers"][0]["forward_ev"] < high
+
+
+def test_a_band_starts_from_another_engines_band(tmp_path, monkeypatch):
+    """Same barrier, fewer steps; the document says whose band it was."""
+    from anodeflow.structures.catalogue import load_crystal
+    from anodeflow.structures.migration import lithium_hops
+    from anodeflow.structures.migration_paths import hop_cells
+
+    monkeypatch.setenv("ANODEFLOW_RUNS", str(tmp_path / "runs"))
+    settings = CARD.model_dump(mode="json")
+    host = load_crystal("Li")
+    hop = lithium_hops(host, "vacancy", max_distance_angstrom=3.2)[0]
+    cells = hop_cells(host, hop, np.diag([2, 2, 2]))
+    maker = CalculationMaker(task="relax", card=settings, engine="chgnet")
+    start = maker.make(cells[0], "Li/vacancy").run(open_job_store(tmp_path / "ends.sqlite")).output
+    options = {"images": 3, "mirror": list(cells)}
+    bands = []
+    for number, more in enumerate(({}, {"warm_start": "chgnet"}, {"warm_start": "nobody"})):
+        store = open_job_store(tmp_path / f"{number}.sqlite")  # each its own, or the second finds the first
+        job = calculate_band(start, None, options | more, settings, "chgnet", f"hop {number}/band")
+        if number == 2:
+            with pytest.raises(InputError, match="nobody"):
+                job.run(store)
+            continue
+        bands.append(job.run(store).output)
+    cold, warm = bands
+    assert cold.converged
+    assert warm.converged
+    assert warm.fingerprint == cold.fingerprint
+    assert cold.warm_start is None
+    assert warm.warm_start.name == "chgnet"
+    assert warm.steps == 0  # the same engine has nothing left to do
+    assert cold.steps > 2
+    assert max(warm.energies_ev) == pytest.approx(max(cold.energies_ev), abs=2e-3)

@@ -272,7 +272,7 @@ def _hop_jobs(
     hops: list[HopCells], path: MigrationPath, model: str, rests_on: dict[str, str], common: dict[str, Any]
 ) -> tuple[list[Job], list[Job]]:
     """Jobs of the end points and bands, each end point once, and those of the barriers."""
-    options = common["band"]
+    options = common["band"] | ({"warm_start": common["warm_start"]} if common["warm_start"] else {})
     maker = CalculationMaker(
         task="relax", card=common["card"], engine=common["engine"], warm_start=common["warm_start"]
     )
