@@ -156,6 +156,10 @@ class Engine(ABC):
     def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
         """Estimated time of one energy and force evaluation on one thread, s."""
 
+    def dynamics_share(self) -> float:
+        """What a step of dynamics takes of that time."""
+        return 1.0
+
     def ase_calculator(
         self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
     ) -> Any:

@@ -31,7 +31,8 @@ class Potential:
 
     ``bundled`` is the path of the weights inside the installed package; None: the user names a file.
     ``seconds_per_atom`` is the measured time of one energy and force evaluation on one thread of a 2024
-    server core, for about 30-60 atoms of these crystals.
+    server core, for about 30-60 atoms of these crystals; ``in_dynamics`` what dynamics, which need the forces only,
+    take of it (``benchmarks/dynamics.py --faster``).
     """
 
     package: str
@@ -39,6 +40,7 @@ class Potential:
     load: Callable[[str, str], Any]
     seconds_per_atom: float
     licence: str
+    in_dynamics: float = 1.0
 
 
 def _load_sevennet(path: str, device: str) -> Any:
@@ -80,7 +82,9 @@ POTENTIALS: dict[str, Potential] = {
         0.035,
         "MIT",
     ),
-    "chgnet": Potential("chgnet", "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", _load_chgnet, 0.004, "BSD"),
+    "chgnet": Potential(
+        "chgnet", "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", _load_chgnet, 0.004, "BSD", 0.42
+    ),
     "sevennet": Potential("sevenn", None, _load_sevennet, 0.014, "of the model"),
     "mace": Potential("mace", None, _load_mace, 0.03, "of the model"),
     "nep": Potential("calorine", None, _load_nep, 0.0001, "of the model"),
@@ -234,3 +238,7 @@ class PotentialEngine(Engine):
         """See :meth:`Engine.seconds_per_step`; scaled by the number of neighbours through the density."""
         density = len(structure) / structure.volume
         return self._potential.seconds_per_atom * len(structure) * max(0.3, density / 0.055)
+
+    def dynamics_share(self) -> float:
+        """See :meth:`Engine.dynamics_share`."""
+        return self._potential.in_dynamics

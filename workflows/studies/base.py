@@ -175,7 +175,8 @@ class Study(Options):
     def seconds_of(self, calculation: PlannedCalculation) -> float:
         """Core-seconds one planned calculation is expected to take."""
         step = self.who.seconds_per_step(calculation.structure, self.card_of(calculation))
-        return step * (calculation.expected_steps + 1)
+        share = self.who.dynamics_share() if calculation.task == "dynamics" else 1.0
+        return share * step * (calculation.expected_steps + 1)
 
     def check_cells(self) -> list[str]:
         """Build every cell once and ask the engine what it thinks of each; notes come back, each once.
