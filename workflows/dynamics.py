@@ -23,6 +23,7 @@ from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.trajectories.compact import CompactTrajectory, TrajectoryWriter
 from anodeflow.analysis.trajectories.frames import Frame
 from anodeflow.errors import ConvergenceError, InputError
+from anodeflow.settings import expanded, load_settings
 from anodeflow.workflows import monitor
 from anodeflow.workflows.calculation import calculation_folder, make_folder, structure_digest
 from anodeflow.workflows.cards import Dynamics, MethodCard
@@ -106,8 +107,15 @@ def find_segment(store: Any, fingerprint: str) -> DynamicsSegmentDoc | None:
         sort={"completed_at": -1},
         load=True,
     )
-    doc = None if found is None else DynamicsSegmentDoc.model_validate(found["output"])
-    return doc if doc is not None and files_are_whole(doc) else None
+    if found is None:
+        return None
+    doc = DynamicsSegmentDoc.model_validate(found["output"])
+    # Where it ran, or where the archive that it came with was unpacked.
+    for folder in (Path(doc.directory), expanded(load_settings().runs).resolve() / Path(doc.directory).name):
+        here = doc.model_copy(update={"directory": str(folder)})
+        if files_are_whole(here):
+            return here
+    return None
 
 
 def _identity(

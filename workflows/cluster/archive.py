@@ -3,6 +3,7 @@
 =====================  ==========================================================================
 study.yaml             the study as it was validated; the file itself as ``submitted.yaml`` if known
 documents/NNNNN.json   every job's document, one a file; NNNNN.data.json its large arrays
+files/CALCULATION/     inputs and outputs of the codes, trajectories, checkpoints, where they are on this machine
 versions.json          software, engine, card
 CITATION.cff           how to cite the software
 CHECKSUMS.sha256       SHA-256 of every other file: ``sha256sum -c CHECKSUMS.sha256``
@@ -12,6 +13,7 @@ CHECKSUMS.sha256       SHA-256 of every other file: ``sha256sum -c CHECKSUMS.sha
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -22,13 +24,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import yaml
 from bson import json_util
 from jobflow import JobStore
 
 from anodeflow.errors import InputError, StoreError
+from anodeflow.workflows.cluster import archive_files
 from anodeflow.workflows.cluster.moving import DATA, put_same, study_blobs
 
 FORMAT = 1
@@ -46,7 +49,7 @@ type: software
 version: {version}
 license: MIT
 """
-README = """A study of anodeflow {version}: {documents} documents.
+README = """A study of anodeflow {version}: {documents} documents, {files} files of calculations.
 
 Check it:      sha256sum -c CHECKSUMS.sha256   (or: anodeflow import --check ARCHIVE)
 Open it:       anodeflow import ARCHIVE --store results.sqlite
@@ -65,12 +68,13 @@ class ArchiveContents:
     documents: int
     blobs: int
     anodeflow: str
+    files: int = 0
 
 
 def export_study(
-    store: JobStore, study_hash: str, file: str | Path, *, submitted: str | None = None
+    store: JobStore, study_hash: str, file: str | Path, *, submitted: str | None = None, files: bool = True
 ) -> ArchiveContents:
-    """Write a finished study to one archive; the same store gives the same bytes.
+    """Write a finished study to one archive; the same store and files give the same bytes.
 
     Parameters
     ----------
@@ -82,6 +86,8 @@ def export_study(
         The archive; it appears whole or not at all.
     submitted
         The study file as it was written, if it is known.
+    files
+        Whether what the codes wrote goes with it, where it is on this machine.
 
     Raises
     ------
@@ -109,7 +115,7 @@ def export_study(
     handle, temporary = tempfile.mkstemp(dir=goal.resolve().parent, prefix=f".{goal.name}.")
     try:
         with os.fdopen(handle, "wb") as sink, zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-            contents = _write(archive, store, study_hash, output, keys, submitted)
+            contents = _write(archive, store, study_hash, output, keys, submitted, files)
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
@@ -132,41 +138,56 @@ def _write(
     output: dict[str, Any],
     keys: list[tuple[str, int]],
     submitted: str | None,
+    with_files: bool,
 ) -> ArchiveContents:
     sums: list[str] = []
 
-    def add(name: str, text: str) -> None:
-        data = text.encode()
-        entry = zipfile.ZipInfo(name, EPOCH)
+    def add(name: str, source: BinaryIO) -> None:
+        entry, digest = zipfile.ZipInfo(name, EPOCH), hashlib.sha256()
         entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o100644 << 16, 3
-        archive.writestr(entry, data)
-        sums.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
+        with archive.open(entry, "w", force_zip64=True) as sink:
+            while part := source.read(1 << 20):
+                digest.update(part)
+                sink.write(part)
+        sums.append(f"{digest.hexdigest()}  {name}\n")
+
+    def add_text(name: str, text: str) -> None:
+        add(name, io.BytesIO(text.encode()))
 
     count = 0
+    files: dict[str, Path] = {}
     for number, (uuid, index) in enumerate(keys):
         found = store.docs_store.query_one({"uuid": uuid, "index": index})
         if found is None:
             raise StoreError(f"the document {uuid} has gone while study {study_hash} was exported", "export it again")
-        add(f"documents/{number:05d}.json", _text({k: v for k, v in found.items() if k != "_id"}))
+        add_text(f"documents/{number:05d}.json", _text({k: v for k, v in found.items() if k != "_id"}))
         large = sorted(study_blobs(store, [(uuid, index)]), key=lambda blob: str(blob["blob_uuid"]))
         if large:
-            add(f"documents/{number:05d}.data.json", _text(large))
+            add_text(f"documents/{number:05d}.data.json", _text(large))
         count += len(large)
+        if with_files:
+            files |= dict(archive_files.files_of(found))
+    for name, path in sorted(files.items()):
+        with path.open("rb") as source:
+            add(name, source)
     contents = ArchiveContents(
-        study_hash, output["study"], output.get("title", ""), len(keys), count, version("anodeflow")
+        study_hash, output["study"], output.get("title", ""), len(keys), count, version("anodeflow"),
+        len(files),
+    )  # fmt: skip
+    readme = README.format(
+        version=version("anodeflow"), documents=contents.documents, files=contents.files, study_hash=study_hash
     )
-    readme = README.format(version=version("anodeflow"), documents=contents.documents, study_hash=study_hash)
-    add("README.txt", readme)
-    add("study.yaml", yaml.safe_dump(output.get("settings", {}), sort_keys=False, allow_unicode=True))
+    add_text("README.txt", readme)
+    add_text("study.yaml", yaml.safe_dump(output.get("settings", {}), sort_keys=False, allow_unicode=True))
     if submitted is not None:
-        add("submitted.yaml", submitted)
-    add("CITATION.cff", CITATION.format(version=version("anodeflow")))
+        add_text("submitted.yaml", submitted)
+    add_text("CITATION.cff", CITATION.format(version=version("anodeflow")))
     versions = {
         "format": FORMAT, **vars(contents), "engine": output.get("engine"), "card": output.get("card"),
         "computed_with": output.get("software"), "exported_with": {name: _version(name) for name in SOFTWARE},
     }  # fmt: skip
-    add(VERSIONS, json.dumps(versions, indent=1, sort_keys=True))
-    add(CHECKSUMS, "".join(sums))
+    add_text(VERSIONS, json.dumps(versions, indent=1, sort_keys=True))
+    add_text(CHECKSUMS, "".join(sums))
     return contents
 
 
@@ -197,6 +218,8 @@ def verify_archive(file: str | Path) -> ArchiveContents:
 def import_study(file: str | Path, store: Any) -> ArchiveContents:
     """Put the study of an archive into a store, after every check; what is there already stays.
 
+    Files of its calculations go to the folder of runs, where they are found again.
+
     Raises
     ------
     InputError
@@ -212,6 +235,7 @@ def import_study(file: str | Path, store: Any) -> ArchiveContents:
                 put_same(store.additional_stores[DATA], blob, ("blob_uuid",))
         for name in sorted(n for n in names if n.startswith("documents/") and not n.endswith(".data.json")):
             put_same(store.docs_store, _json(archive, name, path), ("uuid", "index"))
+        archive_files.unpack(archive, sorted(n for n in names if n.startswith(f"{archive_files.FOLDER}/")))
     return contents
 
 
@@ -248,7 +272,7 @@ def _checked(archive: zipfile.ZipFile, file: Path) -> tuple[ArchiveContents, lis
     if len(names) > MOST_FILES or sum(entry.file_size for entry in archive.infolist()) > LARGEST_ARCHIVE:
         _refuse(file, "it is larger than any study")
     for entry in archive.infolist():
-        if not NAMES.fullmatch(entry.filename):
+        if not NAMES.fullmatch(entry.filename) and not _is_file(entry.filename):
             _refuse(file, f"it holds a file that does not belong there: {entry.filename[:80]!r}")
         if entry.file_size > LARGEST_FILE:
             _refuse(file, f"{entry.filename} is larger than {LARGEST_FILE >> 30} GB")
@@ -267,16 +291,31 @@ def _checked(archive: zipfile.ZipFile, file: Path) -> tuple[ArchiveContents, lis
     if versions.get("format") != FORMAT:
         _refuse(file, f"it has format {versions.get('format')}, this anodeflow knows format {FORMAT}; update anodeflow")
     documents = [n for n in names if n.startswith("documents/") and not n.endswith(".data.json")]
+    versions.setdefault("files", 0)
     try:
         contents = ArchiveContents(**{key: versions[key] for key in ArchiveContents.__dataclass_fields__})
     except KeyError as error:
         _refuse(file, f"{VERSIONS} lacks {error}")
     if len(documents) != contents.documents:
         _refuse(file, f"it holds {len(documents)} of {contents.documents} documents")
+    kept = sum(map(_is_file, names))
+    if kept != contents.files:
+        _refuse(file, f"it holds {kept} of {contents.files} files")
+    folders = set()
     for name in documents:
-        if _json(archive, name, file).get("metadata", {}).get("study_hash") != contents.study_hash:
+        document = _json(archive, name, file)
+        if document.get("metadata", {}).get("study_hash") != contents.study_hash:
             _refuse(file, f"{name} is of another study")
+        folders.add(archive_files.folder_name(document))
+    for name in filter(_is_file, names):
+        if name.split("/")[1] not in folders:
+            _refuse(file, f"{name} is of no calculation of this study")
     return contents, names
+
+
+def _is_file(name: str) -> bool:
+    """Whether an archive's entry is a file of a calculation that may be unpacked."""
+    return bool(archive_files.NAMES.fullmatch(name) and archive_files.WHOLE_NAMES.fullmatch(name.split("/")[-1]))
 
 
 def _digest(archive: zipfile.ZipFile, name: str) -> str:
