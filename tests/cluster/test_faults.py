@@ -50,7 +50,7 @@ def cluster(tmp_path, database):
     with started_slurm(tmp_path, cpus=2) as slurm:
         cluster = Cluster(slurm, tmp_path, database.uri("faults"), walltime=f"00:{MINUTES:02d}:00")
         cluster.change("cluster.yaml", ("attempts: 6", "attempts: 40"), ("stop_before_s: 120", "stop_before_s: 10"),
-                       ("max_in_queue: 100", "max_in_queue: 8"))  # fmt: skip
+                       ("max_in_queue: 100", "max_in_queue: 6"))  # fmt: skip
         cluster.change("database.yaml", ("timeout_s: 20", "timeout_s: 10"))
         cluster.environment |= {"ANODEFLOW_TEST_SECONDS": "1.5", "ANODEFLOW_TEST_SLOW": f"Li2S_bulk_i1:{65 * MINUTES}"}
         yield cluster
