@@ -10,7 +10,6 @@ from pymatgen.core import Lattice, Structure
 from anodeflow.errors import EngineError, InputError
 from anodeflow.settings import VaspSettings
 from anodeflow.structures.catalogue import load_crystal
-from anodeflow.structures.slabs import build_slab
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.vasp_input import (
@@ -22,70 +21,11 @@ from anodeflow.workflows.engines.vasp_input import (
 from anodeflow.workflows.engines.vasp_moving_input import neb_inputs, vasp_md_tags, vasp_neb_tags
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
+from paper_cells import PAPER_CARDS, licl_slab, lithium_hops, written
 from vasp_setup import environment, potcar, write_potcars
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vasp"
 SPEC = VaspSettings()
-
-
-def slab_with_lithium():
-    """Li9Al4(400) with a Li atom 2.5 angstrom above its highest one; the lower half frozen."""
-    slab = Structure.from_sites(
-        build_slab(load_crystal("Li9Al4"), (4, 0, 0), min_thickness_angstrom=5, vacuum_angstrom=15).structure
-    )
-    top = max(slab, key=lambda site: site.coords[2])
-    slab.append("Li", top.coords + np.array([0, 0, 2.5]), coords_are_cartesian=True)
-    middle = np.median(slab.cart_coords[:, 2])
-    slab.add_site_property("selective_dynamics", [[bool(z > middle)] * 3 for z in slab.cart_coords[:, 2]])
-    return slab
-
-
-def licl_slab():
-    return Structure.from_sites(build_slab(load_crystal("LiCl"), (1, 0, 0), layers=4, vacuum_angstrom=15).structure)
-
-
-def lithium_hops(images):
-    """Li on Al(111), hollow to hollow; a mesh of 3x3x1 suits the cell."""
-    slab = Structure.from_sites(
-        build_slab(load_crystal("Al"), (1, 1, 1), layers=3, vacuum_angstrom=12, supercell=(2, 2)).structure
-    )
-    top = max(site.coords[2] for site in slab)
-    highest = [site.coords for site in slab if site.coords[2] > top - 0.1]
-    around = sorted(highest, key=lambda c: np.linalg.norm(c - highest[0]))
-    ends = [np.mean([around[0], around[1], p], axis=0) + np.array([0, 0, 2.4]) for p in around[2:4]]
-    made = []
-    for fraction in np.linspace(0, 1, images + 2):
-        image = slab.copy()
-        image.append("Li", ends[0] * (1 - fraction) + ends[1] * fraction, coords_are_cartesian=True)
-        made.append(image)
-    return made
-
-
-def written(card, folder):
-    """The native inputs of one card for a cell that suits it."""
-    engine, method = get_engine("vasp"), load_card(card)
-    match card:
-        case "lacss2024-bulk":
-            return engine.write_inputs(load_crystal("Li"), "relax_cell", method, 0, folder)
-        case "lacss2024-surface":
-            return engine.write_inputs(licl_slab(), "relax", method, 0, folder)
-        case "lacss2024-adsorption":
-            return engine.write_inputs(slab_with_lithium(), "relax", method, 0, folder)
-        case "lacss2024-aimd":
-            nose = method.model_copy(
-                update={"dynamics": method.dynamics.model_copy(update={"thermostat": "nose-hoover"})}
-            )
-            cell = load_crystal("LiCl") * (2, 2, 2)
-            return engine.write_dynamics_inputs(cell, nose, 0, folder, steps=2499)
-        case "cui2026-binding":
-            return engine.write_inputs(load_crystal("LiAl"), "relax_cell", method, 1, folder)
-        case "cui2026-migration":
-            return engine.write_band_inputs(lithium_hops(1), method, 0, folder)
-    raise AssertionError(card)
-
-
-CARDS = ["lacss2024-bulk", "lacss2024-surface", "lacss2024-adsorption", "lacss2024-aimd", "cui2026-binding",
-         "cui2026-migration"]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -96,10 +36,10 @@ def nowhere(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("card", PAPER_CARDS)
 def test_golden_inputs(card, tmp_path, monkeypatch):
     monkeypatch.setenv("ANODEFLOW_VASP_VTST", "true")
-    names = written(card, tmp_path / card)
+    names = written("vasp", card, tmp_path / card)
     golden = GOLDEN / card
     assert sorted(names) == sorted(str(p.relative_to(golden)) for p in golden.rglob("*") if p.is_file())
     for name in names:
