@@ -176,7 +176,7 @@ def test_a_stop_is_followed_and_nothing_is_lost(monkeypatch):
             chain(1)
     finally:
         monitor.listen(None)
-    folder = next(Path(os.environ["ANODEFLOW_SETTINGS"]).parent.glob("runs/*"))
+    folder = next(Path(os.environ["ANODEFLOW_SETTINGS"]).parent.glob("runs/[!.]*"))
     assert "soft stop encountered" in (folder / "OUTCAR").read_text()
     monkeypatch.delenv("VASP_STAND_IN_DELAY")
     docs = chain(1)
