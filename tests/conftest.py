@@ -33,6 +33,15 @@ def command(capsys):
     return run
 
 
+@pytest.fixture(autouse=True)
+def same_environment():
+    """What a command sets for its own process (a cluster folder's settings) does not reach the next test."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def anodeflow():
     """Run the command line in a process of its own."""
