@@ -79,6 +79,10 @@ class Sge(Daemons):
             self.ask("qconf", *arguments)
         self.daemon("sge_execd")
         self.wait("a node", lambda: self._node_is_ready())
+        # A node that is ready may still run nothing, where the machine's name or users are odd.
+        proof = self.folder / "proof"
+        self.ask("qsub", "-b", "y", "-o", "/dev/null", "-e", "/dev/null", "touch", proof)
+        self.wait("first job", proof.exists)
 
     def _node_is_ready(self):
         lines = [line.split() for line in self.ask("qstat", "-f").splitlines() if line.startswith("all.q@")]
