@@ -1,8 +1,8 @@
 """Many jobs on four workers of a real SLURM, killed in every way, the database and the launcher once.
 
 What is asserted: every study ends, nothing is lost, nothing is counted twice, and every job that was killed runs
-again soon, by the times that the database and the jobs themselves noted. By default 70 jobs and 10 kills;
-ANODEFLOW_TEST_STUDIES=15 ANODEFLOW_TEST_FAULTS=20 makes it 210 jobs and 20 kills, a quarter of an hour on two cores.
+again within a minute, by the times that the database and the jobs themselves noted. 210 jobs and 20 kills take a
+quarter of an hour on two cores; ANODEFLOW_TEST_STUDIES and ANODEFLOW_TEST_FAULTS make it shorter.
 """
 
 import json
@@ -23,13 +23,13 @@ import yaml
 from conftest import MongoServer, started_slurm
 from slurm_user import PATIENCE_S, Cluster, check_result
 
-STUDIES = int(os.environ.get("ANODEFLOW_TEST_STUDIES", "5"))
-FAULTS = int(os.environ.get("ANODEFLOW_TEST_FAULTS", "10"))
+STUDIES = int(os.environ.get("ANODEFLOW_TEST_STUDIES", "15"))
+FAULTS = int(os.environ.get("ANODEFLOW_TEST_FAULTS", "20"))
 # Minutes that a job gets; more on a machine that is overloaded.
 MINUTES = int(os.environ.get("ANODEFLOW_TEST_MINUTES", "1"))
 # The longest time from a kill to the next start, seconds; at most two jobs wait for the four workers, so that this is
 # the time to notice and to send again, not that of a queue. The times are printed.
-WITHIN_S = float(os.environ.get("ANODEFLOW_TEST_WITHIN", "120"))
+WITHIN_S = float(os.environ.get("ANODEFLOW_TEST_WITHIN", "60"))
 # Studies with a calculation that takes longer than the longest time of a job.
 TOO_LONG = 2
 KINDS = ("kill -9", "scancel", "requeued", "scancel, no warning")
@@ -196,7 +196,7 @@ def test_many_jobs_many_faults_and_a_restart_of_the_database(cluster, database, 
     for kind, took in again:
         print(f"{kind}: runs again after {took:.1f} s")
     assert sum(kind == "out of time" for kind, _ in again) >= TOO_LONG
-    assert sum(kind in KINDS for kind, _ in again) >= FAULTS // 5
+    assert sum(kind in KINDS for kind, _ in again) >= FAULTS // 2
     assert max(took for _, took in again) < WITHIN_S
 
 
