@@ -38,13 +38,10 @@ def keep_symmetry(start: Structure, moved: Structure, symprec_angstrom: float = 
     """
     if start.species != moved.species:
         raise StructureError("start and relaxed structure do not hold the same atoms", "give them in one order")
-    found = spglib.get_symmetry(
-        (start.lattice.matrix.tolist(), start.frac_coords.tolist(), [site.specie.Z for site in start]),
-        symprec=symprec_angstrom,
-    )
-    if found is None:
+    operations = symmetry_operations(start, symprec_angstrom)
+    if operations is None:
         return moved
-    rotations, translations = found["rotations"], found["translations"]
+    rotations, translations = operations
     shift = moved.frac_coords - start.frac_coords
     shift -= np.round(shift)
     averaged = np.zeros_like(shift)
@@ -63,6 +60,17 @@ def keep_symmetry(start: Structure, moved: Structure, symprec_angstrom: float = 
         start.frac_coords + averaged,
         site_properties=moved.site_properties,
     )
+
+
+def symmetry_operations(
+    structure: Structure, symprec_angstrom: float = SYMPREC_ANGSTROM
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Rotations (M, 3, 3) and translations (M, 3) in fractional coordinates; None where spglib finds none."""
+    found = spglib.get_symmetry(
+        (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), [site.specie.Z for site in structure]),
+        symprec=symprec_angstrom,
+    )
+    return None if found is None else (found["rotations"], found["translations"])
 
 
 def images_of_atoms(structure: Structure, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:

@@ -11,12 +11,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-import spglib
 from ase.calculators.calculator import Calculator
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from anodeflow.structures.symmetry import SYMPREC_ANGSTROM, images_of_atoms
+from anodeflow.structures.symmetry import images_of_atoms, symmetry_operations
 
 FILE = "curvatures.npy"
 
@@ -74,21 +73,19 @@ def curvatures(structure: Structure, calculator: Calculator, frozen_ev_per_angst
 def symmetrised(matrix: np.ndarray, structure: Structure) -> np.ndarray:
     """Second derivatives, shape (3 N, 3 N), averaged over their transpose and the space group of the structure."""
     matrix = (matrix + matrix.T) / 2
-    found = spglib.get_symmetry(
-        (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), [site.specie.Z for site in structure]),
-        symprec=SYMPREC_ANGSTROM,
-    )
-    if found is None:
+    operations = symmetry_operations(structure)
+    if operations is None:
         return matrix
+    rotations, translations = operations
     count = len(structure)
     blocks = matrix.reshape(count, 3, count, 3).transpose(0, 2, 1, 3)
     averaged = np.zeros_like(blocks)
     cell = structure.lattice.matrix
-    for rotation, translation in zip(found["rotations"], found["translations"], strict=True):
+    for rotation, translation in zip(rotations, translations, strict=True):
         image = images_of_atoms(structure, rotation, translation)
         turn = cell.T @ rotation @ np.linalg.inv(cell.T)  # of Cartesian column vectors
         averaged[np.ix_(image, image)] += turn @ blocks @ turn.T
-    averaged /= len(found["rotations"])
+    averaged /= len(rotations)
     return averaged.transpose(0, 2, 1, 3).reshape(matrix.shape)
 
 
