@@ -2,7 +2,9 @@
 
 A slab of N formula units with two faces of area A: E(N) = N E_b + 2A gamma. A bulk energy from another cell and
 k-mesh differs from E_b of the slabs by a little, times N; the fit takes E_b from the slabs themselves
-(Fiorentini & Methfessel, J. Phys. Condens. Matter 8, 6525 (1996), doi:10.1088/0953-8984/8/36/005).
+(Fiorentini & Methfessel, J. Phys. Condens. Matter 8, 6525 (1996), doi:10.1088/0953-8984/8/36/005). In a metal the
+slabs scatter, and the slope of a few of them takes that up; there the crystal in the slabs' own in-plane cell and mesh
+is the better E_b (Sun & Ceder, Surf. Sci. 617, 53 (2013), doi:10.1016/j.susc.2013.05.016), and tells of convergence.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Literal
 from pydantic import Field
 
 from anodeflow.analysis.comparable import (
+    AREA_TOLERANCE,
     amounts,
     check_comparable,
     check_finite,
@@ -20,10 +23,11 @@ from anodeflow.analysis.comparable import (
     common_area,
     common_unit,
     energy_per_unit,
+    face_area,
 )
 from anodeflow.analysis.documents import CalculationDoc, CardRecord, Document, EngineRecord
 from anodeflow.analysis.fits import Interval, LineFit, fit_line
-from anodeflow.errors import InputError
+from anodeflow.errors import InputError, ReferenceMismatchError
 
 # Elementary charge, CODATA 2018 (exact): 1 eV/angstrom^2 = 1.602176634e-19 J / 1e-20 m^2.
 EV_PER_A2_TO_J_PER_M2 = 16.02176634
@@ -33,6 +37,7 @@ MIN_THICKNESSES = 3
 CONVERGED_RELATIVE, CONVERGED_J_PER_M2 = 0.05, 0.005
 
 Method = Literal["fit", "single"]
+KEPT_SLABS = 3
 
 
 class SlabMember(Document):
@@ -90,6 +95,18 @@ class SlabFit(Document):
     line: LineFit = Field(description="E in eV against N")
 
 
+class ThicknessConvergence(Document):
+    """Whether gamma still changes with the number of planes, and what it is where it does not."""
+
+    converged: bool
+    judged_by: Literal["single slabs", "fit"]
+    gamma_j_per_m2: float = Field(description="mean of the thickest slabs, or the fit over all")
+    spread_j_per_m2: float = Field(description="largest minus smallest of what was compared")
+    tolerance_j_per_m2: float
+    layers: list[int] = Field(description="slabs compared")
+    text: str = Field(description="the same in words")
+
+
 class SurfaceEnergyDoc(Document):
     """The energy of one face of one crystal, with all it rests on."""
 
@@ -104,6 +121,7 @@ class SurfaceEnergyDoc(Document):
     gamma_unrelaxed_j_per_m2: float | None = Field(default=None, description="of the cleaved slab, by the same method")
     confidence_level: float = 0.95
     fit: SlabFit | None = None
+    thickness: ThicknessConvergence | None = Field(default=None, description="None for fewer than three slabs")
     members: list[SurfaceMember] = Field(default_factory=list, description="thinnest first")
     area_angstrom2: float | None = None
     faces: str = Field(default="two equivalent faces", description="what gamma is the energy of")
@@ -228,6 +246,7 @@ def surface_energy_doc(
     termination: str,
     cell: str | None = None,
     bulk: CalculationDoc | None = None,
+    aligned_bulk: CalculationDoc | None = None,
     chemical_potentials_ev: Mapping[str, float] | None = None,
     method: Method = "fit",
     level: float = 0.95,
@@ -243,6 +262,9 @@ def surface_energy_doc(
     bulk
         The relaxed crystal, same engine and card. Needed for ``method="single"`` of a stoichiometric slab;
         with a fit it is compared with the slope.
+    aligned_bulk
+        The crystal again, in a cell with the a and b (and so the k-mesh) of the slabs. If given, the single-slab
+        values rest on it and not on `bulk`, and it is they that tell whether gamma converges with thickness.
     chemical_potentials_ev
         eV per atom of every element, needed for slabs with an excess: gamma = (E - sum n_i mu_i)/(2A). They
         must add up to the bulk energy, otherwise gamma would grow with the thickness.
@@ -269,15 +291,22 @@ def surface_energy_doc(
         raise InputError(f"no slab of {crystal} {miller}", "give at least one")
     members = sorted(members, key=lambda m: (m.n_units, m.thickness_angstrom))
     unrelaxed = [m.unrelaxed for m in members if m.unrelaxed is not None]
-    check_comparable([m.calculation for m in members] + unrelaxed + ([bulk] if bulk else []))
+    bulks = [b for b in (aligned_bulk, bulk) if b is not None]
+    check_comparable([m.calculation for m in members] + unrelaxed + bulks)
     area = common_area([(m.calculation, m.area_angstrom2) for m in members])
     unit = common_unit([(m.calculation, m.n_units, m.excess) for m in members])
     excess = members[0].excess
-    bulk_ev = None if bulk is None else energy_per_unit(bulk, unit)
+    bulk_ev = energy_per_unit(bulks[0], unit) if bulks else None
     mu = dict(chemical_potentials_ev) if chemical_potentials_ev is not None else None
     shift, source = 0.0, "bulk energy from the slope of the fit"
-    if bulk is not None:
-        source = f"bulk energy from '{bulk.label}'"
+    if aligned_bulk is not None and abs(face_area(aligned_bulk.structure) - area) > AREA_TOLERANCE * area:
+        raise ReferenceMismatchError(
+            f"'{aligned_bulk.label}' has {face_area(aligned_bulk.structure):.4f} angstrom^2 in the plane, the slabs "
+            f"{area:.4f}",
+            "compute the crystal in the in-plane cell of the slabs",
+        )
+    if bulks:
+        source = f"bulk energy from '{bulks[0].label}'"
     if excess and mu is None:
         raise InputError(
             f"the {termination} slabs of {crystal} {miller} have {amounts(excess)} beyond {unit.reduced_formula}",
@@ -317,10 +346,11 @@ def surface_energy_doc(
         bulk_ev_per_unit=bulk_ev,
         unit_formula=unit.reduced_formula,
         reference=source + ("; gamma itself from the fit" if fit and bulk_ev != fit.bulk_ev_per_unit else ""),
-        references=[bulk.fingerprint] if bulk else [],
+        references=[b.fingerprint for b in bulks],
         engine=members[0].calculation.engine,
         card=members[0].calculation.card,
     )
+    doc.thickness = _thickness(doc, aligned_bulk is not None)
     doc.warnings = _warnings(doc)
     return doc
 
@@ -360,6 +390,42 @@ def _unrelaxed(
     return next((r.gamma_unrelaxed_j_per_m2 for r in reversed(rows) if r.gamma_unrelaxed_j_per_m2 is not None), None)
 
 
+def _thickness(doc: SurfaceEnergyDoc, aligned: bool) -> ThicknessConvergence | None:
+    """By the thickest single slabs where the bulk has their mesh, else by what the fit does without the thin ones."""
+    fit = doc.fit
+    if fit is None:
+        return None
+    if aligned:
+        kept = doc.members[-KEPT_SLABS:]
+        gammas = [m.gamma_j_per_m2 for m in kept]
+        gamma, spread, by = sum(gammas) / len(gammas), max(gammas) - min(gammas), "single slabs"
+    else:
+        kept, gamma, spread, by = doc.members, fit.gamma_j_per_m2, fit.spread_j_per_m2, "fit"
+    tolerance = max(CONVERGED_RELATIVE * abs(gamma), CONVERGED_J_PER_M2)
+    drifts = aligned and fit.bulk_agrees is False
+    converged = spread <= tolerance and not drifts
+    layers = [m.layers for m in kept]
+    verdict = "converged with thickness" if converged else "not converged with thickness"
+    if aligned:
+        text = (
+            f"{verdict}: slabs of {', '.join(map(str, layers))} layers, each against the crystal in their cell, "
+            f"average {gamma:.4f} J/m2 and differ by {spread:.4f}"
+        )
+        if drifts:
+            text += "; they drift with the number of layers"
+    else:
+        text = f"{verdict}: gamma moves by {spread:.4f} J/m2 when thin slabs are left out"
+    return ThicknessConvergence(
+        converged=converged,
+        judged_by=by,
+        gamma_j_per_m2=gamma,
+        spread_j_per_m2=spread,
+        tolerance_j_per_m2=tolerance,
+        layers=layers,
+        text=text,
+    )
+
+
 def _warnings(doc: SurfaceEnergyDoc) -> list[str]:
     """What a reader of the number should know."""
     found = []
@@ -374,9 +440,13 @@ def _warnings(doc: SurfaceEnergyDoc) -> list[str]:
         found.append("from one slab: no confidence interval, and an error of the bulk energy enters times n")
     if not doc.stoichiometric:
         found.append("not stoichiometric: gamma holds for the chemical potentials given and no others")
-    if fit and fit.spread_j_per_m2 > max(CONVERGED_RELATIVE * abs(gamma), CONVERGED_J_PER_M2):
+    settled = doc.thickness
+    if settled and not settled.converged:
+        found.append(settled.text)
+    elif settled and fit and fit.spread_j_per_m2 > max(CONVERGED_RELATIVE * abs(gamma), CONVERGED_J_PER_M2):
         found.append(
-            f"gamma moves by {fit.spread_j_per_m2:.4f} J/m2 when thin slabs are left out: not converged with thickness"
+            f"the fit moves by {fit.spread_j_per_m2:.4f} J/m2 when thin slabs are left out: its slope takes up their "
+            f"scatter. But {settled.text}"
         )
     if fit and fit.bulk_agrees is False:
         found.append(

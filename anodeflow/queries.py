@@ -273,7 +273,9 @@ def _surface_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
     out = doc["output"]
     keys = ("crystal", "termination", "method", "gamma_j_per_m2", "gamma_ci_j_per_m2", "gamma_unrelaxed_j_per_m2",
             "area_angstrom2", "reference", "error", "warnings")  # fmt: skip
-    return [{**{key: out[key] for key in keys}, "face": "".join(map(str, out["miller"])), **_common(doc)}]
+    shown = {key: out[key] for key in keys}
+    shown["thickness"] = (out.get("thickness") or {}).get("text")  # older documents have no verdict
+    return [{**shown, "face": "".join(map(str, out["miller"])), **_common(doc)}]
 
 
 def _interface_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:

@@ -234,7 +234,8 @@ def print_surfaces(document: SurfaceStudyDoc) -> None:
 
 def _surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
     table = Table(box=SIMPLE_HEAD)
-    for name in ("surface", "termination", "method", "layers", "gamma, J/m2 [95 %]", "cleaved, J/m2", "notes"):
+    for name in ("surface", "termination", "method", "layers", "gamma, J/m2 [95 %]", "thickest slabs", "cleaved, J/m2",
+                 "notes"):  # fmt: skip
         table.add_column(name, overflow="fold")
     for doc in surfaces:
         table.add_row(
@@ -243,10 +244,19 @@ def _surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
             doc.method,
             " ".join(str(m.layers) for m in doc.members),
             _interval(doc.gamma_j_per_m2, doc.gamma_ci_j_per_m2),
+            _thickest(doc),
             _interval(doc.gamma_unrelaxed_j_per_m2, None),
             doc.error or "; ".join(doc.warnings),
         )
     _console().print(table)
+
+
+def _thickest(doc: SurfaceEnergyDoc) -> str:
+    """Mean and half the spread of the thickest single slabs, where their crystal has the slabs' mesh."""
+    found = doc.thickness
+    if found is None or found.judged_by != "single slabs":
+        return "-"
+    return f"{found.gamma_j_per_m2:.3f} ± {found.spread_j_per_m2 / 2:.3f}"
 
 
 def print_interface(document: InterfaceStudyDoc) -> None:

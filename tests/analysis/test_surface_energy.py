@@ -136,6 +136,58 @@ def test_convergence_lists_the_fits_over_the_thickest_slabs():
     assert any("not converged with thickness" in w for w in doc.warnings)
 
 
+def aligned(energy=2 * E_BULK, edge=EDGE):
+    return calculation(energy, {"Li": 2, "Cl": 2}, label="LiCl in the cell of the slabs", edge=edge)
+
+
+def test_scatter_moves_a_fit_where_single_slabs_against_their_own_crystal_have_converged():
+    # +-20 meV in turn, like the levels of a thin metal: a single slab is off by 0.02 / (2A) * 16.02 = 6.05 mJ/m2
+    members = [slab(n, noise=s) for n, s in ((8, 0.02), (16, -0.02), (24, 0.02), (32, -0.02), (40, 0.02))]
+    off = 0.02 / (2 * AREA) * EV_PER_A2_TO_J_PER_M2
+    doc = document(members, bulk=BULK, aligned_bulk=aligned(2 * E_BULK))
+    found = doc.thickness
+    assert off == pytest.approx(0.006045, abs=1e-6)
+    assert (found.judged_by, found.layers) == ("single slabs", [6, 8, 10])
+    assert found.gamma_j_per_m2 == pytest.approx(GAMMA + off / 3)
+    assert found.spread_j_per_m2 == pytest.approx(2 * off)
+    # 12 mJ/m2 are more than 5 % of 0.121
+    assert not found.converged
+    assert any(w.startswith("not converged with thickness: slabs of 6, 8, 10 layers") for w in doc.warnings)
+    calm = document([slab(n, noise=s / 5) for n, s in ((8, 0.2), (16, -0.02), (24, 0.02), (32, -0.02), (40, 0.02))],
+                    aligned_bulk=aligned(2 * E_BULK))  # fmt: skip
+    assert calm.fit.spread_j_per_m2 > 0.01
+    assert calm.thickness.converged
+    assert next(w for w in calm.warnings if "thickness" in w).endswith(calm.thickness.text)
+
+
+def test_the_crystal_in_the_slabs_cell_is_the_reference_of_single_slabs():
+    other_mesh = calculation(4 * (E_BULK - 0.01), {"Li": 4, "Cl": 4}, label="LiCl bulk")
+    doc = document([slab(n) for n in (8, 16, 24)], bulk=other_mesh, aligned_bulk=aligned())
+    assert [m.gamma_j_per_m2 for m in doc.members] == pytest.approx([GAMMA] * 3)
+    assert doc.reference.startswith("bulk energy from 'LiCl in the cell of the slabs'")
+    assert doc.references == ["fp-LiCl in the cell of the slabs", "fp-LiCl bulk"]
+    assert doc.thickness.converged
+
+
+def test_single_slabs_that_drift_have_not_converged():
+    # 1 meV per unit: 8 units more are 2.4 mJ/m2 more, less than 5 % of gamma, but it goes on for ever
+    doc = document([slab(n) for n in (8, 16, 24)], aligned_bulk=aligned(2 * (E_BULK - 0.001)))
+    assert doc.thickness.spread_j_per_m2 < doc.thickness.tolerance_j_per_m2
+    assert not doc.thickness.converged
+    assert "drift" in doc.thickness.text
+
+
+def test_a_crystal_in_another_cell_is_no_reference_of_single_slabs():
+    with pytest.raises(ReferenceMismatchError, match=r"in-plane cell of the slabs"):
+        document([slab(n) for n in (8, 16, 24)], aligned_bulk=aligned(edge=EDGE * 1.01))
+
+
+def test_without_a_crystal_in_their_cell_the_fit_tells_of_convergence():
+    doc = document([slab(n) for n in (8, 16, 24)], bulk=BULK)
+    assert (doc.thickness.judged_by, doc.thickness.converged) == ("fit", True)
+    assert document([slab(8)], bulk=BULK, method="single").thickness is None
+
+
 def test_the_document_says_what_it_rests_on():
     doc = document([slab(24), slab(8), slab(16)], bulk=BULK, cell="conventional, a = 5.148")
     assert [m.n_units for m in doc.members] == [8, 16, 24]

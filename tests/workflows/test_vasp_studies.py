@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.studies import load_study
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
 from vasp_setup import environment
@@ -44,6 +45,23 @@ STUDIES = {
         "thermostat": "nose-hoover", "analysis": {"pairs": ["Li-Cl"], "r_max_angstrom": 5},
     },
 }  # fmt: skip
+
+
+def test_the_crystal_in_the_slabs_cell_is_computed_where_the_mesh_follows_a_spacing(tmp_path):
+    wanted = "LiCl(100)/crystal in the cell of the slabs"
+
+    def labels(engine, kpoints, surfaces=SURFACES):
+        (tmp_path / "card.yaml").write_text(yaml.safe_dump(CARD | {"kpoints": kpoints}))
+        (tmp_path / "study.yaml").write_text(
+            yaml.safe_dump(STUDIES["surface-energy"] | {"engine": engine, "card": "card.yaml", "surfaces": surfaces})
+        )
+        return [c.label for c in load_study(tmp_path / "study.yaml").as_dry_run().planned]
+
+    by_spacing = {"spacing_per_angstrom": 0.2}
+    assert labels("vasp", by_spacing)[-1] == wanted
+    assert wanted not in labels("vasp", {"mesh": [3, 3, 1]})  # one point along the normal
+    assert wanted not in labels("sevennet-0", by_spacing)  # no k-points, no difference
+    assert wanted not in labels("vasp", by_spacing, [SURFACES[0] | {"layers": [4]}])
 
 
 @pytest.fixture
@@ -89,7 +107,10 @@ def test_a_study_from_file_to_document(kind, run, tmp_path):
         assert b"PSCTR" not in data
     match kind:
         case "surface-energy":
-            assert document["surfaces"][0]["gamma_j_per_m2"] > 0
+            surface = document["surfaces"][0]
+            assert surface["gamma_j_per_m2"] > 0
+            assert surface["reference"].startswith("bulk energy from 'LiCl(100)/crystal in the cell of the slabs'")
+            assert surface["thickness"]["judged_by"] == "single slabs"
             again = run(STUDIES[kind])
             assert again.returncode == 0
             assert "0 calculations computed" in again.stderr

@@ -17,11 +17,11 @@ from anodeflow.structures.interface_series import thickness_series
 from anodeflow.structures.interface_sides import slab_spec
 from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.structures.matching import lattice_matches
-from anodeflow.structures.strained_bulk import strained_film_bulk
+from anodeflow.structures.oriented_bulk import strained_film_bulk
 from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin
-from anodeflow.workflows.studies.surface import SurfaceSpec, slabs, surface_jobs
+from anodeflow.workflows.studies.surface import ALIGNED, SurfaceSpec, aligned_crystal, slabs, surface_jobs
 
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
 
@@ -105,6 +105,9 @@ class InterfaceStudy(Study):
                 path = f"{surface.label}/{slab.layers} layers"
                 add(f"{path}/cleaved", "static", Structure.from_sites(slab.structure), 0)
                 add(path, "relax", Structure.from_sites(slab.structure), 12)
+            crystal = aligned_crystal(slab, surface, self.engine, self.method)
+            if crystal is not None:
+                add(f"{surface.label}/{ALIGNED}", "static", crystal, 0)
         return planned
 
     def flow(self) -> Flow:

@@ -12,12 +12,15 @@ from anodeflow.analysis.documents import CalculationDoc, CardRecord
 from anodeflow.analysis.study_documents import SurfaceStudyDoc
 from anodeflow.analysis.surface_energy import SlabMember, SurfaceEnergyDoc, surface_energy_doc
 from anodeflow.errors import AnodeflowError, EngineError
+from anodeflow.structures.oriented_bulk import crystal_in_slab_cell
 from anodeflow.structures.slabs import SlabModel, build_slab
 from anodeflow.workflows.calculation import CalculationMaker
+from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Task
 from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin
 
+ALIGNED = "crystal in the cell of the slabs"
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
 
 
@@ -80,6 +83,9 @@ class SurfaceStudy(Study):
                 path = f"{surface.label}/{slab.layers} layers"
                 planned.append(_planned(f"{path}/cleaved", "static", Structure.from_sites(slab.structure), 0))
                 planned.append(_planned(path, "relax", Structure.from_sites(slab.structure), 12))
+            crystal = aligned_crystal(slab, surface, self.engine, self.method)
+            if crystal is not None:
+                planned.append(_planned(f"{surface.label}/{ALIGNED}", "static", crystal, 0))
         return planned
 
     def flow(self) -> Flow:
@@ -140,6 +146,17 @@ def slabs(crystal: Structure, surface: SurfaceSpec, vacuum_angstrom: float, max_
     ]
 
 
+def aligned_crystal(slab: SlabModel, surface: SurfaceSpec, engine: str, card: MethodCard) -> Structure | None:
+    """The crystal in the slabs' cell, where it tells more than the crystal: k-points by a spacing, three slabs or more.
+
+    A card with one mesh for all cells has but a point or two along the normal, which a thin crystal cannot use.
+    """
+    by_spacing = card.kpoints is not None and card.kpoints.mesh is None
+    if not (get_engine(engine).capabilities.kpoints and by_spacing) or len(surface.layers) < 3 or slab.excess:
+        return None
+    return crystal_in_slab_cell(slab)
+
+
 @job(config=SETTLED)
 def slab_series(
     crystal: CalculationDoc | None,
@@ -172,7 +189,14 @@ def slab_series(
             made.append(identify(maker.make(structure, where, spec.crystal), where, study_hash, kind))
         jobs += made
         pairs.append([m.output for m in made])
-    collected = collect(crystal, pairs, [_facts(model) for model in models], surface, models[0].cell)
+    aligned = None
+    cell = aligned_crystal(models[-1], spec, engine, MethodCard.model_validate(card))
+    if cell is not None:
+        where = f"{spec.label}/{ALIGNED}"
+        found = CalculationMaker(task="static", card=card, engine=engine).make(cell, where, spec.crystal)
+        jobs.append(identify(found, where, study_hash, kind))
+        aligned = found.output
+    collected = collect(crystal, pairs, [_facts(model) for model in models], surface, models[0].cell, aligned)
     identify(collected, f"{spec.label}/result", study_hash, kind)
     return Response(replace=Flow([*jobs, collected], output=collected.output, name=spec.label))
 
@@ -206,6 +230,7 @@ def collect(
     facts: list[dict[str, Any]],
     surface: dict[str, Any],
     cell: str,
+    aligned: CalculationDoc | None = None,
 ) -> SurfaceEnergyDoc:
     """One surface energy from its slabs; unconverged slabs are refused, not left out."""
     spec = SurfaceSpec.model_validate(surface)
@@ -229,6 +254,7 @@ def collect(
             termination=facts[0]["termination"],
             cell=cell,
             bulk=crystal,
+            aligned_bulk=aligned if aligned is not None and aligned.converged else None,
             chemical_potentials_ev=spec.chemical_potentials_ev,
             method="fit" if len(members) > 1 else "single",
         )
