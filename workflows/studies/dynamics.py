@@ -64,6 +64,9 @@ class System(Options):
     max_strain_percent: float = Field(5.0, gt=0, le=15)
     max_area_angstrom2: float = Field(250.0, gt=1, le=2000)
     max_atoms: int = Field(400, ge=2, le=5000)
+    relax_height: bool = Field(
+        True, description="the start of an interface relaxes its height, too; a reactive one may collapse in it"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> System:
@@ -293,7 +296,7 @@ class DynamicsStudy(Study):
             if self.prerelax:
                 planned.append(
                     PlannedCalculation(
-                        label=f"{system.label}/start", task=_task(model), structure=structure, estimated=True,
+                        label=f"{system.label}/start", task=_task(system, model), structure=structure, estimated=True,
                         expected_steps=self.prerelax_max_steps, card=self.prerelax_card(),
                     )
                 )  # fmt: skip
@@ -383,8 +386,8 @@ def build(system: System, crystals: dict[str, Structure]) -> tuple[Structure, In
     return Structure(found.lattice, found.species, found.frac_coords), model
 
 
-def _task(model: InterfaceModel | None) -> Any:
-    return "relax" if model is None else "relax_c"
+def _task(system: System, model: InterfaceModel | None) -> Any:
+    return "relax_c" if model is not None and system.relax_height else "relax"
 
 
 def _label(system: str, seed: int, number: int, first_step: int) -> str:
@@ -439,7 +442,7 @@ def dynamics_system(
     jobs: list[Job] = []
     start: Any = structure
     if prerelax_card is not None:
-        maker = CalculationMaker(task=_task(model), card=prerelax_card, engine=engine)
+        maker = CalculationMaker(task=_task(spec, model), card=prerelax_card, engine=engine)
         relaxed = maker.make(structure, f"{spec.label}/start")
         jobs.append(identify(relaxed, f"{spec.label}/start", study_hash, kind))
         start = relaxed.output
