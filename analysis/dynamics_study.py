@@ -54,6 +54,9 @@ class DynamicsReplicaDoc(Document):
     time_ps: list[float] = Field(description="of every frame")
     checks: RunChecksDoc = Field(description="temperature and drift of the conserved quantity, over production")
     tetrahedra: IntactTetrahedraDoc | None = Field(None, description="P with four S, every frame")
+    half_broken_ps: float | None = Field(
+        None, description="until half of the PS4 have broken for good, from the first frame; None: more are whole"
+    )
     profile: ProfileDoc | None = Field(None, description="densities along the normal of an interface")
     diffusion: DiffusionDoc | None = Field(None, description="of Li, over production")
     final_structure: Structure
@@ -292,6 +295,7 @@ def _decomposition(doc: DynamicsSystemDoc, trajectories: list[Any], species: lis
         if cutoff is None:
             cutoff, doc.ps_cutoff_source = found.cutoff_angstrom, found.cutoff_source
         replica.tetrahedra = found
+        replica.half_broken_ps = half_broken_ps(found)
     doc.ps_cutoff_angstrom = cutoff
     doc.ps_cutoff_source = doc.ps_cutoff_source or "given in the study"
     common = min(len(r.time_ps) for r in doc.replicas)
@@ -305,6 +309,15 @@ def _decomposition(doc: DynamicsSystemDoc, trajectories: list[Any], species: lis
     ends = values[:, times >= times[-1] - window - 1e-9].mean(axis=1)
     doc.intact_ps4_after = float(ends.mean())
     doc.intact_ps4_after_spread = float(ends.std(ddof=1)) if len(ends) > 1 else None
+
+
+def half_broken_ps(found: IntactTetrahedraDoc) -> float | None:
+    """Time from the first frame until half of the centres have broken and stay so, ps; None if more are whole."""
+    if not found.times_fs:
+        return None
+    moments = sorted(moment for moment in found.broken_at if moment is not None)
+    half = (found.centres + 1) // 2
+    return None if len(moments) < half else (moments[half - 1] - found.times_fs[0]) / 1000
 
 
 def _transport(doc: DynamicsSystemDoc, trajectories: list[Any], species: list[str]) -> None:

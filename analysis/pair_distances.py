@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,6 +65,12 @@ class Chunk:
     def half_width(self) -> float:
         """Half the smallest distance between opposite faces of the cell in any frame, angstrom."""
         return float(self.widths.min()) / 2
+
+    def folded_images(self, reach: float) -> Integers:
+        """See :func:`_folded_images`; chunks of one fixed cell share them."""
+        if self.fixed_cell:
+            return _images_of_fixed(self.own_cells.tobytes(), reach)
+        return _folded_images(self.own_cells, self.widths, reach)
 
     def paths(self, atoms: Integers) -> Floats:
         """Fractional coordinates followed through the chunk without jumps, shape (3, n, F)."""
@@ -190,7 +197,7 @@ def squared_distances(chunk: Chunk, centres: Integers, others: Integers, r_max: 
         shrink = float(np.linalg.svd(np.linalg.inv(reference) @ chunk.cells, compute_uv=False).min())
     reach = r_max / shrink + SLACK_ANGSTROM
     stray_a, stray_b = _strays(a, reference), _strays(b, reference)
-    images = _folded_images(chunk, r_max + SLACK_ANGSTROM)
+    images = chunk.folded_images(r_max + SLACK_ANGSTROM)
     density = len(others) / float(np.abs(np.linalg.det(reference)))
     expected = 4 / 3 * np.pi * density * float(((reach + stray_a + stray_b.mean()) ** 3).sum())
     if expected < len(images) * len(centres) * len(others):
@@ -271,13 +278,13 @@ def _candidates(
 # --- every pair in every frame -------------------------------------------------------------------------
 
 
-def _folded_images(chunk: Chunk, reach: float) -> Integers:
+def _folded_images(cells: Floats, wide: Floats, reach: float) -> Integers:
     """Which images of a wrapped difference can be within reach in any of the cells, shape (M, 3).
 
     Differences x lie in [-1/2, 1/2]; an image (m1, m2, m3) is x_k + m_k sign(x_k). So m_k = 0 is the nearest along an
     axis, -1 the next, then +1. Bounds are by intervals on the triangular form of the cell, for each choice of signs.
     """
-    lower, wide = _triangular(chunk.own_cells), chunk.widths
+    lower = _triangular(cells)
     counts = np.floor(reach / wide.min(axis=0) + 0.5).astype(int)
     images = np.array(list(itertools.product(*(range(-n, n + 1) for n in counts))))
     if len(images) == 1:
@@ -295,6 +302,12 @@ def _folded_images(chunk: Chunk, reach: float) -> Integers:
         between_faces = (near[None] * wide[:, None]).max(axis=-1)
         kept |= ((np.sqrt(square) <= reach) & (between_faces <= reach)).any(axis=0)
     return images[kept]
+
+
+@lru_cache(maxsize=32)
+def _images_of_fixed(cell: bytes, reach: float) -> Integers:
+    cells = np.frombuffer(cell).reshape(1, 3, 3)
+    return _folded_images(cells, 1.0 / np.linalg.norm(np.linalg.inv(cells), axis=-2), reach)
 
 
 def _triangular(cells: Floats) -> Floats:

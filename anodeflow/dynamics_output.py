@@ -66,6 +66,11 @@ def _print_system(system: DynamicsSystemDoc) -> None:
             f"{f' ± {spread:.2f}' if spread is not None else ''} after ({len(system.replicas)} seeds; P-S below "
             f"{system.ps_cutoff_angstrom:.2f} Å, {system.ps_cutoff_source})"
         )
+        halves = [
+            f"more than {r.time_ps[-1] - r.time_ps[0]:.2f}" if r.half_broken_ps is None else f"{r.half_broken_ps:.2f}"
+            for r in system.replicas
+        ]
+        click.echo(f"{system.name}: half of the PS4 broken for good after {', '.join(halves)} ps (one number a seed)")
     if not system.rdfs:
         return
     table = Table(box=SIMPLE_HEAD)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from anodeflow.analysis.coordination import intact_tetrahedra, persistent
+from anodeflow.analysis.dynamics_study import half_broken_ps
 from anodeflow.errors import InputError
 
 CORNERS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
@@ -38,6 +39,17 @@ def test_two_of_eight_break_and_stay_broken():
     assert doc.distribution == pytest.approx({3: 2 * 200 / 4000, 4: 1 - 0.1})
     assert doc.mean_coordination[-1] == 3.75
     assert doc.persistence_frames == 50
+
+
+def test_half_of_eight_have_broken_when_the_fourth_has():
+    def stretch(breaking):
+        return lambda f: {group: 3.9 for group, frame in breaking.items() if f >= frame}
+
+    times = [2.0 * f - 200 for f in range(500)]  # equilibration is counted before 0
+    four = intact_tetrahedra(run(stretch({0: 150, 3: 200, 5: 250, 6: 300}), 500), PS4, cutoff=2.6, times_fs=times)
+    assert half_broken_ps(four) == pytest.approx(0.6)
+    three = intact_tetrahedra(run(stretch({0: 150, 3: 200, 5: 250}), 500), PS4, cutoff=2.6, times_fs=times)
+    assert half_broken_ps(three) is None
 
 
 def test_short_recrossing_counts_in_each_frame_but_not_as_persistent():

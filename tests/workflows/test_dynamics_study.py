@@ -102,7 +102,7 @@ def test_the_papers_interfaces_share_the_electrolyte_and_break_no_bond():
         structure, model = build(system, {name: study.crystal(name) for name in system.crystals})
         assert model.film.broken_bonds == model.substrate.broken_bonds == 0
         assert 200 <= len(structure) <= 500
-        assert 2 <= model.gaps_angstrom[0] <= 2.5
+        assert 2 <= model.gaps_angstrom[0] <= 2.7
         assert min(model.film.thickness_angstrom, model.substrate.thickness_angstrom) > 8
         assert model.max_strain_percent < 5
         area = np.linalg.norm(np.cross(*structure.lattice.matrix[:2]))
@@ -110,6 +110,8 @@ def test_the_papers_interfaces_share_the_electrolyte_and_break_no_bond():
     # the electrolyte is cut alike and not strained in either
     assert cells[0][0] == pytest.approx(cells[1][0], rel=1e-6)
     assert cells[0][1] == cells[1][1]
+    # a relaxed height lets a reactive contact collapse before the dynamics begin
+    assert [c.task for c in study.planned if c.label.endswith("/start")] == ["relax", "relax"]
     assert study.seeds == [1, 2, 3]
     assert len(study.segments()) == 11
 
