@@ -16,7 +16,7 @@ from anodeflow.analysis.dynamics_study_figure import dynamics_study_figure
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.engines import potentials
 from anodeflow.workflows.studies import load_study
-from anodeflow.workflows.studies.dynamics import build
+from anodeflow.workflows.studies.dynamics_cells import build
 
 BASE = {
     "study": "molecular-dynamics",

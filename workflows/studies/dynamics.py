@@ -13,9 +13,7 @@ from anodeflow.analysis.documents import CalculationDoc, CardRecord
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.dynamics_study import DynamicsStudyDoc, DynamicsSystemDoc, system_doc
 from anodeflow.errors import AnodeflowError, EngineError, InputError
-from anodeflow.structures.interface_pairs import interface
 from anodeflow.structures.interface_sides import slab_spec
-from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.structures.structure_files import read_structure
 from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.cards import Dynamics, MethodCard
@@ -24,6 +22,7 @@ from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.ase_dynamics import equilibrating
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin
+from anodeflow.workflows.studies.dynamics_cells import System, build, interface_facts, start_task
 
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
 # Vibrations of Li have periods of 60 fs and more: longer steps lose energy at their turning points.
@@ -37,61 +36,6 @@ OVERRIDES = (
     "ensemble", "timestep_fs", "duration_ps", "temperature_k", "thermostat", "friction_per_ps", "damping_fs",
     "chain_length",
 )  # fmt: skip
-
-
-class InterfaceSide(Options):
-    """One side of an interface."""
-
-    crystal: str
-    miller: tuple[int, int, int]
-    layers: int | None = Field(None, ge=2, description="planes of atoms, in place of min_thickness_angstrom")
-
-
-class System(Options):
-    """What moves: a crystal of the catalogue, a structure file as it is, or the interface of two crystals."""
-
-    name: str = ""
-    crystal: str | None = None
-    structure: str | None = Field(None, description="a file; its cell is kept")
-    supercell: tuple[int, int, int] = (1, 1, 1)
-    film: InterfaceSide | None = None
-    substrate: InterfaceSide | None = None
-    min_thickness_angstrom: float = Field(9.0, ge=2, le=100)
-    gap_angstrom: float = Field(2.3, ge=1, le=6)
-    shift: tuple[float, float] = (0.0, 0.0)
-    repeat: tuple[int, int] = (1, 1)
-    strained: Literal["film", "substrate", "both"] | None = None
-    max_strain_percent: float = Field(5.0, gt=0, le=15)
-    max_area_angstrom2: float = Field(250.0, gt=1, le=2000)
-    max_atoms: int = Field(400, ge=2, le=5000)
-    relax_height: bool = Field(
-        True, description="the start of an interface relaxes its height, too; a reactive one may collapse in it"
-    )
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> System:
-        given = [key for key in ("crystal", "structure", "film") if getattr(self, key) is not None]
-        if len(given) != 1 or (self.film is None) != (self.substrate is None):
-            raise ValueError("give one of 'crystal', 'structure', or 'film' and 'substrate'")
-        if min(self.supercell) < 1 or min(self.repeat) < 1:
-            raise ValueError("supercell and repeat are positive whole numbers")
-        return self
-
-    @property
-    def label(self) -> str:
-        """Its name, or one made of what it is."""
-        if self.name:
-            return self.name
-        if self.film is not None and self.substrate is not None:
-            return "/".join(f"{s.crystal}({''.join(map(str, s.miller))})" for s in (self.film, self.substrate))
-        return self.crystal or Path(str(self.structure)).stem
-
-    @property
-    def crystals(self) -> list[str]:
-        """Names of the crystals it is built of."""
-        return [side.crystal for side in (self.film, self.substrate) if side is not None] or [
-            str(self.crystal or self.structure)
-        ]
 
 
 class Analysis(Options):
@@ -296,8 +240,8 @@ class DynamicsStudy(Study):
             if self.prerelax:
                 planned.append(
                     PlannedCalculation(
-                        label=f"{system.label}/start", task=_task(system, model), structure=structure, estimated=True,
-                        expected_steps=self.prerelax_max_steps, card=self.prerelax_card(),
+                        label=f"{system.label}/start", task=start_task(system, model), structure=structure,
+                        estimated=True, expected_steps=self.prerelax_max_steps, card=self.prerelax_card(),
                     )
                 )  # fmt: skip
             for seed in self.seeds:
@@ -351,64 +295,8 @@ class DynamicsStudy(Study):
         return Flow([*made.values(), *systems, summary], output=summary.output, name=self.title or self.kind)
 
 
-def build(system: System, crystals: dict[str, Structure]) -> tuple[Structure, InterfaceModel | None]:
-    """The cell of a system, and the interface it is, if it is one.
-
-    Raises
-    ------
-    InputError, StructureError
-        If there is no match, or atoms overlap.
-    """
-    if system.film is None or system.substrate is None:
-        structure = crystals[system.crystals[0]].copy()
-        return structure.make_supercell(system.supercell), None
-    sides = []
-    for side in (system.film, system.substrate):
-        bulk = crystals[side.crystal].copy()
-        bulk.properties["crystal"] = side.crystal
-        sides.append(bulk)
-    model = interface(
-        *sides,
-        film_miller=system.film.miller,
-        substrate_miller=system.substrate.miller,
-        film_layers=system.film.layers,
-        substrate_layers=system.substrate.layers,
-        min_thickness_angstrom=system.min_thickness_angstrom,
-        strained=system.strained,
-        max_strain=system.max_strain_percent / 100,
-        max_area_angstrom2=system.max_area_angstrom2,
-        max_atoms=system.max_atoms,
-        gap_angstrom=system.gap_angstrom,
-        shift=system.shift,
-        repeat=system.repeat,
-    )
-    found = model.structure
-    return Structure(found.lattice, found.species, found.frac_coords), model
-
-
-def _task(system: System, model: InterfaceModel | None) -> Any:
-    return "relax_c" if model is not None and system.relax_height else "relax"
-
-
 def _label(system: str, seed: int, number: int, first_step: int) -> str:
     return f"{system}/seed {seed}/{'equilibration' if first_step < 0 else f'segment {number}'}"
-
-
-def _facts(model: InterfaceModel | None) -> dict[str, Any]:
-    if model is None:
-        return {}
-    return {
-        "interface": model.name,
-        "strained_side": model.strained,
-        "strain_percent": model.max_strain_percent,
-        "area_angstrom2": model.area_angstrom2,
-        "gap_angstrom": model.gaps_angstrom[0],
-        "film_thickness_angstrom": model.film.thickness_angstrom,
-        "substrate_thickness_angstrom": model.substrate.thickness_angstrom,
-        "terminations": f"{model.film.termination} | {model.substrate.termination}",
-        "broken_bonds": model.film.broken_bonds + model.substrate.broken_bonds,
-        "warnings": list(model.warnings),
-    }
 
 
 @job(config=SETTLED)
@@ -442,7 +330,7 @@ def dynamics_system(
     jobs: list[Job] = []
     start: Any = structure
     if prerelax_card is not None:
-        maker = CalculationMaker(task=_task(spec, model), card=prerelax_card, engine=engine)
+        maker = CalculationMaker(task=start_task(spec, model), card=prerelax_card, engine=engine)
         relaxed = maker.make(structure, f"{spec.label}/start")
         jobs.append(identify(relaxed, f"{spec.label}/start", study_hash, kind))
         start = relaxed.output
@@ -461,7 +349,9 @@ def dynamics_system(
             outputs.append(previous)
             jobs.append(made)
         replicas.append(outputs)
-    collected = collect(spec.label, structure, start, replicas, [r["seed"] for r in runs], _facts(model), analysis)
+    collected = collect(
+        spec.label, structure, start, replicas, [r["seed"] for r in runs], interface_facts(model), analysis
+    )
     identify(collected, f"{spec.label}/result", study_hash, kind)
     return Response(replace=Flow([*jobs, collected], output=collected.output, name=spec.label))
 

@@ -1,0 +1,127 @@
+"""The cells of a molecular-dynamics study: a crystal, a structure file, or the interface of two crystals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from pymatgen.core import Structure
+
+from anodeflow.structures.interface_pairs import interface
+from anodeflow.structures.interfaces import InterfaceModel
+from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.studies.base import Options
+
+
+class InterfaceSide(Options):
+    """One side of an interface."""
+
+    crystal: str
+    miller: tuple[int, int, int]
+    layers: int | None = Field(None, ge=2, description="planes of atoms, in place of min_thickness_angstrom")
+
+
+class System(Options):
+    """What moves: a crystal of the catalogue, a structure file as it is, or the interface of two crystals."""
+
+    name: str = ""
+    crystal: str | None = None
+    structure: str | None = Field(None, description="a file; its cell is kept")
+    supercell: tuple[int, int, int] = (1, 1, 1)
+    film: InterfaceSide | None = None
+    substrate: InterfaceSide | None = None
+    min_thickness_angstrom: float = Field(9.0, ge=2, le=100)
+    gap_angstrom: float = Field(2.3, ge=1, le=6)
+    shift: tuple[float, float] = (0.0, 0.0)
+    repeat: tuple[int, int] = (1, 1)
+    strained: Literal["film", "substrate", "both"] | None = None
+    max_strain_percent: float = Field(5.0, gt=0, le=15)
+    max_area_angstrom2: float = Field(250.0, gt=1, le=2000)
+    max_atoms: int = Field(400, ge=2, le=5000)
+    relax_height: bool = Field(
+        True, description="the start of an interface relaxes its height, too; a reactive one may collapse in it"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> System:
+        given = [key for key in ("crystal", "structure", "film") if getattr(self, key) is not None]
+        if len(given) != 1 or (self.film is None) != (self.substrate is None):
+            raise ValueError("give one of 'crystal', 'structure', or 'film' and 'substrate'")
+        if min(self.supercell) < 1 or min(self.repeat) < 1:
+            raise ValueError("supercell and repeat are positive whole numbers")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Its name, or one made of what it is."""
+        if self.name:
+            return self.name
+        if self.film is not None and self.substrate is not None:
+            return "/".join(f"{s.crystal}({''.join(map(str, s.miller))})" for s in (self.film, self.substrate))
+        return self.crystal or Path(str(self.structure)).stem
+
+    @property
+    def crystals(self) -> list[str]:
+        """Names of the crystals it is built of."""
+        return [side.crystal for side in (self.film, self.substrate) if side is not None] or [
+            str(self.crystal or self.structure)
+        ]
+
+
+def build(system: System, crystals: dict[str, Structure]) -> tuple[Structure, InterfaceModel | None]:
+    """The cell of a system, and the interface it is, if it is one.
+
+    Raises
+    ------
+    InputError, StructureError
+        If there is no match, or atoms overlap.
+    """
+    if system.film is None or system.substrate is None:
+        structure = crystals[system.crystals[0]].copy()
+        return structure.make_supercell(system.supercell), None
+    sides = []
+    for side in (system.film, system.substrate):
+        bulk = crystals[side.crystal].copy()
+        bulk.properties["crystal"] = side.crystal
+        sides.append(bulk)
+    model = interface(
+        *sides,
+        film_miller=system.film.miller,
+        substrate_miller=system.substrate.miller,
+        film_layers=system.film.layers,
+        substrate_layers=system.substrate.layers,
+        min_thickness_angstrom=system.min_thickness_angstrom,
+        strained=system.strained,
+        max_strain=system.max_strain_percent / 100,
+        max_area_angstrom2=system.max_area_angstrom2,
+        max_atoms=system.max_atoms,
+        gap_angstrom=system.gap_angstrom,
+        shift=system.shift,
+        repeat=system.repeat,
+    )
+    found = model.structure
+    return Structure(found.lattice, found.species, found.frac_coords), model
+
+
+def start_task(system: System, model: InterfaceModel | None) -> Task:
+    """How the start of a run is relaxed."""
+    return "relax_c" if model is not None and system.relax_height else "relax"
+
+
+def interface_facts(model: InterfaceModel | None) -> dict[str, Any]:
+    """What a reader of the result should know of the interface."""
+    if model is None:
+        return {}
+    return {
+        "interface": model.name,
+        "strained_side": model.strained,
+        "strain_percent": model.max_strain_percent,
+        "area_angstrom2": model.area_angstrom2,
+        "gap_angstrom": model.gaps_angstrom[0],
+        "film_thickness_angstrom": model.film.thickness_angstrom,
+        "substrate_thickness_angstrom": model.substrate.thickness_angstrom,
+        "terminations": f"{model.film.termination} | {model.substrate.termination}",
+        "broken_bonds": model.film.broken_bonds + model.substrate.broken_bonds,
+        "warnings": list(model.warnings),
+    }
