@@ -123,3 +123,9 @@ def load_settings() -> Settings:
 def expanded(path: Path) -> Path:
     """A path with ``~`` resolved."""
     return path.expanduser()
+
+
+def places_of_run(directory: str | Path) -> tuple[Path, Path]:
+    """Where the files of a calculation may be: where it ran, or where the archive that it came with was unpacked."""
+    ran = Path(directory)
+    return ran, expanded(load_settings().runs).resolve() / ran.name

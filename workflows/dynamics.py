@@ -23,7 +23,7 @@ from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.trajectories.compact import CompactTrajectory, TrajectoryWriter
 from anodeflow.analysis.trajectories.frames import Frame
 from anodeflow.errors import ConvergenceError, InputError
-from anodeflow.settings import expanded, load_settings
+from anodeflow.settings import places_of_run
 from anodeflow.workflows import monitor
 from anodeflow.workflows.calculation import calculation_folder, make_folder, structure_digest
 from anodeflow.workflows.cards import Dynamics, MethodCard
@@ -110,8 +110,7 @@ def find_segment(store: Any, fingerprint: str) -> DynamicsSegmentDoc | None:
     if found is None:
         return None
     doc = DynamicsSegmentDoc.model_validate(found["output"])
-    # Where it ran, or where the archive that it came with was unpacked.
-    for folder in (Path(doc.directory), expanded(load_settings().runs).resolve() / Path(doc.directory).name):
+    for folder in places_of_run(doc.directory):
         here = doc.model_copy(update={"directory": str(folder)})
         if files_are_whole(here):
             return here

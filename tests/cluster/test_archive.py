@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,15 +15,11 @@ from anodeflow.errors import InputError, StoreError
 from anodeflow.workflows.cluster.archive import export_study, import_study, verify_archive
 from anodeflow.workflows.store import open_job_store
 
-STUDY = "0123456789abcdef"
+sys.path.insert(0, str(Path(__file__).parent))
+from archives import STUDY, document, rewrite
 
 
 def fill(store):
-    def document(number, label, output):
-        metadata = {"study_hash": STUDY, "label": label, "study": "binding-energy"}
-        return {"uuid": f"u{number}", "index": 1, "name": label, "metadata": metadata, "output": output,
-                "completed_at": f"2026-01-0{number}T00:00:00"}  # fmt: skip
-
     forces = np.random.default_rng(1).random((20, 3)).tolist()
     output = {"energy_ev": -1.25, "whole": 3.0, "none": float("nan"), "forces": {"blob_uuid": "b1"}}
     store.additional_stores["data"].update([{"blob_uuid": "b1", "job_uuid": "u1", "job_index": 1, "data": forces}])
@@ -117,15 +114,6 @@ def test_every_changed_byte_is_noticed(archive, tmp_path):
         except InputError:
             noticed += 1
     assert noticed > 100
-
-
-def rewrite(archive, goal, change):
-    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(goal, "w") as sink:
-        files = {name: source.read(name) for name in source.namelist()}
-        change(files)
-        for name, data in files.items():
-            sink.writestr(name, data)
-    return goal
 
 
 @pytest.mark.parametrize(

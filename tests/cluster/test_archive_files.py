@@ -11,18 +11,16 @@ from anodeflow.errors import InputError
 from anodeflow.workflows.cluster.archive import export_study, import_study, verify_archive
 from anodeflow.workflows.store import open_job_store
 
-STUDY, CALCULATION = "0123456789abcdef", "LiCl_bulk_i1-0123456789"
+sys.path.insert(0, str(Path(__file__).parent))
+from archives import STUDY, document, rewrite
+
+CALCULATION = "LiCl_bulk_i1-0123456789"
 MAY_GO = ("INCAR", "OUTCAR", "vasprun.xml.gz", "POTCAR.spec", "castep.cell", "01/OUTCAR", "trajectory.atraj")
 MAY_NOT = ("POTCAR", "WAVECAR", "CHGCAR", "Li.pbe-s-kjpaw_psl.1.0.0.UPF", "castep.check", "Li_00.usp", ".lock",
            "a/b/OUTCAR", "state.gpw")  # fmt: skip
 
 
 def fill(store, folder):
-    def document(number, label, output):
-        metadata = {"study_hash": STUDY, "label": label, "study": "binding-energy"}
-        return {"uuid": f"u{number}", "index": 1, "name": label, "metadata": metadata, "output": output,
-                "completed_at": f"2026-01-0{number}T00:00:00"}  # fmt: skip
-
     last = {"study": "binding-energy", "title": "t", "settings": {}, "engine": {}, "card": {}, "software": {}}
     store.docs_store.update(
         [document(1, "LiCl/bulk/i1", {"energy_ev": -1.0, "directory": str(folder / CALCULATION)}),
@@ -69,14 +67,12 @@ def test_without_files(archive, tmp_path):
 
 def with_file(archive, goal, name, data=b"x"):
     """The archive with one more file, its checksum in the list."""
-    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(goal, "w") as sink:
-        for known in source.namelist():
-            content = source.read(known)
-            if known == "CHECKSUMS.sha256":
-                content += f"{hashlib.sha256(data).hexdigest()}  {name}\n".encode()
-            sink.writestr(known, content)
-        sink.writestr(name, data)
-    return goal
+
+    def add(files):
+        files["CHECKSUMS.sha256"] += f"{hashlib.sha256(data).hexdigest()}  {name}\n".encode()
+        files[name] = data
+
+    return rewrite(archive, goal, add)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from anodeflow.errors import StoreError
-from anodeflow.settings import expanded, load_settings
+from anodeflow.settings import expanded, load_settings, places_of_run
 
 FOLDER = "files"
 WHOLE_NAMES = re.compile(
@@ -57,9 +57,8 @@ def folder_name(document: dict[str, Any]) -> str | None:
 
 
 def find_folder(directory: str) -> Path | None:
-    """The folder of a calculation: where it ran, or where an archive with it was unpacked; None if neither is here."""
-    ran = Path(directory)
-    return next((f for f in (ran, expanded(load_settings().runs).resolve() / ran.name) if f.is_dir()), None)
+    """The folder of a calculation, or None if it is not here."""
+    return next((folder for folder in places_of_run(directory) if folder.is_dir()), None)
 
 
 def unpack(archive: zipfile.ZipFile, names: Iterable[str]) -> int:
