@@ -14,13 +14,15 @@ from anodeflow.analysis.structure_pictures import draw_side_view, element_key
 from anodeflow.errors import InputError
 
 MAIN_PAIR = "P-S"
+# S around P in PS4
+PER_CENTRE = 4
 
 
 def dynamics_study_figure(study: DynamicsStudyDoc) -> Figure:
     """Interfaces at the start and at the end of a run, P that is no longer in a PS4 ringed. Below, a distribution
     function (P-S where there is one) of each system at both ends of the runs, with the running coordination number.
     Below that, the share of intact PS4 against time: every seed thin, the mean thick, the spread of the seeds as a
-    band.
+    band; dashed the mean number of P-S bonds, of the four that PS4 has.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def broken_centres(structure: Structure, cutoff_angstrom: float | None) -> list[
     first, second, _, _ = structure.get_neighbor_list(cutoff_angstrom)
     sulfur = np.array([symbol == "S" for symbol in symbols])
     counts = np.bincount(first[sulfur[second]], minlength=len(structure))
-    return [index for index, symbol in enumerate(symbols) if symbol == "P" and counts[index] != 4]
+    return [index for index, symbol in enumerate(symbols) if symbol == "P" and counts[index] != PER_CENTRE]
 
 
 def _pair(system: DynamicsSystemDoc) -> RdfBeforeAfter:
@@ -118,5 +120,7 @@ def _draw_bonds(axes: Axes, systems: list[DynamicsSystemDoc]) -> None:
         if system.intact_ps4_spread:
             spread = np.array(system.intact_ps4_spread)
             axes.fill_between(times, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
-    axes.set(xlabel="time (ps)", ylabel="intact PS$_4$", ylim=(-0.02, 1.05))
-    axes.legend(frameon=False, loc="lower left")
+        bonds = [np.array(r.tetrahedra.mean_coordination[: len(times)]) for r in system.replicas if r.tetrahedra]
+        axes.plot(times, np.mean(bonds, axis=0) / PER_CENTRE, color=colour, ls="--", lw=0.9)
+    axes.set(xlabel="time (ps)", ylabel="intact PS$_4$; P-S bonds left (dashed)", ylim=(-0.02, 1.05))
+    axes.legend(frameon=False, loc="upper right")

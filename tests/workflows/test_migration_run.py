@@ -327,17 +327,15 @@ def test_a_band_starts_from_another_engines_band(tmp_path, monkeypatch):
     cells = hop_cells(host, hop, np.diag([2, 2, 2]))
     maker = CalculationMaker(task="relax", card=settings, engine="chgnet")
     start = maker.make(cells[0], "Li/vacancy").run(open_job_store(tmp_path / "ends.sqlite")).output
-    options = {"images": 3, "mirror": list(cells)}
-    bands = []
-    for number, more in enumerate(({}, {"warm_start": "chgnet"}, {"warm_start": "nobody"})):
+
+    def band(number, **more):
+        options = {"images": 3, "mirror": list(cells)} | more
         store = open_job_store(tmp_path / f"{number}.sqlite")  # each its own, or the second finds the first
-        job = calculate_band(start, None, options | more, settings, "chgnet", f"hop {number}/band")
-        if number == 2:
-            with pytest.raises(InputError, match="nobody"):
-                job.run(store)
-            continue
-        bands.append(job.run(store).output)
-    cold, warm = bands
+        return calculate_band(start, None, options, settings, "chgnet", f"hop {number}/band").run(store).output
+
+    cold, warm = band(0), band(1, warm_start="chgnet")
+    with pytest.raises(InputError, match="nobody"):
+        band(2, warm_start="nobody")
     assert cold.converged
     assert warm.converged
     assert warm.fingerprint == cold.fingerprint
