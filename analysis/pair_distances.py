@@ -30,6 +30,7 @@ SEARCH_SIZE = 1_000_000
 # Bounds are compared with this slack, angstrom, far above rounding.
 SLACK_ANGSTROM = 1e-6
 MAX_NEIGHBOURS = 2e7
+SHORTEST_ANGSTROM, LONGEST_ANGSTROM = 1e-2, 1e7
 
 
 class Chunk:
@@ -155,10 +156,15 @@ def check_reach(r_max: float, centres: int, others: int, volume: float) -> None:
     Raises
     ------
     InputError
-        If ``r_max`` is not a positive number, or encloses more pairs than 2e7 in a frame.
+        If ``r_max`` is no distance between atoms, or encloses more pairs than 2e7 in a frame.
     """
-    if not np.isfinite(r_max) or r_max <= 0:
+    if not 0 < r_max < np.inf:
         raise InputError(f"r_max is {r_max:g} angstrom", "give a positive distance, e.g. 10")
+    if not SHORTEST_ANGSTROM <= r_max <= LONGEST_ANGSTROM:
+        raise InputError(
+            f"r_max is {r_max:g} angstrom",
+            f"give a distance between {SHORTEST_ANGSTROM:g} and {LONGEST_ANGSTROM:g}, e.g. 10",
+        )
     pairs = 4 / 3 * np.pi * r_max**3 * others / volume * centres
     if pairs > MAX_NEIGHBOURS:
         most = r_max * (MAX_NEIGHBOURS / pairs) ** (1 / 3)

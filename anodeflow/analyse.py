@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -141,6 +142,7 @@ def analyse(
         check_figure_path(file)
     if table is not None:
         check_folder(table)
+    check_not_overwritten(trajectory, *figures, *([table] if table else []))
     request = Request(
         pairs=pairs,
         r_max=positive(r_max, "--r-max"),
@@ -148,7 +150,7 @@ def analyse(
         selection=parse_frames(frames),
         tetrahedra=[parse_tetrahedra(text) for text in tetrahedra],
         elements=list(dict.fromkeys(elements)),
-        fit_fs=fit_fs or None,
+        fit_fs=checked_fit(fit_fs),
         drift_reference=drift_reference,
         timestep_fs=None if timestep_fs is None else positive(timestep_fs, "--timestep-fs"),
         profile=profile,
@@ -210,7 +212,9 @@ def parse_frames(text: str | None) -> slice:
         if not 2 <= len(parts) <= 3:
             raise ValueError
     except ValueError:
-        raise InputError(f"--frames '{text}' is not START:STOP:STEP", "write e.g. 1000: or 0:5000:10") from None
+        raise InputError(f"--frames '{text[:60]}' is not START:STOP:STEP", "write e.g. 1000: or 0:5000:10") from None
+    if any(part is not None and abs(part) > sys.maxsize for part in parts):
+        raise InputError(f"--frames '{text[:60]}': no file has that many frames", "write e.g. 1000: or 0:5000:10")
     if len(parts) == 3 and parts[2] is not None and parts[2] < 1:
         raise InputError(f"--frames '{text}': the step is {parts[2]}", "it must be at least 1")
     return slice(*parts)
@@ -229,11 +233,32 @@ def parse_tetrahedra(text: str) -> Tetrahedra:
     return Tetrahedra(parts[0], wanted, cutoff)
 
 
+def checked_fit(fit_fs: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Lags between which a line can be fitted."""
+    if not fit_fs:
+        return None
+    start, end = fit_fs
+    if not 0 <= start < end < float("inf"):
+        raise InputError(
+            f"--fit-fs {start:g} {end:g} are no two lags", "give a smaller and a larger one, e.g. 500 2000"
+        )
+    return fit_fs
+
+
 def check_folder(file: Path) -> None:
     """Refuse a file that could not be written, before anything is read."""
     folder = file.resolve().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"cannot write '{file}': no folder '{folder}' to write in", "make it first, or choose another")
+    if not folder.is_dir():
+        raise InputError(f"cannot write '{file}': there is no folder '{folder}'", "make it first, or choose another")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"cannot write '{file}': '{folder}' may not be written to", "choose another folder")
+
+
+def check_not_overwritten(trajectory: Path, *outputs: Path) -> None:
+    """Refuse to write over what is read."""
+    for file in outputs:
+        if file.exists() and trajectory.exists() and file.samefile(trajectory):
+            raise InputError(f"'{file}' is the trajectory itself and would be lost", "write to another file")
 
 
 # --- the analysis ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,8 +46,20 @@ def _console() -> Console:
 
 
 def print_json(data: Any) -> None:
-    """JSON with two spaces, keys in the order given."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    """JSON with two spaces, keys in the order given; what is no finite number is null, as JSON has no word for it."""
+    try:
+        text = json.dumps(data, indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_without_nan(data), indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    click.echo(text)
+
+
+def _without_nan(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {key: _without_nan(value) for key, value in data.items()}
+    return [_without_nan(item) for item in data] if isinstance(data, list | tuple) else data
 
 
 def print_csv(rows: list[dict[str, Any]]) -> None:

@@ -267,6 +267,13 @@ def _has_frozen(structure: Structure) -> bool:
 
 
 def _check_alike(start: Structure, end: Structure) -> None:
+    for name, structure in (("first", start), ("second", end)):
+        if not np.isfinite(structure.frac_coords).all():
+            atom = int(np.flatnonzero(~np.isfinite(structure.frac_coords).all(axis=1))[0])
+            raise StructureError(
+                f"the {name} end point has no position of atom {atom + 1}: {structure.frac_coords[atom]}",
+                "its relaxation went wrong; relax it again",
+            )
     if start.composition != end.composition:
         raise StructureError(
             f"the end points have different compositions: {start.composition.formula} and {end.composition.formula}",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from ase import Atoms
 from ase.io import write
 
 from anodeflow.analyse import parse_frames, parse_tetrahedra
+from anodeflow.analysis.trajectories import convert
 from anodeflow.errors import InputError
+from anodeflow.tables import print_json
 
 REAL = Path(__file__).parent / "data" / "trajectories" / "XDATCAR_Li6PS5Cl.gz"
 
@@ -88,6 +91,13 @@ def test_selected_frames_keep_their_time(command, run_file):
         (["--pair", "P"], ["'P' is not a pair"]),
         (["--pair", "Li-P", "--r-max", "1e6"], ["r_max", "use at most"]),
         (["--pair", "Li-P", "--r-max", "-3"], ["--r-max -3"]),
+        (["--pair", "Li-P", "--r-max", "1e300"], ["r_max is 1e+300", "between 0.01"]),
+        (["--pair", "Li-P", "--r-max", "1e-12"], ["r_max is 1e-12", "between 0.01"]),
+        (["--tetrahedra", "P-Li:4:1e300"], ["1e+300"]),
+        (["--msd", "Li", "--timestep-fs", "1", "--fit-fs", "nan", "10"], ["--fit-fs nan 10"]),
+        (["--msd", "Li", "--timestep-fs", "1", "--fit-fs", "-5", "10"], ["--fit-fs -5 10"]),
+        (["--pair", "Li-P", "--frames", "99999999999999999999999:"], ["no file has that many frames"]),
+        (["--pair", "Li-P", "--csv", "run.extxyz"], ["run.extxyz", "would be lost"]),
         (["--pair", "Li-P", "--width", "0.3"], ["no multiple"]),
         (["--pair", "Li-P", "--bins", "10", "--width", "0.1"], ["give one of them"]),
         (["--msd", "Li"], ["time between frames", "--timestep-fs"]),
@@ -112,6 +122,43 @@ def test_what_a_person_can_get_wrong(command, run_file, options, words, tmp_path
     for word in words:
         assert word in line
     assert [p.name for p in tmp_path.iterdir()] == ["run.extxyz"]
+
+
+def test_a_pipe_is_refused_and_does_not_hang(command, tmp_path):
+    os.mkfifo(tmp_path / "XDATCAR")
+    status, _, err = command("analyse", tmp_path / "XDATCAR", "--pair", "P-S")
+    assert status == 2
+    assert "no regular file" in one_line(err)
+
+
+def test_no_digits_left_and_cells_said_to_be_open(command, run_file):
+    text = run_file.read_text()
+    assert 'pbc="T T T"' in text
+    run_file.write_text(text.replace('pbc="T T T"', 'pbc="F F F"'))
+    status, out, _ = command("analyse", run_file, "--pair", "Li-P", "--json")
+    assert status == 0
+    assert any("taken as periodic" in note for note in json.loads(out)["warnings"])
+    line = next(line for line in text.splitlines() if line.startswith("P"))
+    run_file.write_text(text.replace(line, "P 1e17 0 0", 1))
+    status, _, err = command("analyse", run_file, "--pair", "Li-P")
+    assert status == 2
+    assert "1.e+17" in one_line(err)
+
+
+def test_json_is_json_whatever_the_numbers(capsys):
+    print_json({"a": [float("nan"), 1.5], "b": {"c": float("inf")}})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": [None, 1.5], "b": {"c": None}}
+
+
+@pytest.mark.parametrize("frames", [None, "1:"])
+def test_a_cut_file_is_said_to_be_cut_whichever_frames_are_taken(command, run_file, tmp_path, frames):
+    convert(run_file, tmp_path / "run.atraj")
+    whole = (tmp_path / "run.atraj").read_bytes()
+    (tmp_path / "run.atraj").write_bytes(whole[: 2 * len(whole) // 3])
+    options = [] if frames is None else ["--frames", frames]
+    status, out, _ = command("analyse", tmp_path / "run.atraj", "--pair", "Li-P", "--json", *options)
+    assert status == 0
+    assert json.loads(out)["truncated"]
 
 
 def test_no_file_no_cell_and_a_changing_number_of_atoms(command, tmp_path):

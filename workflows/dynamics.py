@@ -27,7 +27,14 @@ from anodeflow.settings import places_of_run
 from anodeflow.workflows import monitor
 from anodeflow.workflows.calculation import calculation_folder, make_folder, structure_digest
 from anodeflow.workflows.cards import Dynamics, MethodCard
-from anodeflow.workflows.dynamics_checkpoint import ROWS, Checkpoint, load_checkpoint, run_hash, save_checkpoint
+from anodeflow.workflows.dynamics_checkpoint import (
+    ROWS,
+    Checkpoint,
+    CheckpointVersionError,
+    load_checkpoint,
+    run_hash,
+    save_checkpoint,
+)
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.ase_dynamics import (
     DynamicsState,
@@ -385,9 +392,9 @@ def _continued(
         return None
     try:
         found = load_checkpoint(file)
+    except CheckpointVersionError:
+        raise
     except InputError as error:
-        if "version" in error.problem:
-            raise
         notes.append(f"started anew: {error.problem}")
         return None
     load_checkpoint(file, identity)

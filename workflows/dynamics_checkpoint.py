@@ -25,6 +25,10 @@ ROWS = ("step", "potential_ev", "kinetic_ev", "conserved_ev")
 _THERMOSTAT = "thermostat_"
 
 
+class CheckpointVersionError(InputError):
+    """A checkpoint of another version of the format: it is kept, not computed anew."""
+
+
 def run_hash(identity: dict[str, Any]) -> str:
     """Hash of what makes two runs the same: geometry, card, engine, seed, ensemble and intervals."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
@@ -127,7 +131,7 @@ def load_checkpoint(path: Path, identity: dict[str, Any] | None = None) -> Check
         if meta["format"] != FORMAT:
             raise InputError(f"'{path}' is no checkpoint of anodeflow", "check the path")
         if meta["version"] != VERSION:
-            raise InputError(
+            raise CheckpointVersionError(
                 f"checkpoint '{path}' has version {meta['version']} of the format, known is {VERSION}",
                 "use the version of anodeflow that wrote it",
             )

@@ -7,6 +7,7 @@ angstrom/fs, times in fs, temperatures in K. Energies are those that the forces 
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,8 @@ HARTREE_KELVIN = 315775.02480407
 # Above this share of the smallest height of the cell a move between two frames is suspicious: with moves of
 # this size some would already be longer than half of it and be taken for their images.
 SUSPICIOUS_MOVE = 0.25
+# Further from the origin a double has no digits left for where in its cell an atom is.
+FURTHEST_ANGSTROM = 1e8
 
 
 class TrajectoryTruncated(UserWarning):
@@ -239,8 +242,13 @@ class Trajectory(ABC):
                     "a trajectory keeps its atoms and their order",
                 )
             frame.species = self._species
-        if not np.isfinite(frame.positions).all():
-            atom = int(np.flatnonzero(~np.isfinite(frame.positions).all(axis=1))[0])
+        for what in ("energy_ev", "kinetic_energy_ev", "temperature_k"):
+            value = getattr(frame, what)
+            if value is not None and not math.isfinite(value):
+                raise InputError(f"{self.path}: frame {frame.index} has the {what} {value}", "the run went wrong there")
+        inside = np.abs(frame.positions) < FURTHEST_ANGSTROM  # not true of nan
+        if not inside.all():
+            atom = int(np.flatnonzero(~inside.all(axis=1))[0])
             raise InputError(
                 f"{self.path}: atom {atom + 1} of frame {frame.index} has the position {frame.positions[atom]}",
                 "the run went wrong there",
@@ -331,8 +339,14 @@ class Selection(Trajectory):
         self.incomplete = None
         source = self._source
         if isinstance(source, RandomAccessTrajectory):
+            frame = None
             for index in range(*self._slice.indices(len(source))):
-                yield source[index]
+                frame = source[index]
+                yield frame
+            end = source._end()
+            stop = self._slice.stop
+            if end is not None and frame is not None and (stop is None or stop > len(source)):
+                self._report(end, frame)
             return
         yield from islice(source, self._slice.start, self._slice.stop, self._slice.step)
         self.incomplete = source.incomplete

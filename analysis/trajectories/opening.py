@@ -108,6 +108,8 @@ def _start(path: Path) -> tuple[bytes, str | None]:
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder", "name the file in it")
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no regular file, and is read more than once", "save it to a file first")
         packed = packing(path)
         opener: Any = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, None: open}[packed]
         with opener(path, "rb") as file:
@@ -193,7 +195,8 @@ def convert(
     Raises
     ------
     InputError
-        If the target exists or its ending is not known, or the source is bad or cut short.
+        If the target exists or its ending is not known, or the source is bad. Of a source that is cut short the
+        complete frames are written, with a `TrajectoryTruncated` warning; open it with ``strict`` to have it refused.
     """
     target = Path(target)
     trajectory = open_trajectory(source) if isinstance(source, str | Path) else source

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 class _Unpacked(io.RawIOBase):
     """Unpacked bytes; where the packed ones end too early or are damaged, an end that can be asked about."""
 
-    def __init__(self, packed: BinaryIO) -> None:
+    def __init__(self, packed: Any) -> None:
         self._packed = packed
         self.cut = False
         self.damage = ""
@@ -43,7 +43,8 @@ class _Unpacked(io.RawIOBase):
         if self.cut or self.damage:
             return 0
         try:
-            data = self._packed.read(len(buffer))
+            # read1 gives what there is; read would lose it where the end is missing
+            data = self._packed.read1(len(buffer))
         except EOFError:
             self.cut = True
             return 0

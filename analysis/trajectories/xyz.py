@@ -8,6 +8,7 @@ unit and are left alone.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class XyzTrajectory(Trajectory):
 
     def __init__(self, path: Path, *, cell: Array | None = None, strict: bool = False) -> None:
         super().__init__(path, strict=strict)
+        self._told_open = False
         self._cell = None if cell is None else checked_cell(cell, "the given cell", None)
 
     def _frames(self) -> Iterator[Frame]:
@@ -85,6 +87,13 @@ class XyzTrajectory(Trajectory):
     def _lattice(self, keys: dict[str, str], source: Source) -> Array | None:
         if "Lattice" not in keys:
             return self._cell
+        open_axes = keys.get("pbc", "").split()
+        if any(word.upper().startswith("F") for word in open_axes) and not self._told_open:
+            self._told_open = True
+            warnings.warn(
+                f"{self.path} says pbc {' '.join(open_axes)}; it is taken as periodic along all its lattice vectors",
+                stacklevel=2,
+            )
         words = keys["Lattice"].split()
         if len(words) != 9:
             raise source.error(f"Lattice has {len(words)} numbers, not 9", "check the file")

@@ -3,6 +3,7 @@
 import gzip
 import lzma
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,21 @@ def test_cut_archives(tmp_path, name):
         assert len(frames) < len(complete) or "</modeling>" in str(end)
         for frame, true in zip(frames, complete, strict=False):
             identical(frame, true)
+
+
+def test_what_was_packed_before_the_cut_is_read(tmp_path):
+    """Of a long file cut in its packed bytes only what the packer itself holds back may be lost."""
+    text = gzip.decompress((DATA / "XDATCAR_Li6PS5Cl.gz").read_bytes()).split(b"Direct configuration=")
+    whole = text[0] + b"".join(
+        b"Direct configuration= %6d\n" % (n + 1) + text[1 + n % 3].split(b"\n", 1)[1] for n in range(60)
+    )
+    packed = gzip.compress(whole)
+    place = 2 * len(packed) // 3
+    (tmp_path / "XDATCAR.gz").write_bytes(packed[:place])
+    left = zlib.decompressobj(wbits=31).decompress(packed[:place])
+    frames, end = read(tmp_path / "XDATCAR.gz")
+    assert end is not None
+    assert len(frames) == left.count(b"Direct configuration=") - 1
 
 
 def test_cut_compact_file(tmp_path):

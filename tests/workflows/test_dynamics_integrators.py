@@ -159,8 +159,8 @@ class Faulty(Springs):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        (np.nan, ["step 6", "atom 7 (Al)", "force"]),
-        (1e4, ["step 6", "atom 7 (Al)", "eV/angstrom"]),
+        (np.nan, ["step 6", "atom 8 (Al)", "force"]),
+        (1e4, ["step 6", "atom 8 (Al)", "eV/angstrom"]),
     ],
 )
 def test_an_explosion_names_step_and_atom(wrong, words):

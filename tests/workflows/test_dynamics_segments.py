@@ -255,7 +255,7 @@ def test_an_explosion_keeps_what_was_before(engine, monkeypatch):
     kind = potentials.Potential("ase", None, lambda path, device: Breaking(), 1e-6, "test")
     monkeypatch.setitem(potentials.POTENTIALS, "springs", kind)
     module.get_engine.cache_clear()
-    with pytest.raises(ConvergenceError, match=r"step 4\d: atom 3 \(Al\)"):
+    with pytest.raises(ConvergenceError, match=r"step 4\d: atom 4 \(Al\)"):
         chain(engine, 1)
     folder = next(Path(os.environ["ANODEFLOW_RUNS"]).glob("[!.]*"))
     assert load_checkpoint(folder / "checkpoint.npz").state.step == 40

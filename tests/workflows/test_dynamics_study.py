@@ -60,11 +60,15 @@ def test_thermostats_left_open_do_not_enter_a_cards_hash():
         ({"systems": [{"structure": "overlap.cif"}]}, ["overlap.cif"]),
         ({"thermostat": "berendsen"}, ["thermostat", "langevin"]),
         ({"engine": "qe"}, ["qe"]),
+        ({"analysis": {"pairs": ["nonsense"]}}, ["'nonsense' is no pair"]),
+        ({"analysis": {"pairs": ["P-S"]}}, ["P-S", "no system has", "Cl, Li"]),
+        ({"systems": [{"structure": "one.cif"}]}, ["a cell of one atom"]),
     ],
 )
 def test_refused_before_anything_runs(tmp_path, command, monkeypatch, changes, words):
     monkeypatch.chdir(tmp_path)
     Structure(Lattice.cubic(4), ["Li", "Cl"], [[0, 0, 0], [0.02, 0, 0]]).to(tmp_path / "overlap.cif")
+    Structure(Lattice.cubic(3.4), ["Li"], [[0, 0, 0]]).to(tmp_path / "one.cif")
     data = {key: value for key, value in (BASE | changes).items() if value is not None}
     status, out, err = command("run", write(tmp_path, data))
     assert status in (2, 3)

@@ -368,7 +368,7 @@ class Propagator:
 
     def _explode(self, atom: int, why: str) -> None:
         raise ConvergenceError(
-            f"the dynamics exploded at step {self.step}: atom {atom} ({self._names[atom]}): {why}",
+            f"the dynamics exploded at step {self.step}: atom {atom + 1} ({self._names[atom]}): {why}",
             f"shorten timestep_fs (now {self._dynamics.timestep_fs:g}), or relax the geometry better first",
         )
 

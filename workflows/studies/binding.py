@@ -81,7 +81,7 @@ class BindingStudy(Study):
         None, ge=6, le=40, description="edge of the box of isolated Li, for engines with electrons; default 12"
     )
     displacement_angstrom: float = Field(0.05, ge=0, le=0.5)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
     @field_validator("hosts", mode="before")
     @classmethod

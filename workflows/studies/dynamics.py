@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from jobflow import Flow, Job, JobConfig, OnMissing, Response, job
-from pydantic import Field, model_validator
-from pymatgen.core import Structure
+from pydantic import Field, field_validator, model_validator
+from pymatgen.core import Element, Structure
 
 from anodeflow.analysis.documents import CalculationDoc, CardRecord
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
@@ -47,6 +47,15 @@ class Analysis(Options):
         None, gt=0, description="length of 'before' and 'after'; None: a fifth of the run, at most 1 ps"
     )
     ps_cutoff_angstrom: float | None = Field(None, gt=1.5, lt=4, description="None: first minimum of g(r)")
+
+    @field_validator("pairs")
+    @classmethod
+    def _are_pairs(cls, pairs: list[str]) -> list[str]:
+        for pair in pairs:
+            parts = pair.split("-")
+            if len(parts) != 2 or not all(Element.is_valid_symbol(part) for part in parts):
+                raise ValueError(f"'{pair}' is no pair of elements; write centre and neighbour like P-S")
+        return pairs
 
 
 class PlannedSegment(PlannedCalculation):
@@ -206,12 +215,29 @@ class DynamicsStudy(Study):
                 f"timestep_fs {dynamics.timestep_fs:g} is long for Li: above {LONG_TIMESTEP_FS:g} the conserved "
                 "quantity drifts; look at it in the result"
             )
+        self._check_pairs()
         for system in self.systems:
-            model = build(system, {name: self.crystal(name) for name in system.crystals})[1]
+            structure, model = build(system, {name: self.crystal(name) for name in system.crystals})
+            if len(structure) < 2:
+                raise InputError(
+                    f"{system.label} is a cell of one atom, which cannot move against its centre of mass",
+                    "give a supercell, e.g. supercell: [2, 2, 2]",
+                )
             if model is not None:
                 notes += [f"{system.label}: {text}" for text in model.warnings]
                 notes.append(f"{system.label}: strain of the {model.strained} {model.max_strain_percent:.2f} %")
         return [*notes, *self.check_cells()]
+
+    def _check_pairs(self) -> None:
+        """Pairs that were asked for must be somewhere; the usual ones are taken where they are."""
+        if self.analysis.pairs == Analysis().pairs:
+            return
+        present = [{e for name in s.crystals for e in self.crystal(name).symbol_set} for s in self.systems]
+        for pair in self.analysis.pairs:
+            if not any(set(pair.split("-")) <= elements for elements in present):
+                raise InputError(
+                    f"analysis asks for {pair}, which no system has", f"elements are {', '.join(self.elements())}"
+                )
 
     def prerelax_card(self) -> MethodCard:
         """The card of the relaxation before the dynamics: a start, not a result."""

@@ -65,7 +65,7 @@ class MigrationStudy(Study):
     displacement_angstrom: float = Field(
         0.03, ge=0, le=0.3, description="of every atom, seeded, so that no symmetry holds an end point or a path"
     )
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
     @field_validator("paths", mode="before")
     @classmethod
