@@ -14,8 +14,6 @@ from anodeflow.analysis.structure_pictures import draw_side_view, element_key
 from anodeflow.errors import InputError
 
 MAIN_PAIR = "P-S"
-# S around P in PS4
-PER_CENTRE = 4
 
 
 def dynamics_study_figure(study: DynamicsStudyDoc) -> Figure:
@@ -84,7 +82,7 @@ def broken_centres(structure: Structure, cutoff_angstrom: float | None) -> list[
     first, second, _, _ = structure.get_neighbor_list(cutoff_angstrom)
     sulfur = np.array([symbol == "S" for symbol in symbols])
     counts = np.bincount(first[sulfur[second]], minlength=len(structure))
-    return [index for index, symbol in enumerate(symbols) if symbol == "P" and counts[index] != PER_CENTRE]
+    return [index for index, symbol in enumerate(symbols) if symbol == "P" and counts[index] != 4]
 
 
 def _pair(system: DynamicsSystemDoc) -> RdfBeforeAfter:
@@ -120,7 +118,8 @@ def _draw_bonds(axes: Axes, systems: list[DynamicsSystemDoc]) -> None:
         if system.intact_ps4_spread:
             spread = np.array(system.intact_ps4_spread)
             axes.fill_between(times, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
-        bonds = [np.array(r.tetrahedra.mean_coordination[: len(times)]) for r in system.replicas if r.tetrahedra]
-        axes.plot(times, np.mean(bonds, axis=0) / PER_CENTRE, color=colour, ls="--", lw=0.9)
+        found = [replica.tetrahedra for replica in system.replicas if replica.tetrahedra]
+        bonds = np.mean([np.array(t.mean_coordination[: len(times)]) / t.wanted for t in found], axis=0)
+        axes.plot(times, bonds, color=colour, ls="--", lw=0.9)
     axes.set(xlabel="time (ps)", ylabel="intact PS$_4$; P-S bonds left (dashed)", ylim=(-0.02, 1.05))
     axes.legend(frameon=False, loc="upper right")

@@ -158,8 +158,6 @@ def check_reach(r_max: float, centres: int, others: int, volume: float) -> None:
     InputError
         If ``r_max`` is no distance between atoms, or encloses more pairs than 2e7 in a frame.
     """
-    if not 0 < r_max < np.inf:
-        raise InputError(f"r_max is {r_max:g} angstrom", "give a positive distance, e.g. 10")
     if not SHORTEST_ANGSTROM <= r_max <= LONGEST_ANGSTROM:
         raise InputError(
             f"r_max is {r_max:g} angstrom",

@@ -390,6 +390,10 @@ def _unrelaxed(
     return next((r.gamma_unrelaxed_j_per_m2 for r in reversed(rows) if r.gamma_unrelaxed_j_per_m2 is not None), None)
 
 
+def _tolerance(gamma: float) -> float:
+    return max(CONVERGED_RELATIVE * abs(gamma), CONVERGED_J_PER_M2)
+
+
 def _thickness(doc: SurfaceEnergyDoc, aligned: bool) -> ThicknessConvergence | None:
     """By the thickest single slabs where the bulk has their mesh, else by what the fit does without the thin ones."""
     fit = doc.fit
@@ -401,7 +405,7 @@ def _thickness(doc: SurfaceEnergyDoc, aligned: bool) -> ThicknessConvergence | N
         gamma, spread, by = sum(gammas) / len(gammas), max(gammas) - min(gammas), "single slabs"
     else:
         kept, gamma, spread, by = doc.members, fit.gamma_j_per_m2, fit.spread_j_per_m2, "fit"
-    tolerance = max(CONVERGED_RELATIVE * abs(gamma), CONVERGED_J_PER_M2)
+    tolerance = _tolerance(gamma)
     drifts = aligned and fit.bulk_agrees is False
     converged = spread <= tolerance and not drifts
     layers = [m.layers for m in kept]
@@ -443,7 +447,7 @@ def _warnings(doc: SurfaceEnergyDoc) -> list[str]:
     settled = doc.thickness
     if settled and not settled.converged:
         found.append(settled.text)
-    elif settled and fit and fit.spread_j_per_m2 > max(CONVERGED_RELATIVE * abs(gamma), CONVERGED_J_PER_M2):
+    elif settled and fit and fit.spread_j_per_m2 > _tolerance(gamma):
         found.append(
             f"the fit moves by {fit.spread_j_per_m2:.4f} J/m2 when thin slabs are left out: its slope takes up their "
             f"scatter. But {settled.text}"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anodeflow.cli import check_figure_path, json_option
+from anodeflow.cli import check_figure_path, check_folder, json_option
 from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def analyse(
     for file in figures:
         check_figure_path(file)
     if table is not None:
-        check_folder(table)
+        check_folder(table, "table")
     check_not_overwritten(trajectory, *figures, *([table] if table else []))
     request = Request(
         pairs=pairs,
@@ -243,15 +243,6 @@ def checked_fit(fit_fs: tuple[float, float] | None) -> tuple[float, float] | Non
             f"--fit-fs {start:g} {end:g} are no two lags", "give a smaller and a larger one, e.g. 500 2000"
         )
     return fit_fs
-
-
-def check_folder(file: Path) -> None:
-    """Refuse a file that could not be written, before anything is read."""
-    folder = file.resolve().parent
-    if not folder.is_dir():
-        raise InputError(f"cannot write '{file}': there is no folder '{folder}'", "make it first, or choose another")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"cannot write '{file}': '{folder}' may not be written to", "choose another folder")
 
 
 def check_not_overwritten(trajectory: Path, *outputs: Path) -> None:

@@ -285,10 +285,16 @@ def check_figure_path(file: Path) -> None:
     """Refuse a figure that could not be written, before anything is computed."""
     if file.suffix.lower() not in FIGURE_TYPES:
         raise InputError(f"figure '{file}' has no known ending", f"use one of {', '.join(FIGURE_TYPES)}")
-    if not file.resolve().parent.is_dir():
-        raise InputError(f"figure '{file}': folder '{file.resolve().parent}' does not exist", "make it first")
-    if not os.access(file.resolve().parent, os.W_OK):
-        raise InputError(f"figure '{file}': folder '{file.resolve().parent}' is read-only", "choose another")
+    check_folder(file, "figure")
+
+
+def check_folder(file: Path, what: str) -> None:
+    """Refuse a file whose folder is missing or cannot be written to, before anything is computed."""
+    folder = file.resolve().parent
+    if not folder.is_dir():
+        raise InputError(f"{what} '{file}': folder '{folder}' does not exist", "make it first")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{what} '{file}': folder '{folder}' is read-only", "choose another")
 
 
 def open_on_screen(file: Path) -> None:

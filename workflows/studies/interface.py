@@ -21,7 +21,7 @@ from anodeflow.structures.oriented_bulk import strained_film_bulk
 from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin
-from anodeflow.workflows.studies.surface import ALIGNED, SurfaceSpec, aligned_crystal, slabs, surface_jobs
+from anodeflow.workflows.studies.surface import SurfaceSpec, estimated, planned_surface, surface_jobs
 
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
 
@@ -86,28 +86,14 @@ class InterfaceStudy(Study):
         return [*notes, *self.check_cells()]
 
     def _plan(self) -> list[PlannedCalculation]:
-        planned = []
-
-        def add(label: str, task: Any, structure: Structure, steps: int) -> None:
-            planned.append(
-                PlannedCalculation(label=label, task=task, structure=structure, expected_steps=steps, estimated=True)
-            )
-
         film, substrate = (self.crystal(name) for name in self.crystals_used())
-        for name in self.crystals_used():
-            add(f"{name}/crystal", "relax_cell", self.crystal(name), 8)
+        planned = [estimated(f"{name}/crystal", "relax_cell", self.crystal(name), 8) for name in self.crystals_used()]
         models = series(film, substrate, self.model_dump(mode="json"))
-        add(f"{self.film.crystal}/strained", "relax_c", strained_film_bulk(models[0]), 10)
+        planned.append(estimated(f"{self.film.crystal}/strained", "relax_c", strained_film_bulk(models[0]), 10))
         for model in models:
-            add(f"interface/{model.film.layers} layers", "relax_c", model.structure, 30)
+            planned.append(estimated(f"interface/{model.film.layers} layers", "relax_c", model.structure, 30))
         for surface in self.surfaces:
-            for slab in slabs(self.crystal(surface.crystal), surface, self.vacuum, self.max_atoms):
-                path = f"{surface.label}/{slab.layers} layers"
-                add(f"{path}/cleaved", "static", Structure.from_sites(slab.structure), 0)
-                add(path, "relax", Structure.from_sites(slab.structure), 12)
-            crystal = aligned_crystal(slab, surface, self.engine, self.method)
-            if crystal is not None:
-                add(f"{surface.label}/{ALIGNED}", "static", crystal, 0)
+            planned += planned_surface(self, surface)
         return planned
 
     def flow(self) -> Flow:

@@ -77,15 +77,9 @@ class SurfaceStudy(Study):
     def _plan(self) -> list[PlannedCalculation]:
         planned = []
         for name in self.crystals_used():
-            planned.append(_planned(f"{name}/crystal", "relax_cell", self.crystal(name), 8))
+            planned.append(estimated(f"{name}/crystal", "relax_cell", self.crystal(name), 8))
         for surface in self.surfaces:
-            for slab in slabs(self.crystal(surface.crystal), surface, self.vacuum, self.max_atoms):
-                path = f"{surface.label}/{slab.layers} layers"
-                planned.append(_planned(f"{path}/cleaved", "static", Structure.from_sites(slab.structure), 0))
-                planned.append(_planned(path, "relax", Structure.from_sites(slab.structure), 12))
-            crystal = aligned_crystal(slab, surface, self.engine, self.method)
-            if crystal is not None:
-                planned.append(_planned(f"{surface.label}/{ALIGNED}", "static", crystal, 0))
+            planned += planned_surface(self, surface)
         return planned
 
     def flow(self) -> Flow:
@@ -109,7 +103,21 @@ class SurfaceStudy(Study):
         return Flow([*crystals.values(), *series, summary], output=summary.output, name=self.title or self.kind)
 
 
-def _planned(label: str, task: Any, structure: Structure, steps: int) -> PlannedCalculation:
+def planned_surface(study: Any, surface: SurfaceSpec) -> list[PlannedCalculation]:
+    """What :func:`surface_jobs` will compute, cut from the crystal as it is before it is relaxed."""
+    planned = []
+    for slab in slabs(study.crystal(surface.crystal), surface, study.vacuum, study.max_atoms):
+        path, structure = f"{surface.label}/{slab.layers} layers", Structure.from_sites(slab.structure)
+        planned.append(estimated(f"{path}/cleaved", "static", structure, 0))
+        planned.append(estimated(path, "relax", structure, 12))
+    crystal = aligned_crystal(slab, surface, study.engine, study.method)
+    if crystal is not None:
+        planned.append(estimated(f"{surface.label}/{ALIGNED}", "static", crystal, 0))
+    return planned
+
+
+def estimated(label: str, task: Task, structure: Structure, steps: int) -> PlannedCalculation:
+    """A calculation of the dry run whose geometry depends on a relaxation, with its usual number of steps."""
     return PlannedCalculation(label=label, task=task, structure=structure, expected_steps=steps, estimated=True)
 
 
