@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from scipy.interpolate import CubicHermiteSpline, CubicSpline
 
-from anodeflow.analysis.documents import Document
+from anodeflow.documents import Document
 from anodeflow.errors import ConvergenceError, InputError
 
 #: Curvature that residual forces are assumed to work against, eV/angstrom^2; that of lithium in its metal and salts.

@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from anodeflow.analysis.documents import CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
 from anodeflow.analysis.reference_values import reference_value
+from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 
 Convention = Literal["bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pymatgen.core import Composition, Structure
 
-from anodeflow.analysis.documents import CalculationDoc
+from anodeflow.documents import CalculationDoc
 from anodeflow.errors import InputError, ReferenceMismatchError
 
 AREA_TOLERANCE = 1e-3  # relative

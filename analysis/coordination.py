@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from anodeflow.analysis.documents import Document
 from anodeflow.analysis.pair_distances import Chunk, Frame, check_reach, chunks, squared_distances
 from anodeflow.analysis.rdf import PairHistogram, atoms_of, pair_elements
+from anodeflow.documents import Document
 from anodeflow.errors import InputError
 
 # Frames at the beginning whose distribution function gives the cutoff.

@@ -12,8 +12,8 @@ from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from anodeflow.analysis.comparable import check_comparable
-from anodeflow.analysis.documents import CalculationDoc, Document, StudyDoc
 from anodeflow.analysis.reference_values import published_values
+from anodeflow.documents import CalculationDoc, Document, StudyDoc
 from anodeflow.errors import AnodeflowError, ReferenceMismatchError
 
 

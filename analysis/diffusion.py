@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from anodeflow.analysis.documents import Document
 from anodeflow.analysis.pair_distances import Chunk, Floats, Frame, chunks
+from anodeflow.documents import Document
 from anodeflow.errors import InputError
 
 # 1 angstrom^2/fs = 1e-16 cm2 / 1e-15 s

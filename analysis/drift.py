@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from anodeflow.analysis.documents import Document
 from anodeflow.analysis.pair_distances import Floats
+from anodeflow.documents import Document
 from anodeflow.errors import InputError
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from anodeflow.analysis.coordination import IntactTetrahedraDoc
 from anodeflow.analysis.diffusion import DiffusionDoc
-from anodeflow.analysis.documents import Document
 from anodeflow.analysis.drift import RunChecksDoc
 from anodeflow.analysis.profiles import ProfileDoc
 from anodeflow.analysis.rdf import RdfDoc
+from anodeflow.documents import Document
 
 
 class TrajectoryAnalysisDoc(Document):

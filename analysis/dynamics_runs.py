@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_serializer
 from pymatgen.core import Structure
 
-from anodeflow.analysis.documents import SCHEMA_VERSION, CardRecord, Document, EngineRecord
+from anodeflow.documents import SCHEMA_VERSION, CardRecord, Document, EngineRecord
 
 
 class DynamicsSegmentDoc(Document):

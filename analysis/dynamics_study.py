@@ -14,7 +14,6 @@ from pymatgen.core import Structure
 
 from anodeflow.analysis.coordination import IntactTetrahedraDoc, intact_tetrahedra
 from anodeflow.analysis.diffusion import DiffusionDoc, mean_squared_displacement
-from anodeflow.analysis.documents import Document, StudyDoc
 from anodeflow.analysis.drift import RunChecksDoc, run_checks
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.profiles import ProfileDoc, layer_profile
@@ -22,6 +21,7 @@ from anodeflow.analysis.rdf import RdfDoc, pair_elements, partial_rdf
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
 from anodeflow.analysis.trajectories.frames import Frame
 from anodeflow.analysis.trajectories.joined import join_trajectories
+from anodeflow.documents import Document, StudyDoc
 from anodeflow.errors import AnodeflowError, InputError
 
 LONGEST_WINDOW_PS = 1.0

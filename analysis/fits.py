@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from scipy import stats
 
-from anodeflow.analysis.documents import Document
+from anodeflow.documents import Document
 from anodeflow.errors import InputError
 
 # Two residual degrees of freedom for the quadratic: with one, t must pass 12.7 and nothing is ever found.

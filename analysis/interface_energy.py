@@ -18,10 +18,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from anodeflow.analysis.comparable import check_comparable, check_finite, common_area, energy_per_unit
-from anodeflow.analysis.documents import CalculationDoc, CardRecord, Document, EngineRecord
 from anodeflow.analysis.fits import Interval, LineFit, fit_line
 from anodeflow.analysis.reference_values import published_values
 from anodeflow.analysis.surface_energy import EV_PER_A2_TO_J_PER_M2, SurfaceEnergyDoc
+from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 
 MIN_THICKNESSES = 4

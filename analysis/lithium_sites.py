@@ -14,7 +14,7 @@ from anodeflow.analysis.binding import (
     binding_energies,
     makov_payne_ev,
 )
-from anodeflow.analysis.documents import CalculationDoc, Document
+from anodeflow.documents import CalculationDoc, Document
 
 # Two relaxed sites whose energies agree this well (and whose Li has the same neighbours) are one minimum.
 SAME_MINIMUM_EV = 0.005

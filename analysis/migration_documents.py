@@ -8,7 +8,7 @@ from pydantic import Field
 from pymatgen.core import Structure
 
 from anodeflow.analysis.barriers import BarrierFit, fit_barrier
-from anodeflow.analysis.documents import SCHEMA_VERSION, CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
+from anodeflow.documents import SCHEMA_VERSION, CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
 from anodeflow.errors import AnodeflowError, ConvergenceError, ReferenceMismatchError
 
 #: Energies of the two ends of a symmetric hop may differ by this much before a warning.

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from anodeflow.analysis.documents import Document
 from anodeflow.analysis.pair_distances import Chunk, Floats, Frame, chunks
+from anodeflow.documents import Document
 from anodeflow.errors import InputError
 
 AXES = {"a": 0, "b": 1, "c": 2, "x": 0, "y": 1, "z": 2}

@@ -17,8 +17,8 @@ from pydantic import Field
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from anodeflow.analysis.documents import Document
 from anodeflow.analysis.pair_distances import Chunk, Floats, Frame, Integers, check_reach, chunks, squared_distances
+from anodeflow.documents import Document
 from anodeflow.errors import InputError
 
 # A shell of a perfect crystal at a round distance, up to rounding, falls into the bin that begins there.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from anodeflow.analysis.documents import StudyDoc
 from anodeflow.analysis.interface_energy import InterfaceEnergyDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
+from anodeflow.documents import StudyDoc
 
 
 class SurfaceStudyDoc(StudyDoc):

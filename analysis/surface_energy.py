@@ -25,8 +25,8 @@ from anodeflow.analysis.comparable import (
     energy_per_unit,
     face_area,
 )
-from anodeflow.analysis.documents import CalculationDoc, CardRecord, Document, EngineRecord
 from anodeflow.analysis.fits import Interval, LineFit, fit_line
+from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord
 from anodeflow.errors import InputError, ReferenceMismatchError
 
 # Elementary charge, CODATA 2018 (exact): 1 eV/angstrom^2 = 1.602176634e-19 J / 1e-20 m^2.

@@ -1,5 +1,5 @@
 """``python -m anodeflow``."""
 
-from anodeflow.cli import main
+from anodeflow.cli.main import main
 
 main()

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from anodeflow.errors import InputError
-from anodeflow.workflows.yaml_input import read_yaml, validate
+from anodeflow.yaml_input import read_yaml, validate
 
 # Environment variable: (section or None, key)
 VARIABLES: dict[str, tuple[str | None, str]] = {

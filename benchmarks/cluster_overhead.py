@@ -18,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "cluster"))
 from conftest import MongoServer
 
 from anodeflow.structures.catalogue import load_crystal
-from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.cluster.folder import ClusterFolder
 from anodeflow.workflows.cluster.launchpad import open_launchpad
 from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
 from anodeflow.workflows.cluster.submission import _claim
 from anodeflow.workflows.cluster.task import dress
+from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.studies import load_study
 
 

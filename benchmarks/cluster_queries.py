@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "cluster"))
 from conftest import MongoServer
 from test_many import Counted, calculation
 
-from anodeflow.queries import rows_of
-from anodeflow.workflows.cluster import database as databases
+from anodeflow.cli.results import rows_of
 from anodeflow.workflows.cluster.progress import of_database, of_file
+from anodeflow.workflows.store import database as databases
 from anodeflow.workflows.store import open_job_store
 
 STUDIES = 100

@@ -35,10 +35,10 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.workflows.cards import Dynamics, load_card
-from anodeflow.workflows.dynamics import DynamicsRun, dynamics_segment
 from anodeflow.workflows.engines import get_engine, potentials
-from anodeflow.workflows.engines.ase_dynamics import ase_calculator, initial_state
-from anodeflow.workflows.engines.chgnet_forces import MARGIN_ANGSTROM, LeanCHGNet, Neighbours
+from anodeflow.workflows.engines.motion.dynamics import ase_calculator, initial_state
+from anodeflow.workflows.engines.potentials.chgnet_forces import MARGIN_ANGSTROM, LeanCHGNet, Neighbours
+from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 
 
 def cell(layers: int) -> Structure:

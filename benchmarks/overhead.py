@@ -99,7 +99,7 @@ def main() -> None:
     from pymatgen.core import Structure
     from pymatgen.io.ase import AseAtomsAdaptor
 
-    from anodeflow.workflows.local import MEMORY_SETTINGS
+    from anodeflow.workflows.local.runner import MEMORY_SETTINGS
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -27,10 +27,10 @@ from anodeflow.structures.migration import lithium_hops
 from anodeflow.structures.migration_paths import hop_cells, interpolated_path, matched_end_points, mirrored_end
 from anodeflow.structures.sites import insert
 from anodeflow.structures.slabs import build_slab
-from anodeflow.workflows.bands import warmed_band
-from anodeflow.workflows.calculation import warmed
 from anodeflow.workflows.cards import KPoints, MethodCard, load_card
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.jobs.band import warmed_band
+from anodeflow.workflows.jobs.calculation import warmed
 
 SAME_EV = 0.005
 BAND = "vacancy hop in Li"

@@ -23,7 +23,7 @@ def examples() -> Path:
 @pytest.fixture
 def command(capsys):
     """Run the command line in this process: returns (exit status, standard output, standard error)."""
-    from anodeflow import cli
+    from anodeflow.cli import main as cli
 
     def run(*arguments) -> tuple[int, str, str]:
         status = cli.guarded(lambda: cli.cli.main([str(a) for a in arguments], standalone_mode=False))

@@ -10,10 +10,10 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
-from anodeflow.analyse import parse_frames, parse_tetrahedra
 from anodeflow.analysis.trajectories import convert
+from anodeflow.cli.analyse import parse_frames, parse_tetrahedra
+from anodeflow.cli.output.tables import print_json
 from anodeflow.errors import InputError
-from anodeflow.tables import print_json
 
 REAL = Path(__file__).parent / "data" / "trajectories" / "XDATCAR_Li6PS5Cl.gz"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Structure
 
-from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
+from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.slabs import build_slab
 
@@ -305,7 +305,7 @@ def test_a_summary_cannot_name_files_elsewhere_to_be_removed(tmp_path, command):
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path, command, monkeypatch):
-    from anodeflow.analysis import figures
+    from anodeflow.analysis.figures import binding as figures
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -387,7 +387,7 @@ def test_relaxed_argyrodites_are_found_by_the_file_that_a_study_read(tmp_path, c
 
 def test_help_of_build_loads_nothing_heavy():
     code = (
-        "import sys; from anodeflow.cli import cli; cli.main(['build', 'slab', '--help'], standalone_mode=False);"
+        "import sys; from anodeflow.cli.main import cli; cli.main(['build', 'slab', '--help'], standalone_mode=False);"
         "print(*sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

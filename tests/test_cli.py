@@ -202,7 +202,10 @@ def test_a_misspelt_command_is_met_with_the_right_one(command):
 
 
 def test_help_loads_nothing_heavy():
-    code = "import sys; from anodeflow.cli import cli; cli.main(['--help'], standalone_mode=False); print(*sys.modules)"
+    code = (
+        "import sys; from anodeflow.cli.main import cli; "
+        "cli.main(['--help'], standalone_mode=False); print(*sys.modules)"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"numpy", "pymatgen", "ase", "jobflow", "torch", "matplotlib", "rich"} & set(out.split())
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from anodeflow.settings import VARIABLES
-from anodeflow.workflows.engines.qe import QeEngine
+from anodeflow.workflows.engines.espresso.engine import QeEngine
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_links_lead_somewhere(page):
 def test_every_command_on_a_page_exists(page):
     import click
 
-    from anodeflow.cli import cli
+    from anodeflow.cli.main import cli
 
     context = click.Context(cli)
     names = set(cli.list_commands(context))

@@ -6,8 +6,8 @@ import pytest
 
 from anodeflow.analysis.dynamics_study import DynamicsStudyDoc
 from anodeflow.analysis.study_documents import SurfaceStudyDoc
-from anodeflow.workflows.cluster.archive import import_study, verify_archive
 from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.store.archive import import_study, verify_archive
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ARCHIVES = sorted(EXAMPLES.rglob("results/*.zip"))

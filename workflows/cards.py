@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pymatgen.core import Structure
 
 from anodeflow.errors import InputError
-from anodeflow.workflows.yaml_input import read_yaml, validate
+from anodeflow.yaml_input import read_yaml, validate
 
 # Fields that say where a card comes from, not what is computed: they do not enter the hash.
 _DESCRIPTIVE = {"name", "title", "source", "code", "assumed", "base_hash"}

@@ -16,7 +16,7 @@ from anodeflow.analysis.binding import (
     lithium_references,
     makov_payne_ev,
 )
-from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
+from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 
 LITHIUM = Structure(Lattice.cubic(3.44), ["Li", "Li"], [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -7,11 +7,11 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.coordination import intact_tetrahedra
 from anodeflow.analysis.diffusion import diffusion
-from anodeflow.analysis.dynamics_figures import diffusion_figure, profile_figure, rdf_figure, tetrahedra_figure
-from anodeflow.analysis.dynamics_study_figure import broken_centres
+from anodeflow.analysis.figures.dynamics import diffusion_figure, profile_figure, rdf_figure, tetrahedra_figure
+from anodeflow.analysis.figures.dynamics_study import broken_centres
+from anodeflow.analysis.figures.pictures import draw_side_view
 from anodeflow.analysis.profiles import layer_profile
 from anodeflow.analysis.rdf import partial_rdf
-from anodeflow.analysis.structure_pictures import draw_side_view
 from anodeflow.errors import InputError
 
 CORNERS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)

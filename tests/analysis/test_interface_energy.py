@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from scipy import stats
 
-from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.analysis.interface_energy import (
     InterfaceEnergyDoc,
     InterfaceMember,
@@ -16,6 +15,7 @@ from anodeflow.analysis.interface_energy import (
     work_of_adhesion,
 )
 from anodeflow.analysis.surface_energy import EV_PER_A2_TO_J_PER_M2, SurfaceEnergyDoc
+from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 
 EDGE = 5.148

@@ -7,8 +7,8 @@ from matplotlib.collections import PatchCollection
 from matplotlib.image import imread
 from pymatgen.core import Lattice, Structure
 
-from anodeflow.analysis.figures import save_figure
-from anodeflow.analysis.structure_pictures import (
+from anodeflow.analysis.figures.binding import save_figure
+from anodeflow.analysis.figures.pictures import (
     ELEMENT_COLOURS,
     _scene,
     drawn_radius_angstrom,

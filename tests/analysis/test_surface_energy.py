@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 from scipy import constants, stats
 
-from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.analysis.surface_energy import (
     EV_PER_A2_TO_J_PER_M2,
     SlabMember,
@@ -16,6 +15,7 @@ from anodeflow.analysis.surface_energy import (
     surface_energy,
     surface_energy_doc,
 )
+from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 
 EDGE = 5.148

@@ -91,7 +91,7 @@ def check_result(cluster, study_hash, planned, monkeypatch):
     monkeypatch.syspath_prepend(SITE)
     from springs_engine import energy_of
 
-    from anodeflow.analysis.documents import CalculationDoc
+    from anodeflow.documents import CalculationDoc
 
     store = open_job_store(cluster.folder.store, must_exist=True, read_only=True)
     mine = {"metadata.study_hash": study_hash}

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from anodeflow.errors import InputError, StoreError
-from anodeflow.workflows.cluster.archive import export_study, import_study, verify_archive
 from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.store.archive import export_study, import_study, verify_archive
 
 sys.path.insert(0, str(Path(__file__).parent))
 from archives import STUDY, document, rewrite

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from anodeflow.errors import InputError
-from anodeflow.workflows.cluster.archive import export_study, import_study, verify_archive
 from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.store.archive import export_study, import_study, verify_archive
 
 sys.path.insert(0, str(Path(__file__).parent))
 from archives import STUDY, document, rewrite
@@ -112,8 +112,8 @@ def test_dynamics_go_on_from_an_archive(tmp_path, monkeypatch):
     from springs import Springs, crystal
 
     from anodeflow.workflows.cards import Dynamics, load_card
-    from anodeflow.workflows.dynamics import DynamicsRun, dynamics_segment, find_segment
-    from anodeflow.workflows.engines import potentials
+    from anodeflow.workflows.engines.potentials import engine as potentials
+    from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment, find_segment
 
     sys.path.pop(0)
     model = tmp_path / "model"

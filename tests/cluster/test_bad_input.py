@@ -162,7 +162,7 @@ def test_a_node_without_the_engine(cluster, tmp_path, ultrasoft, monkeypatch):  
 
 
 def test_a_database_that_goes_away_during_a_job_costs_an_attempt_and_no_study(cluster, study_file, monkeypatch):
-    from anodeflow.workflows.cluster.database import DatabaseAway
+    from anodeflow.workflows.store.database import DatabaseAway
 
     def away(*_, **__):
         raise DatabaseAway("the connection to the database broke")
@@ -218,7 +218,8 @@ def test_two_people_at_the_same_moment(folder, study_file):
     """Two processes, as two shells would start them, through the command line."""
     _, place = folder("--delay", "0.01", timeout_s=20)
     code = (
-        f"import sys; sys.path.insert(0, {str(SITE)!r}); import sitecustomize; from anodeflow.cli import main; main()"
+        f"import sys; sys.path.insert(0, {str(SITE)!r}); import sitecustomize; "
+        "from anodeflow.cli.main import main; main()"
     )
     racing = [
         subprocess.Popen([sys.executable, "-c", code, "submit", study_file, "--folder", place], text=True,

@@ -8,9 +8,9 @@ import pymongo
 import pytest
 from pymongo import monitoring
 
-from anodeflow.queries import rows_of
-from anodeflow.workflows.cluster import database as databases
+from anodeflow.cli.results import rows_of
 from anodeflow.workflows.cluster.progress import of_database
+from anodeflow.workflows.store import database as databases
 from anodeflow.workflows.store import open_job_store
 
 NUMBER = 500

@@ -12,9 +12,9 @@ import pytest
 from jobflow import Flow, job, run_locally
 
 from anodeflow.errors import InputError, StoreError
-from anodeflow.workflows.cluster import move_study
-from anodeflow.workflows.cluster.database import Database, database_from_uri, load_database, without_password
 from anodeflow.workflows.store import find_finished, open_job_store
+from anodeflow.workflows.store.database import Database, database_from_uri, load_database, without_password
+from anodeflow.workflows.store.moving import move_study
 
 STUDY = "0123456789abcdef"
 SITE = Path(__file__).parent / "site"
@@ -284,7 +284,10 @@ def wait_for_worker(parent):
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 words = (process / "cmdline").read_bytes().decode().split("\0")
-                if "anodeflow.workflows.worker" in words and f"PPid:\t{parent}" in (process / "status").read_text():
+                if (
+                    "anodeflow.workflows.local.worker" in words
+                    and f"PPid:\t{parent}" in (process / "status").read_text()
+                ):
                     return " ".join(words)
             except OSError:
                 continue

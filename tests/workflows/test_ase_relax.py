@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.ase_relax import run_ase
+from anodeflow.workflows.engines.motion.relax import run_ase
 
 CARD = load_card("embedded")
 

@@ -11,15 +11,15 @@ from pymatgen.core import Lattice, Structure
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import Dynamics, KPoints, Smearing, load_card
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.castep_input import cartesian_axis, frozen_components, uses_symmetry
-from anodeflow.workflows.engines.castep_keywords import (
+from anodeflow.workflows.engines.castep.inputs import cartesian_axis, frozen_components, uses_symmetry
+from anodeflow.workflows.engines.castep.keywords import (
     CELL,
     PARAM,
     check_keywords,
     read_cell,
     read_param,
 )
-from anodeflow.workflows.engines.electronic import electronic
+from anodeflow.workflows.engines.plane_waves.electronic import electronic
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "castep"
 CARD = load_card("cui2026-binding")

@@ -13,8 +13,8 @@ import pytest
 from pymatgen.core import Structure
 
 from anodeflow.workflows.cards import KPoints, Smearing, load_card
-from anodeflow.workflows.engines.castep_output import CastepFileError, read_castep
-from anodeflow.workflows.engines.castep_result import mismatch, outcome_of, placed
+from anodeflow.workflows.engines.castep.outputs import CastepFileError, read_castep
+from anodeflow.workflows.engines.castep.result import mismatch, outcome_of, placed
 
 DATA = Path(__file__).parent.parent / "data" / "castep"
 BASE = load_card("cui2026-binding")

@@ -7,7 +7,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.chgnet_forces import LeanCHGNet, Neighbours
+from anodeflow.workflows.engines.potentials.chgnet_forces import LeanCHGNet, Neighbours
 
 pytest.importorskip("chgnet")
 

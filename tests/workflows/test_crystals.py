@@ -6,7 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.crystal_properties import crystal_doc, formation_energies, known_lattice, voltages
-from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
+from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ReferenceMismatchError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.studies import load_study

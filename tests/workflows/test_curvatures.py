@@ -8,8 +8,7 @@ from springs import EDGE, Springs, crystal
 
 from anodeflow.structures.symmetry import images_of_atoms
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.ase_relax import run_ase
-from anodeflow.workflows.engines.curvatures import (
+from anodeflow.workflows.engines.motion.hessian import (
     FILE,
     MOST_ATOMS,
     SOFTEST_EV_PER_ANGSTROM2,
@@ -17,6 +16,7 @@ from anodeflow.workflows.engines.curvatures import (
     read_curvatures,
     write_curvatures,
 )
+from anodeflow.workflows.engines.motion.relax import run_ase
 
 CARD = load_card("embedded")
 

@@ -9,7 +9,7 @@ from springs import Springs, atoms
 
 from anodeflow.errors import ConvergenceError
 from anodeflow.workflows.cards import Dynamics
-from anodeflow.workflows.engines.ase_dynamics import initial_state, kinetic_temperature_k, propagate
+from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_temperature_k, propagate
 
 N = 27
 FREEDOM = 3 * N - 3

@@ -14,12 +14,12 @@ from springs import Springs, crystal
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
 from anodeflow.analysis.trajectories.joined import join_trajectories
 from anodeflow.errors import ConvergenceError, InputError
-from anodeflow.workflows import dynamics as module
-from anodeflow.workflows import folder_lock
 from anodeflow.workflows.cards import Dynamics, load_card
-from anodeflow.workflows.dynamics import DynamicsRun, dynamics_segment, files_are_whole, is_finished
-from anodeflow.workflows.dynamics_checkpoint import load_checkpoint, run_hash, save_checkpoint
-from anodeflow.workflows.engines import potentials
+from anodeflow.workflows.engines.potentials import engine as potentials
+from anodeflow.workflows.jobs import folder_lock
+from anodeflow.workflows.jobs import segment as module
+from anodeflow.workflows.jobs.checkpoint import load_checkpoint, run_hash, save_checkpoint
+from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment, files_are_whole, is_finished
 
 CARD = load_card("lacss2024-aimd").model_dump(mode="json")
 STEPS, EVERY, CHECKPOINT, SEGMENTS = 60, 5, 20, 3
@@ -262,8 +262,8 @@ def test_an_explosion_keeps_what_was_before(engine, monkeypatch):
 
 
 def test_a_start_that_was_not_relaxed_enough_is_refused(engine):
-    from anodeflow.workflows.calculation import CalculationDoc
     from anodeflow.workflows.engines import get_engine
+    from anodeflow.workflows.jobs.calculation import CalculationDoc
 
     record = get_engine(engine).record()
     doc = CalculationDoc(

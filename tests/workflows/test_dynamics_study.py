@@ -12,11 +12,11 @@ from pymatgen.core import Lattice, Structure
 from springs import Springs, crystal
 
 from anodeflow.analysis.dynamics_study import DynamicsStudyDoc
-from anodeflow.analysis.dynamics_study_figure import dynamics_study_figure
+from anodeflow.analysis.figures.dynamics_study import dynamics_study_figure
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines import potentials
+from anodeflow.workflows.engines.potentials import engine as potentials
 from anodeflow.workflows.studies import load_study
-from anodeflow.workflows.studies.dynamics_cells import build
+from anodeflow.workflows.studies.dynamics.cells import build
 
 BASE = {
     "study": "molecular-dynamics",
@@ -98,7 +98,7 @@ def test_the_study_overrides_the_card_and_segments_tile_the_time(tmp_path):
 
 
 def test_the_papers_interfaces_share_the_electrolyte_and_break_no_bond():
-    from anodeflow.reproduce import study_of
+    from anodeflow.cli.reproduce import study_of
 
     study = study_of("lacss2024", "aimd", None, None)
     cells = []

@@ -7,7 +7,13 @@ from anodeflow.errors import InputError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.slabs import build_slab
 from anodeflow.workflows.cards import KPoints, Smearing, load_card
-from anodeflow.workflows.engines.electronic import electronic, electrons, moments_of_atoms, odd_electrons, vacuum_axes
+from anodeflow.workflows.engines.plane_waves.electronic import (
+    electronic,
+    electrons,
+    moments_of_atoms,
+    odd_electrons,
+    vacuum_axes,
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from ultrasoft import ultrasoft  # noqa: F401 - a fixture
 
-from anodeflow.analysis.documents import CalculationDoc
+from anodeflow.documents import CalculationDoc
 from anodeflow.structures.catalogue import load_crystal
-from anodeflow.workflows.calculation import calculate
 from anodeflow.workflows.cards import KPoints, load_card
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.jobs.calculation import calculate
 from anodeflow.workflows.store import open_job_store
 
 NEEDS = {

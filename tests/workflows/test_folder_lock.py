@@ -5,11 +5,11 @@ import sys
 import threading
 import time
 
-from anodeflow.workflows import folder_lock
-from anodeflow.workflows.folder_lock import alone_in
+from anodeflow.workflows.jobs import folder_lock
+from anodeflow.workflows.jobs.folder_lock import alone_in
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from anodeflow.workflows.folder_lock import alone_in\n"
+    "import sys, time; from pathlib import Path; from anodeflow.workflows.jobs.folder_lock import alone_in\n"
     "with alone_in(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
 )
 

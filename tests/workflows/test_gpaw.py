@@ -14,8 +14,8 @@ from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import KPoints, load_card
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.electronic import electronic
-from anodeflow.workflows.engines.gpaw import data_set, put_back, vacuum_at_the_boundary
+from anodeflow.workflows.engines.gpaw.engine import data_set, put_back, vacuum_at_the_boundary
+from anodeflow.workflows.engines.plane_waves.electronic import electronic
 from anodeflow.workflows.store import open_job_store
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("gpaw") is None, reason="program missing: gpaw")
@@ -96,7 +96,7 @@ def test_the_free_atom_is_lower_with_spin(gpaw):
 
 
 def test_electrons_that_do_not_converge_are_no_result(gpaw, monkeypatch, tmp_path):
-    monkeypatch.setattr("anodeflow.workflows.engines.gpaw.SCF_STEPS", 2)
+    monkeypatch.setattr("anodeflow.workflows.engines.gpaw.engine.SCF_STEPS", 2)
     outcome = gpaw.compute(load_crystal("Al").get_primitive_structure(), "static", quick(), 0, None, tmp_path)
     assert not outcome.converged
     assert outcome.energy_ev is None

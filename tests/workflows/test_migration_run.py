@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from anodeflow.analysis.barriers import fit_barrier
-from anodeflow.analysis.documents import CalculationDoc, CardRecord, EngineRecord
+from anodeflow.analysis.figures.migration import migration_figure
 from anodeflow.analysis.migration_documents import BandDoc, MigrationStudyDoc, barrier_doc
-from anodeflow.analysis.migration_figures import migration_figure
+from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import InputError
-from anodeflow.workflows.bands import calculate_band
-from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.cards import load_card
+from anodeflow.workflows.jobs.band import calculate_band
+from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.studies import load_study
 

@@ -19,10 +19,10 @@ from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.structures.migration import lithium_hops
 from anodeflow.structures.migration_paths import EndPoints, hop_cells, interpolated_path, matched_end_points
 from anodeflow.structures.supercells import supercell_for
-from anodeflow.workflows.bands import KeptBand
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.ase_neb import improved_tangent, run_neb
-from anodeflow.workflows.engines.ase_relax import run_ase
+from anodeflow.workflows.engines.motion.band import improved_tangent, run_neb
+from anodeflow.workflows.engines.motion.relax import run_ase
+from anodeflow.workflows.jobs.band import KeptBand
 
 CARD = load_card("embedded").model_copy(update={"force_tolerance_ev_per_angstrom": 0.01})
 

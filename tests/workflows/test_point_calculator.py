@@ -12,10 +12,10 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from anodeflow.errors import ConvergenceError, EngineError
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.ase_neb import run_neb
 from anodeflow.workflows.engines.base import Outcome, finish_points
 from anodeflow.workflows.engines.external import run_program
-from anodeflow.workflows.engines.point_calculator import PointCalculator
+from anodeflow.workflows.engines.motion.band import run_neb
+from anodeflow.workflows.engines.motion.point_calculator import PointCalculator
 
 CELL = Structure(Lattice.cubic(8.0), ["Li", "Cl"], [[0.1, 0.2, 0.3], [0.6, 0.6, 0.6]])
 TS_EV = 0.25

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anodeflow.errors import EngineError
-from anodeflow.workflows.engines.pseudopotentials import (
+from anodeflow.workflows.engines.espresso.pseudopotentials import (
     choose_pseudopotentials,
     missing_pseudopotentials,
     read_header,

@@ -13,14 +13,15 @@ from jobflow import Flow
 from pymatgen.core import Lattice, Structure
 from ultrasoft import ultrasoft  # noqa: F401 - a fixture
 
-from anodeflow.analysis.documents import CalculationDoc
+from anodeflow.documents import CalculationDoc
 from anodeflow.errors import EngineError
-from anodeflow.workflows.calculation import CalculationMaker
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines import qe_folder, qe_run
-from anodeflow.workflows.engines.qe import QeEngine, core_seconds, pw_version
-from anodeflow.workflows.engines.qe_input import ScfOptions
-from anodeflow.workflows.local import LocalRunner
+from anodeflow.workflows.engines.espresso import calculation as qe_run
+from anodeflow.workflows.engines.espresso import folder as qe_folder
+from anodeflow.workflows.engines.espresso.engine import QeEngine, core_seconds, pw_version
+from anodeflow.workflows.engines.espresso.inputs import ScfOptions
+from anodeflow.workflows.jobs.calculation import CalculationMaker
+from anodeflow.workflows.local.runner import LocalRunner
 from anodeflow.workflows.monitor import StopRequested
 from anodeflow.workflows.store import open_job_store
 

@@ -13,15 +13,15 @@ from pymatgen.core import Lattice, Structure
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import Smearing, load_card
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.pseudopotentials import choose_pseudopotentials
-from anodeflow.workflows.engines.qe import QeEngine
-from anodeflow.workflows.engines.qe_input import (
+from anodeflow.workflows.engines.espresso.engine import QeEngine
+from anodeflow.workflows.engines.espresso.inputs import (
     ScfOptions,
     density_cutoff_ry,
     dipole_position,
     dynamics_input,
     pw_input,
 )
+from anodeflow.workflows.engines.espresso.pseudopotentials import choose_pseudopotentials
 
 GOLDEN = Path(__file__).parent.parent / "data" / "qe" / "inputs"
 VALENCE = {"Li": 3, "Al": 3, "P": 5, "S": 6, "Cl": 7}

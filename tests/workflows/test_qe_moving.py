@@ -19,11 +19,11 @@ from ultrasoft import make_ultrasoft, ultrasoft  # noqa: F401 - a fixture
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
 from anodeflow.errors import ConvergenceError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines import qe_run
-from anodeflow.workflows.engines.ase_neb import run_neb
 from anodeflow.workflows.engines.base import finish_points
-from anodeflow.workflows.engines.qe import QeEngine
-from anodeflow.workflows.engines.qe_input import ScfOptions, dipole_position, pw_input
+from anodeflow.workflows.engines.espresso import calculation as qe_run
+from anodeflow.workflows.engines.espresso.engine import QeEngine
+from anodeflow.workflows.engines.espresso.inputs import ScfOptions, dipole_position, pw_input
+from anodeflow.workflows.engines.motion.band import run_neb
 from anodeflow.workflows.store import open_job_store
 
 CARD = {

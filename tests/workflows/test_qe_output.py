@@ -13,8 +13,8 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.qe_output import DamagedOutputError, OutputReader, read_output
-from anodeflow.workflows.engines.qe_run import QeRun, _Run
+from anodeflow.workflows.engines.espresso.calculation import QeRun, _Run
+from anodeflow.workflows.engines.espresso.outputs import DamagedOutputError, OutputReader, read_output
 
 DATA = Path(__file__).parent.parent / "data" / "qe"
 LI = Structure([[-1.7, 1.7, 1.7], [1.7, -1.7, 1.7], [1.7, 1.7, -1.7]], ["Li"], [[0, 0, 0]])

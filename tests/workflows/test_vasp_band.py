@@ -15,12 +15,12 @@ from pymatgen.core import Structure
 from anodeflow.errors import EngineError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.migration_paths import interpolated_path, matched_end_points
-from anodeflow.workflows.bands import KeptBand
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.ase_neb import Band, improved_tangent
-from anodeflow.workflows.engines.vasp_band import take_step
-from anodeflow.workflows.engines.vasp_run import OutcarStep, OutcarTail
+from anodeflow.workflows.engines.motion.band import Band, improved_tangent
+from anodeflow.workflows.engines.vasp.band import take_step
+from anodeflow.workflows.engines.vasp.process import OutcarStep, OutcarTail
+from anodeflow.workflows.jobs.band import KeptBand
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
 from vasp_setup import STAND_IN, environment, kill_with_children

@@ -17,11 +17,11 @@ from anodeflow.errors import ConvergenceError, EngineError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import Dynamics, load_card
-from anodeflow.workflows.dynamics import DynamicsRun, dynamics_segment
-from anodeflow.workflows.dynamics_checkpoint import load_checkpoint
-from anodeflow.workflows.engines import vasp_dynamics
-from anodeflow.workflows.engines.ase_dynamics import initial_state, kinetic_temperature_k
-from anodeflow.workflows.engines.vasp_dynamics import CONTCAR, WENT_ON, Contcar
+from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_temperature_k
+from anodeflow.workflows.engines.vasp import dynamics as vasp_dynamics
+from anodeflow.workflows.engines.vasp.dynamics import CONTCAR, WENT_ON, Contcar
+from anodeflow.workflows.jobs.checkpoint import load_checkpoint
+from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
 from vasp_setup import environment, kill_with_children

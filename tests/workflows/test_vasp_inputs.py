@@ -12,13 +12,13 @@ from anodeflow.settings import VaspSettings
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.vasp_input import (
+from anodeflow.workflows.engines.vasp.inputs import (
     check_tags,
     dipole_centre,
     species_order,
     vasp_inputs,
 )
-from anodeflow.workflows.engines.vasp_moving_input import neb_inputs, vasp_md_tags, vasp_neb_tags
+from anodeflow.workflows.engines.vasp.moving_inputs import neb_inputs, vasp_md_tags, vasp_neb_tags
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
 from paper_cells import PAPER_CARDS, licl_slab, lithium_hops, written

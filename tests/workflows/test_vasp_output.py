@@ -11,9 +11,9 @@ from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.electronic import Electronic
-from anodeflow.workflows.engines.vasp_input import VaspInputs
-from anodeflow.workflows.engines.vasp_output import outcome_of, read_outcar, read_vasprun, unwrapped, version_number
+from anodeflow.workflows.engines.plane_waves.electronic import Electronic
+from anodeflow.workflows.engines.vasp.inputs import VaspInputs
+from anodeflow.workflows.engines.vasp.outputs import outcome_of, read_outcar, read_vasprun, unwrapped, version_number
 
 DATA = Path(__file__).parents[1] / "data" / "vasp"
 CARD = load_card("lacss2024-bulk")

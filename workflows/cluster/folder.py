@@ -11,8 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from anodeflow.errors import InputError
-from anodeflow.workflows.cluster.database import DATABASE_FILE, Database, config_folder, load_database
-from anodeflow.workflows.yaml_input import read_yaml, validate
+from anodeflow.workflows.store.database import DATABASE_FILE, Database, config_folder, load_database
+from anodeflow.yaml_input import read_yaml, validate
 
 SETTINGS_FILE = "cluster.yaml"
 FOLDER_VARIABLE = "ANODEFLOW_CLUSTER"

@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from anodeflow.workflows.cluster.database import server_errors
 from anodeflow.workflows.cluster.folder import ClusterFolder
 from anodeflow.workflows.cluster.launchpad import STUDIES, give_up, tries
 from anodeflow.workflows.cluster.rocket import reservation_of
 from anodeflow.workflows.cluster.scheduler import DELAYED, queued_jobs, start_now
+from anodeflow.workflows.store.database import server_errors
 
 HERE = "here"
 # A reservation that has got no job after this long was cut off while it was sent.

@@ -12,11 +12,11 @@ from typing import Any
 
 from anodeflow.errors import AnodeflowError, EngineError
 from anodeflow.workflows.cluster import scheduler
-from anodeflow.workflows.cluster.database import server_errors
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_seconds
 from anodeflow.workflows.cluster.launchpad import fireworker, set_reservation
 from anodeflow.workflows.cluster.rendering import write_whole
-from anodeflow.workflows.yaml_input import read_yaml
+from anodeflow.workflows.store.database import server_errors
+from anodeflow.yaml_input import read_yaml
 
 SCRIPT = "queue.sh"
 NAME_LENGTH = 15  # what the strictest scheduler takes

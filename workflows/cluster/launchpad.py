@@ -11,8 +11,8 @@ from typing import Any
 from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 
 from anodeflow.errors import StoreError
-from anodeflow.workflows.cluster.database import server_errors
 from anodeflow.workflows.cluster.folder import ClusterFolder
+from anodeflow.workflows.store.database import server_errors
 
 STUDIES = "studies"
 LOST_DATABASE = re.compile(

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from anodeflow.errors import InputError, StoreError
-from anodeflow.workflows.cluster.database import (
+from anodeflow.workflows.cluster.folder import FOLDER_VARIABLE, find_folder
+from anodeflow.workflows.store.database import (
     Database,
     config_folder,
     database_file,
@@ -24,7 +25,6 @@ from anodeflow.workflows.cluster.database import (
     load_database,
     server_errors,
 )
-from anodeflow.workflows.cluster.folder import FOLDER_VARIABLE, find_folder
 
 REASONS = 5
 MOST_UNCONVERGED = 1000

@@ -13,8 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from anodeflow.errors import InputError
-from anodeflow.workflows.cluster.database import database_from_uri
 from anodeflow.workflows.cluster.folder import Scheduler, walltime_seconds, walltime_text
+from anodeflow.workflows.store.database import database_from_uri
 
 WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 PATH = r"/[A-Za-z0-9._/+@~-]{1,300}"

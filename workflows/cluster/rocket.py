@@ -20,8 +20,8 @@ from typing import Any
 
 from anodeflow.errors import AnodeflowError, InputError
 from anodeflow.workflows.cluster import stopping
-from anodeflow.workflows.cluster.database import DatabaseAway, server_errors
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_seconds
+from anodeflow.workflows.store.database import DatabaseAway, server_errors
 
 JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")
 PATIENCE_S = 300.0

@@ -16,13 +16,13 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from anodeflow.errors import InputError
-from anodeflow.workflows.calculation import earlier_attempt, is_settled
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.cluster.database import server_errors
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_text
 from anodeflow.workflows.cluster.launchpad import open_launchpad, studies_of, use_environment
 from anodeflow.workflows.cluster.resources import SHARE_OF_TIME, SHORTEST_S
+from anodeflow.workflows.jobs.calculation import earlier_attempt, is_settled
 from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.store.database import server_errors
 from anodeflow.workflows.studies import Study
 
 SUBMITTING, SUBMITTED = "submitting", "submitted"

@@ -11,12 +11,12 @@ from fireworks import explicit_serialize
 from jobflow.managers.fireworks import JobFiretask
 
 from anodeflow.errors import AnodeflowError, EngineError
-from anodeflow.workflows.cluster.database import DatabaseAway, server_errors
 from anodeflow.workflows.cluster.folder import ClusterFolder, find_folder
 from anodeflow.workflows.cluster.launchpad import studies_of
 from anodeflow.workflows.cluster.resources import job_spec
 from anodeflow.workflows.cluster.stopping import calculation
 from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.store.database import DatabaseAway, server_errors
 
 
 class JobFailed(Exception):  # noqa: N818 - FireWorks stores what to_dict gives

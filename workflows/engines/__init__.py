@@ -8,16 +8,16 @@ from functools import lru_cache
 
 from anodeflow.errors import InputError
 from anodeflow.workflows.engines.base import Capabilities, Engine, Outcome
-from anodeflow.workflows.engines.potentials import POTENTIALS, PotentialEngine
+from anodeflow.workflows.engines.potentials.engine import POTENTIALS, PotentialEngine
 
 __all__ = ["Capabilities", "Engine", "Outcome", "engine_names", "get_engine"]
 
 # Engines with electrons, loaded when they are asked for: name, module and class.
 PROGRAMS = {
-    "vasp": ("anodeflow.workflows.engines.vasp", "VaspEngine"),
-    "castep": ("anodeflow.workflows.engines.castep", "CastepEngine"),
-    "qe": ("anodeflow.workflows.engines.qe", "QeEngine"),
-    "gpaw": ("anodeflow.workflows.engines.gpaw", "GpawEngine"),
+    "vasp": ("anodeflow.workflows.engines.vasp.engine", "VaspEngine"),
+    "castep": ("anodeflow.workflows.engines.castep.engine", "CastepEngine"),
+    "qe": ("anodeflow.workflows.engines.espresso.engine", "QeEngine"),
+    "gpaw": ("anodeflow.workflows.engines.gpaw.engine", "GpawEngine"),
 }
 
 

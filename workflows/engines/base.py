@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pymatgen.core import Structure
 
-from anodeflow.analysis.documents import EngineRecord
+from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import MethodCard
 
 if TYPE_CHECKING:
     from anodeflow.workflows.cards import Dynamics
-    from anodeflow.workflows.engines.ase_dynamics import DynamicsState
-    from anodeflow.workflows.engines.ase_neb import Band
+    from anodeflow.workflows.engines.motion.band import Band
+    from anodeflow.workflows.engines.motion.dynamics import DynamicsState
 
 # static energy; ions; ions and cell; ions and the component of the cell along z (in-plane lattice kept)
 Task = Literal["static", "relax", "relax_cell", "relax_c"]
@@ -188,9 +188,9 @@ class Engine(ABC):
         **options: Any,
     ) -> Band:
         """Relax a nudged elastic band, ends included in `images`; the options are those of
-        :func:`anodeflow.workflows.engines.ase_neb.run_neb`. An engine with a band of its own overrides this.
+        :func:`anodeflow.workflows.engines.motion.band.run_neb`. An engine with a band of its own overrides this.
         """  # fmt: skip
-        from anodeflow.workflows.engines.ase_neb import run_neb
+        from anodeflow.workflows.engines.motion.band import run_neb
 
         calculator = self.ase_calculator(images[0], card, charge, directory)
         try:
@@ -231,9 +231,9 @@ class Engine(ABC):
             The first geometry of the run, which decides mesh and spin for all of it; that of the state if None.
         **options
             ``last_step``, ``sample_every``, ``checkpoint_every``, ``sink``, ``save``, ``report`` and ``include_start``
-            of :func:`anodeflow.workflows.engines.ase_dynamics.propagate`, which names the errors, too.
+            of :func:`anodeflow.workflows.engines.motion.dynamics.propagate`, which names the errors, too.
         """
-        from anodeflow.workflows.engines.ase_dynamics import ase_calculator, propagate
+        from anodeflow.workflows.engines.motion.dynamics import ase_calculator, propagate
 
         calculator = ase_calculator(self, card, state, directory, first)
         notes += getattr(calculator, "notes", ())
@@ -252,7 +252,7 @@ class Engine(ABC):
         """
         if not self.capabilities.electrons:
             return []
-        from anodeflow.workflows.engines.electronic import electronic
+        from anodeflow.workflows.engines.plane_waves.electronic import electronic
 
         return list(electronic(structure, task, card, charge).notes)
 
@@ -260,7 +260,7 @@ class Engine(ABC):
         """The k-point mesh of one cell: the card's, and one point along a vacuum."""
         if not self.capabilities.electrons:
             return card.kpoint_mesh(structure)
-        from anodeflow.workflows.engines.electronic import electronic
+        from anodeflow.workflows.engines.plane_waves.electronic import electronic
 
         return electronic(structure, "static", card).mesh
 

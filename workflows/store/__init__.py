@@ -8,6 +8,7 @@ from anodeflow.workflows.store.jobs import (
     store_place,
     store_shown,
 )
+from anodeflow.workflows.store.renamed import redirect_old_names
 from anodeflow.workflows.store.sqlite import SCHEMA_VERSION, SQLiteStore
 
 __all__ = [
@@ -20,3 +21,5 @@ __all__ = [
     "store_place",
     "store_shown",
 ]
+
+redirect_old_names()

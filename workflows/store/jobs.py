@@ -71,7 +71,7 @@ def open_job_store(path: str | os.PathLike[str], *, must_exist: bool = False, re
         It is missing, cannot be used or reached, or is too new.
     """
     where = os.fspath(path)
-    from anodeflow.workflows.cluster.database import database_file, is_uri
+    from anodeflow.workflows.store.database import database_file, is_uri
 
     if is_uri(where) or database_file(where) is not None:
         from anodeflow.workflows.store.mongo import open_server_store
@@ -87,7 +87,7 @@ def open_job_store(path: str | os.PathLike[str], *, must_exist: bool = False, re
 
 def store_place(where: str | os.PathLike[str]) -> str:
     """What another process of this machine must be told to open the same store: a path is made absolute."""
-    from anodeflow.workflows.cluster.database import database_file, full_uri, is_uri
+    from anodeflow.workflows.store.database import database_file, full_uri, is_uri
 
     text = os.fspath(where)
     if is_uri(text):
@@ -97,7 +97,7 @@ def store_place(where: str | os.PathLike[str]) -> str:
 
 def store_shown(where: str | os.PathLike[str]) -> str:
     """A store as a message names it, and as the next command takes it: a URI without its password."""
-    from anodeflow.workflows.cluster.database import full_uri, is_uri, without_password
+    from anodeflow.workflows.store.database import full_uri, is_uri, without_password
 
     text = os.fspath(where)
     return without_password(full_uri(text)) if is_uri(text) else text

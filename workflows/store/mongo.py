@@ -11,7 +11,7 @@ from maggma.stores import GridFSStore, MongoStore
 from pymongo import IndexModel
 
 from anodeflow.errors import StoreError
-from anodeflow.workflows.cluster.database import (
+from anodeflow.workflows.store.database import (
     DATABASE_SCHEMA,
     META,
     Database,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from anodeflow.workflows.studies.base import PlannedCalculation, Study, read_study
-from anodeflow.workflows.studies.binding import BindingStudy
-from anodeflow.workflows.studies.crystals import CrystalStudy
-from anodeflow.workflows.studies.dynamics import DynamicsStudy
-from anodeflow.workflows.studies.interface import InterfaceStudy
-from anodeflow.workflows.studies.migration import MigrationStudy
-from anodeflow.workflows.studies.surface import SurfaceStudy
+from anodeflow.workflows.studies.binding.study import BindingStudy
+from anodeflow.workflows.studies.crystals.study import CrystalStudy
+from anodeflow.workflows.studies.dynamics.study import DynamicsStudy
+from anodeflow.workflows.studies.interface.study import InterfaceStudy
+from anodeflow.workflows.studies.migration.study import MigrationStudy
+from anodeflow.workflows.studies.surface.study import SurfaceStudy
 
 __all__ = [
     "KINDS",

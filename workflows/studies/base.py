@@ -16,14 +16,14 @@ from jobflow import Flow, Job
 from pydantic import BaseModel, ConfigDict, Field
 from pymatgen.core import Structure
 
-from anodeflow.analysis.documents import CardRecord
+from anodeflow.documents import CardRecord
 from anodeflow.errors import EngineError, InputError
 from anodeflow.structures.catalogue import load_crystal
-from anodeflow.workflows.calculation import CalculationMaker, structure_digest
 from anodeflow.workflows.cards import MethodCard, load_card
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Engine, Task
-from anodeflow.workflows.yaml_input import read_yaml, validate
+from anodeflow.workflows.jobs.calculation import CalculationMaker, structure_digest
+from anodeflow.yaml_input import read_yaml, validate
 
 _NAMESPACE = uuid.UUID("6f6e6f64-6566-6c6f-7721-616e6f646521")
 

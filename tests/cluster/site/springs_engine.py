@@ -11,7 +11,7 @@ import math
 import os
 import time
 
-from anodeflow.analysis.documents import EngineRecord
+from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.workflows.engines.base import Capabilities, Engine, Outcome
 

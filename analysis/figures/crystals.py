@@ -1,0 +1,60 @@
+"""Figure of the crystal-properties study."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from anodeflow.analysis.crystal_properties import CrystalStudyDoc, known_formation_energy, known_lattice
+from anodeflow.analysis.figures.binding import STYLE, formula_label
+from anodeflow.errors import InputError
+
+
+def crystal_figure(document: CrystalStudyDoc) -> Figure:
+    """Deviation of every lattice parameter from the published PBE value, and formation energies beside theirs.
+
+    Raises
+    ------
+    InputError
+        If no crystal converged.
+    """
+    import matplotlib.pyplot as plt
+
+    done = [doc for doc in document.crystals if doc.converged]
+    bars = [
+        (doc.crystal, axis, 100 * (dict(zip("abc", doc.cell_angstrom or (), strict=False))[axis] / value - 1))
+        for doc in done
+        for axis, value in known_lattice(doc.crystal).items()
+    ]
+    formed = [d for d in done if d.formation_energy_ev_per_atom is not None and abs(d.formation_energy_ev_per_atom) > 0]
+    if not bars and not formed:
+        raise InputError("no crystal of this study has a result to draw", "see its warnings")
+    with plt.style.context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.0), width_ratios=(3, 2), layout="constrained")
+        labels = [f"{formula_label(name)} {axis}" for name, axis, _ in bars]
+        left.barh(range(len(bars)), [value for *_, value in bars], color="C0", height=0.6)
+        left.axvline(0.0, color="0.3", lw=0.8)
+        left.axvspan(-0.5, 0.5, color="0.92", zorder=0)
+        left.set_yticks(range(len(bars)), labels)
+        left.invert_yaxis()
+        left.set_xlabel("lattice parameter, deviation from PBE (%)")
+        left.set_xlim(-max(1.0, *(abs(v) * 1.2 for *_, v in bars), 0.0), max(1.0, *(abs(v) * 1.2 for *_, v in bars)))
+        _formation(right, formed)
+        figure.suptitle(f"{document.engine.name}, card {document.card.name}", fontsize="small")
+    return figure
+
+
+def _formation(axes: Any, formed: list[Any]) -> None:
+    if not formed:
+        axes.set_axis_off()
+        return
+    axes.bar(range(len(formed)), [d.formation_energy_ev_per_atom for d in formed], width=0.5, color="C0", label="ours")
+    known = [(i, known_formation_energy(d.crystal)) for i, d in enumerate(formed)]
+    marked = [(i, value) for i, value in known if value is not None]
+    if marked:
+        axes.plot(*zip(*marked, strict=True), "D", color="C1", ms=5, label="PBE, known")
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small")
+    axes.axhline(0.0, color="0.3", lw=0.8)
+    axes.set_xticks(range(len(formed)), [formula_label(d.crystal) for d in formed])
+    axes.set_ylabel("formation energy (eV/atom)")

@@ -1,0 +1,64 @@
+"""`anodeflow export` and `anodeflow import`: a study as one file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from anodeflow.cli.main import store_option
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+@click.command("export")
+@click.argument("study")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The .zip to write."
+)
+@click.option("--files/--no-files", default=True, show_default=True, help="Also what the codes wrote, if it is here.")
+@store_option
+@json_option
+def export(study: str, output: Path, files: bool, store: Path, as_json: bool) -> None:
+    """Write STUDY (its file, or its hash) with all its documents to one archive."""
+    from anodeflow.cli.results import study_hash_of
+    from anodeflow.workflows.store import open_job_store
+    from anodeflow.workflows.store.archive import export_study
+
+    opened = open_job_store(store, must_exist=True, read_only=True)
+    text = Path(study).read_text() if Path(study).is_file() else None
+    contents = export_study(opened, study_hash_of(study), output, submitted=text, files=files)
+    if as_json:
+        click.echo(json.dumps(asdict(contents) | {"file": str(output)}))
+    else:
+        click.echo(f"{output}: study {contents.study_hash}, {contents.documents} documents, {contents.files} files, "
+                   f"{output.stat().st_size / 1e6:.1f} MB")  # fmt: skip
+
+
+@click.command("import")
+@click.argument("archive", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Only check the archive.")
+@store_option
+@json_option
+def import_(archive: Path, check: bool, store: Path, as_json: bool) -> None:
+    """Check ARCHIVE and put its study into a store."""
+    from anodeflow.workflows.store.archive import import_study, verify_archive
+
+    contents = verify_archive(archive)
+    if not check:
+        from anodeflow.workflows.store import open_job_store
+
+        contents = import_study(archive, open_job_store(store))
+    if as_json:
+        click.echo(json.dumps(asdict(contents)))
+    else:
+        from anodeflow.workflows.store import store_shown
+
+        done = "is sound" if check else f"is now in {store_shown(store)}"
+        click.echo(f"{archive}: study {contents.study_hash} ({contents.study}), {contents.documents} documents, "
+                   f"{contents.files} files, {done}")  # fmt: skip
+
+
+globals()["import"] = import_  # the command line looks commands up by their names

@@ -1,0 +1,106 @@
+"""The molecular-dynamics study on a terminal, and its figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from anodeflow.cli.output.tables import _console, _footing, _heading
+
+if TYPE_CHECKING:
+    from anodeflow.analysis.dynamics_study import DynamicsStudyDoc, DynamicsSystemDoc
+
+
+def print_dynamics(document: DynamicsStudyDoc) -> None:
+    """Runs by system and seed, bonds before and after, distribution functions."""
+    _heading(document)
+    wanted = document.dynamics
+    ensemble = wanted["ensemble"].upper()
+    thermostat = "" if ensemble == "NVE" else f" ({wanted.get('thermostat') or 'langevin'})"
+    click.echo(
+        f"{ensemble}{thermostat}, {wanted['temperature_k']:g} K, steps of {wanted['timestep_fs']:g} fs, "
+        f"{wanted['duration_ps']:g} ps wanted"
+    )
+    runs = Table(box=SIMPLE_HEAD)
+    for name in ("system", "atoms", "seed", "ps", "T, K", "drift, meV/atom/ps", "PS4 intact", "ps/hour", "notes"):
+        runs.add_column(name, overflow="fold")
+    for system in document.systems:
+        if system.error:
+            runs.add_row(system.name, "–", "–", "–", "–", "–", "–", "–", system.error)
+        for replica in system.replicas:
+            checks = replica.checks
+            intact = replica.tetrahedra.intact_fraction if replica.tetrahedra else None
+            drift = checks.energy_drift_ev_per_atom_ps
+            runs.add_row(
+                system.name,
+                str(system.atoms),
+                str(replica.seed),
+                f"{replica.last_step * replica.timestep_fs / 1000:g}",
+                f"{_number(checks.mean_temperature_k, 0)} ± {_number(checks.temperature_std_k, 0)}",
+                "–" if drift is None else f"{1000 * drift:+.2g}",
+                f"{intact[0]:.2f} -> {intact[-1]:.2f}" if intact else "–",
+                f"{replica.steps_per_hour * replica.timestep_fs / 1000:.1f}",
+                "; ".join(replica.warnings) or ("" if replica.complete else "not at its end"),
+            )
+    _console().print(runs)
+    for system in document.systems:
+        _print_system(system)
+    _footing(document)
+
+
+def _print_system(system: DynamicsSystemDoc) -> None:
+    facts = system.facts
+    if facts:
+        click.echo(
+            f"{system.name}: {system.formula}; {facts['strained_side']} strained by {facts['strain_percent']:.2f} %, "
+            f"sides {facts['film_thickness_angstrom']:.1f} and {facts['substrate_thickness_angstrom']:.1f} Å thick, "
+            f"gap {facts['gap_angstrom']:.2f} Å, broken bonds {facts['broken_bonds']}"
+        )
+    if system.intact_ps4_after is not None and system.intact_ps4_before is not None:
+        spread = system.intact_ps4_after_spread
+        click.echo(
+            f"{system.name}: intact PS4 {system.intact_ps4_before:.2f} before, {system.intact_ps4_after:.2f}"
+            f"{f' ± {spread:.2f}' if spread is not None else ''} after ({len(system.replicas)} seeds; P-S below "
+            f"{system.ps_cutoff_angstrom:.2f} Å, {system.ps_cutoff_source})"
+        )
+        halves = [
+            f"more than {r.time_ps[-1] - r.time_ps[0]:.2f}" if r.half_broken_ps is None else f"{r.half_broken_ps:.2f}"
+            for r in system.replicas
+        ]
+        click.echo(f"{system.name}: half of the PS4 broken for good after {', '.join(halves)} ps (one number a seed)")
+    if not system.rdfs:
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("pair", "peak before, Å", "height", "neighbours", "peak after, Å", "height", "neighbours"):
+        table.add_column(name, justify="right")
+    for rdf in system.rdfs:
+        cells = []
+        for side in (rdf.before, rdf.after):
+            cells += [
+                _number(side.first_peak_angstrom, 2),
+                _number(side.first_peak_height, 1),
+                _number(side.coordination_number, 2),
+            ]
+        table.add_row(rdf.pair, *cells)
+    click.echo(f"{system.name}: radial distribution functions, first and last {system.window_ps:g} ps")
+    _console().print(table)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def dynamics_figure(document: Any) -> Any:
+    """Systems side by side: P-S distribution before and after, intact PS4 against time.
+
+    Raises
+    ------
+    InputError
+        If no system has anything to draw.
+    """
+    from anodeflow.analysis.figures.dynamics_study import dynamics_study_figure
+
+    return dynamics_study_figure(document)

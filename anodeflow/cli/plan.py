@@ -1,0 +1,161 @@
+"""The dry run: what a study would compute, what is missing, what it would cost, and its native inputs on request."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from anodeflow import __version__
+from anodeflow.cli.output.tables import print_json, print_rows
+from anodeflow.errors import AnodeflowError, EngineError, InputError
+from anodeflow.workflows.jobs.calculation import name_of_folder
+
+if TYPE_CHECKING:
+    from anodeflow.workflows.studies import Study
+
+
+def print_plan(study: Study, workers: int, directory: Path | None, as_json: bool) -> None:
+    """Print every calculation of a study and what it will cost; write the native inputs where asked.
+
+    Parameters
+    ----------
+    study
+        A loaded study, as a dry run.
+    workers
+        Worker processes the time is estimated for.
+    directory
+        Where the native inputs go: a folder that does not exist or is empty.
+    as_json
+        JSON instead of a table.
+    """
+    if directory is not None:
+        check_target(directory, study)
+    notes = study.preflight()
+    rows = [_row(study, calculation) for calculation in study.planned]
+    summary = _summary(study, rows, notes, workers)
+    if directory is not None:
+        summary["written"] = str(directory)
+        write_inputs(study, directory, {**summary, "jobs": rows})
+    if as_json:
+        print_json({**summary, "jobs": rows})
+        return
+    print_rows(rows, False)
+    click.echo(
+        f"{len(rows)} calculations with {study.engine}, card {study.method.name}: about "
+        f"{summary['expected_core_hours']} core hours, {summary['expected_minutes']} minutes with {workers} workers "
+        f"({summary['uncertainty']}).\nCells and sites that depend on a relaxation are those of the catalogue geometry."
+    )
+    for note in notes:
+        click.echo(note if note.startswith("missing:") else f"note: {note}")
+    if directory is not None:
+        click.echo(f"native inputs: {directory}")
+
+
+def _row(study: Study, calculation: Any) -> dict[str, Any]:
+    card = study.card_of(calculation)
+    mesh = study.who.mesh(calculation.structure, card)
+    row = {
+        "calculation": calculation.label,
+        "task": calculation.task,
+        "atoms": len(calculation.structure),
+        "formula": calculation.structure.composition.formula.replace(" ", ""),
+        "kpoints": "×".join(map(str, mesh)) if mesh else "–",
+        "charge": calculation.charge,
+    }
+    try:
+        valence = study.who.valence_electrons(calculation.structure.symbol_set)
+    except EngineError:  # its pseudopotentials are missing, which is said elsewhere
+        valence = {}
+    if valence and card.cutoff_ev is not None:
+        from anodeflow.workflows.engines.plane_waves.cost import plane_waves
+        from anodeflow.workflows.engines.plane_waves.electronic import electrons
+
+        row["electrons"] = electrons(calculation.structure, valence, calculation.charge)
+        row["plane_waves"] = plane_waves(calculation.structure, card.cutoff_ev)
+    return row | {
+        "expected_steps": calculation.expected_steps,
+        "expected_core_seconds": round(study.seconds_of(calculation), 1),
+    }
+
+
+def _summary(study: Study, rows: list[dict[str, Any]], notes: list[str], workers: int) -> dict[str, Any]:
+    total = sum(row["expected_core_seconds"] for row in rows)
+    try:
+        identity, engine = study.hash, study.who.record(study.elements()).model_dump()
+    except EngineError:
+        identity, engine = None, {"name": study.engine}
+    return {
+        "study": study.kind,
+        "title": study.title,
+        "study_hash": identity,
+        "engine": engine,
+        "card": {"name": study.method.name, "hash": study.method.hash, "source": study.method.source},
+        "calculations": len(rows),
+        "expected_core_hours": round(total / 3600, 3),
+        "expected_minutes": round(total / 60 / workers, 1),
+        "workers": workers,
+        "uncertainty": study.who.cost_uncertainty,
+        "notes": notes,
+    }
+
+
+def check_target(directory: Path, study: Study) -> None:
+    """Refuse a folder that holds something, or an engine without input files, before anything is written.
+
+    Raises
+    ------
+    InputError, EngineError
+        With the folder's or the engine's name.
+    """
+    if not study.who.capabilities.inputs:
+        raise EngineError(
+            f"engine '{study.engine}' has no input files to write", "give --engine vasp, castep, qe or gpaw"
+        )
+    if directory.exists() and any(directory.iterdir()):
+        raise InputError(f"folder '{directory}' is not empty", "name a new one; nothing is overwritten")
+    parent = directory.resolve().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"cannot write into '{parent}'", "choose another place for --write")
+
+
+def write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> None:
+    """Write all native inputs, one folder a calculation, and ``plan.json``; the folder appears whole or not at all.
+
+    Raises
+    ------
+    AnodeflowError
+        If one calculation's inputs cannot be made; nothing is left behind.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=".plan-", dir=directory.resolve().parent))
+    try:
+        for number, calculation in enumerate(study.planned, 1):
+            folder = temporary / f"{number:03d}-{name_of_folder(calculation.label)}"
+            folder.mkdir()
+            try:
+                calculation.write_inputs(study.who, study.card_of(calculation), folder)
+            except AnodeflowError as error:
+                raise type(error)(f"{calculation.label}: {error.problem}", error.remedy) from None
+        (temporary / "plan.json").write_text(json.dumps({"anodeflow": __version__, **content}, indent=2, default=str))
+        (temporary / "README").write_text(README.format(title=study.title or study.kind, engine=study.engine))
+        temporary.chmod(0o755)
+        if directory.exists():
+            directory.rmdir()
+        os.replace(temporary, directory)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+README = """{title}: native inputs for {engine}, one folder a calculation.
+
+Cells, slabs, sites, bands and starts of dynamics that follow from an earlier relaxation are those of the catalogue
+geometry: `anodeflow run` and `anodeflow submit` build them from the relaxed crystal. A NOTE says where anodeflow moves
+the atoms itself. plan.json holds the table, what is missing on the machine
+where this was written, and the estimate of the cost.
+"""

@@ -1,0 +1,90 @@
+"""`anodeflow submit`: a study to the cluster."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from anodeflow.cli.hpc import folder_option, json_option
+
+
+@click.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@folder_option
+@click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
+@click.option("--tag", "tags", multiple=True, help="A word put on every job; may be given several times.")
+@click.option("--again", is_flag=True, help="Run again what failed in a study that was submitted before.")
+@click.option(
+    "--jobflow-remote",
+    "remote",
+    metavar="[PROJECT/]WORKER",
+    help="Send it with jobflow-remote, where nodes cannot reach the database.",
+)
+@json_option
+def submit(
+    study: Path,
+    folder: Path | None,
+    dry_run: bool,
+    tags: tuple[str, ...],
+    again: bool,
+    remote: str | None,
+    as_json: bool,
+) -> None:
+    """Send STUDY to the cluster. What is finished or queued already is not sent again."""
+    if remote is not None:
+        _submit_remote(study, folder, remote, tags, dry_run, again, as_json)
+        return
+    from anodeflow.workflows.cluster.folder import find_folder
+    from anodeflow.workflows.cluster.launchpad import use_environment
+    from anodeflow.workflows.cluster.submission import submit_study
+    from anodeflow.workflows.studies import load_study
+
+    found = find_folder(folder)
+    use_environment(found)
+    report = submit_study(load_study(study), study, found, tags=tags, dry_run=dry_run, again=again)
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=2))
+        return
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+    if again:
+        click.echo(f"study {report.study_hash}: {report.run_again} failed jobs run again")
+        return
+    if dry_run:
+        from anodeflow.cli.output.tables import print_rows
+
+        print_rows([asdict(job) for job in report.planned], as_json=False)
+    verb = "submitted" if report.submitted else "would submit"
+    click.echo(
+        f"{verb} study {report.study_hash}: {report.jobs} jobs now, about {len(report.planned)} calculations in all, "
+        f"{report.already_finished} of them finished in the store"
+    )
+    if report.submitted:
+        click.echo("Next: anodeflow hpc launch --watch (sends what is due), anodeflow status")
+
+
+def _submit_remote(
+    file: Path, folder: Path | None, remote: str, tags: tuple[str, ...], dry_run: bool, again: bool, as_json: bool
+) -> None:
+    from anodeflow.errors import InputError
+    from anodeflow.workflows.cluster.folder import find_folder
+    from anodeflow.workflows.cluster.remote import submit_remote
+    from anodeflow.workflows.studies import load_study
+
+    if again:
+        raise InputError("--again is not for jobflow-remote", "use its own: jf job retry")
+    project, _, worker = remote.rpartition("/")
+    loaded = load_study(file)
+    sizes = find_folder(folder) if folder is not None else None
+    sent = submit_remote(loaded, worker, project or None, sizes, tags=tags, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps({"study_hash": loaded.hash, "submitted": bool(sent), "jobs": sent}))
+    elif dry_run:
+        click.echo(f"would submit study {loaded.hash} to worker {worker} of jobflow-remote")
+    else:
+        click.echo(
+            f"submitted study {loaded.hash}: {len(sent)} jobs to worker {worker}\nNext: jf runner start, jf job list"
+        )

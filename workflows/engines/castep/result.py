@@ -1,0 +1,289 @@
+"""From a run of CASTEP to an outcome: which energy belongs to which geometry, and whether it is converged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from pymatgen.core import Structure
+
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.base import Outcome, Task
+from anodeflow.workflows.engines.castep.inputs import frozen_components, number_in_species
+from anodeflow.workflows.engines.castep.outputs import Evaluation, Run, Vectors
+from anodeflow.workflows.engines.plane_waves.electronic import Electronic, electronic
+
+# CASTEP prints forces to 5, coordinates to 6 and lattice vectors to 7 decimals.
+FORCE_DIGIT = 5e-6
+PLACE_DIGIT = 2e-6
+CELL_DIGIT = 2e-5
+SAME_CUTOFF_EV = 0.01
+# A start may be snapped to its symmetry by this much, angstrom.
+SNAPPED_ANGSTROM = 1e-3
+# Worth a remark, eV per atom
+LARGE_CORRECTION_EV = 1e-3
+FUNCTIONALS = {"PBE": "Perdew Burke Ernzerhof"}
+CELL_TASKS = ("relax_cell", "relax_c")
+
+
+def mismatch(
+    run: Run, structure: Structure, task: Task, card: MethodCard, charge: int, like: Structure | None = None
+) -> str | None:
+    """In what a run differs from what was asked for; None if in nothing.
+
+    CASTEP echoes its settings, so that a file of another calculation cannot pass for this one. `like` is the geometry
+    that decided them, where it is not this one.
+    """
+    settings = electronic(like or structure, task, card, charge)
+    expected = Counter(site.specie.symbol for site in structure)
+    found = Counter(symbol for symbol, _ in _any_places(run))
+    if found and found != expected:
+        return f"atoms {_formula(found)}, where {_formula(expected)} was asked for"
+    if run.mesh is not None and run.mesh != tuple(settings.mesh):
+        return f"k-mesh {run.mesh}, where {tuple(settings.mesh)} was asked for"
+    kind = "single point energy" if task == "static" else "geometry optimization"
+    checks: list[tuple[str, str | float]] = [
+        ("type of calculation", kind),
+        ("using functional", FUNCTIONALS[settings.functional]),
+        ("plane wave basis set cut-off", settings.cutoff_ev),
+        ("net charge of system", float(charge)),
+        ("spin treatment", "spin-polarized" if settings.spin_polarised else "non-spin-polarized"),
+    ]
+    if settings.smearing.kind != "none":
+        checks.append(("smearing width", settings.smearing.width_ev))
+    for name, wanted in checks:
+        echoed = run.settings.get(name)
+        if echoed is not None and not _agree(echoed, wanted):
+            return f"{name} {echoed}, where {wanted} was asked for"
+    corrected = run.settings.get("periodic dipole correction", "NONE").upper() != "NONE"
+    if run.settings and corrected != (settings.dipole_axis is not None):
+        return f"{'a' if corrected else 'no'} dipole correction, where it was {'not ' * corrected}asked for"
+    return None
+
+
+def _agree(echoed: str, wanted: str | float) -> bool:
+    if isinstance(wanted, str):
+        return echoed == wanted
+    try:
+        return abs(float(echoed.split()[0]) - wanted) <= 1e-3 * abs(wanted) + 1e-6
+    except ValueError:
+        return False
+
+
+def _any_places(run: Run) -> Vectors:
+    return run.evaluations[-1].fractional if run.evaluations else {}
+
+
+def _formula(counts: Counter[str]) -> str:
+    return " ".join(f"{symbol}{number}" for symbol, number in sorted(counts.items()))
+
+
+def geometry_of(run: Run, structure: Structure, task: Task) -> Structure:
+    """The last accepted geometry of a relaxation, or the start where no step was accepted."""
+    if task == "static" or not run.iterations:
+        return structure
+    return placed(run.iterations[-1].evaluation, structure, task)
+
+
+def placed(evaluation: Evaluation, start: Structure, task: Task) -> Structure:
+    """A geometry of CASTEP's in our order of atoms, with the start's site properties.
+
+    CASTEP groups atoms by species; its names (symbol and number within the species) lead back. Each atom comes as the
+    periodic image next to its start; what was held fixed keeps every digit of the start.
+    """
+    old = start.frac_coords
+    new = np.array([evaluation.fractional[atom] for atom in number_in_species(start)])
+    new += np.round(old - new)
+    new = np.where(np.abs(new - old) <= PLACE_DIGIT / 4, old, new)
+    held = frozen_components(start).all(axis=1)
+    new[held] = old[held]
+    matrix = evaluation.matrix if task in CELL_TASKS else start.lattice.matrix
+    return Structure(matrix, start.species, new, site_properties=start.site_properties)
+
+
+def outcome_of(
+    run: Run, structure: Structure, task: Task, card: MethodCard, charge: int, file: Path,
+    like: Structure | None = None,
+) -> Outcome:  # fmt: skip
+    """What a run gave.
+
+    Parameters
+    ----------
+    run
+        The last run of the file.
+    structure, task, card, charge
+        What was asked for.
+    file
+        For messages.
+    like
+        The geometry that decided the settings, where it is not this one.
+
+    Returns
+    -------
+    Outcome
+        With ``error`` set wherever anything needed for a converged result is missing from the file.
+    """
+    settings = electronic(like or structure, task, card, charge)
+    outcome = Outcome(structure, None, None if task == "static" else False, None)
+    outcome.warnings = _remarks(run, structure)
+    outcome.arrays = {"castep_version": run.version, "castep_potentials": dict(run.potentials)}
+    where = f"'{file.name}' (run from line {run.line})"
+    evaluation = _deciding(run, task, outcome, settings, where)
+    if evaluation is None:
+        return outcome
+    broken = _broken_geometry(evaluation, structure, task)
+    if broken:
+        outcome.error = f"{where}: {broken}"
+        return outcome
+    outcome.structure = structure if task == "static" else placed(evaluation, structure, task)
+    outcome.energy_ev = evaluation.total_ev
+    if like is not None:
+        outcome.arrays["free_energy_ev"] = evaluation.variational_ev
+    outcome.electronic_converged = evaluation.scf_converged
+    _add_forces(run, evaluation, structure, task, card, outcome, where)
+    _add_path(run, structure, task, outcome)
+    if not evaluation.scf_converged:
+        outcome.error = (
+            f"{where}: electrons not converged in {run.settings.get('max. number of SCF cycles', 'the')} cycles"
+        )
+        if task != "static":
+            outcome.ionic_converged = False
+    return outcome
+
+
+def _deciding(run: Run, task: Task, outcome: Outcome, settings: Electronic, where: str) -> Evaluation | None:
+    """The ground state whose energy is the result; where there is none, ``outcome.error`` says why."""
+    if not run.evaluations:
+        outcome.error = f"{where} holds no energy"
+        return None
+    if task == "static" or run.nothing_to_relax:
+        if not run.finished:
+            outcome.error = f"{where} ends before its end"
+            return None
+        evaluation: Evaluation | None = run.evaluations[-1]
+        if task != "static":
+            outcome.ionic_converged = True
+    elif run.relaxed and run.finished:
+        outcome.ionic_converged = True
+        evaluation = run.final_evaluation()
+        if evaluation is None:
+            outcome.error = f"{where}: no energy belongs to the final configuration"
+    else:
+        evaluation = run.final_evaluation() or (run.iterations[-1].evaluation if run.iterations else None)
+        outcome.error = _why_not_relaxed(run, where)
+    if evaluation is not None and _unfit(evaluation, settings):
+        outcome.error = f"{where}, line {evaluation.line}: {_unfit(evaluation, settings)}"
+        outcome.ionic_converged = None if task == "static" else False
+        return None
+    if evaluation is None and task != "static":
+        outcome.ionic_converged = False
+    return evaluation
+
+
+def _why_not_relaxed(run: Run, where: str) -> str:
+    steps = run.iterations[-1].number if run.iterations else 0
+    if run.relaxed is False:
+        table = run.iterations[-1].table if run.iterations else {}
+        open_ones = [
+            f"{name} {value:.3g} (tolerance {limit:.3g})" for name, (value, limit, ok) in table.items() if not ok
+        ]
+        return f"not relaxed after {steps} steps: {', '.join(open_ones) or 'no reason given'}"
+    if run.finished:
+        return f"CASTEP ended after {steps} steps, before the relaxation did (run time used up, or told to stop)"
+    return f"{where} ends after {steps} steps, before the run does"
+
+
+def _unfit(evaluation: Evaluation, settings: Electronic) -> str | None:
+    if evaluation.cutoff_ev is not None and abs(evaluation.cutoff_ev - settings.cutoff_ev) > SAME_CUTOFF_EV:
+        return f"the energy is at a cutoff of {evaluation.cutoff_ev:g} eV, not {settings.cutoff_ev:g} eV"
+    if settings.smearing.kind != "none" and evaluation.zero_ev is None:
+        return "the energy at no smearing is missing"
+    return None
+
+
+def _broken_geometry(evaluation: Evaluation, structure: Structure, task: Task) -> str | None:
+    names = number_in_species(structure)
+    if set(names) != set(evaluation.fractional):
+        return f"{len(evaluation.fractional)} atoms or other ones, where {len(names)} were asked for"
+    if task not in CELL_TASKS:
+        apart = float(np.abs(evaluation.matrix - structure.lattice.matrix).max())
+        if apart > CELL_DIGIT + SNAPPED_ANGSTROM:
+            return f"the cell is another one (a component differs by {apart:.4f} angstrom)"
+    if task == "static":
+        places = np.array([evaluation.fractional[name] for name in names])
+        apart = places - structure.frac_coords
+        moved = np.linalg.norm((apart - np.round(apart)) @ structure.lattice.matrix, axis=1).max()
+        if moved > SNAPPED_ANGSTROM + PLACE_DIGIT * max(structure.lattice.abc):
+            return f"an atom stands {moved:.4f} angstrom from where it was put"
+    return None
+
+
+def _add_forces(
+    run: Run, evaluation: Evaluation, structure: Structure, task: Task, card: MethodCard, outcome: Outcome, where: str
+) -> None:
+    """Forces and stress, and whether they meet the card's tolerances: CASTEP's verdict alone is not taken."""
+    final = task != "static" and run.relaxed is not None and run.final_enthalpy_ev is not None
+    forces = run.final_forces if final and run.final_forces is not None else evaluation.forces
+    stress = run.final_stress_gpa if final and run.final_stress_gpa is not None else evaluation.stress_gpa
+    judged = bool(outcome.ionic_converged)
+    held = frozen_components(structure)
+    if forces:
+        ordered = np.array([forces[name] for name in number_in_species(structure)])
+        outcome.arrays["forces_ev_per_angstrom"] = ordered
+        largest = float(np.linalg.norm(np.where(held, 0.0, ordered), axis=1).max())
+        outcome.max_force_ev_per_angstrom = largest
+        limit = card.force_tolerance_ev_per_angstrom
+        if judged and largest > limit + 2 * FORCE_DIGIT:
+            outcome.ionic_converged = False
+            outcome.error = f"{where}: force {largest:.4f} eV/angstrom (tolerance {limit}), though CASTEP is content"
+    elif judged and not held.all():
+        outcome.ionic_converged = False
+        outcome.error = f"{where}: no forces of the final configuration"
+    if stress is not None:
+        outcome.arrays["stress_gpa"] = stress
+    if task not in CELL_TASKS:
+        return
+    if stress is None:
+        if judged:
+            outcome.ionic_converged = False
+            outcome.error = f"{where}: no stress of the final configuration"
+        return
+    if task == "relax_c":
+        a, b = outcome.structure.lattice.matrix[:2]
+        normal = np.cross(a, b) / np.linalg.norm(np.cross(a, b))
+        outcome.max_stress_gpa = float(abs(normal @ stress @ normal))
+    else:
+        outcome.max_stress_gpa = float(np.abs(stress).max())
+    if judged and outcome.max_stress_gpa > card.stress_tolerance_gpa + 1e-6:
+        outcome.ionic_converged = False
+        outcome.error = (
+            f"{where}: stress {outcome.max_stress_gpa:.4f} GPa (tolerance {card.stress_tolerance_gpa}), "
+            "though CASTEP is content"
+        )
+
+
+def _add_path(run: Run, structure: Structure, task: Task, outcome: Outcome) -> None:
+    """The accepted steps of a relaxation."""
+    steps = [iteration.evaluation for iteration in run.iterations]
+    if not steps:
+        return
+    outcome.ionic_steps = run.iterations[-1].number
+    if len(steps) > 1:
+        outcome.energy_change_last_step_ev = steps[-1].total_ev - steps[-2].total_ev
+    path = [placed(step, structure, task) for step in steps]
+    outcome.arrays |= {
+        "energies_ev": np.array([step.total_ev for step in steps]),
+        "positions_angstrom": np.array([geometry.cart_coords for geometry in path]),
+        "cells_angstrom": np.array([geometry.lattice.matrix for geometry in path]),
+    }
+
+
+def _remarks(run: Run, structure: Structure) -> list[str]:
+    notes = [f"CASTEP: {text}" for text in run.warnings[:5]]
+    if run.corrections_ev and abs(run.corrections_ev[-1]) > LARGE_CORRECTION_EV * len(structure):
+        notes.append(
+            f"finite-basis correction of {run.corrections_ev[-1]:.4f} eV is not in the energy: the cutoff is low for "
+            "relaxing this cell"
+        )
+    return notes

@@ -1,0 +1,316 @@
+"""Quantum ESPRESSO: pw.x, with pseudopotentials from a folder of UPF files.
+
+Relaxations are pw.x's own: it keeps wavefunctions between steps, which makes a step about half as dear as a new
+start; its verdict is not trusted, but the forces and the stress that it prints are compared with the card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from ase.units import Bohr, Rydberg
+from pymatgen.core import Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+from anodeflow.documents import EngineRecord
+from anodeflow.errors import EngineError
+from anodeflow.settings import QeSettings, expanded, load_settings
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
+from anodeflow.workflows.engines.espresso.calculation import QeRun
+from anodeflow.workflows.engines.espresso.folder import end_orphan, environment
+from anodeflow.workflows.engines.espresso.inputs import (
+    DENSITY_FACTOR,
+    check_cell,
+    check_order,
+    density_cutoff_ry,
+    dynamics_input,
+    pw_input,
+)
+from anodeflow.workflows.engines.espresso.pseudopotentials import (
+    Pseudopotential,
+    choose_pseudopotentials,
+    missing_pseudopotentials,
+    too_soft,
+)
+from anodeflow.workflows.engines.external import find_program, write_whole
+from anodeflow.workflows.engines.motion.point_calculator import FOLDER, PointCalculator
+from anodeflow.workflows.engines.plane_waves.electronic import electronic
+
+WHAT = "Quantum ESPRESSO (pw.x)"
+# Raise it when the same card comes to mean something else in pw.x's input.
+CONVENTION = 1
+BANNER_S = 20.0
+
+
+class QeEngine(Engine):
+    """pw.x of Quantum ESPRESSO (6.5 or later).
+
+    Energies are those at zero smearing width (see
+    :meth:`~anodeflow.workflows.engines.espresso.outputs.Step.extrapolated_ev`), eV; the stress in
+    ``arrays["stress_gpa"]`` is positive under tension.
+    """
+
+    name = "qe"
+    cost_uncertainty = "a factor of 3: fitted to processor times of pw.x on one core, steps are typical values"
+    capabilities = Capabilities(
+        electrons=True, charge=True, spin=True, kpoints=True, neb=True, md=True, isolated_atoms=True, files=True,
+        inputs=True,
+    )  # fmt: skip
+
+    def record(self, elements: Iterable[str] = ()) -> EngineRecord:
+        """See :meth:`Engine.record`; the hash is of the engine, not of pw.x's release, which need not run here."""
+        settings = load_settings().qe
+        version = pw_version(tuple(settings.command))
+        chosen = self._potentials(elements, settings)
+        return EngineRecord(
+            name=self.name,
+            kind="plane-wave DFT",
+            version=f"Quantum ESPRESSO pw.x {version}",
+            model=expanded(settings.potentials).name if settings.potentials else None,
+            hash=hashlib.sha256(f"quantum-espresso pw.x {CONVENTION}".encode()).hexdigest()[:16],
+            potentials={element: f"{p.path.name} {p.digest}" for element, p in chosen.items()},
+        )
+
+    def preflight(self, card: MethodCard) -> list[str]:
+        """See :meth:`Engine.preflight`."""
+        settings = load_settings().qe
+        find_program(settings.command, WHAT)
+        if card.cutoff_ev is None or card.kpoints is None:
+            raise EngineError(
+                f"card '{card.name}' has no {'cutoff_ev' if card.cutoff_ev is None else 'kpoints'}, which pw.x needs",
+                "choose a card for plane waves, such as pbe-slab",
+            )
+        if card.functional != "PBE":
+            raise EngineError(f"card '{card.name}' asks for functional {card.functional}", "only PBE is set up")
+        if settings.potentials is None or not expanded(settings.potentials).is_dir():
+            raise EngineError(
+                "; ".join(missing_pseudopotentials(["the study's elements"], _folder(settings))),
+                "set qe: potentials: in the settings, or ANODEFLOW_QE_POTENTIALS",
+            )
+        return []
+
+    def missing(self, elements: Iterable[str], card: MethodCard) -> list[str]:
+        """See :meth:`Engine.missing`; what is there but unfit (several files, another functional, too hard for the
+        card's cutoff) is listed too."""
+        settings = load_settings().qe
+        lines = []
+        try:
+            find_program(settings.command, WHAT)
+        except EngineError as error:
+            lines.append(error.problem)
+        absent = missing_pseudopotentials(elements, _folder(settings), settings.potentials_of)
+        if absent:
+            return lines + absent
+        chosen: dict[str, Pseudopotential] = {}
+        for element in sorted(set(elements)):
+            try:
+                chosen |= self._potentials([element], settings)
+            except EngineError as error:
+                lines.append(str(error))
+        return lines + (too_soft(chosen, card.cutoff_ev / Rydberg) if card.cutoff_ev else [])
+
+    def write_inputs(
+        self, structure: Structure, task: Task, card: MethodCard, charge: int, directory: Path
+    ) -> list[str]:
+        """See :meth:`Engine.write_inputs`: ``pw.in``, which names the folder of pseudopotentials; pw.x need not be
+        here."""
+        chosen = self._fitting(structure, card)
+        text = pw_input(structure, task, card, charge, chosen)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EngineError(f"cannot make the folder '{directory}': {error.strerror}", "name another") from None
+        write_whole(directory / "pw.in", text)
+        return ["pw.in"]
+
+    def write_point_inputs(
+        self, structure: Structure, card: MethodCard, charge: int, directory: Path, *, like: Structure | None = None
+    ) -> list[str]:
+        """See :meth:`Engine.write_point_inputs`."""
+        chosen = self._fitting(structure, card)
+        write_whole(directory / "pw.in", pw_input(structure, "static", card, charge, chosen, like=like or structure))
+        return ["pw.in"]
+
+    def write_own_dynamics(
+        self, structure: Structure, card: MethodCard, charge: int, directory: Path, steps: int | None = None
+    ) -> list[str]:
+        """See :meth:`Engine.write_own_dynamics`; NVT is stochastic velocity rescaling."""
+        directory.mkdir(parents=True, exist_ok=True)
+        text = dynamics_input(structure, card, charge, self._fitting(structure, card), steps=steps)
+        write_whole(directory / "pw.in", text)
+        return ["pw.in"]
+
+    def ase_calculator(
+        self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
+    ) -> PointCalculator:
+        """See :meth:`Engine.ase_calculator`."""
+        directory, settings, chosen = self._ready(structure, card, directory)
+        end_orphan(directory / FOLDER)
+
+        def point(geometry: Structure, folder: Path, before: Path | None, left: float | None) -> Outcome:
+            return QeRun(
+                structure=geometry,
+                task="static",
+                card=card,
+                charge=charge,
+                monitor=None,
+                directory=folder,
+                pseudopotentials=chosen,
+                command=settings.command,
+                wall_time_s=left,
+                like=structure,
+                waves_of=before,
+            ).compute()
+
+        notes = electronic(structure, "static", card, charge).notes
+        return PointCalculator(
+            point, structure, directory / FOLDER, bulky=("out",), notes=notes, wall_time_s=settings.wall_time_s
+        )
+
+    def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
+        """See :meth:`Engine.valence_electrons`."""
+        electrons = {}
+        for element, chosen in self._potentials(elements, load_settings().qe).items():
+            if abs(chosen.valence - round(chosen.valence)) > 1e-6:
+                raise EngineError(
+                    f"pseudopotential '{chosen.path}' has {chosen.valence} valence electrons", "use one of an atom"
+                )
+            electrons[element] = round(chosen.valence)
+        return electrons
+
+    def compute(
+        self,
+        structure: Structure,
+        task: Task,
+        card: MethodCard,
+        charge: int = 0,
+        monitor: Monitor | None = None,
+        directory: Path | None = None,
+    ) -> Outcome:
+        """See :meth:`Engine.compute`."""
+        directory, settings, chosen = self._ready(structure, card, directory)
+        check_cell(structure, task, electronic(structure, task, card, charge))
+        return QeRun(
+            structure=structure,
+            task=task,
+            card=card,
+            charge=charge,
+            monitor=monitor,
+            directory=directory,
+            pseudopotentials=chosen,
+            command=settings.command,
+            wall_time_s=settings.wall_time_s,
+        ).compute()
+
+    def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
+        """See :meth:`Engine.seconds_per_step`; the model is :func:`core_seconds`."""
+        if card is None or card.cutoff_ev is None:
+            return 0.0
+        try:
+            chosen = self._potentials(structure.symbol_set, load_settings().qe)
+        except EngineError:
+            chosen = {}
+        return core_seconds(structure, card, chosen)
+
+    def _ready(
+        self, structure: Structure, card: MethodCard, directory: Path | None
+    ) -> tuple[Path, QeSettings, dict[str, Pseudopotential]]:
+        """What a run needs, or an error with what is not there."""
+        if directory is None:
+            raise EngineError("pw.x needs a folder of its own", "give a directory")
+        settings = load_settings().qe
+        find_program(settings.command, WHAT)
+        check_order(structure)
+        return directory, settings, self._fitting(structure, card)
+
+    def _potentials(self, elements: Iterable[str], settings: QeSettings) -> dict[str, Pseudopotential]:
+        wanted = sorted(set(elements))
+        if not wanted:
+            return {}
+        return choose_pseudopotentials(wanted, _folder(settings), settings.potentials_of)
+
+    def _fitting(self, structure: Structure, card: MethodCard) -> dict[str, Pseudopotential]:
+        chosen = self._potentials(structure.symbol_set, load_settings().qe)
+        if card.cutoff_ev is not None:
+            hard = too_soft(chosen, card.cutoff_ev / Rydberg)
+            if hard:
+                raise EngineError(
+                    "; ".join(hard), f"raise cutoff_ev of card '{card.name}', or use softer pseudopotentials"
+                )
+        return chosen
+
+
+def _folder(settings: QeSettings) -> Path | None:
+    return None if settings.potentials is None else expanded(settings.potentials).resolve()
+
+
+@lru_cache(maxsize=8)
+def pw_version(command: tuple[str, ...]) -> str:
+    """Release of pw.x, from what it prints before it asks for its input; ``unknown`` if it says nothing here.
+
+    Raises
+    ------
+    EngineError
+        If the program is not there.
+    """
+    find_program(command, WHAT)
+    words = [word for word in command if Path(word).name.startswith("pw") and Path(word).suffix == ".x"]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = subprocess.run(
+                [os.path.expanduser(words[-1] if words else command[0]), *([] if words else command[1:])],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=BANNER_S,
+                check=False,
+                env=dict(os.environ) | environment(),
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return "unknown"
+    found = re.search(rb"Program PWSCF v\.(\S+)", done.stdout)
+    return found.group(1).decode("ascii", errors="replace") if found else "unknown"
+
+
+# Seconds a band and plane wave, and a point of the density's grid; fitted to processor times of pw.x 6.7 on one core
+# of a shared machine: bcc Li 400 and 500 eV (1 and 2.3 s a step), LiCl 345 and 400 eV (1 and 4 s), Li in boxes of 8
+# and 11 angstrom with and without spin (5-47 s), a Li slab of 3 atoms (6 s). Within a factor of 2.7 for all; the only
+# large cell was Li(100) with 46 atoms (404 s), whose volume was estimated.
+BAND_S, DENSITY_S = 1.6e-6, 2.0e-5
+
+
+def core_seconds(structure: Structure, card: MethodCard, chosen: Mapping[str, Pseudopotential]) -> float:
+    """Estimated seconds of one self-consistent calculation with forces on one core; later steps take about half.
+
+    Orbitals on their grid and the density on its own::
+
+        n_spin (BAND_S n_k n_b N_pw log2 N_pw + DENSITY_S N_pw (ecutrho / ecutwfc)^1.5)
+
+    with n_k k-points left by symmetry (one half for Gamma, where orbitals are real), n_b = 0.6 electrons + 4 bands
+    and N_pw = V k_max^3 / (6 pi^2) plane waves. Four valence electrons an atom where no pseudopotential is known.
+
+    Raises
+    ------
+    InputError
+        As :func:`electronic`.
+    """
+    settings = electronic(structure, "static", card)
+    cutoff = settings.cutoff_ev / Rydberg
+    waves = structure.volume * (np.sqrt(cutoff) / Bohr) ** 3 / (6 * np.pi**2)
+    ratio = density_cutoff_ry(cutoff, chosen) / cutoff if chosen else DENSITY_FACTOR["US"]
+    electrons = sum(chosen[site.specie.symbol].valence if chosen else 4.0 for site in structure)
+    points = 0.5
+    if settings.mesh != (1, 1, 1):
+        points = len(SpacegroupAnalyzer(structure).get_ir_reciprocal_mesh(settings.mesh))
+    orbitals = BAND_S * points * (0.6 * electrons + 4) * waves * np.log2(max(waves, 2.0))
+    return float((2 if settings.spin_polarised else 1) * (orbitals + DENSITY_S * waves * ratio**1.5))

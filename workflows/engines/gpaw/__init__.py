@@ -1,0 +1,1 @@
+"""GPAW in plane-wave mode."""

@@ -1,0 +1,1 @@
+"""Moving atoms with the forces of any engine: relaxations, bands, dynamics."""

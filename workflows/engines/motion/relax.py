@@ -1,0 +1,235 @@
+"""Relaxations with any ASE calculator, stopped by the card's force and stress tolerances.
+
+ASE's own stopping rule mixes forces and cell gradients into one number, and atomate2's relaxer has neither
+a stress tolerance nor a way to report steps or to stop between them; hence these few lines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.filters import FrechetCellFilter
+from ase.optimize import GoodOldQuasiNewton
+from ase.units import GPa
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from anodeflow.errors import EngineError
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.base import Monitor, Outcome, Task
+from anodeflow.workflows.engines.motion.hessian import read_curvatures
+
+# A force no relaxation of a sane structure meets; beyond it the potential is outside its domain.
+EXPLODED_EV_PER_ANGSTROM = 200.0
+
+# The optimiser's first guess of every curvature, eV/angstrom^2: where the cell moves, 5 needs a half to a third of the
+# steps of ASE's 20 for metals, salts and interfaces of the catalogue, and BFGS needs more than either. Ions in a fixed
+# cell gain as much, but a band of LiCl between ends relaxed so did not converge in 250 steps, and does with 20.
+FIRST_CURVATURE = 5.0
+FIRST_CURVATURE_OF_IONS = 20.0
+# First length of a step (over all coordinates, angstrom) where the curvatures are known; ASE's is made for a guess.
+FIRST_RADIUS_ANGSTROM = 0.1
+# Elastic constant of a typical crystal of the catalogue: 50 GPa.
+TYPICAL_MODULUS_EV_PER_ANGSTROM3 = 0.3
+
+# Stress components (Voigt) that a task relaxes.
+CELL_COMPONENTS: dict[str, list[int]] = {"relax_cell": [0, 1, 2, 3, 4, 5], "relax_c": [2]}
+
+
+def cell_scale_angstrom(volume_angstrom3: float) -> float:
+    """What a strain is multiplied with to become a coordinate as stiff as those of the atoms.
+
+    The energy grows with the strain as V C/2, with a coordinate x = f * strain as V C/(2 f^2): f is such that the
+    second is the optimiser's first guess. ASE's own factor, the number of atoms, makes large cells of soft metals a
+    hundred times too stiff.
+    """
+    return math.sqrt(volume_angstrom3 * TYPICAL_MODULUS_EV_PER_ANGSTROM3 / FIRST_CURVATURE)
+
+
+def run_ase(
+    structure: Structure,
+    calculator: Calculator,
+    task: Task,
+    card: MethodCard,
+    monitor: Monitor | None = None,
+    directory: Path | None = None,
+    writes: bool = True,
+) -> Outcome:
+    """Compute a static energy, or relax ions (``relax``), ions and cell (``relax_cell``) or ions and the cell's
+    extent along z (``relax_c``, for interfaces and strained crystals: the in-plane lattice stays).
+
+    Parameters
+    ----------
+    structure
+        Start geometry; ``selective_dynamics`` is honoured.
+    calculator
+        Any ASE calculator with energy, forces and, for ``relax_cell``, stress.
+    task
+        What to do.
+    card
+        Gives the tolerances (eV/angstrom, GPa) and the step limit.
+    monitor
+        Called after every step; may raise to stop.
+    directory
+        Where the geometry of the last step is kept, so that a killed relaxation goes on from it. Curvatures left there
+        (:mod:`~anodeflow.workflows.engines.motion.hessian`) are what the optimiser of ions in a fixed cell begins with.
+    writes
+        Whether this process keeps it: one of several that compute together does.
+
+    Returns
+    -------
+    Outcome
+        ``ionic_converged`` is False when the step limit was hit, and ``error`` says so.
+    """
+    checkpoint = None if directory is None or task == "static" else Checkpoint(directory)
+    begin, steps_before = structure, 0
+    if checkpoint is not None:
+        begin, steps_before = checkpoint.read(structure)
+    allowed = card.max_steps - steps_before
+    atoms: Atoms = AseAtomsAdaptor.get_atoms(begin, msonable=False)
+    atoms.calc = calculator
+    energies: list[float] = []
+    positions: list[np.ndarray] = []
+    cells: list[np.ndarray] = []
+    outcome = Outcome(structure, None, None if task == "static" else False, None)
+
+    def observe() -> bool:
+        """Record one step; True when the tolerances are met."""
+        energy, forces = float(atoms.get_potential_energy()), atoms.get_forces()
+        largest = float(np.linalg.norm(forces, axis=1).max())
+        if not math.isfinite(energy) or not math.isfinite(largest) or largest > EXPLODED_EV_PER_ANGSTROM:
+            culprit = int(np.nanargmax(np.linalg.norm(forces, axis=1))) if np.isfinite(forces).any() else 0
+            raise _ExplodedError(
+                f"step {len(energies)}: energy {energy:.6g} eV, force {largest:.3g} eV/angstrom on atom "
+                f"{culprit} ({atoms.symbols[culprit]})"
+            )
+        energies.append(energy)
+        positions.append(atoms.get_positions())
+        cells.append(atoms.cell.array.copy())
+        outcome.max_force_ev_per_angstrom = largest
+        done = largest <= card.force_tolerance_ev_per_angstrom
+        if task in CELL_COMPONENTS:
+            stress = atoms.get_stress(voigt=True)[CELL_COMPONENTS[task]]
+            outcome.max_stress_gpa = float(np.abs(stress).max() / GPa)
+            done = done and outcome.max_stress_gpa <= card.stress_tolerance_gpa
+        if checkpoint is not None and writes:
+            checkpoint.write(atoms, steps_before + len(energies) - 1)
+        if monitor is not None:
+            monitor(steps_before + len(energies) - 1, energy, largest)
+        return done
+
+    try:
+        if task == "static":
+            observe()
+        else:
+            target: Any = atoms
+            if task in CELL_COMPONENTS:
+                free = np.isin(range(6), CELL_COMPONENTS[task])
+                target = FrechetCellFilter(atoms, mask=free, exp_cell_factor=cell_scale_angstrom(atoms.get_volume()))
+            curvature = FIRST_CURVATURE if task in CELL_COMPONENTS else FIRST_CURVATURE_OF_IONS
+            optimiser = GoodOldQuasiNewton(target, logfile=os.devnull, diagonal=curvature)
+            known = read_curvatures(directory, 3 * len(atoms)) if directory is not None and task == "relax" else None
+            if known is not None:
+                optimiser.set_hessian(known)  # its own argument for this is ignored
+                optimiser.radius = FIRST_RADIUS_ANGSTROM
+            # fmax = 0: the tolerances of the card decide, not ASE's rule.
+            for _ in optimiser.irun(fmax=0.0, steps=max(0, allowed)):
+                if observe():
+                    outcome.ionic_converged = True
+                    break
+            if not outcome.ionic_converged:
+                stress = (
+                    f", stress {outcome.max_stress_gpa:.3f} GPa (tolerance {card.stress_tolerance_gpa})"
+                    if task in CELL_COMPONENTS
+                    else ""
+                )
+                outcome.error = (
+                    f"not relaxed after {card.max_steps} steps: force {outcome.max_force_ev_per_angstrom:.3f} "
+                    f"eV/angstrom (tolerance {card.force_tolerance_ev_per_angstrom}){stress}"
+                )
+    except _ExplodedError as error:
+        outcome.error = f"the forces exploded at {error}"
+        outcome.ionic_converged = None if task == "static" else False
+        outcome.ionic_steps = steps_before + max(0, len(energies) - 1)
+        return outcome
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise EngineError(
+            f"the calculator failed at step {len(energies)}: {error}", "check elements and geometry"
+        ) from error
+
+    if checkpoint is not None and writes:
+        checkpoint.remove()
+    if steps_before:
+        outcome.warnings.append(f"went on at step {steps_before} after an interruption")
+    outcome.energy_ev = energies[-1]
+    outcome.ionic_steps = steps_before + len(energies) - 1
+    outcome.energy_change_last_step_ev = energies[-1] - energies[-2] if len(energies) > 1 else 0.0
+    outcome.structure = _final_structure(structure, atoms)
+    outcome.arrays = {
+        "forces_ev_per_angstrom": atoms.get_forces(apply_constraint=False),
+        "energies_ev": np.asarray(energies),
+        "positions_angstrom": np.asarray(positions),
+        "cells_angstrom": np.asarray(cells),
+    }
+    return outcome
+
+
+class Checkpoint:
+    """The geometry of the last step of a relaxation, in a small file that is whole or not there.
+
+    Parameters
+    ----------
+    directory
+        Folder of this calculation alone.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "last_step.json"
+
+    def write(self, atoms: Atoms, step: int) -> None:
+        """Keep one step."""
+        content = {"step": step, "cell": atoms.cell.array.tolist(), "positions": atoms.get_positions().tolist()}
+        temporary = self.file.with_suffix(".new")
+        temporary.write_text(json.dumps(content))
+        os.replace(temporary, self.file)
+
+    def read(self, start: Structure) -> tuple[Structure, int]:
+        """The last geometry and its step, or the start and 0."""
+        try:
+            content = json.loads(self.file.read_text())
+            kept = Structure(
+                content["cell"],
+                start.species,
+                content["positions"],
+                coords_are_cartesian=True,
+                site_properties=start.site_properties,
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return start, 0
+        return kept, int(content["step"])
+
+    def remove(self) -> None:
+        """Nothing is left to go on from."""
+        self.file.unlink(missing_ok=True)
+
+
+class _ExplodedError(Exception):
+    """Energy or forces left every sane range."""
+
+
+def _final_structure(start: Structure, atoms: Atoms) -> Structure:
+    """The relaxed geometry, with species, site properties and atom order of the start."""
+    return Structure(
+        atoms.cell.array,
+        start.species,
+        atoms.get_positions(),
+        coords_are_cartesian=True,
+        site_properties=start.site_properties,
+    )

@@ -1,0 +1,244 @@
+"""Machine-learning potentials in this process: the engine that needs no licence and no network."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pymatgen.core import Structure
+
+from anodeflow.documents import EngineRecord
+from anodeflow.errors import EngineError
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
+
+KIND = "machine-learning potential"
+MODE = "a potential of the PBE energy surface: cutoff, k-points, smearing, spin and charge of a card do not apply"
+
+
+@dataclass(frozen=True)
+class Potential:
+    """How to find and load one family of models.
+
+    ``bundled`` is the path of the weights inside the installed package; None: the user names a file.
+    ``seconds_per_atom`` is the measured time of one energy and force evaluation on one thread of a 2024
+    server core, for about 30-60 atoms of these crystals; ``in_dynamics`` what dynamics, which need the forces only,
+    take of it (``benchmarks/dynamics.py --faster``).
+    """
+
+    package: str
+    bundled: str | None
+    load: Callable[[str, str], Any]
+    seconds_per_atom: float
+    licence: str
+    in_dynamics: float = 1.0
+
+
+def _load_sevennet(path: str, device: str) -> Any:
+    from sevenn.calculator import SevenNetCalculator
+
+    return SevenNetCalculator(path, device=device)
+
+
+def _load_chgnet(path: str, device: str) -> Any:
+    from chgnet.model import CHGNet, CHGNetCalculator
+
+    return CHGNetCalculator(CHGNet.from_file(path), use_device=device)
+
+
+def _load_mace(path: str, device: str) -> Any:
+    from mace.calculators import MACECalculator
+
+    return MACECalculator(model_paths=path, device=device, default_dtype="float64")
+
+
+def _load_nep(path: str, device: str) -> Any:
+    from calorine.calculators import CPUNEP
+
+    return CPUNEP(path)
+
+
+POTENTIALS: dict[str, Potential] = {
+    "sevennet-0": Potential(
+        "sevenn",
+        "pretrained_potentials/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth",
+        _load_sevennet,
+        0.014,
+        "MIT",
+    ),
+    "sevennet-l3i5": Potential(
+        "sevenn",
+        "pretrained_potentials/SevenNet_l3i5/checkpoint_l3i5.pth",
+        _load_sevennet,
+        0.035,
+        "MIT",
+    ),
+    "chgnet": Potential(
+        "chgnet", "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", _load_chgnet, 0.004, "BSD", 0.42
+    ),
+    "sevennet": Potential("sevenn", None, _load_sevennet, 0.014, "of the model"),
+    "mace": Potential("mace", None, _load_mace, 0.03, "of the model"),
+    "nep": Potential("calorine", None, _load_nep, 0.0001, "of the model"),
+}
+
+
+class PotentialEngine(Engine):
+    """One machine-learning potential.
+
+    Parameters
+    ----------
+    name
+        ``sevennet-0`` (default), ``sevennet-l3i5`` or ``chgnet``, whose weights come inside their wheels; or
+        ``family:PATH`` with family ``sevennet``, ``mace`` or ``nep`` and a model file of the user's.
+    """
+
+    capabilities = Capabilities(md=True, neb=True)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        family, _, path = name.partition(":")
+        self._potential = POTENTIALS[family]
+        self._path = path
+        self._calculator: Any = None
+
+    @cached_property
+    def model_path(self) -> Path:
+        """The file with the weights."""
+        spec = importlib.util.find_spec(self._potential.package)
+        if spec is None or not spec.submodule_search_locations:
+            hint = (
+                "pip install 'anodeflow[embedded]'"
+                if self._potential.bundled
+                else f"install the package that provides '{self._potential.package}'"
+            )
+            raise EngineError(
+                f"engine '{self.name}' needs the Python package '{self._potential.package}', which is not installed",
+                hint,
+            )
+        if self._potential.bundled is None:
+            if not self._path:
+                raise EngineError(f"engine '{self.name}' names no model file", f"write '{self.name}:PATH_TO_MODEL'")
+            path = Path(self._path).expanduser()
+        else:
+            path = Path(next(iter(spec.submodule_search_locations))) / self._potential.bundled
+        if not path.is_file():
+            raise EngineError(
+                f"engine '{self.name}': no model file '{path}'",
+                "check the path" if self._path else f"reinstall the package '{self._potential.package}'",
+            )
+        return path
+
+    @cached_property
+    def _sha256(self) -> str:
+        try:
+            with self.model_path.open("rb") as handle:
+                return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+        except OSError as error:
+            raise EngineError(f"cannot read the model '{self.model_path}': {error}", "check the file") from None
+
+    def device(self) -> str:
+        """``ANODEFLOW_DEVICE`` if set, else a CUDA device if there is one, else the processor."""
+        asked = os.environ.get("ANODEFLOW_DEVICE", "auto")
+        if asked != "auto":
+            return asked
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def record(self, elements: Iterable[str] = ()) -> EngineRecord:
+        """See :meth:`Engine.record`."""
+        path = self.model_path
+        try:
+            number = version(self._potential.package)
+        except PackageNotFoundError:
+            number = "unknown"
+        return EngineRecord(
+            name=self.name,
+            kind=KIND,
+            version=f"{self._potential.package} {number}",
+            model=path.name,
+            hash=self._sha256,
+            mode=MODE,
+            device=self.device() if "torch" in sys.modules else os.environ.get("ANODEFLOW_DEVICE", "auto"),
+        )
+
+    def preflight(self, card: MethodCard) -> list[str]:
+        """See :meth:`Engine.preflight`."""
+        self.record()
+        ignored = [
+            text
+            for value, text in (
+                (card.cutoff_ev, f"cutoff {card.cutoff_ev} eV"),
+                (card.kpoints, "k-points"),
+                (card.smearing, "smearing"),
+                (card.spin not in (None, "none") or None, f"spin {card.spin}"),
+                (card.dipole_correction or None, "dipole correction"),
+            )
+            if value is not None
+        ]
+        if not ignored:
+            return []
+        return [f"engine '{self.name}' is a potential: {', '.join(ignored)} of card '{card.name}' do not apply"]
+
+    def calculator(self) -> Any:
+        """The ASE calculator, loaded once."""
+        if self._calculator is None:
+            path = self.model_path
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    self._calculator = self._potential.load(str(path), self.device())
+            except Exception as error:  # whatever a model's own loader raises
+                raise EngineError(
+                    f"engine '{self.name}' cannot load '{path}': {type(error).__name__}: {error}",
+                    "check that the file is a model of this family and the package versions fit",
+                ) from error
+        return self._calculator
+
+    def ase_calculator(
+        self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
+    ) -> Any:
+        """See :meth:`Engine.ase_calculator`."""
+        self._refuse_charge(charge)
+        return self.calculator()
+
+    def compute(
+        self,
+        structure: Structure,
+        task: Task,
+        card: MethodCard,
+        charge: int = 0,
+        monitor: Monitor | None = None,
+        directory: Path | None = None,
+    ) -> Outcome:
+        """See :meth:`Engine.compute`."""
+        # ASE's optimisers load half of scipy, which no other engine's jobs need.
+        from anodeflow.workflows.engines.motion.relax import run_ase
+
+        self._refuse_charge(charge)
+        return run_ase(structure, self.calculator(), task, card, monitor)
+
+    def _refuse_charge(self, charge: int) -> None:
+        if charge:
+            raise EngineError(
+                f"engine '{self.name}' cannot hold a charge (asked for {charge:+d})",
+                "set charged: neutral in the study to run neutral Li, or use an engine with electrons",
+            )
+
+    def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
+        """See :meth:`Engine.seconds_per_step`; scaled by the number of neighbours through the density."""
+        density = len(structure) / structure.volume
+        return self._potential.seconds_per_atom * len(structure) * max(0.3, density / 0.055)
+
+    def dynamics_share(self) -> float:
+        """See :meth:`Engine.dynamics_share`."""
+        return self._potential.in_dynamics

@@ -1,0 +1,265 @@
+"""VASP: inputs through atomate2, runs under custodian, results judged by the card's tolerances.
+
+The licence of VASP covers program and POTCARs; neither comes with this package. Without them inputs can be written
+(with a ``POTCAR.spec``), and results of others read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pymatgen.core import Element, Structure
+
+from anodeflow.documents import EngineRecord
+from anodeflow.errors import EngineError, InputError
+from anodeflow.settings import load_settings
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task, write_note
+from anodeflow.workflows.engines.external import find_program
+from anodeflow.workflows.engines.plane_waves.cost import UNCERTAINTY, plane_wave_seconds
+from anodeflow.workflows.engines.vasp.calculation import VaspCalculation
+from anodeflow.workflows.engines.vasp.inputs import (
+    CONSTRAINTS_SINCE,
+    SMEARINGS,
+    vasp_inputs,
+)
+from anodeflow.workflows.engines.vasp.moving_inputs import md_inputs, neb_inputs, write_band
+from anodeflow.workflows.engines.vasp.potcar import FUNCTIONAL, find_potcar, potcar_folder, potcar_symbol, spec_valence
+
+if TYPE_CHECKING:
+    from anodeflow.workflows.cards import Dynamics
+    from anodeflow.workflows.engines.motion.band import Band
+    from anodeflow.workflows.engines.motion.dynamics import DynamicsState
+
+KIND = "plane-wave DFT (PAW)"
+STAND_IN_KIND = "stand-in for VASP: not DFT"
+CONTINUED = (
+    "task dynamics, going on: VASP moves the atoms. A run takes CONTCAR of the segment before as its POSCAR, in place "
+    "of the start that lies here.\n"
+)
+BAND = (
+    "task neb: VASP moves the images, {climbs}. First the two ends in their own folders, then the band: a run makes "
+    "the path between relaxed ends, and starts the climbing once the forces are small.\n"
+)
+
+
+class VaspEngine(Engine):
+    """VASP behind the command of the settings, or (``stand_in: true``) a test program behind its files."""
+
+    name = "vasp"
+    cost_uncertainty = UNCERTAINTY
+    capabilities = Capabilities(
+        electrons=True, charge=True, spin=True, stress=True, kpoints=True, neb=True, md=True, isolated_atoms=True,
+        files=True, inputs=True,
+    )  # fmt: skip
+
+    def record(self, elements: Iterable[str] = ()) -> EngineRecord:
+        """See :meth:`Engine.record`. POTCARs that cannot be found are left out; :meth:`missing` names them."""
+        settings = load_settings().vasp
+        potentials = {}
+        for element in sorted(set(elements)):
+            with contextlib.suppress(EngineError):
+                file = find_potcar(element, settings)
+                potentials[element] = f"{file.symbol} {file.digest}"
+        content = f"vasp PAW {FUNCTIONAL}"
+        if settings.stand_in:
+            content = f"stand-in behind the files of vasp: {' '.join(settings.command)}"
+        return EngineRecord(
+            name=self.name,
+            kind=STAND_IN_KIND if settings.stand_in else KIND,
+            version=f"as named in the OUTCAR of each calculation; command {settings.command[0]}",
+            model=f"POTCAR library {FUNCTIONAL}",
+            hash=hashlib.sha256(content.encode()).hexdigest()[:16],
+            potentials=potentials,
+            stand_in=settings.stand_in,
+            mode="a test program in place of VASP: nothing of the card but its tolerances"
+            if settings.stand_in
+            else "full",
+        )
+
+    def preflight(self, card: MethodCard) -> list[str]:
+        """See :meth:`Engine.preflight`."""
+        settings = load_settings().vasp
+        if card.cutoff_ev is None or card.kpoints is None:
+            raise EngineError(
+                f"card '{card.name}' has no cutoff or k-points, and vasp needs both",
+                "choose a card for plane waves, such as pbe-slab",
+            )
+        if card.smearing is not None and card.smearing.kind not in SMEARINGS:
+            raise EngineError(f"VASP has no {card.smearing.kind} smearing", "choose methfessel-paxton or gaussian")
+        find_program(settings.command, "vasp")
+        if potcar_folder(settings) is None:
+            raise EngineError(
+                "no folder of POTCARs: neither vasp.potentials in the settings nor PMG_VASP_PSP_DIR is set",
+                "set one",
+            )
+        notes = []
+        if settings.stand_in:
+            notes.append("vasp.stand_in is set: these are results of a test program, not of VASP and not of DFT")
+        if "PAW" not in card.potentials:
+            notes.append(f"potentials: VASP's PAW data sets in place of '{card.potentials}'")
+        if card.stress_tolerance_gpa < 0.005:
+            notes.append("VASP's stress carries noise of some hundredths of a GPa at usual cutoffs")
+        return notes
+
+    def check(self, structure: Structure, task: Task, card: MethodCard, charge: int = 0) -> list[str]:
+        """See :meth:`Engine.check`."""
+        notes = super().check(structure, task, card, charge)
+        if task == "relax_c":
+            notes.append(
+                "cells relaxed along z only need LATTICE_CONSTRAINTS, known from VASP "
+                f"{'.'.join(map(str, CONSTRAINTS_SINCE))} on; an older one is stopped at once"
+            )
+        return notes
+
+    def missing(self, elements: Iterable[str], card: MethodCard) -> list[str]:
+        """See :meth:`Engine.missing`."""
+        settings = load_settings().vasp
+        absent = []
+        for command in (settings.command,):
+            try:
+                find_program(command, "vasp")
+            except EngineError as error:
+                absent.append(error.problem)
+        for element in elements:
+            try:
+                find_potcar(element, settings)
+            except EngineError as error:
+                absent.append(error.problem)
+        return absent
+
+    def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
+        """See :meth:`Engine.valence_electrons`; of the POTCARs, else of the table of recommended symbols."""
+        settings = load_settings().vasp
+        found = {}
+        for element in elements:
+            try:
+                found[element] = find_potcar(element, settings).valence
+            except EngineError:
+                number = spec_valence(element, settings)
+                if number is None:
+                    raise EngineError(
+                        f"electrons of POTCAR {potcar_symbol(element, settings)} are not known without the file",
+                        "set vasp.potentials to a folder of POTCARs",
+                    ) from None
+                found[element] = number
+        return found
+
+    def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
+        """See :meth:`Engine.seconds_per_step`; right within a factor of three."""
+        settings = load_settings().vasp
+        valence = {e: spec_valence(e, settings) or min(12, Element(e).Z) for e in structure.symbol_set}
+        return plane_wave_seconds(structure, card, valence)
+
+    def write_inputs(
+        self, structure: Structure, task: Task, card: MethodCard, charge: int, directory: Path
+    ) -> list[str]:
+        """See :meth:`Engine.write_inputs`; a POTCAR.spec where a POTCAR is missing."""
+        settings = load_settings().vasp
+        return vasp_inputs(structure, task, card, charge, settings, spec=self._spec(structure)).write(directory)
+
+    def write_dynamics_inputs(
+        self,
+        structure: Structure,
+        card: MethodCard,
+        charge: int,
+        directory: Path,
+        *,
+        steps: int,
+        continued: bool = False,
+    ) -> list[str]:
+        """See :meth:`Engine.write_dynamics_inputs`: VASP moves the atoms."""
+        if charge:
+            raise InputError("molecular dynamics of a charged cell are not written", "use a neutral cell")
+        settings = load_settings().vasp
+        energies = steps if continued else steps + 1
+        inputs = md_inputs(structure, card, settings, spec=self._spec(structure), steps=energies)
+        names = inputs.write(directory)
+        return [*names, write_note(directory, CONTINUED)] if continued else names
+
+    def write_band_inputs(
+        self, images: Sequence[Structure], card: MethodCard, charge: int, directory: Path, *, climb: bool = True
+    ) -> list[str]:
+        """See :meth:`Engine.write_band_inputs`: VASP moves the images; the ends are written as statics."""
+        settings, spec = load_settings().vasp, self._spec(images[0])
+        inputs = neb_inputs(images, card, charge, settings, spec=spec, climbing=climb and settings.vtst)
+        names = write_band(inputs, images, directory)
+        for number in (0, len(images) - 1):
+            folder = directory / f"{number:02d}"
+            end = vasp_inputs(images[number], "static", card, charge, settings, spec=spec).write(folder)
+            names += [f"{folder.name}/{name}" for name in end if name != "POSCAR"]
+        climbs = "the highest image climbs" if climb and settings.vtst else "no image climbs"
+        return [*names, write_note(directory, BAND.format(climbs=climbs))]
+
+    def _spec(self, structure: Structure) -> bool:
+        settings = load_settings().vasp
+        try:
+            for element in structure.symbol_set:
+                find_potcar(element, settings)
+        except EngineError as error:
+            if potcar_folder(settings) is not None and not error.problem.startswith("no POTCAR for"):
+                raise
+            return True
+        return False
+
+    def compute(
+        self,
+        structure: Structure,
+        task: Task,
+        card: MethodCard,
+        charge: int = 0,
+        monitor: Monitor | None = None,
+        directory: Path | None = None,
+    ) -> Outcome:
+        """See :meth:`Engine.compute`.
+
+        A relaxed cell is started again from where it ended, because its plane waves were those of the first cell,
+        until the first step of a round is within the tolerances.
+        """
+        if directory is None:
+            with tempfile.TemporaryDirectory(prefix="anodeflow-vasp-") as folder:
+                return self.compute(structure, task, card, charge, monitor, Path(folder))
+        settings = load_settings().vasp
+        return VaspCalculation(structure, task, card, charge, monitor, directory, settings).run()
+
+    def climbs(self) -> bool:
+        """See :meth:`Engine.climbs`."""
+        return load_settings().vasp.vtst
+
+    def neb(
+        self,
+        images: Sequence[Structure],
+        card: MethodCard,
+        charge: int = 0,
+        *,
+        directory: Path | None = None,
+        **options: Any,
+    ) -> Band:
+        """See :meth:`Engine.neb`; VASP moves the images, with its own optimiser and springs."""
+        from anodeflow.workflows.engines.vasp.band import VaspBand
+
+        if directory is None:
+            with tempfile.TemporaryDirectory(prefix="anodeflow-vasp-") as folder:
+                return self.neb(images, card, charge, directory=Path(folder), **options)
+        return VaspBand(images, card, charge, directory, load_settings().vasp, **options).run()
+
+    def dynamics(
+        self,
+        state: DynamicsState,
+        card: MethodCard,
+        dynamics: Dynamics,
+        *,
+        directory: Path,
+        notes: list[str],
+        **options: Any,
+    ) -> DynamicsState:
+        """See :meth:`Engine.dynamics`; VASP integrates, with its own thermostats."""
+        from anodeflow.workflows.engines.vasp.dynamics import VaspDynamics
+
+        settings = load_settings().vasp
+        return VaspDynamics(state, card, dynamics, settings, directory=directory, notes=notes, **options).run()

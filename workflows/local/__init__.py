@@ -1,0 +1,1 @@
+"""Studies on this machine: worker processes, and the process that keeps their order."""

@@ -1,0 +1,340 @@
+"""Run a study on this machine: worker processes compute, this process keeps the order.
+
+jobflow's own local manager runs one job after the other, cannot resume, and starts again what is finished; here
+finished calculations are handed out without loading a model, and the others run side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, Protocol
+
+from jobflow import Flow, Job, JobStore, OnMissing
+from monty.json import MontyEncoder
+
+from anodeflow import errors
+from anodeflow.errors import AnodeflowError, EngineError, StoreError
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.jobs.calculation import earlier_attempt, is_settled
+from anodeflow.workflows.local.worker import STOP
+
+# Errors after which every other calculation would fail the same way.
+FATAL = (StoreError, EngineError)
+# How often a calculation is tried whose worker died (killed, out of memory).
+TRIES = 2
+# Huge pages for the large short-lived tensors of a potential: 10-20 % faster with glibc, ignored elsewhere.
+MEMORY_SETTINGS = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+
+
+class Listener(Protocol):
+    """Who is told how a run goes."""
+
+    def running(self, label: str) -> None:
+        """A calculation started."""
+
+    def step(self, label: str, step: int, energy_ev: float, max_force: float) -> None:
+        """A calculation made a step."""
+
+    def done(self, label: str, reused: bool) -> None:
+        """A calculation is finished."""
+
+    def failed(self, label: str, reason: str) -> None:
+        """A job failed."""
+
+
+@dataclass
+class RunReport:
+    """How a run went."""
+
+    computed: int = 0
+    reused: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+    fatal: AnodeflowError | None = None
+    wall_time_s: float = 0.0
+
+
+class _Worker:
+    """One worker process and the thread that reads what it says."""
+
+    def __init__(self, store_place: str, threads: int, inbox: queue.Queue[tuple[_Worker, dict[str, Any]]]) -> None:
+        environment = dict(os.environ)
+        environment.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
+        environment = MEMORY_SETTINGS | environment
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "anodeflow.workflows.local.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=environment,
+            start_new_session=True,  # Ctrl-C in the terminal is for the parent, which then asks workers to stop
+        )
+        self.job: Job | None = None
+        self.send(json.dumps(store_place))  # not an argument, where everybody could read it
+        threading.Thread(target=self._read, args=(inbox,), daemon=True).start()
+
+    def _read(self, inbox: queue.Queue[tuple[_Worker, dict[str, Any]]]) -> None:
+        if self.process.stdout is not None:
+            for line in self.process.stdout:
+                inbox.put((self, json.loads(line)))
+        inbox.put((self, {"event": "gone", "code": self.process.wait()}))
+
+    def send(self, text: str) -> None:
+        try:
+            if self.process.stdin is not None:
+                self.process.stdin.write(text + "\n")
+                self.process.stdin.flush()
+        except (BrokenPipeError, OSError):
+            pass  # its reader thread reports that it is gone
+
+    def last_words(self) -> str:
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+class LocalRunner:
+    """Runs one flow.
+
+    Parameters
+    ----------
+    flow
+        What to run.
+    store
+        An open store that other processes can open, too.
+    store_place
+        Where it is, for the workers: `anodeflow.workflows.store.store_place`.
+    workers
+        Worker processes.
+    threads
+        Threads a worker.
+    listener
+        Who is told.
+    """
+
+    def __init__(
+        self, flow: Flow, store: JobStore, store_place: str | Path, workers: int, threads: int, listener: Listener
+    ) -> None:
+        self._store, self._place, self._listener = store, os.fspath(store_place), listener
+        self._max_workers, self._threads = workers, threads
+        self._inbox: queue.Queue[tuple[_Worker, dict[str, Any]]] = queue.Queue()
+        self._workers: list[_Worker] = []
+        # By identity: jobflow compares jobs by content, and contents may not be comparable.
+        self._waiting: dict[int, Job] = {}
+        self._open: Counter[str] = Counter()
+        self._failed_uuids: set[str] = set()
+        self._looked_up: dict[int, bool] = {}
+        self._tries: Counter[str] = Counter()
+        self.report = RunReport()
+        self._add(flow)
+
+    def run(self) -> RunReport:
+        """Run until everything is done, failed, or the user stops it (Ctrl-C, SIGTERM)."""
+        clock = time.perf_counter()
+        previous = None
+        if threading.current_thread() is threading.main_thread():
+            previous = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            while (self._waiting or self._busy()) and self.report.fatal is None:
+                self._start_ready()
+                if self._busy():
+                    self._take_messages()
+        except KeyboardInterrupt:
+            self.report.interrupted = True
+        finally:
+            self._stop_workers()
+            if previous is not None:
+                signal.signal(signal.SIGTERM, previous)
+        self.report.wall_time_s = time.perf_counter() - clock
+        return self.report
+
+    # --- the graph -----------------------------------------------------------------------------------
+
+    def _add(self, flow: Flow) -> None:
+        for made, _ in flow.iterflow():
+            self._waiting[id(made)] = made
+            self._open[made.uuid] += 1
+
+    def _busy(self) -> list[_Worker]:
+        return [w for w in self._workers if w.job is not None]
+
+    def _start_ready(self) -> None:
+        """Start every waiting job whose parents are settled; what needs no worker runs right here."""
+        progress = True
+        while progress:
+            progress = False
+            for made in list(self._waiting.values()):
+                if any(self._open[uuid] for uuid in made.input_uuids):
+                    continue
+                if made.index > 1 and self._open[made.uuid] > 1:
+                    continue
+                lost = [u for u in made.input_uuids if u in self._failed_uuids]
+                if lost and made.config.on_missing_references == OnMissing.ERROR:
+                    del self._waiting[id(made)]
+                    self._fail(made, "not started: something it needs has failed", root_cause=False)
+                    progress = True
+                elif not _needs_worker(made) or self._known_finished(made):
+                    del self._waiting[id(made)]
+                    self._run_here(made)
+                    progress = True
+                else:
+                    worker = self._free_worker()
+                    if worker is not None:
+                        del self._waiting[id(made)]
+                        self._send(worker, made)
+                if self.report.fatal is not None:
+                    return
+
+    def _known_finished(self, made: Job) -> bool:
+        """Whether the calculation is in the store; looked up once a job, when its parents are settled."""
+        key = id(made)
+        if key not in self._looked_up:
+            self._looked_up[key] = self._is_finished(made)
+        return self._looked_up[key]
+
+    def _is_finished(self, made: Job) -> bool:
+        try:
+            resolved = made.resolve_args(self._store, inplace=False)
+        except ValueError:
+            return False
+        finished = getattr(made.function, "is_finished", None)
+        if finished is not None:
+            return bool(finished(self._store, *resolved.function_args, **resolved.function_kwargs))
+        structure, task, card, engine, _label, _crystal, charge = resolved.function_args
+        method = MethodCard.model_validate(card)
+        found = earlier_attempt(self._store, structure, task, method, engine, charge)
+        return found is not None and is_settled(found, method)
+
+    def _run_here(self, made: Job) -> None:
+        try:
+            response = made.run(self._store)
+        except AnodeflowError as error:
+            self._fail(made, str(error))
+            if isinstance(error, StoreError):
+                self.report.fatal = error
+            return
+        except Exception as error:
+            self._fail(made, f"{type(error).__name__}: {error}")
+            return
+        self._settle(made)
+        for new in (response.replace, response.detour, response.addition):
+            if isinstance(new, Flow):
+                self._add(new)
+        if _needs_worker(made):
+            self.report.reused += 1
+            self._listener.done(made.name, True)
+
+    def _settle(self, made: Job) -> None:
+        self._open[made.uuid] -= 1
+
+    def _fail(self, made: Job, reason: str, root_cause: bool = True) -> None:
+        self._settle(made)
+        self._failed_uuids.add(made.uuid)
+        # An output of an earlier run must not stand in for the one that failed now.
+        self._store.remove_docs({"uuid": made.uuid, "index": made.index})
+        if root_cause:
+            self.report.failed[made.name] = reason
+            self._listener.failed(made.name, reason)
+
+    # --- the workers ---------------------------------------------------------------------------------
+
+    def _free_worker(self) -> _Worker | None:
+        for worker in self._workers:
+            if worker.job is None:
+                return worker
+        if len(self._workers) < self._max_workers:
+            self._workers.append(_Worker(self._place, self._threads, self._inbox))
+            return self._workers[-1]
+        return None
+
+    def _send(self, worker: _Worker, made: Job) -> None:
+        worker.job = made
+        self._tries[made.uuid] += 1
+        self._listener.running(made.name)
+        worker.send(json.dumps(made, cls=MontyEncoder))
+
+    def _take_messages(self) -> None:
+        """Wait until a calculation ends; pass on the steps that are reported meanwhile."""
+        ended = False
+        while not ended:
+            try:
+                worker, message = self._inbox.get(timeout=1.0)
+            except queue.Empty:
+                return
+            ended = message["event"] != "step"
+            self._take(worker, message)
+
+    def _take(self, worker: _Worker, message: dict[str, Any]) -> None:
+        made = worker.job
+        match message["event"]:
+            case "step":
+                self._listener.step(message["label"], message["step"], message["energy_ev"], message["max_force"])
+            case "done" if made is not None:
+                worker.job = None
+                self._settle(made)
+                self.report.computed += 1
+                self._listener.done(made.name, False)
+            case "failed" if made is not None:
+                worker.job = None
+                self._fail(made, message["error"])
+                kind = getattr(errors, message["type"], None)
+                if kind in FATAL:
+                    self.report.fatal = kind(message["problem"], message["remedy"])
+            case "gone":
+                self._lost(worker, message["code"])
+            case _:
+                worker.job = None
+
+    def _lost(self, worker: _Worker, code: int) -> None:
+        """A worker died: killed, out of memory, or crashed in a library."""
+        self._workers.remove(worker)
+        made, worker.job = worker.job, None
+        if made is None:
+            return
+        if self._tries[made.uuid] < TRIES:
+            self._waiting[id(made)] = made
+            return
+        why = f"signal {-code}" if code < 0 else f"exit code {code}, {worker.last_words()}"
+        self._fail(made, f"its worker process died {TRIES} times ({why}); out of memory?")
+
+    def _stop_workers(self) -> None:
+        for worker in self._workers:
+            worker.send(STOP)
+        deadline = time.monotonic() + 10.0
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.1, deadline - time.monotonic()))
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                worker.process.kill()
+                worker.process.wait()
+
+
+def _needs_worker(made: Job) -> bool:
+    return made.metadata.get("kind") == "calculation"
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def default_workers() -> tuple[int, int]:
+    """Worker processes and threads each: one thread a worker is the fastest on a processor."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, 8)), 1

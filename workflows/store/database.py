@@ -1,0 +1,272 @@
+"""Connections to a MongoDB server: where it is, who asks, and what went wrong, without a password in any text."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_plus
+
+import pymongo
+from pydantic import BaseModel, ConfigDict, Field
+from pymongo import errors as mongo
+
+from anodeflow.errors import AnodeflowError, InputError, StoreError
+from anodeflow.yaml_input import read_yaml, validate
+
+DATABASE_FILE = "database.yaml"
+PASSWORD_VARIABLE = "ANODEFLOW_DB_PASSWORD"  # noqa: S105 - the name of a variable
+DATABASE_SCHEMA = 1
+META = "anodeflow"
+# MongoDB's codes
+UNAUTHORIZED, AUTHENTICATION_FAILED, OUT_OF_DISK, TOO_LARGE = 13, 18, 14031, 10334
+
+
+class DatabaseAway(StoreError):  # noqa: N818 - says what is the case
+    """The database does not answer, or not any more: it may do so in a moment."""
+
+
+_URI = re.compile(r"(mongodb(?:\+srv)?://)(?:([^/?#]*)@)?([^/?#]*)(?:/([^?#]*))?(?:\?(.*))?")
+_clients: dict[tuple[Any, ...], Any] = {}
+
+
+def config_folder() -> Path:
+    """Folder of this user's settings."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "anodeflow"
+
+
+class Database(BaseModel):
+    """A database on a MongoDB server, as a file says it. The password is never part of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    uri: str = Field(description="mongodb://HOST:PORT or mongodb+srv://HOST, without user and password")
+    name: str = Field("anodeflow", pattern=r"^[A-Za-z0-9_-]{1,60}$", description="database on the server")
+    user: str | None = None
+    auth_source: str = Field("admin", pattern=r"^[A-Za-z0-9_-]{1,60}$", description="database that knows the user")
+    password_variable: str = Field(PASSWORD_VARIABLE, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    password_file: Path | None = Field(None, description="file whose first line is the password")
+    timeout_s: float = Field(20.0, gt=0, le=600, description="longest wait for the server")
+    _given: str | None = None
+
+    @property
+    def host(self) -> str:
+        """Host and port, for messages."""
+        found = _URI.fullmatch(self.uri)
+        return found.group(3) if found else "?"
+
+    @property
+    def place(self) -> str:
+        """Host and database, for messages."""
+        return f"{self.host}/{self.name}"
+
+    def password(self) -> str | None:
+        """The password, from the environment or its file; None where there is no user.
+
+        Raises
+        ------
+        StoreError
+            If there is a user but no password, or others may read its file.
+        """
+        if self.user is None:
+            return None
+        if self._given is not None:
+            return self._given
+        value = os.environ.get(self.password_variable)
+        if value:
+            return value
+        file = (self.password_file or config_folder() / "db-password").expanduser()
+        try:
+            if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise StoreError(f"others may read the password file {file}", f"chmod 600 {file}")
+            text = file.read_text().splitlines()
+        except OSError as error:
+            raise StoreError(
+                f"no password for user '{self.user}' of the database {self.place}: {self.password_variable} is not "
+                f"set, and {file}: {error.strerror}",
+                f"write the password to that file (chmod 600) or export {self.password_variable}",
+            ) from None
+        return text[0].strip() if text else ""
+
+    def client_options(self) -> dict[str, Any]:
+        """Keywords for `pymongo.MongoClient`, the password among them."""
+        milliseconds = int(self.timeout_s * 1000)
+        options: dict[str, Any] = {
+            "serverSelectionTimeoutMS": milliseconds,
+            "connectTimeoutMS": milliseconds,
+            "socketTimeoutMS": max(milliseconds, 60_000),
+        }
+        if self.user is not None:
+            options |= {"username": self.user, "password": self.password(), "authSource": self.auth_source}
+        return options
+
+    def client(self) -> Any:
+        """The client of this process, made on first use; nothing is sent yet.
+
+        Raises
+        ------
+        StoreError
+            If the URI cannot be used, or there is no password.
+        """
+        options = self.client_options()
+        key = (os.getpid(), self.uri, *options.items())  # a client does not survive a fork
+        if key not in _clients:
+            with server_errors(self):
+                try:
+                    _clients[key] = pymongo.MongoClient(self.uri, **options)
+                except (TypeError, ValueError) as error:
+                    raise StoreError(f"the database {self.place} cannot be used: {error}", "check its URI") from None
+        return _clients[key]
+
+    def open(self) -> Any:
+        """The database, after the server has answered and its schema has been checked.
+
+        Raises
+        ------
+        StoreError
+            If it does not answer, refuses the user, or was written by a newer anodeflow.
+        """
+        found = self.client()[self.name]
+        with server_errors(self):
+            schema = found[META].find_one({"_id": "schema"})
+        if schema is not None and int(schema["version"]) > DATABASE_SCHEMA:
+            raise StoreError(
+                f"the database {self.place} has version {schema['version']}, this anodeflow knows version "
+                f"{DATABASE_SCHEMA}",
+                "update anodeflow (pip install -U anodeflow), here and on the cluster",
+            )
+        return found
+
+    def clock_difference_s(self) -> float:
+        """Seconds by which the server's clock is ahead of this machine's."""
+        with server_errors(self):
+            there = self.client()["admin"].command("hello")["localTime"]
+        return (there.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
+
+
+def is_uri(where: str) -> bool:
+    """Whether this is the URI of a server (also with the slash that a file path loses)."""
+    return bool(re.match(r"mongodb(\+srv)?:/", where))
+
+
+def full_uri(text: str) -> str:
+    """A URI with both its slashes: as a path it loses one."""
+    return re.sub(r"^(mongodb(?:\+srv)?):/(?!/)", r"\1://", text)
+
+
+def database_from_uri(uri: str) -> Database:
+    """A database from a connection string; a password in it is used, and shown nowhere.
+
+    Raises
+    ------
+    InputError
+        If it is no MongoDB URI.
+    """
+    found = _URI.fullmatch(full_uri(uri))
+    if found is None or not found.group(3):
+        raise InputError(f"'{without_password(uri)}' is no MongoDB URI", "write mongodb://HOST:PORT/DATABASE")
+    scheme, who, hosts, name, options = found.groups()
+    data: dict[str, Any] = {"uri": f"{scheme}{hosts}/" + (f"?{options}" if options else "")}
+    source = re.search(r"(?:^|&)authSource=([^&]*)", options or "")
+    if source:
+        data["auth_source"] = source.group(1)
+    if name:
+        data["name"] = name
+    user, _, password = (who or "").partition(":")
+    if user:
+        data["user"] = unquote_plus(user)
+    made = validate(Database, data, Path("the URI of the database"))
+    if password:
+        made._given = unquote_plus(password)
+    return made
+
+
+def without_password(text: str) -> str:
+    """A text in which no URI shows a password."""
+    return re.sub(r"(mongodb(?:\+srv)?:/{1,2}[^/?#:@\s]*):[^/?#\s]*@", r"\1:***@", text)
+
+
+def database_file(where: str) -> Path | None:
+    """The file that describes a database, if this names one: a YAML file, a cluster folder, or a name in
+    ``~/.config/anodeflow/databases/``."""
+    path = Path(where).expanduser()
+    try:
+        if path.suffix in (".yaml", ".yml"):
+            return path
+        if path.is_dir() and (path / DATABASE_FILE).is_file():
+            return path / DATABASE_FILE
+    except OSError:
+        return None
+    named = config_folder() / "databases" / f"{where}.yaml"
+    return named if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", where) and named.is_file() else None
+
+
+def load_database(where: str | Path) -> Database:
+    """A database by its URI, file, cluster folder or name.
+
+    Raises
+    ------
+    InputError
+        If there is none, or its file has a wrong key or value.
+    """
+    text = str(where)
+    if is_uri(text):
+        return database_from_uri(text)
+    file = database_file(text)
+    if file is None:
+        raise InputError(
+            f"'{text}' names no database", "give mongodb://HOST:PORT/DATABASE, or the folder of anodeflow hpc init"
+        )
+    data: dict[str, Any] = read_yaml(file)
+    if "://" in str(data.get("uri")) and "@" in str(data["uri"]):
+        raise InputError(
+            f"{file}: 'uri' holds a user or password",
+            "move the user to 'user' and the password to its own file or the environment",
+        )
+    return validate(Database, data, file)
+
+
+@contextmanager
+def server_errors(database: Database) -> Iterator[None]:
+    """Turn what pymongo raises into a `StoreError`: what, where, and what to do."""
+    try:
+        yield
+    except AnodeflowError:
+        raise
+    except (mongo.PyMongoError, mongo.InvalidURI) as error:
+        kind = DatabaseAway if isinstance(error, mongo.AutoReconnect) else StoreError
+        raise kind(*_explained(error, database)) from None
+
+
+def _explained(error: BaseException, database: Database) -> tuple[str, str]:
+    where = f"the database {database.place}"
+    code = getattr(error, "code", None)
+    failed = (getattr(error, "details", None) or {}).get("writeErrors")
+    if failed:  # several writes in one message
+        code, error = failed[0].get("code"), mongo.OperationFailure(str(failed[0].get("errmsg")))
+    if code in (AUTHENTICATION_FAILED, UNAUTHORIZED):
+        who = f"user '{database.user}'" if database.user else "a connection without a user"
+        return (
+            f"{where} refuses {who}",
+            f"check the user, and the password in {database.password_variable} or its file",
+        )
+    if isinstance(error, mongo.ServerSelectionTimeoutError):
+        return (
+            f"{where} does not answer within {database.timeout_s:g} s",
+            "check that it runs and that this machine may reach it (anodeflow hpc doctor)",
+        )
+    if isinstance(error, mongo.ConfigurationError | mongo.InvalidURI):
+        return f"{where} cannot be used: {without_password(str(error))[:200]}", "check its URI"
+    if isinstance(error, mongo.AutoReconnect | mongo.NetworkTimeout):
+        return f"the connection to {where} broke", "try again; if it stays so, ask anodeflow hpc doctor"
+    if code == OUT_OF_DISK:
+        return f"{where} cannot grow: its disk is full", "free space on the server"
+    if isinstance(error, mongo.DocumentTooLarge) or code == TOO_LARGE:
+        return f"{where} refuses a document over 16 MB", "keep such data in the store 'data'"
+    text = " ".join(without_password(str(error)).partition(", full error")[0].split())[:300]
+    return f"{where} refused: {text}", "see anodeflow hpc doctor"

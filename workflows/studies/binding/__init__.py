@@ -1,0 +1,1 @@
+"""Binding energies of lithium, and the descriptor dE."""

@@ -1,0 +1,276 @@
+"""Host cells of the migration study and the two ends of each hop: what a study file may say, how they are built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field, model_validator
+from pymatgen.core import Structure
+
+from anodeflow.errors import StructureError
+from anodeflow.structures.cleaving import primitive_cell
+from anodeflow.structures.interface_pairs import interface
+from anodeflow.structures.migration import Hop, Mechanism, choose_hops, lithium_hops
+from anodeflow.structures.migration_paths import hop_cells, mirrored_end
+from anodeflow.structures.slabs import build_slab
+from anodeflow.structures.supercells import supercell_for
+from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.studies.base import Options
+from anodeflow.workflows.studies.binding.cells import Surface
+
+#: Relaxed crystals have their symmetry to this accuracy.
+SYMPREC_ANGSTROM = 0.02
+#: A lattice atom that moves further than this while an interface or slab relaxes has left its site.
+LEFT_ANGSTROM = 1.2
+
+
+class Cell(Options):
+    """How the cells are built."""
+
+    min_image_distance_angstrom: float = Field(10.0, ge=4, le=40, description="between the defect and its images")
+    max_atoms: int = Field(300, ge=2, le=2000)
+    min_thickness_angstrom: float = Field(10.0, ge=3, le=60, description="of slabs, and of each side of an interface")
+    vacuum_angstrom: float | None = Field(None, ge=5, le=100, description="default: that of the card, else 12")
+
+
+class Side(Options):
+    """One side of an interface."""
+
+    crystal: str
+    miller: tuple[int, int, int] | None = None
+    termination: int | str = 0
+    layers: int | None = Field(None, ge=2, description="planes of atoms; default: from the cell's thickness")
+
+
+class MigrationPath(Options):
+    """Where lithium moves, and how: a crystal with a mechanism, or the two sides of an interface."""
+
+    mechanism: Mechanism
+    crystal: str | None = None
+    surface: Surface | None = None
+    film: Side | None = None
+    substrate: Side | None = None
+    max_distance_angstrom: float = Field(4.0, gt=0, le=15)
+    hops: list[str] | None = Field(None, min_length=1, description="labels; default: all inequivalent hops")
+    sites: list[str] | None = Field(None, min_length=2, description="orbits between which hops are looked for")
+    shortest: int | None = Field(None, ge=1, description="only so many of the shortest hops")
+    max_strain_percent: float = Field(5.0, gt=0, le=15, description="of an interface")
+    max_area_angstrom2: float = Field(200.0, gt=1, le=1000, description="of an interface")
+    gap_angstrom: float = Field(2.5, ge=1, le=6, description="of an interface, before it is relaxed")
+    repeat: tuple[int, int] = Field((1, 1), description="of the matched cell of an interface")
+
+    @model_validator(mode="after")
+    def _complete(self) -> MigrationPath:
+        if self.mechanism == "interface":
+            if self.film is None or self.substrate is None:
+                raise ValueError("mechanism interface needs 'film: {crystal: ...}' and 'substrate: {crystal: ...}'")
+            if self.crystal is not None or self.surface is not None:
+                raise ValueError("mechanism interface takes film and substrate, not crystal or surface")
+        elif self.film is not None or self.substrate is not None:
+            raise ValueError(f"film and substrate belong to mechanism interface, not {self.mechanism}")
+        elif self.crystal is None:
+            raise ValueError(f"mechanism {self.mechanism} needs 'crystal: ...'")
+        if (self.mechanism == "surface") != (self.surface is not None):
+            raise ValueError(
+                "mechanism surface needs 'surface: {miller: [h, k, l]}'"
+                if self.mechanism == "surface"
+                else f"'surface' belongs to mechanism surface, not {self.mechanism}"
+            )
+        if self.hops is not None and self.shortest is not None:
+            raise ValueError("give either hops or shortest")
+        return self
+
+    @property
+    def crystals(self) -> list[str]:
+        """Names or files of the crystals."""
+        if self.film is not None and self.substrate is not None:
+            return list(dict.fromkeys([self.film.crystal, self.substrate.crystal]))
+        return [self.crystal or ""]
+
+    @property
+    def name(self) -> str:
+        """The crystal, face or interface, for tables."""
+        if self.film is not None and self.substrate is not None:
+            return " || ".join(_side_name(side) for side in (self.film, self.substrate))
+        stem = _stem(self.crystal or "")
+        return stem if self.surface is None else f"{stem}({''.join(map(str, self.surface.miller))})"
+
+    @property
+    def label(self) -> str:
+        """For the names of calculations."""
+        return f"{self.name}/{self.mechanism}"
+
+    @property
+    def needs_host(self) -> bool:
+        """Whether the host without a defect has to be relaxed; a perfect crystal is relaxed already."""
+        return self.mechanism in ("surface", "interface")
+
+    @property
+    def host_task(self) -> Task:
+        """How the host is relaxed: an interface along its normal, too."""
+        return "relax_c" if self.mechanism == "interface" else "relax"
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem if Path(name).suffix else name
+
+
+def _side_name(side: Side) -> str:
+    face = "" if side.miller is None else f"({''.join(map(str, side.miller))})"
+    return f"{_stem(side.crystal)}{face}"
+
+
+@dataclass(frozen=True)
+class HopCells:
+    """A hop with the two cells of its ends, unrelaxed."""
+
+    hop: Hop
+    start: Structure
+    end: Structure
+    start_name: str
+    end_name: str
+    notes: list[str] = field(default_factory=list)
+
+    def to_relax(self) -> list[tuple[str, Structure]]:
+        """Names and structures of the ends that have to be relaxed: one where symmetry gives the other."""
+        first = (self.start_name, self.start)
+        if mirrored_end(self.start, self.end, self.start) is not None:
+            return [first]
+        return [first, (self.end_name, self.end)]
+
+
+def build_host(
+    crystals: list[Structure], path: MigrationPath, cell: Cell, vacuum_angstrom: float
+) -> tuple[Structure, str]:
+    """The cell in which hops are looked for, and its description.
+
+    Parameters
+    ----------
+    crystals
+        One for each of `path.crystals`.
+    path, cell
+        What the study file says.
+    vacuum_angstrom
+        Over slabs, where the cell does not say.
+
+    Returns
+    -------
+    structure, model
+        The primitive cell of a crystal; the slab; or the periodic interface, atoms marked with their ``side``.
+    """
+    if path.film is not None and path.substrate is not None:
+        structures = dict(zip(path.crystals, crystals, strict=True))
+        model = interface(
+            _named(structures[path.film.crystal], path.film.crystal),
+            _named(structures[path.substrate.crystal], path.substrate.crystal),
+            film_miller=path.film.miller,
+            substrate_miller=path.substrate.miller,
+            film_layers=path.film.layers,
+            substrate_layers=path.substrate.layers,
+            min_thickness_angstrom=cell.min_thickness_angstrom,
+            strained="film",
+            max_strain=path.max_strain_percent / 100,
+            max_area_angstrom2=path.max_area_angstrom2,
+            max_atoms=cell.max_atoms,
+            gap_angstrom=path.gap_angstrom,
+            repeat=path.repeat,
+        )
+        text = (
+            f"periodic cell with two contacts, {model.film.layers} film and {model.substrate.layers} substrate layers, "
+            f"{model.area_angstrom2:.1f} square angstrom, film strained by {model.max_strain_percent:.1f} %"
+        )
+        return model.structure, text
+    if path.surface is not None:
+        slab = build_slab(
+            crystals[0],
+            path.surface.miller,
+            termination=path.surface.termination,
+            min_thickness_angstrom=path.surface.min_thickness_angstrom or cell.min_thickness_angstrom,
+            vacuum_angstrom=cell.vacuum_angstrom or vacuum_angstrom,
+            supercell=path.surface.supercell or (1, 1),
+            min_lateral_angstrom=None if path.surface.supercell else cell.min_image_distance_angstrom,
+            max_atoms=cell.max_atoms,
+        )
+        text = (
+            f"slab of {slab.layers} layers, termination {slab.termination}, vacuum {slab.vacuum_angstrom:.1f} "
+            f"angstrom, one Li per {slab.area_angstrom2:.1f} square angstrom of one face"
+        )
+        return Structure.from_sites(slab.structure), text
+    host = primitive_cell(crystals[0], SYMPREC_ANGSTROM)
+    matrix = supercell_for(host, cell.min_image_distance_angstrom, max_atoms=cell.max_atoms)
+    shape = " ".join(",".join(str(int(x)) for x in row) for row in matrix)
+    return host, f"supercell ({shape}) of the primitive cell"
+
+
+def _named(structure: Structure, name: str) -> Structure:
+    named = structure.copy()
+    named.properties["crystal"] = _stem(name)
+    return named
+
+
+def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell: Cell) -> list[HopCells]:
+    """The hops of a path, chosen as the study says, and the cells of their ends.
+
+    Parameters
+    ----------
+    built
+        The host as built; hops of an interface are found in it, where its symmetry is exact.
+    relaxed
+        The host as relaxed, atoms in the same order; the same where there is nothing to relax.
+    path, cell
+        What the study file says.
+
+    Raises
+    ------
+    InputError, StructureError
+        See :mod:`anodeflow.structures.migration`.
+    """
+    where = built if path.mechanism == "interface" else relaxed
+    found = lithium_hops(where, path.mechanism, max_distance_angstrom=path.max_distance_angstrom, sites=path.sites)
+    chosen = choose_hops(found, path.hops)[: path.shortest]
+    matrix = None if path.needs_host else supercell_for(relaxed, cell.min_image_distance_angstrom, cell.max_atoms)
+    made = []
+    for hop in chosen:
+        placed = in_relaxed_host(hop, built, relaxed) if path.mechanism == "interface" else hop
+        start, end = hop_cells(relaxed, placed, matrix)
+        made.append(
+            HopCells(
+                hop,
+                start,
+                end,
+                f"Li on {hop.start_site}"
+                if path.mechanism in ("interstitial", "surface")
+                else f"no Li on {hop.end_site}",
+                f"{hop.label}/end",
+            )
+        )
+    return made
+
+
+def in_relaxed_host(hop: Hop, built: Structure, relaxed: Structure) -> Hop:
+    """The same hop between the same two atoms' places after the host was relaxed.
+
+    Raises
+    ------
+    StructureError
+        One of the two atoms has left its site.
+    """
+    ends = []
+    for frac in (np.array(hop.start), np.array(hop.end)):
+        distances = built.lattice.get_all_distances([frac], built.frac_coords)[0]
+        atom = int(distances.argmin())
+        step = relaxed.frac_coords[atom] - built.frac_coords[atom]
+        step -= np.round(step)
+        moved = float(np.linalg.norm(step @ relaxed.lattice.matrix))
+        if moved > LEFT_ANGSTROM:
+            raise StructureError(
+                f"hop {hop.label}: atom {atom + 1} ({built[atom].specie.symbol}) moved {moved:.2f} angstrom while the "
+                "host relaxed, so its site is gone",
+                "choose another hop, face or termination",
+            )
+        ends.append(frac + step)
+    length = float(np.linalg.norm(relaxed.lattice.get_cartesian_coords(ends[1] - ends[0])))
+    start, end = ((float(x), float(y), float(z)) for x, y, z in ends)
+    return replace(hop, start=start, end=end, distance_angstrom=length)
