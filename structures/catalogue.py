@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +18,21 @@ from pymatgen.core import Composition, Lattice, Structure
 from anodeflow.errors import InputError, StructureError
 from anodeflow.structures.sites import element_symbols, shortest_contact
 
-CATALOGUE = files("anodeflow.structures") / "data" / "crystals.yaml"
+CATALOGUE = files("anodeflow.structures") / "data" / "crystals"
+FAMILIES = ("metals", "chlorides", "sulfides", "phosphides", "molecular", "thiophosphates")
+"""Data files of the catalogue, in the order of its entries."""
+
+TRUST = {
+    "A": "refined experiment or database DFT, seen in two sources or reproduced by a second calculation",
+    "B": "one source that passes all checks",
+    "C": "a model: a start for a calculation, not a measurement",
+}
+"""How far the coordinates of an entry can be relied on."""
 
 SYMPREC_ANGSTROM = 0.01
 DISTANCE_TOLERANCE_ANGSTROM = 0.02
+DENSITY_TOLERANCE = 1e-3
+"""Relative; densities are stated to three decimals."""
 ORBIT_TOLERANCE = 1e-3
 """Fractional distance below which the images of one site are one atom."""
 
@@ -46,10 +57,14 @@ class CrystalEntry:
         Citation.
     method
         Where the cell comes from: ``"experiment"`` or the calculation that relaxed it.
+    licence
+        Licence of the numbers and whom to credit.
+    trust
+        ``"A"``, ``"B"`` or ``"C"``, see :data:`TRUST`.
     notes
         What to know before using it.
     oxidation_states
-        Oxidation state of each element; None for metals.
+        Oxidation state of each element, its average where atoms of one element differ; None for metals.
     shortest_distance_angstrom
         Stated shortest distance between two atoms, which the structure was checked against.
     aliases
@@ -66,6 +81,8 @@ class CrystalEntry:
     space_group_number: int
     source: str
     method: str
+    licence: str
+    trust: Literal["A", "B", "C"]
     notes: str
     oxidation_states: dict[str, float] | None
     shortest_distance_angstrom: float
@@ -173,7 +190,7 @@ def crystal_table() -> list[dict[str, Any]]:
     list of dict
         JSON-able: name, formula, title, kind, space_group, space_group_number, cell (a, b, c in angstrom,
         alpha, beta, gamma in degrees), atoms (in the cell, partial occupancies summed), density_g_per_cm3,
-        shortest_distance_angstrom, ordered, method, source.
+        shortest_distance_angstrom, ordered, cell_is_fixed, trust, method, source, licence.
 
     Raises
     ------
@@ -197,16 +214,31 @@ def crystal_table() -> list[dict[str, Any]]:
                 "density_g_per_cm3": round(float(structure.density), 4),
                 "shortest_distance_angstrom": entry.shortest_distance_angstrom,
                 "ordered": entry.is_ordered,
+                "cell_is_fixed": entry.cell_is_fixed,
+                "trust": entry.trust,
                 "method": entry.method,
                 "source": entry.source,
+                "licence": entry.licence,
             }
         )
     return rows
 
 
 @lru_cache(maxsize=1)
+def _families() -> dict[str, dict[str, dict[str, Any]]]:
+    """The mappings written in each data file, by family and name."""
+    return {family: yaml.safe_load((CATALOGUE / f"{family}.yaml").read_text(encoding="utf-8")) for family in FAMILIES}
+
+
+@lru_cache(maxsize=1)
 def _raw() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load(CATALOGUE.read_text(encoding="utf-8"))
+    raw: dict[str, dict[str, Any]] = {}
+    for family, entries in _families().items():
+        twice = sorted(raw.keys() & entries.keys())
+        if twice:
+            raise StructureError(f"{CATALOGUE / family}.yaml: {twice[0]} is in another file, too", "rename one")
+        raw |= entries
+    return raw
 
 
 @lru_cache(maxsize=1)
@@ -219,7 +251,7 @@ def _names_and_aliases() -> dict[str, str]:
     return known
 
 
-@lru_cache(maxsize=64)
+@cache
 def _entry(name: str) -> CrystalEntry:
     return build_entry(name, _raw()[name])
 
@@ -232,8 +264,8 @@ def build_entry(name: str, raw: dict[str, Any]) -> CrystalEntry:
     name
         Name of the entry; also its formula unless `raw` has a ``formula``.
     raw
-        The mapping: title, kind, space_group, cell, sites, oxidation_states, shortest_distance, source,
-        method, and optionally formula, aliases, notes, cell_is_fixed.
+        The mapping: title, kind, space_group, cell, sites, oxidation_states, shortest_distance, density, source,
+        method, licence, trust, and optionally formula, aliases, notes, cell_is_fixed.
 
     Returns
     -------
@@ -256,6 +288,8 @@ def build_entry(name: str, raw: dict[str, Any]) -> CrystalEntry:
             space_group_number=int(group["number"]),
             source=str(raw["source"]),
             method=str(raw["method"]),
+            licence=str(raw["licence"]),
+            trust=raw["trust"],
             notes=str(raw.get("notes", "")),
             oxidation_states=raw["oxidation_states"],
             shortest_distance_angstrom=float(raw["shortest_distance"]),
@@ -303,6 +337,8 @@ def _verify(entry: CrystalEntry, raw: dict[str, Any], orbits: list[int]) -> None
     structure = entry._structure
     if entry.kind not in ("metal", "insulator"):
         raise _broken(entry.name, f"kind {entry.kind!r} is neither metal nor insulator")
+    if entry.trust not in TRUST:
+        raise _broken(entry.name, f"trust {entry.trust!r} is none of {', '.join(TRUST)}")
     for site, size in zip(raw["sites"], orbits, strict=True):
         stated = int("".join(filter(str.isdigit, site["wyckoff"])))
         if size != stated:
@@ -332,6 +368,9 @@ def _verify(entry: CrystalEntry, raw: dict[str, Any], orbits: list[int]) -> None
             f"the shortest distance is {distance:.3f} angstrom ({symbols[i]}-{symbols[j]}), stated is"
             f" {entry.shortest_distance_angstrom}",
         )
+    density, stated_density = float(structure.density), float(raw["density"])
+    if not abs(density - stated_density) <= DENSITY_TOLERANCE * stated_density:
+        raise _broken(entry.name, f"the density is {density:.3f} g/cm3, stated is {stated_density}")
     if entry.kind == "insulator":
         states = entry.oxidation_states or {}
         missing = {element.symbol for element in structure.composition.elements} - set(states)
@@ -343,4 +382,5 @@ def _verify(entry: CrystalEntry, raw: dict[str, Any], orbits: list[int]) -> None
 
 
 def _broken(name: str, what: str) -> StructureError:
-    return StructureError(f"{CATALOGUE}: entry {name}: {what}", "correct the catalogue")
+    file = next((CATALOGUE / f"{family}.yaml" for family, known in _families().items() if name in known), CATALOGUE)
+    return StructureError(f"{file}: entry {name}: {what}", "correct the catalogue")

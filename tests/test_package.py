@@ -49,8 +49,8 @@ def test_the_wheel_works_outside_the_tree(installed, tmp_path):
     assert done.returncode == 0, done.stderr
     where, cards, crystals = done.stdout.split()
     assert where.startswith(str(packages))
-    assert (int(cards), int(crystals)) == (9, 10)
-    for part in ("py.typed", "workflows/method_cards/embedded.yaml", "structures/data/crystals.yaml"):
+    assert (int(cards), int(crystals)) == (9, 34)
+    for part in ("py.typed", "workflows/method_cards/embedded.yaml", "structures/data/crystals/metals.yaml"):
         assert (packages / "anodeflow" / part).is_file()
     listed = run(python, "-m", "anodeflow", "crystals", "--json", cwd=tmp_path)
     assert listed.returncode == 0

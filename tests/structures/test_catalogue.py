@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -17,11 +18,112 @@ from anodeflow.structures import catalogue
 from anodeflow.structures.catalogue import crystal_names, crystal_table, get_entry, load_crystal
 from anodeflow.structures.sites import shortest_contact
 
-NAMES = ["Li", "Al", "LiAl", "Li3Al2", "Li9Al4", "LiCl", "Li2S", "Li3P", "P2S5", "Li6PS5Cl"]
+# The first sixteen digits of the hash of each structure, to 1e-9: stored results were computed for these.
+UNCHANGED = {
+    "Li": "6766217bcdf97421", "Al": "1822075048be19a8", "LiAl": "c08998dc4f5cdf0c", "Li3Al2": "37e564a77193b942",
+    "Li9Al4": "5402adbe8acf5b81", "LiCl": "c59cc1cced412c8a", "Li2S": "10f0ce87c1648f3e", "Li3P": "71629d350e702f2b",
+    "P2S5": "e043de0b5d8c04dc", "Li6PS5Cl": "2f6e9c2a095aa156",
+}  # fmt: skip
+
+# Atoms in the cell, and every pair closer than 4 angstrom with its shortest distance; both were computed from the
+# sources with pymatgen before the entries were written.
+PHASES = {
+    "LiAl3": (4, {"Al-Al": 2.847, "Al-Li": 2.847}),
+    "Li2Al": (12, {"Al-Al": 2.680, "Al-Li": 2.729, "Li-Li": 2.716}),
+    "AlCl3": (16, {"Al-Al": 3.402, "Al-Cl": 2.310, "Cl-Cl": 3.120}),
+    "LiAlCl4": (24, {"Al-Cl": 2.123, "Al-Li": 3.308, "Cl-Cl": 3.388, "Cl-Li": 2.454}),
+    "Al2S3": (30, {"Al-Al": 3.279, "Al-S": 2.245, "S-S": 3.283}),
+    "Li3AlS3": (56, {"Al-Al": 3.041, "Al-Li": 3.020, "Al-S": 2.232, "Li-Li": 2.895, "Li-S": 2.445, "S-S": 3.454}),
+    "Li5AlS4": (20, {"Al-Li": 2.910, "Al-S": 2.257, "Li-Li": 2.871, "Li-S": 2.394, "S-S": 3.673}),
+    "LiP": (16, {"Li-Li": 2.788, "Li-P": 2.580, "P-P": 2.219}),
+    "Li3P7": (40, {"Li-Li": 2.944, "Li-P": 2.526, "P-P": 2.151}),
+    "LiP7": (128, {"Li-P": 2.680, "P-P": 2.207}),
+    "LiP5": (24, {"Li-Li": 3.729, "Li-P": 2.545, "P-P": 2.188}),
+    "AlP": (8, {"Al-Al": 3.894, "Al-P": 2.385, "P-P": 3.894}),
+    "Li3AlP2": (48, {"Al-Al": 3.028, "Al-Li": 2.907, "Al-P": 2.398, "Li-Li": 2.671, "Li-P": 2.515, "P-P": 3.720}),
+    "P": (8, {"P-P": 2.224}),
+    "S8": (128, {"S-S": 2.039}),
+    "Li6PS5Cl-ordered": (13, {"Cl-Li": 2.561, "Cl-S": 3.794, "Li-Li": 2.726, "Li-P": 3.191, "Li-S": 2.349,
+                              "P-S": 2.056, "S-S": 3.319}),
+    "Li6PS5Cl-24g": (52, {"Cl-Li": 3.653, "Li-Li": 3.299, "Li-P": 3.653, "Li-S": 2.332, "P-S": 2.060, "S-S": 3.364}),
+    "gamma-Li3PS4": (16, {"Li-Li": 3.634, "Li-P": 3.755, "Li-S": 2.409, "P-S": 2.059, "S-S": 3.342}),
+    "beta-Li3PS4": (32, {"Li-Li": 3.290, "Li-P": 3.021, "Li-S": 2.470, "P-S": 2.036, "S-S": 3.288}),
+    "beta-Li3PS4-4c": (32, {"Li-Li": 3.338, "Li-P": 3.042, "Li-S": 2.404, "P-S": 2.061, "S-S": 3.299}),
+    "Li4P2S6": (12, {"Li-Li": 3.346, "Li-P": 3.710, "Li-S": 2.639, "P-P": 2.286, "P-S": 2.044, "S-S": 3.433}),
+    "Li7P3S11": (42, {"Li-Li": 3.190, "Li-P": 3.022, "Li-S": 2.395, "P-P": 3.649, "P-S": 2.010, "S-S": 3.035}),
+    "Li2P2S6": (20, {"Li-Li": 3.373, "Li-P": 3.547, "Li-S": 2.562, "P-P": 2.936, "P-S": 1.959, "S-S": 3.100}),
+    "AlPS4": (12, {"Al-P": 2.835, "Al-S": 2.171, "P-S": 2.095, "S-S": 3.187}),
+}  # fmt: skip
+
+NAMES = [
+    "Li", "Al", "LiAl", "Li3Al2", "Li9Al4", "LiAl3", "Li2Al", "LiCl", "AlCl3", "LiAlCl4", "Li2S", "Al2S3", "Li3AlS3",
+    "Li5AlS4", "Li3P", "LiP", "Li3P7", "LiP7", "LiP5", "AlP", "Li3AlP2", "P2S5", "P", "S8", "Li6PS5Cl",
+    "Li6PS5Cl-ordered", "Li6PS5Cl-24g", "gamma-Li3PS4", "beta-Li3PS4", "beta-Li3PS4-4c", "Li4P2S6", "Li7P3S11",
+    "Li2P2S6", "AlPS4",
+]  # fmt: skip
 
 
 def test_the_catalogue_holds_what_the_studies_need():
     assert crystal_names() == NAMES
+    assert [name for name in NAMES if name not in PHASES] == list(UNCHANGED)
+
+
+@pytest.mark.parametrize("name", UNCHANGED)
+def test_crystals_that_results_were_stored_for_are_unchanged(name):
+    structure = get_entry(name).structure
+    rows = [f"{x:.9f}" for x in structure.lattice.matrix.ravel()]
+    rows += [f"{site.species_string} " + " ".join(f"{x:.9f}" for x in site.frac_coords) for site in structure]
+    assert hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16] == UNCHANGED[name]
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_the_distance_of_every_pair_is_that_of_the_source(name):
+    atoms, stated = PHASES[name]
+    structure = load_crystal(name)
+    assert len(structure) == atoms
+    centres, others, _, distances = structure.get_neighbor_list(4.0)
+    found: dict[str, float] = {}
+    for i, j, distance in zip(centres, others, distances, strict=True):
+        pair = "-".join(sorted((structure[i].specie.symbol, structure[j].specie.symbol)))
+        found[pair] = min(distance, found.get(pair, math.inf))
+    assert found == pytest.approx(stated, abs=0.001)
+
+
+def test_phosphorus_in_polyphosphides_balances_on_average():
+    assert [get_entry(name).oxidation_states["P"] for name in ("LiP", "Li3P7", "LiP7", "LiP5")] == pytest.approx(
+        [-1, -3 / 7, -1 / 7, -1 / 5], abs=1e-9
+    )
+    assert get_entry("Li4P2S6").oxidation_states["P"] == 4
+    assert get_entry("P").oxidation_states == {"P": 0}
+
+
+def test_crystals_held_by_dispersion_keep_their_cell():
+    kept = [name for name in NAMES if get_entry(name).cell_is_fixed]
+    assert kept == ["AlCl3", "P2S5", "P", "S8", "AlPS4"]
+    for name in kept:
+        assert "dispersion" in get_entry(name).notes
+
+
+def test_models_are_marked():
+    models = [name for name in NAMES if get_entry(name).trust == "C"]
+    assert models == ["Li2Al", "Li3AlS3", "P2S5", "Li6PS5Cl-ordered", "Li6PS5Cl-24g", "beta-Li3PS4", "beta-Li3PS4-4c"]
+    for name in models:
+        assert "model" in get_entry(name).title
+        assert any(word in get_entry(name).notes for word in ("MODEL", "NOT a refined"))
+
+
+@pytest.mark.parametrize("place", ["docs/crystals.md", "NOTICE"])
+def test_whoever_must_be_credited_is(place):
+    text = (Path(__file__).parents[2] / place).read_text()
+    for name in NAMES:
+        entry = get_entry(name)
+        if place.startswith("docs"):
+            row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+            assert entry.licence in row
+            assert f"| {entry.trust} |" in row
+        if "CC BY 4.0" in entry.licence:
+            assert entry.licence.split()[-1] in text
+            assert "https://creativecommons.org/licenses/by/4.0/" in text
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -29,6 +131,8 @@ def test_entries_verify_and_say_where_they_come_from(name):
     entry = get_entry(name)
     assert entry.source
     assert entry.method
+    assert entry.licence
+    assert entry.trust in catalogue.TRUST
     assert "\n" not in entry.title
     assert entry.kind in ("metal", "insulator")
     assert (entry.oxidation_states is None) == (entry.kind == "metal")
@@ -164,15 +268,18 @@ BREAK = {
     "charge": lambda raw: raw.update(kind="insulator", oxidation_states={"Li": 1, "Al": -2}),
     "states": lambda raw: raw.update(kind="insulator", oxidation_states={"Li": 1}),
     "missing": lambda raw: raw.pop("source"),
+    "licence": lambda raw: raw.pop("licence"),
+    "trust": lambda raw: raw.update(trust="D"),
+    "density": lambda raw: raw.update(density=1.32),
     "nan": lambda raw: raw["sites"][1].update(coords=["x", 0, 0]),
 }
 
 
 @pytest.mark.parametrize("what", BREAK)
 def test_a_broken_entry_is_refused_with_its_name(what):
-    raw = copy.deepcopy(yaml.safe_load(catalogue.CATALOGUE.read_text())["Li9Al4"])
+    raw = copy.deepcopy(yaml.safe_load((catalogue.CATALOGUE / "metals.yaml").read_text())["Li9Al4"])
     BREAK[what](raw)
-    with pytest.raises(StructureError, match=r"crystals\.yaml: entry Li9Al4: "):
+    with pytest.raises(StructureError, match=r"metals\.yaml: entry Li9Al4: "):
         catalogue.build_entry("Li9Al4", raw)
 
 

@@ -109,21 +109,21 @@ def print_crystals(as_json: bool) -> None:
     """The catalogue."""
     from anodeflow.structures.catalogue import crystal_table
 
-    columns = ("name", "kind", "space_group", "cell", "atoms", "density_g_per_cm3", "method")
+    columns = ("name", "kind", "space_group", "cell", "atoms", "density_g_per_cm3", "trust", "method")
     rows = crystal_table()
     if not as_json:
         for row in rows:
             row["cell"] = "  ".join(f"{x:.6g}" for x in row["cell"])
     print_rows(rows, as_json, columns=columns)
     if not as_json:
-        click.echo("Source, sites and notes of one crystal: anodeflow crystals NAME")
+        click.echo("Source, licence, sites and notes of one crystal: anodeflow crystals NAME")
 
 
 def print_crystal(name: str, as_json: bool) -> None:
     """One entry of the catalogue, or a user's structure file after its checks."""
     from pathlib import Path
 
-    from anodeflow.structures.catalogue import get_entry, load_crystal
+    from anodeflow.structures.catalogue import TRUST, get_entry, load_crystal
 
     if Path(name).is_file():
         structure = load_crystal(name)
@@ -141,7 +141,11 @@ def print_crystal(name: str, as_json: bool) -> None:
             "space_group": f"{entry.space_group_symbol} ({entry.space_group_number})",
             "source": entry.source,
             "method": entry.method,
+            "licence": entry.licence,
+            "trust": f"{entry.trust}: {TRUST[entry.trust]}",
             "notes": entry.notes,
+            "oxidation_states": entry.oxidation_states,
+            "cell_is_fixed": entry.cell_is_fixed,
             "shortest_distance_angstrom": entry.shortest_distance_angstrom,
         }
     lattice = structure.lattice
@@ -158,7 +162,11 @@ def print_crystal(name: str, as_json: bool) -> None:
         print_json(data)
         return
     for key, value in data.items():
-        if key != "sites" and value not in (None, ""):
+        if key == "oxidation_states" and value:
+            value = ", ".join(f"{element} {state:+.4g}" for element, state in value.items())
+        if key == "cell_is_fixed" and value:
+            value = "yes: dispersion holds the crystal together"
+        if key != "sites" and value not in (None, "", False):
             click.echo(f"{key.replace('_', ' '):<28}{value}")
 
 
