@@ -29,6 +29,7 @@ from anodeflow.structures.sites import insert
 from anodeflow.structures.slabs import build_slab
 from anodeflow.workflows.cards import KPoints, MethodCard, load_card
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.contract import Request
 from anodeflow.workflows.jobs.band import warmed_band
 from anodeflow.workflows.jobs.calculation import warmed
 
@@ -77,7 +78,7 @@ def measure_band(engine: str, potential: str) -> dict[str, float | str | bool | 
     host = load_crystal("Li")
     hop = lithium_hops(host, "vacancy", max_distance_angstrom=3.2)[0]
     start, end = hop_cells(host, hop, np.diag([2, 2, 2]))
-    relaxed = dft.compute(warmed(start, "relax", settings, potential)[0], "relax", settings).structure
+    relaxed = dft.compute(Request(warmed(start, "relax", settings, potential)[0], "relax", settings)).structure
     other = mirrored_end(start, end, relaxed)
     assert other is not None
     path = interpolated_path(matched_end_points(relaxed, other), 3)
@@ -121,10 +122,10 @@ def measure(name: str, engine: str, potential: str) -> dict[str, float | str | b
     if record is None:
         return {"cell": name, "error": "; ".join(notes)}
     clock = time.perf_counter()
-    warm = dft.compute(start, "relax", settings, directory=folder)
+    warm = dft.compute(Request(start, "relax", settings), folder)
     warm_s = time.perf_counter() - clock
     clock = time.perf_counter()
-    cold = dft.compute(structure, "relax", settings)
+    cold = dft.compute(Request(structure, "relax", settings))
     cold_s = time.perf_counter() - clock
     shutil.rmtree(folder)
     if not (warm.converged and cold.converged):

@@ -14,6 +14,7 @@ from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import KPoints, load_card
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.castep.engine import Watch
+from anodeflow.workflows.engines.contract import Request
 from anodeflow.workflows.monitor import StopRequested
 
 STAND_IN = Path(__file__).parent.parent / "stand_ins" / "castep_stand_in.py"
@@ -48,7 +49,7 @@ def crystal(seed=1):
 
 def run(folder, task="relax", structure=None, card=CARD, monitor=None):
     folder.mkdir(exist_ok=True)
-    return get_engine("castep").compute(structure or crystal(), task, card, 0, monitor, folder)
+    return get_engine("castep").compute(Request(structure or crystal(), task, card), folder, monitor)
 
 
 def test_relaxation_with_a_live_monitor(tmp_path):

@@ -14,6 +14,7 @@ from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import KPoints, load_card
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.contract import Request
 from anodeflow.workflows.engines.gpaw.engine import data_set, put_back, vacuum_at_the_boundary
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
 from anodeflow.workflows.store import open_job_store
@@ -51,7 +52,7 @@ def test_aluminium_relaxes_to_its_known_cell(gpaw, tmp_path):
     primitive = load_crystal("Al").get_primitive_structure()
     card = quick(cutoff_ev=350.0, kpoints=KPoints(mesh=(6, 6, 6)), stress_tolerance_gpa=0.2)
     steps = []
-    outcome = gpaw.compute(primitive, "relax_cell", card, 0, lambda *step: steps.append(step), tmp_path)
+    outcome = gpaw.compute(Request(primitive, "relax_cell", card), tmp_path, lambda *step: steps.append(step))
     assert outcome.converged
     a = (4 * outcome.structure.volume) ** (1 / 3)
     assert a == pytest.approx(4.041, rel=0.01)
@@ -69,7 +70,7 @@ def test_forces_are_the_slope_of_the_energy(gpaw):
     for x in (0.10 - h, 0.10, 0.10 + h):
         moved = start.copy()
         moved.translate_sites([0], [x, 0, 0], frac_coords=False)
-        outcome = gpaw.compute(moved, "static", card)
+        outcome = gpaw.compute(Request(moved, "static", card))
         energies.append(outcome.energy_ev)
         forces.append(outcome.arrays["forces_ev_per_angstrom"][0, 0])
     assert forces[1] == pytest.approx(-(energies[2] - energies[0]) / (2 * h), abs=0.01)
@@ -77,7 +78,7 @@ def test_forces_are_the_slope_of_the_energy(gpaw):
 
 def test_the_ion_needs_makov_payne(gpaw):
     card = quick().varied("isolated atom", spin="none")
-    raw = {edge: gpaw.compute(box(edge), "static", card, charge=1).energy_ev for edge in (7.0, 9.0)}
+    raw = {edge: gpaw.compute(Request(box(edge), "static", card, 1)).energy_ev for edge in (7.0, 9.0)}
     fixed = {edge: energy + makov_payne_ev(1, edge) for edge, energy in raw.items()}
     # 2.393 and 3.036 eV against the neutral atom: a difference of 0.643 eV; corrected, 0.006 eV
     assert raw[9.0] - raw[7.0] == pytest.approx(0.643, abs=0.03)
@@ -88,7 +89,7 @@ def test_the_ion_needs_makov_payne(gpaw):
 def test_the_free_atom_is_lower_with_spin(gpaw):
     card = quick()
     energy = {
-        spin: gpaw.compute(box(8.0), "static", card.varied("isolated atom", spin=spin))
+        spin: gpaw.compute(Request(box(8.0), "static", card.varied("isolated atom", spin=spin)))
         for spin in ("none", "collinear")
     }
     assert energy["collinear"].arrays["magnetic_moment_bohr"] == pytest.approx(1.0, abs=0.05)
@@ -97,7 +98,7 @@ def test_the_free_atom_is_lower_with_spin(gpaw):
 
 def test_electrons_that_do_not_converge_are_no_result(gpaw, monkeypatch, tmp_path):
     monkeypatch.setattr("anodeflow.workflows.engines.gpaw.engine.SCF_STEPS", 2)
-    outcome = gpaw.compute(load_crystal("Al").get_primitive_structure(), "static", quick(), 0, None, tmp_path)
+    outcome = gpaw.compute(Request(load_crystal("Al").get_primitive_structure(), "static", quick()), tmp_path)
     assert not outcome.converged
     assert outcome.energy_ev is None
     assert outcome.electronic_converged is False
@@ -108,16 +109,16 @@ def test_an_interrupted_relaxation_goes_on_from_its_last_step(gpaw, tmp_path):
     start = load_crystal("LiCl").get_primitive_structure()
     start.translate_sites([0], [0.15, 0.1, 0.0], frac_coords=False)
     card = quick(kpoints=KPoints(mesh=(2, 2, 2)), force_tolerance_ev_per_angstrom=0.03, energy_tolerance_ev=1e-5)
-    whole = gpaw.compute(start, "relax", card)
+    whole = gpaw.compute(Request(start, "relax", card))
 
     def stop(step, energy, force):
         if step == 2:
             raise monitor.StopRequested
 
     with pytest.raises(monitor.StopRequested):
-        gpaw.compute(start, "relax", card, 0, stop, tmp_path)
+        gpaw.compute(Request(start, "relax", card), tmp_path, stop)
     seen = []
-    rest = gpaw.compute(start, "relax", card, 0, lambda step, *_: seen.append(step), tmp_path)
+    rest = gpaw.compute(Request(start, "relax", card), tmp_path, lambda step, *_: seen.append(step))
     assert rest.converged
     assert seen[0] == 2
     assert rest.energy_ev == pytest.approx(whole.energy_ev, abs=2e-3)
@@ -141,9 +142,9 @@ def test_a_dipole_correction_does_not_touch_a_symmetric_slab_wherever_it_lies(gp
     moved.translate_sites([0, 1, 2], [0, 0, 0.5], to_unit_cell=True)
     card = quick(kpoints=KPoints(mesh=(3, 3, 1)), dipole_correction=True, energy_tolerance_ev=1e-5)
     assert electronic(slab, "static", card).dipole_axis == 2
-    plain = gpaw.compute(slab, "static", card.model_copy(update={"dipole_correction": False})).energy_ev
+    plain = gpaw.compute(Request(slab, "static", card.model_copy(update={"dipole_correction": False}))).energy_ev
     for cell in (slab, moved):
-        assert gpaw.compute(cell, "static", card).energy_ev == pytest.approx(plain, abs=1e-4)
+        assert gpaw.compute(Request(cell, "static", card)).energy_ev == pytest.approx(plain, abs=1e-4)
 
 
 def test_the_script_it_writes_says_what_it_computes(gpaw, tmp_path):
@@ -158,10 +159,10 @@ def test_the_script_it_writes_says_what_it_computes(gpaw, tmp_path):
 @pytest.mark.skipif(shutil.which("mpiexec") is None, reason="program missing: mpiexec")
 def test_two_processes_give_the_energy_of_one(gpaw, tmp_path, monkeypatch):
     cell, card = load_crystal("Al").get_primitive_structure(), quick(energy_tolerance_ev=1e-5)
-    alone = gpaw.compute(cell, "static", card)
+    alone = gpaw.compute(Request(cell, "static", card))
     monkeypatch.setenv("ANODEFLOW_GPAW_PROCESSES", "2")
     steps = []
-    both = gpaw.compute(cell, "static", card, 0, lambda *step: steps.append(step), tmp_path)
+    both = gpaw.compute(Request(cell, "static", card), tmp_path, lambda *step: steps.append(step))
     assert "cores:  2" in (tmp_path / "gpaw.txt").read_text()
     assert both.energy_ev == pytest.approx(alone.energy_ev, abs=1e-4)
     assert len(steps) == 1

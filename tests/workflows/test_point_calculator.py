@@ -12,7 +12,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from anodeflow.errors import ConvergenceError, EngineError
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.base import Outcome, finish_points
+from anodeflow.workflows.engines.base import finish_points
+from anodeflow.workflows.engines.contract import Outcome
 from anodeflow.workflows.engines.external import run_program
 from anodeflow.workflows.engines.motion.band import run_neb
 from anodeflow.workflows.engines.motion.point_calculator import PointCalculator

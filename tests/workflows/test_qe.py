@@ -16,6 +16,7 @@ from ultrasoft import ultrasoft  # noqa: F401 - a fixture
 from anodeflow.documents import CalculationDoc
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.contract import Request
 from anodeflow.workflows.engines.espresso import calculation as qe_run
 from anodeflow.workflows.engines.espresso import folder as qe_folder
 from anodeflow.workflows.engines.espresso.engine import QeEngine, core_seconds, pw_version
@@ -75,7 +76,7 @@ def test_release_of_a_program_that_says_nothing_is_unknown():
 def test_relaxation_of_ions(engine, tmp_path):
     """Cl pulled off its site goes back to it; every step is told; a second call has nothing to do."""
     told = []
-    outcome = engine.compute(MOVED, "relax", card(), 0, lambda *step: told.append(step), tmp_path)
+    outcome = engine.compute(Request(MOVED, "relax", card()), tmp_path, lambda *step: told.append(step))
     assert outcome.converged, outcome.error
     assert outcome.max_force_ev_per_angstrom <= 0.02
     between = outcome.structure.get_distance(0, 1)
@@ -85,13 +86,13 @@ def test_relaxation_of_ions(engine, tmp_path):
     np.testing.assert_allclose([t[1] for t in told], energies)
     assert energies[-1] < energies[0]
     assert outcome.energy_ev == energies[-1]
-    again = QeEngine().compute(outcome.structure, "static", card(), 0, None, _made(tmp_path / "static"))
+    again = QeEngine().compute(Request(outcome.structure, "static", card()), _made(tmp_path / "static"))
     assert again.energy_ev == pytest.approx(outcome.energy_ev, abs=1e-4)
 
 
 def test_energy_of_the_ion_and_its_smearing(engine, tmp_path):
     """Li+ has two electrons in one level: no entropy, no moment."""
-    outcome = engine.compute(Structure(Lattice.cubic(6.5), ["Li"], [[0.5] * 3]), "static", card(), 1, None, tmp_path)
+    outcome = engine.compute(Request(Structure(Lattice.cubic(6.5), ["Li"], [[0.5] * 3]), "static", card(), 1), tmp_path)
     assert outcome.converged, outcome.error
     assert "tot_charge = 1.0" in (tmp_path / "pw.in").read_text()
     assert outcome.max_force_ev_per_angstrom < 1e-3
@@ -99,11 +100,11 @@ def test_energy_of_the_ion_and_its_smearing(engine, tmp_path):
 
 def test_electrons_that_do_not_converge_are_tried_otherwise(engine, tmp_path, monkeypatch):
     monkeypatch.setattr(qe_run, "LADDER", (ScfOptions(0.7, max_iterations=3), ScfOptions(0.3)))
-    outcome = engine.compute(LICL, "static", card(), 0, None, tmp_path)
+    outcome = engine.compute(Request(LICL, "static", card()), tmp_path)
     assert outcome.converged, outcome.error
     assert any("mixing_beta 0.7" in w and "tried again with mixing_beta 0.3" in w for w in outcome.warnings)
     monkeypatch.setattr(qe_run, "LADDER", (ScfOptions(0.7, max_iterations=3), ScfOptions(0.3, max_iterations=2)))
-    outcome = engine.compute(LICL, "static", card(), 0, None, _made(tmp_path / "never"))
+    outcome = engine.compute(Request(LICL, "static", card()), _made(tmp_path / "never"))
     assert not outcome.converged
     assert outcome.electronic_converged is False
     assert outcome.energy_ev is None
@@ -112,13 +113,13 @@ def test_electrons_that_do_not_converge_are_tried_otherwise(engine, tmp_path, mo
 
 @pytest.mark.slow
 def test_step_limit(engine, tmp_path):
-    outcome = engine.compute(MOVED, "relax", card(max_steps=2), 0, None, tmp_path)
+    outcome = engine.compute(Request(MOVED, "relax", card(max_steps=2)), tmp_path)
     assert not outcome.converged
     assert outcome.ionic_converged is False
     assert outcome.ionic_steps == 2
     assert "not relaxed after 2 steps" in outcome.error
     # what calculate() does next: the rest of the steps, from there
-    rest = engine.compute(outcome.structure, "relax", card(max_steps=60), 0, None, tmp_path)
+    rest = engine.compute(Request(outcome.structure, "relax", card(max_steps=60)), tmp_path)
     assert rest.converged, rest.error
     assert rest.structure.get_distance(0, 1) == pytest.approx(2.574, abs=0.03)
 
@@ -129,10 +130,10 @@ def test_a_stop_is_followed_and_resumed(engine, tmp_path):
             raise StopRequested
 
     with pytest.raises(StopRequested):
-        engine.compute(MOVED, "relax", card(), 0, stop, tmp_path)
+        engine.compute(Request(MOVED, "relax", card()), tmp_path, stop)
     assert "Program stopped by user request" in (tmp_path / "pw.out").read_text()
     told = []
-    outcome = engine.compute(MOVED, "relax", card(), 0, lambda *s: told.append(s[0]), tmp_path)
+    outcome = engine.compute(Request(MOVED, "relax", card()), tmp_path, lambda *s: told.append(s[0]))
     assert outcome.converged, outcome.error
     assert told[0] in (3, 4)
     assert outcome.ionic_steps == told[-1]
@@ -143,18 +144,18 @@ def test_a_stop_is_followed_and_resumed(engine, tmp_path):
 @pytest.mark.slow
 @needs_proc
 def test_a_killed_program_goes_on_to_the_same_energy(engine, tmp_path):
-    whole = engine.compute(MOVED, "relax", card(), 0, None, _made(tmp_path / "whole"))
+    whole = engine.compute(Request(MOVED, "relax", card()), _made(tmp_path / "whole"))
 
     def kill(step, energy, force):
         if step == 2:
             for pid in qe_folder.programs_in(tmp_path / "killed"):
                 os.kill(pid, signal.SIGKILL)
 
-    killed = engine.compute(MOVED, "relax", card(), 0, kill, _made(tmp_path / "killed"))
+    killed = engine.compute(Request(MOVED, "relax", card()), _made(tmp_path / "killed"), kill)
     assert not killed.converged
     assert "SIGKILL" in killed.error
     assert killed.energy_ev in killed.arrays["energies_ev"]
-    outcome = engine.compute(MOVED, "relax", card(), 0, None, tmp_path / "killed")
+    outcome = engine.compute(Request(MOVED, "relax", card()), tmp_path / "killed")
     assert outcome.converged, outcome.error
     assert outcome.energy_ev == pytest.approx(whole.energy_ev, abs=1e-3)
     assert outcome.ionic_steps >= killed.ionic_steps
@@ -165,7 +166,7 @@ def test_a_killed_program_goes_on_to_the_same_energy(engine, tmp_path):
 def test_a_program_left_by_a_killed_parent_is_stopped(engine, tmp_path):
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_qe as t\n"
-        "t.QeEngine().compute(t.MOVED, 'relax', t.card(), 0, lambda *s: print(s, flush=True), Path(sys.argv[2]))"
+        "t.QeEngine().compute(t.Request(t.MOVED, 'relax', t.card()), Path(sys.argv[2]), lambda *s: print(s, flush=1))"
     )
     here = str(Path(__file__).parent)
     child = subprocess.Popen(
@@ -176,7 +177,7 @@ def test_a_program_left_by_a_killed_parent_is_stopped(engine, tmp_path):
     assert child.stdout.readline().startswith(b"(0,")
     child.kill()
     child.wait()
-    outcome = engine.compute(MOVED, "relax", card(), 0, None, tmp_path)
+    outcome = engine.compute(Request(MOVED, "relax", card()), tmp_path)
     assert not qe_folder.programs_in(tmp_path)
     assert outcome.converged, outcome.error
     assert outcome.structure.get_distance(0, 1) == pytest.approx(2.574, abs=0.03)
@@ -188,11 +189,11 @@ def test_wall_time(engine, tmp_path, monkeypatch):
     settings = tmp_path / "settings.yaml"
     settings.write_text("qe: {wall_time_s: 20.5}\n")
     monkeypatch.setenv("ANODEFLOW_SETTINGS", str(settings))
-    outcome = engine.compute(MOVED, "relax", card(force_tolerance_ev_per_angstrom=1e-4), 0, None, _made(tmp_path / "x"))
+    outcome = engine.compute(Request(MOVED, "relax", card(force_tolerance_ev_per_angstrom=1e-4)), _made(tmp_path / "x"))
     assert not outcome.converged
     assert "wall time" in outcome.error
     monkeypatch.delenv("ANODEFLOW_SETTINGS")
-    outcome = engine.compute(MOVED, "relax", card(), 0, None, tmp_path / "x")
+    outcome = engine.compute(Request(MOVED, "relax", card()), tmp_path / "x")
     assert outcome.converged, outcome.error
 
 
@@ -204,7 +205,7 @@ def test_an_absurd_pseudopotential_is_the_words_of_pw(engine, tmp_path, monkeypa
     monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(broken))
     outcome, message = None, ""
     try:
-        outcome = engine.compute(LI, "static", card(), 0, None, _made(tmp_path / "run"))
+        outcome = engine.compute(Request(LI, "static", card()), _made(tmp_path / "run"))
     except EngineError as error:
         message = str(error)
     assert "pw.out:" in (message or outcome.error)
@@ -219,19 +220,19 @@ def test_core_seconds_grow_with_the_cell():
 @pytest.mark.slow
 def test_relaxation_of_a_cell_ends_with_the_basis_of_that_cell(engine, tmp_path):
     method = card(cutoff_ev=500, kpoints={"mesh": (4, 4, 4)}, smearing={"kind": "methfessel-paxton", "width_ev": 0.2})
-    outcome = engine.compute(LI, "relax_cell", method, 0, None, tmp_path)
+    outcome = engine.compute(Request(LI, "relax_cell", method), tmp_path)
     assert outcome.converged, outcome.error
     assert outcome.max_stress_gpa <= 0.3
     edge = outcome.structure.volume * 2
     assert edge ** (1 / 3) == pytest.approx(3.44, abs=0.05)
-    static = engine.compute(outcome.structure, "static", method, 0, None, _made(tmp_path / "static"))
+    static = engine.compute(Request(outcome.structure, "static", method), _made(tmp_path / "static"))
     assert static.energy_ev == pytest.approx(outcome.energy_ev, abs=1e-3)
 
 
 @pytest.mark.slow
 def test_relaxation_of_the_height_keeps_a_and_b(engine, tmp_path):
     start = Structure(Lattice.tetragonal(3.60, 5.3), ["Li", "Cl"] * 2, [[0] * 3, [0.5, 0.5, 0], [0.5] * 3, [0, 0, 0.5]])
-    outcome = engine.compute(start, "relax_c", card(stress_tolerance_gpa=1.0), 0, None, tmp_path)
+    outcome = engine.compute(Request(start, "relax_c", card(stress_tolerance_gpa=1.0)), tmp_path)
     assert outcome.converged, outcome.error
     np.testing.assert_allclose(outcome.structure.lattice.matrix[:2], start.lattice.matrix[:2], atol=1e-7)
     assert abs(outcome.structure.lattice.matrix[2, 2] - 5.3) > 1e-3

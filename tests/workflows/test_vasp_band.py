@@ -17,7 +17,8 @@ from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.migration_paths import interpolated_path, matched_end_points
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.motion.band import Band, improved_tangent
+from anodeflow.workflows.engines.contract import Band, Request
+from anodeflow.workflows.engines.motion.band import improved_tangent
 from anodeflow.workflows.engines.vasp.band import take_step
 from anodeflow.workflows.engines.vasp.process import OutcarStep, OutcarTail
 from anodeflow.workflows.jobs.band import KeptBand
@@ -58,7 +59,7 @@ def path(tmp_path_factory):
         band = vacancy_hop()
         for number in (0, -1):
             tight = CARD.model_copy(update={"force_tolerance_ev_per_angstrom": 0.005})
-            done = get_engine("vasp").compute(band[number], "relax", tight, 0, None, folder / str(number))
+            done = get_engine("vasp").compute(Request(band[number], "relax", tight), folder / str(number))
             assert done.converged
             band[number] = done.structure
     ends = matched_end_points(band[0], band[-1])

@@ -14,6 +14,7 @@ from pymatgen.core import Lattice, Structure
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.contract import Request
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
 from vasp_setup import STAND_IN, environment
@@ -49,7 +50,7 @@ def salt(shift=0.02):
 
 
 def compute(structure, task, folder, card=CARD, monitor=None, charge=0):
-    return get_engine("vasp").compute(structure, task, card, charge, monitor, folder)
+    return get_engine("vasp").compute(Request(structure, task, card, charge), folder, monitor)
 
 
 def by_hand(structure):

@@ -7,7 +7,8 @@ import importlib
 from functools import lru_cache
 
 from anodeflow.errors import InputError
-from anodeflow.workflows.engines.base import Capabilities, Engine, Outcome
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.contract import Capabilities, Outcome
 from anodeflow.workflows.engines.potentials.engine import POTENTIALS, PotentialEngine
 
 __all__ = ["Capabilities", "Engine", "Outcome", "engine_names", "get_engine"]

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pymatgen.core import Structure
 
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.contract import Band, Capabilities, DynamicsState, Monitor, Outcome, Request, Task
 
 if TYPE_CHECKING:
     from anodeflow.workflows.cards import Dynamics
-    from anodeflow.workflows.engines.motion.band import Band
-    from anodeflow.workflows.engines.motion.dynamics import DynamicsState
-
-# static energy; ions; ions and cell; ions and the component of the cell along z (in-plane lattice kept)
-Task = Literal["static", "relax", "relax_cell", "relax_c"]
-# Called after every ionic step with (step, energy eV, largest force eV/angstrom).
-Monitor = Callable[[int, float, float], None]
 
 NOTE = "NOTE"
 # The folder beside those inputs with an engine's own dynamics.
@@ -41,53 +34,6 @@ DYNAMICS_NOTE = (
     "moves the atoms, {engine} gives energy and forces.\n"
     "The input is that of the first geometry; a run makes those of the later ones in the same way.\n"
 )
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What an engine can do."""
-
-    electrons: bool = False
-    charge: bool = False
-    spin: bool = False
-    stress: bool = True
-    kpoints: bool = False
-    neb: bool = False
-    md: bool = False
-    isolated_atoms: bool = False
-    # works in a folder of its own, whose files stay
-    files: bool = False
-    # native inputs can be written without running
-    inputs: bool = False
-    # relaxes ions with anodeflow's optimiser, which can begin with the curvatures of another engine
-    takes_curvatures: bool = False
-
-
-@dataclass
-class Outcome:
-    """What one calculation gave, before it becomes a document. Units: eV, angstrom, GPa."""
-
-    structure: Structure
-    energy_ev: float | None
-    ionic_converged: bool | None
-    electronic_converged: bool | None
-    ionic_steps: int = 0
-    max_force_ev_per_angstrom: float | None = None
-    max_stress_gpa: float | None = None
-    energy_change_last_step_ev: float | None = None
-    error: str | None = None
-    warnings: list[str] = field(default_factory=list)
-    arrays: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def converged(self) -> bool:
-        """Neither electrons nor ions are unconverged, and there is an energy."""
-        return (
-            self.error is None
-            and self.energy_ev is not None
-            and self.ionic_converged is not False
-            and self.electronic_converged is not False
-        )
 
 
 class Engine(ABC):
@@ -124,32 +70,18 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def compute(
-        self,
-        structure: Structure,
-        task: Task,
-        card: MethodCard,
-        charge: int = 0,
-        monitor: Monitor | None = None,
-        directory: Path | None = None,
-    ) -> Outcome:
+    def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
         """Run one calculation.
 
         Parameters
         ----------
-        structure
-            The geometry; ``selective_dynamics`` is honoured.
-        task
-            What to do.
-        card
-            How accurately.
-        charge
-            Charge of the cell, e.
+        request
+            What to compute.
+        folder
+            Of this calculation alone, for engines with ``capabilities.files``. It may hold what an earlier, killed
+            attempt left; the engine continues from there.
         monitor
             Called after every ionic step; may raise to stop.
-        directory
-            Folder of this calculation alone, for engines with ``capabilities.files``. It may hold what an
-            earlier, killed attempt left; the engine goes on from there.
         """
 
     @abstractmethod

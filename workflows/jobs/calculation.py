@@ -24,7 +24,8 @@ from anodeflow.structures.symmetry import keep_symmetry
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.base import Engine, Task
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.contract import Request, Task
 from anodeflow.workflows.jobs.folder_lock import alone_in
 from anodeflow.workflows.store import find_finished
 
@@ -119,12 +120,9 @@ def _computed(
     if directory is not None:
         make_folder(directory)
     outcome = who.compute(
-        start,
-        task,
-        method.model_copy(update={"max_steps": method.max_steps - steps_before}),
-        charge,
-        monitor=lambda step, e, f: monitor.report(label, step + steps_before, e, f),
-        directory=directory,
+        Request(start, task, method.model_copy(update={"max_steps": method.max_steps - steps_before}), charge),
+        directory,
+        lambda step, e, f: monitor.report(label, step + steps_before, e, f),
     )
     # a program tells its version only when it has run
     record = who.record(structure.symbol_set)
@@ -183,7 +181,7 @@ def warmed(
         The start and no record where the cheap engine failed; the notes say why.
     """
     cheap = get_engine(engine)
-    outcome = cheap.compute(structure, task, card)
+    outcome = cheap.compute(Request(structure, task, card))
     if not outcome.converged:
         return structure, None, [f"no warm start: {engine}: {outcome.error}"]
     start = keep_symmetry(structure, outcome.structure)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from anodeflow.errors import InputError, StoreError
-from anodeflow.workflows.engines.motion.dynamics import Array, DynamicsState
+from anodeflow.workflows.engines.contract import Array, DynamicsState
 
 FORMAT = "anodeflow-checkpoint"
 VERSION = 1

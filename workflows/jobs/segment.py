@@ -27,13 +27,9 @@ from anodeflow.settings import places_of_run
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import Dynamics, MethodCard
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.contract import DynamicsState, Sample
 from anodeflow.workflows.engines.external import write_whole
-from anodeflow.workflows.engines.motion.dynamics import (
-    DynamicsState,
-    Sample,
-    initial_state,
-    kinetic_temperature_k,
-)
+from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_temperature_k
 from anodeflow.workflows.jobs.calculation import calculation_folder, make_folder, structure_digest
 from anodeflow.workflows.jobs.checkpoint import (
     ROWS,

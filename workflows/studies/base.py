@@ -21,7 +21,8 @@ from anodeflow.errors import EngineError, InputError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import MethodCard, load_card
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.base import Engine, Task
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.jobs.calculation import CalculationMaker, structure_digest
 from anodeflow.yaml_input import read_yaml, validate
 

@@ -13,7 +13,8 @@ import time
 
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
-from anodeflow.workflows.engines.base import Capabilities, Engine, Outcome
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.contract import Capabilities, Outcome
 
 STEPS = 20
 ENERGY_EV = {"Li": -1.9, "Cl": -3.1, "Al": -3.4}
@@ -43,7 +44,8 @@ class SpringsEngine(Engine):
     def seconds_per_step(self, structure, card=None):
         return 0.01
 
-    def compute(self, structure, task, card, charge=0, monitor=None, directory=None):
+    def compute(self, request, folder=None, monitor=None):
+        structure, task, card, directory = request.structure, request.task, request.card, folder
         if os.environ.get("ANODEFLOW_TEST_BROKEN", "none") in structure.composition.reduced_formula:
             raise EngineError("springs: ERROR in line 7 of springs.out: the spring broke", "use another spring")
         steps = directory / "steps"

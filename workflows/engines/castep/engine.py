@@ -22,7 +22,7 @@ from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.settings import CastepSettings, expanded, load_settings
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
+from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.castep.inputs import (
     SEED,
     cartesian_axis,
@@ -37,6 +37,7 @@ from anodeflow.workflows.engines.castep.inputs import (
 )
 from anodeflow.workflows.engines.castep.outputs import CastepFileError, CastepReader, Run, read_castep
 from anodeflow.workflows.engines.castep.result import geometry_of, mismatch, outcome_of
+from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
 from anodeflow.workflows.engines.external import find_program, run_program
 from anodeflow.workflows.engines.motion.point_calculator import FOLDER, PointCalculator
 from anodeflow.workflows.engines.plane_waves.cost import UNCERTAINTY, plane_wave_seconds
@@ -190,16 +191,10 @@ class CastepEngine(Engine):
             },
         )
 
-    def compute(
-        self,
-        structure: Structure,
-        task: Task,
-        card: MethodCard,
-        charge: int = 0,
-        monitor: Monitor | None = None,
-        directory: Path | None = None,
-    ) -> Outcome:
+    def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
         """See :meth:`Engine.compute`."""
+        structure, task, card, charge = request.structure, request.task, request.card, request.charge
+        directory = folder
         if directory is None:
             raise EngineError("CASTEP needs a folder of its own", "give a directory")
         machine = load_settings().castep

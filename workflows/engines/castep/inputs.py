@@ -27,8 +27,8 @@ from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Task
 from anodeflow.workflows.engines.castep.keywords import CELL, PARAM, check_keywords
+from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.engines.external import write_whole
 from anodeflow.workflows.engines.plane_waves.electronic import Electronic, moments_of_atoms
 

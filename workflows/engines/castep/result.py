@@ -9,9 +9,9 @@ import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Outcome, Task
 from anodeflow.workflows.engines.castep.inputs import frozen_components, number_in_species
 from anodeflow.workflows.engines.castep.outputs import Evaluation, Run, Vectors
+from anodeflow.workflows.engines.contract import Outcome, Task
 from anodeflow.workflows.engines.plane_waves.electronic import Electronic, electronic
 
 # CASTEP prints forces to 5, coordinates to 6 and lattice vectors to 7 decimals.

@@ -24,7 +24,7 @@ from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Monitor, Outcome, Task
+from anodeflow.workflows.engines.contract import Monitor, Outcome, Task
 from anodeflow.workflows.engines.espresso.folder import end_orphan, environment, load_record, numbers, stem
 from anodeflow.workflows.engines.espresso.inputs import PREFIX, ScfOptions, pw_input
 from anodeflow.workflows.engines.espresso.outputs import DamagedOutputError, OutputReader, PwOutput, Step

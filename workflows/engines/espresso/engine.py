@@ -24,7 +24,8 @@ from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.settings import QeSettings, expanded, load_settings
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
 from anodeflow.workflows.engines.espresso.calculation import QeRun
 from anodeflow.workflows.engines.espresso.folder import end_orphan, environment
 from anodeflow.workflows.engines.espresso.inputs import (
@@ -187,16 +188,10 @@ class QeEngine(Engine):
             electrons[element] = round(chosen.valence)
         return electrons
 
-    def compute(
-        self,
-        structure: Structure,
-        task: Task,
-        card: MethodCard,
-        charge: int = 0,
-        monitor: Monitor | None = None,
-        directory: Path | None = None,
-    ) -> Outcome:
+    def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
         """See :meth:`Engine.compute`."""
+        structure, task, card, charge = request.structure, request.task, request.card, request.charge
+        directory = folder
         directory, settings, chosen = self._ready(structure, card, directory)
         check_cell(structure, task, electronic(structure, task, card, charge))
         return QeRun(

@@ -20,7 +20,8 @@ from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.settings import load_settings
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
 from anodeflow.workflows.engines.motion.relax import run_ase
 from anodeflow.workflows.engines.plane_waves.cost import UNCERTAINTY, plane_wave_seconds
 from anodeflow.workflows.engines.plane_waves.electronic import (
@@ -183,16 +184,10 @@ class GpawEngine(Engine):
         plain = card.model_copy(update={"dipole_correction": False})
         return self.calculator(structure, "relax", plain, charge, directory and directory / LOG, symmetric=False)[0]
 
-    def compute(
-        self,
-        structure: Structure,
-        task: Task,
-        card: MethodCard,
-        charge: int = 0,
-        monitor: Monitor | None = None,
-        directory: Path | None = None,
-    ) -> Outcome:
+    def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
         """See :meth:`Engine.compute`."""
+        structure, task, card, charge = request.structure, request.task, request.card, request.charge
+        directory = folder
         processes = load_settings().gpaw.processes
         if processes > 1 and directory is not None:
             from anodeflow.workflows.engines.gpaw.mpi import compute_with_mpi

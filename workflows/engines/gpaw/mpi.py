@@ -17,7 +17,7 @@ from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Monitor, Outcome, Task
+from anodeflow.workflows.engines.contract import Monitor, Outcome, Task
 from anodeflow.workflows.engines.external import find_program, mpi_as_root, run_program, write_whole
 
 JOB, STEPS, RESULT, OUTPUT = "gpaw_job.json", "gpaw_steps.jsonl", "gpaw_result.json", "gpaw_mpi.out"

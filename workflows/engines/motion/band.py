@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from anodeflow.errors import ConvergenceError, EngineError
 from anodeflow.structures.migration_paths import band_problem
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Monitor
+from anodeflow.workflows.engines.contract import Band, Keeper, Monitor
 from anodeflow.workflows.engines.motion.relax import EXPLODED_EV_PER_ANGSTROM
 
 SPRING_EV_PER_ANGSTROM2 = 1.0
@@ -36,40 +35,6 @@ CLIMB_BELOW_EV_PER_ANGSTROM = 0.2
 #: LBFGS needs 40-60 % of FIRE's steps on the hops of these crystals; where it makes no progress for so many steps,
 #: FIRE goes on from its best band, slowly but surely.
 PATIENCE_STEPS = 25
-
-#: Called with (step, climbing, coordinates of all images) after every step.
-Keeper = Callable[[int, bool, NDArray[np.float64]], None]
-
-
-@dataclass
-class Band:
-    """What a band calculation gave. Units: eV, angstrom.
-
-    Attributes
-    ----------
-    images
-        All geometries, ends included; coordinates unfolded.
-    energies_ev
-        One an image; empty if it failed.
-    forces_ev_per_angstrom
-        Shape (images, N, 3), on free atoms only.
-    residuals_ev_per_angstrom
-        Largest force across the path on an atom of each image between the ends; on the climbing image, the largest
-        force.
-    climbing_image
-        Index, or None if none climbed.
-    """
-
-    images: list[Structure]
-    energies_ev: list[float] = field(default_factory=list)
-    forces_ev_per_angstrom: NDArray[np.float64] | None = None
-    residuals_ev_per_angstrom: list[float] = field(default_factory=list)
-    climbing_image: int | None = None
-    steps: int = 0
-    converged: bool = False
-    electronic_converged: bool | None = None
-    error: str | None = None
-    warnings: list[str] = field(default_factory=list)
 
 
 class _Image(Calculator):

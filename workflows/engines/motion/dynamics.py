@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -22,15 +21,13 @@ from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.nose_hoover_chain import NoseHooverChainNVT, NoseHooverChainThermostat
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
-from numpy.typing import NDArray
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.errors import ConvergenceError, EngineError
 from anodeflow.workflows.cards import Dynamics, MethodCard
 from anodeflow.workflows.engines.base import Engine
-
-Array = NDArray[np.float64]
+from anodeflow.workflows.engines.contract import Array, DynamicsState, FrameSink, Sample
 
 # What a card leaves open.
 FRICTION_PER_PS = 2.0
@@ -42,59 +39,6 @@ EXPLODED_EV_PER_ANGSTROM = 150.0
 EXPLODED_ANGSTROM_PER_STEP = 1.0
 # Instantaneous temperature: this many times the one asked for, and so much more.
 EXPLODED_TIMES, EXPLODED_KELVIN = 5.0, 1500.0
-
-
-@dataclass
-class DynamicsState:
-    """Where a trajectory is between two steps.
-
-    Attributes
-    ----------
-    step
-        Steps made; negative during equilibration, 0 where production begins.
-    numbers, cell, positions, momenta
-        Atomic numbers (N,), cell (3, 3) and unwrapped positions (N, 3) in angstrom, momenta (N, 3) in ASE's unit.
-    thermostat
-        Its variables by name: ``heat`` (eV, given to the atoms) for Langevin, ``eta`` and ``p_eta`` (chain) for
-        Nose-Hoover, none for NVE.
-    rng
-        State of the random numbers: ``bit_generator.state`` of a numpy generator.
-    """
-
-    step: int
-    numbers: NDArray[np.int64]
-    cell: Array
-    positions: Array
-    momenta: Array
-    thermostat: dict[str, Array] = field(default_factory=dict)
-    rng: dict[str, Any] = field(default_factory=dict)
-
-    def atoms(self) -> Atoms:
-        """Atoms with these positions and momenta, bit for bit."""
-        made = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=True)
-        made.set_momenta(self.momenta, apply_constraint=False)
-        return made
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One moment of a trajectory. Energies in eV of the cell; forces are not kept."""
-
-    step: int
-    positions: Array
-    potential_ev: float
-    kinetic_ev: float
-    conserved_ev: float
-
-
-class FrameSink(Protocol):
-    """Where frames go."""
-
-    def append(self, sample: Sample) -> None:
-        """Take one frame."""
-
-    def flush(self) -> None:
-        """Put everything taken so far safely on disk."""
 
 
 class RestingLangevin(LangevinBAOAB):

@@ -19,7 +19,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from pymatgen.core import Structure
 
 from anodeflow.errors import ConvergenceError, EngineError
-from anodeflow.workflows.engines.base import Outcome
+from anodeflow.workflows.engines.contract import Outcome
 
 FOLDER = "points"
 DIGITS = 6

@@ -23,7 +23,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Monitor, Outcome, Task
+from anodeflow.workflows.engines.contract import Monitor, Outcome, Task
 from anodeflow.workflows.engines.motion.hessian import read_curvatures
 
 # A force no relaxation of a sane structure meets; beyond it the potential is outside its domain.

@@ -14,7 +14,7 @@ from pymatgen.core import Element, Structure
 
 from anodeflow.errors import InputError
 from anodeflow.workflows.cards import MethodCard, Smearing
-from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.engines.contract import Task
 
 # An empty layer this thick is vacuum, not the gap between molecules.
 VACUUM_ANGSTROM = 6.0

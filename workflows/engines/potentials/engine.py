@@ -19,7 +19,8 @@ from pymatgen.core import Structure
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request
 
 KIND = "machine-learning potential"
 MODE = "a potential of the PBE energy surface: cutoff, k-points, smearing, spin and charge of a card do not apply"
@@ -211,16 +212,9 @@ class PotentialEngine(Engine):
         self._refuse_charge(charge)
         return self.calculator()
 
-    def compute(
-        self,
-        structure: Structure,
-        task: Task,
-        card: MethodCard,
-        charge: int = 0,
-        monitor: Monitor | None = None,
-        directory: Path | None = None,
-    ) -> Outcome:
+    def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
         """See :meth:`Engine.compute`."""
+        structure, task, card, charge = request.structure, request.task, request.card, request.charge
         # ASE's optimisers load half of scipy, which no other engine's jobs need.
         from anodeflow.workflows.engines.motion.relax import run_ase
 

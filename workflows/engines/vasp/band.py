@@ -21,8 +21,8 @@ from anodeflow.errors import EngineError, InputError
 from anodeflow.settings import VaspSettings
 from anodeflow.structures.migration_paths import band_problem
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Monitor
-from anodeflow.workflows.engines.motion.band import CLIMB_BELOW_EV_PER_ANGSTROM, Band, Keeper, forces_across
+from anodeflow.workflows.engines.contract import Band, Keeper, Monitor
+from anodeflow.workflows.engines.motion.band import CLIMB_BELOW_EV_PER_ANGSTROM, forces_across
 from anodeflow.workflows.engines.motion.relax import EXPLODED_EV_PER_ANGSTROM
 from anodeflow.workflows.engines.vasp.calculation import (
     HEARTBEAT_S,

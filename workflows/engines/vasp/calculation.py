@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 from anodeflow.errors import EngineError
 from anodeflow.settings import VaspSettings
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Monitor, Outcome, Task
+from anodeflow.workflows.engines.contract import Monitor, Outcome, Task
 from anodeflow.workflows.engines.external import find_program
 from anodeflow.workflows.engines.vasp.inputs import VaspInputs, vasp_inputs
 from anodeflow.workflows.monitor import pulse

@@ -25,14 +25,11 @@ from anodeflow.analysis.trajectories.vasprun import GrowingVasprun
 from anodeflow.errors import ConvergenceError, EngineError
 from anodeflow.settings import VaspSettings
 from anodeflow.workflows.cards import Dynamics, MethodCard
+from anodeflow.workflows.engines.contract import Array, DynamicsState, FrameSink, Sample
 from anodeflow.workflows.engines.motion.dynamics import (
     EXPLODED_EV_PER_ANGSTROM,
     EXPLODED_KELVIN,
     EXPLODED_TIMES,
-    Array,
-    DynamicsState,
-    FrameSink,
-    Sample,
     equilibrating,
     kinetic_temperature_k,
     thermostat_of,

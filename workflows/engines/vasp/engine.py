@@ -19,7 +19,8 @@ from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError, InputError
 from anodeflow.settings import load_settings
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Capabilities, Engine, Monitor, Outcome, Task, write_note
+from anodeflow.workflows.engines.base import Engine, write_note
+from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
 from anodeflow.workflows.engines.external import find_program
 from anodeflow.workflows.engines.plane_waves.cost import UNCERTAINTY, plane_wave_seconds
 from anodeflow.workflows.engines.vasp.calculation import VaspCalculation
@@ -33,8 +34,7 @@ from anodeflow.workflows.engines.vasp.potcar import FUNCTIONAL, find_potcar, pot
 
 if TYPE_CHECKING:
     from anodeflow.workflows.cards import Dynamics
-    from anodeflow.workflows.engines.motion.band import Band
-    from anodeflow.workflows.engines.motion.dynamics import DynamicsState
+    from anodeflow.workflows.engines.contract import Band, DynamicsState
 
 KIND = "plane-wave DFT (PAW)"
 STAND_IN_KIND = "stand-in for VASP: not DFT"
@@ -207,23 +207,17 @@ class VaspEngine(Engine):
             return True
         return False
 
-    def compute(
-        self,
-        structure: Structure,
-        task: Task,
-        card: MethodCard,
-        charge: int = 0,
-        monitor: Monitor | None = None,
-        directory: Path | None = None,
-    ) -> Outcome:
+    def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
         """See :meth:`Engine.compute`.
 
         A relaxed cell is started again from where it ended, because its plane waves were those of the first cell,
         until the first step of a round is within the tolerances.
         """
-        if directory is None:
-            with tempfile.TemporaryDirectory(prefix="anodeflow-vasp-") as folder:
-                return self.compute(structure, task, card, charge, monitor, Path(folder))
+        structure, task, card, charge = request.structure, request.task, request.card, request.charge
+        directory = folder
+        if folder is None:
+            with tempfile.TemporaryDirectory(prefix="anodeflow-vasp-") as temporary:
+                return self.compute(request, Path(temporary), monitor)
         settings = load_settings().vasp
         return VaspCalculation(structure, task, card, charge, monitor, directory, settings).run()
 

@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 from anodeflow.errors import EngineError, InputError
 from anodeflow.settings import VaspSettings
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.engines.plane_waves.electronic import (
     Electronic,
     electronic,

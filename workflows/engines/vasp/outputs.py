@@ -19,7 +19,7 @@ from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.base import Outcome, Task
+from anodeflow.workflows.engines.contract import Outcome, Task
 from anodeflow.workflows.engines.vasp.inputs import CONSTRAINTS_SINCE, DECISIVE, VaspInputs
 
 # Energies of OUTCAR and vasprun.xml agree to this, eV.

@@ -19,7 +19,7 @@ from anodeflow.analysis.lithium_sites import SiteStart, host_result
 from anodeflow.documents import CalculationDoc, CardRecord
 from anodeflow.errors import AnodeflowError, EngineError, InputError
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.studies.base import PlannedCalculation, Study, identify, origin
 from anodeflow.workflows.studies.binding.cells import (

@@ -14,7 +14,7 @@ from anodeflow.documents import CalculationDoc, CardRecord
 from anodeflow.errors import AnodeflowError
 from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import PlannedCalculation, Study, origin
 from anodeflow.workflows.studies.binding.cells import catalogue_fixes_cell
 

@@ -10,7 +10,7 @@ from pymatgen.core import Structure
 
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.structures.interfaces import InterfaceModel
-from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Options
 
 

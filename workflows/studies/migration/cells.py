@@ -16,7 +16,7 @@ from anodeflow.structures.migration import Hop, Mechanism, choose_hops, lithium_
 from anodeflow.structures.migration_paths import hop_cells, mirrored_end
 from anodeflow.structures.slabs import build_slab
 from anodeflow.structures.supercells import supercell_for
-from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.binding.cells import Surface
 

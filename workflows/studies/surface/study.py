@@ -16,7 +16,7 @@ from anodeflow.structures.oriented_bulk import crystal_in_slab_cell
 from anodeflow.structures.slabs import SlabModel, build_slab
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.base import Task
+from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin
 
