@@ -1,6 +1,10 @@
 """What several test files share."""
 
 import os
+
+# Before anything imports torch or numpy: the processes of the tests share the cores, and their threads would fight.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +16,15 @@ from hypothesis import settings
 settings.register_profile("same", derandomize=True)
 settings.register_profile("explore", max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One process per core, four at most (each may load a potential); none beside this one where files are named."""
+    named = [argument.split("::")[0] for argument in config.args]
+    if all(Path(config.invocation_params.dir, name).is_file() for name in named):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4) if cores > 1 else 0
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 
 import pytest
+from needs import needs_gpaw
 
 from anodeflow.settings import VARIABLES
 from anodeflow.workflows.engines.espresso.engine import QeEngine
@@ -91,6 +93,20 @@ def test_a_potential_has_no_inputs(study, command, tmp_path):
     assert not (tmp_path / "inputs").exists()
 
 
+def test_gpaw_that_is_not_installed_is_one_line(study, command, tmp_path, monkeypatch):
+    def missing(_):
+        raise PackageNotFoundError
+
+    monkeypatch.setattr("anodeflow.workflows.engines.gpaw.engine.version", missing)
+    arguments = ("--engine", "gpaw", "--card", "pbe-slab", "--write", tmp_path / "inputs")
+    status, _, err = command("plan", study, *arguments)
+    assert status == 3
+    assert "the package gpaw is not installed" in err
+    assert "pip install" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "inputs").exists()
+
+
 def test_a_card_without_plane_waves_leaves_nothing_behind(study, command, tmp_path):
     status, _, err = command("plan", study, "--engine", "vasp", "--write", tmp_path / "inputs")
     assert status == 2
@@ -130,13 +146,19 @@ DYNAMICS = (
 )
 
 
+single_points = pytest.mark.parametrize(
+    ("engine", "file"),
+    [("qe", "pw.in"), ("castep", "castep.cell"), pytest.param("gpaw", "gpaw_input.py", marks=needs_gpaw)],
+)
+
+
 @pytest.fixture
 def pseudopotentials(study, tmp_path, monkeypatch):
     monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(fake_upf(tmp_path)))
 
 
 @pytest.mark.usefixtures("pseudopotentials")
-@pytest.mark.parametrize(("engine", "file"), [("qe", "pw.in"), ("castep", "castep.cell"), ("gpaw", "gpaw_input.py")])
+@single_points
 def test_bands_have_the_input_of_every_image(engine, file, study, command, tmp_path):
     study.write_text(BAND)
     target = tmp_path / "inputs"
@@ -153,7 +175,7 @@ def test_bands_have_the_input_of_every_image(engine, file, study, command, tmp_p
 
 
 @pytest.mark.usefixtures("pseudopotentials")
-@pytest.mark.parametrize(("engine", "file"), [("qe", "pw.in"), ("castep", "castep.cell"), ("gpaw", "gpaw_input.py")])
+@single_points
 def test_dynamics_have_the_input_of_their_first_geometry(engine, file, study, command, tmp_path):
     study.write_text(DYNAMICS)
     target = tmp_path / "inputs"

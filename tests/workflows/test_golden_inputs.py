@@ -3,12 +3,12 @@
 Those of VASP are in test_vasp_inputs.py. ANODEFLOW_WRITE_GOLDEN=1 writes them anew; read the differences then.
 """
 
-import importlib.util
 import os
 import re
 from pathlib import Path
 
 import pytest
+from needs import needs_gpaw
 from paper_cells import PAPER_CARDS, written
 from test_qe_input import VALENCE, header
 
@@ -39,10 +39,8 @@ def assert_alike(made, kept, name):
 
 
 @pytest.mark.parametrize("card", [*PAPER_CARDS, "pbe-bulk", "pbe-slab"])
-@pytest.mark.parametrize("engine", ["castep", "qe", "gpaw"])
+@pytest.mark.parametrize("engine", ["castep", "qe", pytest.param("gpaw", marks=needs_gpaw)])
 def test_every_card(engine, card, potentials, tmp_path):
-    if engine == "gpaw" and importlib.util.find_spec("gpaw") is None:
-        pytest.skip("needs the package gpaw (pip install 'anodeflow[gpaw]')")
     names = written(engine, card, tmp_path / "out")
     golden = GOLDEN / engine / card
     for name in names:

@@ -1,11 +1,9 @@
 """GPAW, really run where it is installed: small cells, hand-checked numbers."""
 
-import importlib.util
-import shutil
-
 import numpy as np
 import pytest
 import yaml
+from needs import needs_gpaw, needs_mpiexec
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.binding import makov_payne_ev
@@ -19,7 +17,7 @@ from anodeflow.workflows.engines.gpaw.engine import data_set, put_back, vacuum_a
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
 from anodeflow.workflows.store import open_job_store
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("gpaw") is None, reason="program missing: gpaw")
+pytestmark = needs_gpaw
 
 
 def quick(**changes):
@@ -156,7 +154,7 @@ def test_the_script_it_writes_says_what_it_computes(gpaw, tmp_path):
     compile(text, "gpaw_input.py", "exec")
 
 
-@pytest.mark.skipif(shutil.which("mpiexec") is None, reason="program missing: mpiexec")
+@needs_mpiexec
 def test_two_processes_give_the_energy_of_one(gpaw, tmp_path, monkeypatch):
     cell, card = load_crystal("Al").get_primitive_structure(), quick(energy_tolerance_ev=1e-5)
     alone = gpaw.compute(Request(cell, "static", card))

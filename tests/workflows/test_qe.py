@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jobflow import Flow
+from needs import needs_proc
 from pymatgen.core import Lattice, Structure
 from ultrasoft import ultrasoft  # noqa: F401 - a fixture
 
@@ -30,8 +31,6 @@ LICL_CELL = [[0, 2.574, 2.574], [2.574, 0, 2.574], [2.574, 2.574, 0]]
 LICL = Structure(LICL_CELL, ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 MOVED = Structure(LICL_CELL, ["Li", "Cl"], [[0, 0, 0], [0.53, 0.5, 0.5]])
 LI = Structure([[-1.7, 1.7, 1.7], [1.7, -1.7, 1.7], [1.7, 1.7, -1.7]], ["Li"], [[0, 0, 0]])
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
 
 
 def card(**changes) -> MethodCard:

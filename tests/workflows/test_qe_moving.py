@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from needs import needs_proc
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from ultrasoft import make_ultrasoft, ultrasoft  # noqa: F401 - a fixture
@@ -145,7 +146,7 @@ def test_a_band_with_pw(anodeflow, engine, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
+@needs_proc
 def test_dynamics_with_pw_survive_a_kill(anodeflow, engine, tmp_path):
     """NVE of two atoms in two segments, killed in the second one: every frame once, energy conserved."""
     MOVED.to(str(tmp_path / "cell.cif"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_linux
 from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError
@@ -235,7 +236,7 @@ def test_bands_have_a_command_of_their_own(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux ends children with their parent")
+@needs_linux
 def test_killed_with_its_parent_it_goes_on(path, tmp_path, monkeypatch):
     monkeypatch.setenv("VASP_STAND_IN_DELAY", "0.4")
     kept = KeptBand(tmp_path / "band.json", "key")

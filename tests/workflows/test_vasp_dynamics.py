@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_linux
 from pymatgen.core import Structure
 
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
@@ -235,7 +236,7 @@ def test_contcars_that_are_not_whole_are_no_checkpoint():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux ends children with their parent")
+@needs_linux
 def test_killed_at_random_moments_nothing_is_lost_or_doubled(monkeypatch):
     whole = joined(chain(2))
     runs = Path(os.environ["ANODEFLOW_SETTINGS"]).parent / "killed"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import needs_linux
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError
@@ -277,7 +278,7 @@ def test_the_gamma_version_runs_where_one_point_is_enough(tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux ends children with their parent")
+@needs_linux
 def test_vasp_ends_with_the_process_that_started_it(tmp_path, fault):
     fault("hang@2")
     code = (

@@ -1,0 +1,17 @@
+"""What some tests need and a machine may lack; the reason of a skip says how to get it."""
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+needs_gpaw = pytest.mark.skipif(
+    importlib.util.find_spec("gpaw") is None, reason="needs the package gpaw (pip install -e '.[gpaw]')"
+)
+needs_mpiexec = pytest.mark.skipif(shutil.which("mpiexec") is None, reason="needs mpiexec (Debian: openmpi-bin)")
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
+needs_linux = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="needs Linux, which ends children with their parent"
+)
