@@ -10,6 +10,7 @@ import numpy as np
 from anodeflow.analysis.figures.binding import formula_label, plt
 from anodeflow.analysis.fits import confidence_band
 from anodeflow.analysis.interface_energy import InterfaceEnergyDoc
+from anodeflow.analysis.study_documents import InterfaceStudyDoc, SurfaceStudyDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
 from anodeflow.documents import CardRecord, EngineRecord
 from anodeflow.errors import InputError
@@ -38,6 +39,33 @@ def miller_label(miller: Sequence[int]) -> str:
     """A Miller index as it is printed: ``(1, -1, 0)`` becomes ``(1$\\overline{1}$0)``."""
     digits = [rf"$\overline{{{-h}}}$" if h < 0 else str(h) for h in miller]
     return f"({(' ' if any(abs(h) > 9 for h in miller) else '').join(digits)})"
+
+
+def surface_study_figure(document: SurfaceStudyDoc) -> Figure:
+    """Draw the surfaces of a study that have an energy.
+
+    Raises
+    ------
+    InputError
+        If none has.
+    """
+    drawable = [surface for surface in document.surfaces if surface.converged]
+    if not drawable:
+        raise InputError("no surface of this study has an energy to draw", "see its warnings")
+    return surface_energy_figure(drawable)
+
+
+def interface_study_figure(document: InterfaceStudyDoc) -> Figure:
+    """Draw the fit of the interface energy of a study.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    if not document.interface.converged:
+        raise InputError(f"the interface has no energy to draw: {document.interface.error}")
+    return interface_energy_figure(document.interface)
 
 
 def interface_energy_figure(doc: InterfaceEnergyDoc) -> Figure:

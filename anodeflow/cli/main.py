@@ -15,6 +15,7 @@ import click
 
 from anodeflow import __version__
 from anodeflow.errors import AnodeflowError, InputError, StoreError
+from anodeflow.workflows.studies.registry import tables
 
 INTERRUPTED = 130
 WITHOUT_RESULT = 4
@@ -164,9 +165,7 @@ def run(
 @store_option
 @click.option(
     "--what",
-    type=click.Choice(
-        ["binding", "sites", "descriptor", "surfaces", "interfaces", "barriers", "calculations", "studies"]
-    ),
+    type=click.Choice(list(tables())),
     default="binding",
     show_default=True,
 )
@@ -187,7 +186,7 @@ def run(
 @json_option
 def results(store: Path, what: str, as_json: bool, as_csv: bool, limit: int | None, **filters: Any) -> None:
     """Query the results store, newest first."""
-    from anodeflow.cli.output.tables import RESULT_COLUMNS, print_csv, print_rows
+    from anodeflow.cli.output.tables import print_csv, print_rows
     from anodeflow.cli.results import rows_of
     from anodeflow.workflows.store import open_job_store, store_shown
 
@@ -204,7 +203,7 @@ def results(store: Path, what: str, as_json: bool, as_csv: bool, limit: int | No
         del rows[most:]
         if limit is None:
             click.echo(f"the newest {most}; --limit shows more, --csv and --json all", err=True)
-    print_rows(rows, as_json, empty=f"nothing in {store_shown(store)} matches", columns=RESULT_COLUMNS[what])
+    print_rows(rows, as_json, empty=f"nothing in {store_shown(store)} matches", columns=tables()[what].columns)
 
 
 @cli.command()

@@ -17,7 +17,7 @@ from anodeflow.errors import AnodeflowError, EngineError, InputError
 from anodeflow.workflows.jobs.calculation import name_of_folder
 
 if TYPE_CHECKING:
-    from anodeflow.workflows.studies import Study
+    from anodeflow.workflows.studies.base import Study
 
 
 def print_plan(study: Study, workers: int, directory: Path | None, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from anodeflow.analysis.reference_values import published_values
 from anodeflow.cli.output.presenters import print_study, write_figures
 from anodeflow.cli.output.tables import print_json, print_rows
 from anodeflow.cli.run import run_study
 from anodeflow.errors import InputError
 from anodeflow.workflows.store import store_shown
-from anodeflow.workflows.studies import Study, load_study
+from anodeflow.workflows.studies import load_study
+from anodeflow.workflows.studies.registry import load, study_kind
 
 if TYPE_CHECKING:
     from anodeflow.documents import StudyDoc
+    from anodeflow.workflows.studies.base import Study
 
 COLUMNS = ("paper", "quantity", "published", "ours", "difference", "unit", "convention", "engine", "card")
 
@@ -94,72 +94,5 @@ def reproduce(
 
 def comparison(document: StudyDoc) -> list[dict[str, Any]]:
     """Rows of published and computed values for one study."""
-    rows_of = COMPARISONS.get(type(document).__name__)
-    return [] if rows_of is None or document.engine.stand_in else rows_of(document)
-
-
-def _row(document: Any, paper: str, quantity: str, published: float, ours: float | None, unit: str, convention: str,
-         note: str) -> dict[str, Any]:  # fmt: skip
-    return {
-        "paper": paper,
-        "quantity": quantity,
-        "published": published,
-        "ours": ours,
-        "difference": None if ours is None else ours - published,
-        "unit": unit,
-        "convention": convention,
-        "engine": document.engine.name,
-        "card": document.card.name,
-        "study_hash": document.study_hash,
-        "note": note,
-    }
-
-
-def _adsorption_rows(document: Any) -> list[dict[str, Any]]:
-    hosts: dict[str, Any] = {}
-    for host in document.hosts:
-        if host.environment == "surface" and host.converged:
-            hosts |= {host.crystal: host, f"{host.crystal}{host.face}": host}
-    note = (
-        "E_ad = E_total - E_slab - E_Li; the published value does not say whether its Li atom is spin-polarised: "
-        "it fits the atom without spin polarisation"
-    )
-    return [
-        _row(
-            document, row["paper"], f"E_ad of Li on {row['system']}", row["value"], value, row["unit"], convention, note
-        )
-        for row in published_values("li_adsorption_energy")
-        if row["system"] in hosts
-        for convention, value in hosts[row["system"]].binding_energy_ev.items()
-    ]
-
-
-def _surface_rows(document: Any) -> list[dict[str, Any]]:
-    ours = {f"{d.crystal}({''.join(map(str, d.miller))})": d for d in document.surfaces if d.converged}
-    return [
-        _row(
-            document, row["paper"], f"gamma of {row['system']}", row["value"], ours[row["system"]].gamma_j_per_m2,
-            row["unit"], ours[row["system"]].method, f"{row['system']}: {row['source']}",
-        )
-        for row in published_values("surface_energy")
-        if row["system"] in ours
-    ]  # fmt: skip
-
-
-def _interface_rows(document: Any) -> list[dict[str, Any]]:
-    doc = document.interface
-    rows = [
-        _row(document, p.paper, p.quantity, p.published_j_per_m2, p.ours_j_per_m2, "J/m2", "intercept of gamma(n)", "")
-        for p in doc.published
-    ]
-    for row, note in zip(rows, doc.notes, strict=False):
-        row["note"] = note
-    return rows
-
-
-# By class of a study's last document; one that is not here has no published number beside it.
-COMPARISONS: dict[str, Callable[[Any], list[dict[str, Any]]]] = {
-    "BindingStudyDoc": _adsorption_rows,
-    "SurfaceStudyDoc": _surface_rows,
-    "InterfaceStudyDoc": _interface_rows,
-}
+    compared = study_kind(document.study).comparisons
+    return [] if compared is None or document.engine.stand_in else load(compared)(document)

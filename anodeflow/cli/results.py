@@ -11,16 +11,7 @@ from typing import Any
 from jobflow import JobStore
 
 from anodeflow.errors import InputError
-
-_DOC_TYPES = {
-    "binding": "BindingEnergyDoc",
-    "sites": "BindingEnergyDoc",
-    "descriptor": "BindingStudyDoc",
-    "surfaces": "SurfaceEnergyDoc",
-    "interfaces": "InterfaceEnergyDoc",
-    "barriers": "MigrationBarrierDoc",
-    "calculations": "CalculationDoc",
-}
+from anodeflow.workflows.studies.registry import Table, tables
 
 OPERATORS = {
     "$and", "$or", "$nor", "$not", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$regex",
@@ -53,7 +44,7 @@ def rows_of(
     query: str | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of one kind (binding, sites, descriptor, calculations, studies), newest first.
+    """Rows of one table, newest first.
 
     Each row is flat but for its notes, so ``pandas.DataFrame(rows_of(store, "binding"))`` is a table.
 
@@ -62,7 +53,7 @@ def rows_of(
     store
         An open store.
     what
-        Which kind.
+        Name of the table: see :func:`anodeflow.workflows.studies.registry.tables`.
     crystal, environment, engine, card, study_hash
         Only these; of descriptors, those with this crystal on either side.
     tag
@@ -81,17 +72,18 @@ def rows_of(
     InputError
         If ``query`` is not a JSON object.
     """
+    table = tables()[what]
     # A host's document also stands under the job that asked for it (index 2): count it once.
     criteria: dict[str, Any] = {"index": 1}
-    criteria |= {"metadata.label": "summary"} if what == "studies" else {"output.doc_type": _DOC_TYPES[what]}
+    criteria |= {"metadata.label": "summary"} if table.doc_type is None else {"output.doc_type": table.doc_type}
     wanted = {"output.engine.name": engine, "output.card.name": card}
-    if what in ("binding", "sites", "calculations", "surfaces", "barriers"):
+    if table.by_crystal:
         wanted["output.crystal"] = crystal
-    if what in ("binding", "sites"):
+    if table.by_environment:
         wanted["output.environment"] = environment
     wanted["metadata.tags"] = tag
     if converged is not None:
-        criteria |= _convergence(what, converged)
+        criteria |= _convergence(table, converged)
     criteria |= {key: value for key, value in wanted.items() if value is not None}
     if since is not None or until is not None:
         # Times are stored as text, which sorts as they do.
@@ -102,41 +94,39 @@ def rows_of(
         criteria["metadata.study_hash"] = known if len(known) == 16 else {"$regex": f"^{_hex(known)}"}
     if query is not None:
         criteria = {"$and": [criteria, _filter(query)]}
+    fields: Any = [*(f"output.{key}" for key in table.fields), *_FIELDS_OF_JOBS] if table.fields else None
     # One document may give many rows, and some of them are left out below.
-    fields: Any = _FIELDS.get(what)
-    at_once = 0 if what in _BY_ROW and converged is not None else limit or 0
+    at_once = 0 if table.convergence == "row" and converged is not None else limit or 0
     try:
         documents = list(store.query(criteria, fields, sort={"completed_at": -1}, limit=at_once))
     except (TypeError, ValueError, AttributeError, re.error, RecursionError) as error:
         if query is None:
             raise
         raise InputError(f"--query cannot be used: {error}", "check the operators and their values") from None
-    rows = [row for doc in documents for row in _ROWS[what](doc)]
-    if converged is not None and what in _BY_ROW:
-        rows = [row for row in rows if (row[_BY_ROW[what]] in (True, "converged")) is converged]
-    if what == "descriptor":
-        rows = [
-            row
-            for row in rows
-            if (environment is None or row["environment"] == environment)
-            and (crystal is None or crystal in (row["anode"], row["interphase"]))
-        ]
+    rows = [{**row, **_common(doc)} for doc in documents for row in table.rows(doc["output"])]
+    if converged is not None and table.convergence == "row":
+        rows = [row for row in rows if (row[table.converged_column] in (True, "converged")) is converged]
+    if environment is not None and table.environment_column is not None:
+        rows = [row for row in rows if row[table.environment_column] == environment]
+    if crystal is not None and table.crystal_columns:
+        rows = [row for row in rows if crystal in (row[column] for column in table.crystal_columns)]
     return rows[:limit] if limit else rows
 
 
-# Kinds that say in a column of each row whether it converged.
-_BY_ROW = {"sites": "status", "barriers": "converged"}
+# What every table says of a document besides its own columns.
+_FIELDS_OF_JOBS = ("metadata.study_hash", "completed_at")
 
 
-def _convergence(what: str, converged: bool) -> dict[str, Any]:
+def _convergence(table: Table, converged: bool) -> dict[str, Any]:
     """Criteria of documents that did, or did not, converge."""
-    if what == "calculations":
-        return {"output.converged": converged}
-    if what in _BY_ROW:
-        return {}
-    if what in ("descriptor", "studies"):
-        raise InputError(f"--converged says nothing of --what {what}", "ask for binding, sites or calculations")
-    return {"output.error": None if converged else {"$ne": None}}
+    match table.convergence:
+        case "converged":
+            return {"output.converged": converged}
+        case "row":
+            return {}
+        case "error":
+            return {"output.error": None if converged else {"$ne": None}}
+    raise InputError(f"--converged says nothing of --what {table.name}", "ask for binding, sites or calculations")
 
 
 def _hex(text: str) -> str:
@@ -178,125 +168,3 @@ def _common(doc: dict[str, Any]) -> dict[str, Any]:
         "study_hash": doc.get("metadata", {}).get("study_hash"),
         "completed_at": doc.get("completed_at"),
     }
-
-
-def _binding_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
-    out = doc["output"]
-    energies = {f"binding_energy_ev_{name}": value for name, value in out["binding_energy_ev"].items()}
-    converged = sum(site["status"] == "converged" for site in out["sites"])
-    return [
-        {
-            "crystal": out["crystal"],
-            "environment": out["environment"],
-            **energies,
-            "numerical_uncertainty_ev": out["numerical_uncertainty_ev"],
-            "best_site": out["best_site"],
-            "sites_converged": converged,
-            "sites": len(out["sites"]),
-            "model": out["model"],
-            "charge_mode": out["charge_mode"],
-            "error": out["error"],
-            "warnings": out["warnings"],
-            **_common(doc),
-        }
-    ]
-
-
-def _site_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
-    out = doc["output"]
-    return [
-        {
-            "crystal": out["crystal"],
-            "environment": out["environment"],
-            "site": site["label"],
-            "status": site["status"],
-            **{f"binding_energy_ev_{name}": value for name, value in site["binding_energy_ev"].items()},
-            "coordination_end": site["coordination_end"],
-            "li_displacement_angstrom": site["li_displacement_angstrom"],
-            "same_minimum_as": site["same_minimum_as"],
-            "calculation": site["calculation"],
-            "notes": site["notes"],
-            **_common(doc),
-        }
-        for site in out["sites"]
-    ]
-
-
-def _descriptor_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            "anode": anode,
-            "interphase": interphase,
-            "environment": matrix["environment"],
-            "d_e_ev": matrix["d_e_ev"][i][j],
-            **_common(doc),
-        }
-        for matrix in doc["output"]["descriptors"]
-        for i, anode in enumerate(matrix["anodes"])
-        for j, interphase in enumerate(matrix["interphases"])
-    ]
-
-
-_OF_CALCULATIONS = (
-    "label", "crystal", "task", "energy_ev", "converged", "ionic_steps", "max_force_ev_per_angstrom",
-    "max_stress_gpa", "charge", "wall_time_s", "fingerprint", "error",
-)  # fmt: skip
-# What is read of a document where the whole would be much; of its atoms only their number.
-_FIELDS = {
-    "calculations": [
-        *(f"output.{key}" for key in (*_OF_CALCULATIONS, "engine.name", "engine.kind", "engine.stand_in", "card.name")),
-        "output.structure.sites.label",
-        "metadata.study_hash",
-        "completed_at",
-    ]
-}
-
-
-def _calculation_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
-    out = doc["output"]
-    return [{**{key: out[key] for key in _OF_CALCULATIONS}, "atoms": len(out["structure"]["sites"]), **_common(doc)}]
-
-
-def _study_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
-    out = doc["output"]
-    return [
-        {
-            "study": out["study"],
-            "title": out["title"],
-            "warnings": len(out["warnings"]),
-            **_common(doc),
-        }
-    ]
-
-
-def _surface_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
-    out = doc["output"]
-    keys = ("crystal", "termination", "method", "gamma_j_per_m2", "gamma_ci_j_per_m2", "gamma_unrelaxed_j_per_m2",
-            "area_angstrom2", "reference", "error", "warnings")  # fmt: skip
-    shown = {key: out[key] for key in keys}
-    shown["thickness"] = (out.get("thickness") or {}).get("text")  # older documents have no verdict
-    return [{**shown, "face": "".join(map(str, out["miller"])), **_common(doc)}]
-
-
-def _interface_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
-    out = doc["output"]
-    left_out = {"members", "fit", "references", "engine", "card", "doc_type"}
-    return [{**{key: value for key, value in out.items() if key not in left_out}, **_common(doc)}]
-
-
-def _barrier_rows(doc: dict[str, Any]) -> list[dict[str, Any]]:
-    from anodeflow.cli.output.migration import barrier_row
-
-    return [{**barrier_row(doc["output"]), **_common(doc)}]
-
-
-_ROWS = {
-    "barriers": _barrier_rows,
-    "surfaces": _surface_rows,
-    "interfaces": _interface_rows,
-    "binding": _binding_rows,
-    "sites": _site_rows,
-    "descriptor": _descriptor_rows,
-    "calculations": _calculation_rows,
-    "studies": _study_rows,
-}

@@ -13,7 +13,7 @@ from anodeflow.workflows.store import open_job_store, store_place
 
 if TYPE_CHECKING:
     from anodeflow.documents import StudyDoc
-    from anodeflow.workflows.studies import Study
+    from anodeflow.workflows.studies.base import Study
 
 INTERRUPTED = 130
 

@@ -13,7 +13,7 @@ from typing import Any
 from anodeflow.errors import EngineError, InputError, StoreError
 from anodeflow.workflows.cluster.folder import ClusterFolder, Size
 from anodeflow.workflows.cluster.resources import size_of
-from anodeflow.workflows.studies import Study
+from anodeflow.workflows.studies.base import Study
 
 
 def submit_remote(

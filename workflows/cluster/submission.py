@@ -23,7 +23,7 @@ from anodeflow.workflows.cluster.resources import SHARE_OF_TIME, SHORTEST_S
 from anodeflow.workflows.jobs.calculation import earlier_attempt, is_settled
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.store.database import server_errors
-from anodeflow.workflows.studies import Study
+from anodeflow.workflows.studies.base import Study
 
 SUBMITTING, SUBMITTED = "submitting", "submitted"
 # A submission that is still going on after this long was cut off.

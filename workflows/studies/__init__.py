@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anodeflow.workflows.studies.base import PlannedCalculation, Study, read_study
-from anodeflow.workflows.studies.binding.study import BindingStudy
-from anodeflow.workflows.studies.crystals.study import CrystalStudy
-from anodeflow.workflows.studies.dynamics.study import DynamicsStudy
-from anodeflow.workflows.studies.interface.study import InterfaceStudy
-from anodeflow.workflows.studies.migration.study import MigrationStudy
-from anodeflow.workflows.studies.surface.study import SurfaceStudy
+if TYPE_CHECKING:
+    from anodeflow.workflows.studies.base import Study
 
-__all__ = [
-    "KINDS",
-    "BindingStudy",
-    "CrystalStudy",
-    "DynamicsStudy",
-    "InterfaceStudy",
-    "MigrationStudy",
-    "PlannedCalculation",
-    "Study",
-    "SurfaceStudy",
-    "load_study",
-]
-
-KINDS: dict[str, type[Study]] = {
-    made.kind: made
-    for made in (BindingStudy, CrystalStudy, SurfaceStudy, InterfaceStudy, DynamicsStudy, MigrationStudy)
-}
+__all__ = ["load_study"]
 
 
 def load_study(path: str | Path) -> Study:
@@ -39,4 +19,6 @@ def load_study(path: str | Path) -> Study:
     InputError
         If the file, a key or a value is wrong.
     """
-    return read_study(path, KINDS)
+    from anodeflow.workflows.studies.base import read_study  # here, so that the registry alone is imported fast
+
+    return read_study(path)

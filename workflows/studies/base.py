@@ -24,6 +24,7 @@ from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.jobs.calculation import CalculationMaker, structure_digest
+from anodeflow.workflows.studies import registry
 from anodeflow.yaml_input import read_yaml, validate
 
 _NAMESPACE = uuid.UUID("6f6e6f64-6566-6c6f-7721-616e6f646521")
@@ -260,8 +261,8 @@ def identify(made: Job, path: str, study_hash: str, kind: str) -> Job:
     return made
 
 
-def read_study(path: str | Path, kinds: dict[str, type[Study]]) -> Study:
-    """Read and validate a study file.
+def read_study(path: str | Path) -> Study:
+    """Read and validate a study file of any kind of the registry.
 
     Raises
     ------
@@ -270,13 +271,14 @@ def read_study(path: str | Path, kinds: dict[str, type[Study]]) -> Study:
     """
     file = Path(path)
     data: dict[str, Any] = read_yaml(file)
-    kind = data.get("study")
-    if kind is None:
-        raise InputError(f"{file}: key 'study' is missing", f"add 'study: ...', one of: {', '.join(kinds)}")
-    if kind not in kinds:
-        near = difflib.get_close_matches(str(kind), list(kinds), n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]}?" if near else f"known kinds: {', '.join(kinds)}"
-        raise InputError(f"{file}: unknown study '{kind}'", hint)
-    study = validate(kinds[str(kind)], data, file)
+    name = data.get("study")
+    known = {kind.name: kind for kind in registry.STUDIES}
+    if name is None:
+        raise InputError(f"{file}: key 'study' is missing", f"add 'study: ...', one of: {', '.join(known)}")
+    if name not in known:
+        near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]}?" if near else f"known kinds: {', '.join(known)}"
+        raise InputError(f"{file}: unknown study '{name}'", hint)
+    study: Study = validate(registry.load(known[str(name)].study), data, file)
     study._folder = file.resolve().parent
     return study

@@ -1,8 +1,8 @@
-"""The molecular-dynamics study on a terminal, and its figure."""
+"""The molecular-dynamics study on a terminal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -91,16 +91,3 @@ def _print_system(system: DynamicsSystemDoc) -> None:
 
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def dynamics_figure(document: Any) -> Any:
-    """Systems side by side: P-S distribution before and after, intact PS4 against time.
-
-    Raises
-    ------
-    InputError
-        If no system has anything to draw.
-    """
-    from anodeflow.analysis.figures.dynamics_study import dynamics_study_figure
-
-    return dynamics_study_figure(document)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -49,13 +49,3 @@ def print_migration(document: MigrationStudyDoc) -> None:
 
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def barrier_row(output: dict[str, Any]) -> dict[str, Any]:
-    """One row of `anodeflow results --what barriers` from a stored :class:`MigrationBarrierDoc`."""
-    keys = (
-        "crystal", "mechanism", "hop", "converged", "forward_ev", "backward_ev", "uncertainty_ev",
-        "reaction_energy_ev", "path_length_angstrom", "distance_angstrom", "multiplicity", "symmetric", "images",
-        "max_residual_ev_per_angstrom", "model", "atoms", "charge", "charge_mode", "rests_on", "error", "warnings",
-    )  # fmt: skip
-    return {key: output[key] for key in keys}

@@ -15,7 +15,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from anodeflow.workflows.local.runner import RunReport
-    from anodeflow.workflows.studies import Study
+    from anodeflow.workflows.studies.base import Study
 
 
 class RunDisplay:

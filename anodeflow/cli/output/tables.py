@@ -21,25 +21,6 @@ if TYPE_CHECKING:
 FILE_WIDTH = 150
 
 
-# Columns of `anodeflow results` on a terminal; --json prints everything.
-RESULT_COLUMNS = {
-    "binding": ("crystal", "environment", "binding_energy_ev_bulk_metal", "best_site", "sites_converged", "sites",
-                "engine", "card", "study_hash", "completed_at"),
-    "sites": ("crystal", "environment", "site", "status", "binding_energy_ev_bulk_metal", "coordination_end",
-              "same_minimum_as", "calculation"),
-    "descriptor": ("anode", "interphase", "environment", "d_e_ev", "engine", "card", "study_hash"),
-    "surfaces": ("crystal", "face", "termination", "method", "gamma_j_per_m2", "gamma_unrelaxed_j_per_m2", "engine",
-                 "card", "study_hash"),
-    "interfaces": ("film", "substrate", "contact", "gamma_j_per_m2", "sigma_j_per_m2_per_unit", "strain_percent",
-                   "work_of_adhesion_j_per_m2", "engine", "card", "study_hash"),
-    "barriers": ("crystal", "mechanism", "hop", "converged", "forward_ev", "backward_ev", "uncertainty_ev",
-                 "path_length_angstrom", "engine", "card", "study_hash"),
-    "calculations": ("label", "task", "atoms", "energy_ev", "converged", "ionic_steps",
-                     "max_force_ev_per_angstrom", "engine", "card", "wall_time_s"),
-    "studies": ("study", "title", "warnings", "engine", "card", "study_hash", "completed_at"),
-}  # fmt: skip
-
-
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=FILE_WIDTH)

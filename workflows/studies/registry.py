@@ -1,0 +1,174 @@
+"""The kinds of study, one line each: everything that reads, runs, prints, draws or queries a study asks this list.
+
+Classes and functions are named as ``module:name`` and imported when they are wanted (:func:`load`), so that this module
+costs nothing to import. How a kind is added: ``docs/adding-a-study.md``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from anodeflow.errors import InputError
+
+#: How ``results --converged`` is answered: by the document's ``error``, by its ``converged``, by a column of each row,
+#: or not at all.
+Convergence = Literal["error", "converged", "row"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of ``anodeflow results --what NAME``.
+
+    Parameters
+    ----------
+    name
+        As the command line has it.
+    doc_type
+        Name of the class of the documents it shows; None for the last documents of studies of every kind.
+    rows
+        The rows of one document, given as it is stored (its ``output``). Flat but for lists of notes.
+    columns
+        What a terminal shows; ``--json`` and ``--csv`` have everything.
+    by_crystal, by_environment
+        The document has a ``crystal`` or an ``environment`` to be filtered by.
+    crystal_columns, environment_column
+        Columns to filter rows by, where a document holds several crystals.
+    convergence
+        How ``--converged`` is answered; None refuses it.
+    converged_column
+        With ``convergence="row"``: the column that is True or ``converged``.
+    fields
+        What is read of each document where the whole would be much; None: all of it.
+    """
+
+    name: str
+    doc_type: str | None
+    rows: Callable[[dict[str, Any]], list[dict[str, Any]]]
+    columns: tuple[str, ...]
+    by_crystal: bool = False
+    by_environment: bool = False
+    crystal_columns: tuple[str, ...] = ()
+    environment_column: str | None = None
+    convergence: Convergence | None = "error"
+    converged_column: str = "converged"
+    fields: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class StudyKind:
+    """One kind of study; every place is a ``module:name``.
+
+    Parameters
+    ----------
+    name
+        What a study file says in ``study: ...``.
+    study
+        Its :class:`~anodeflow.workflows.studies.base.Study`.
+    document
+        Class of its last document.
+    printer
+        Prints the last document.
+    figure
+        Returns a matplotlib figure of the last document, or raises InputError if there is nothing to draw.
+    results
+        A tuple of :class:`Table`. Its module is imported whenever the command line starts: keep it light.
+    comparisons
+        Rows of published beside computed values of the last document, for ``anodeflow reproduce``.
+    """
+
+    name: str
+    study: str
+    document: str
+    printer: str
+    figure: str
+    results: str | None = None
+    comparisons: str | None = None
+
+    @property
+    def doc_type(self) -> str:
+        """Name of the class of its last document."""
+        return self.document.partition(":")[2]
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """Its tables of ``anodeflow results``."""
+        return () if self.results is None else tuple(load(self.results))
+
+
+_HERE = "anodeflow.workflows.studies"
+_ANALYSIS = "anodeflow.analysis"
+_PRINT = "anodeflow.cli.output"
+
+STUDIES: tuple[StudyKind, ...] = (
+    StudyKind(
+        "binding-energy", f"{_HERE}.binding.study:BindingStudy", f"{_ANALYSIS}.binding:BindingStudyDoc",
+        f"{_PRINT}.tables:print_binding", f"{_ANALYSIS}.figures.binding:binding_figure",
+        f"{_HERE}.binding.tables:TABLES", f"{_HERE}.binding.published:compared",
+    ),
+    StudyKind(
+        "crystal-properties", f"{_HERE}.crystals.study:CrystalStudy", f"{_ANALYSIS}.crystal_properties:CrystalStudyDoc",
+        f"{_PRINT}.crystals:print_crystal_study", f"{_ANALYSIS}.figures.crystals:crystal_figure",
+    ),
+    StudyKind(
+        "surface-energy", f"{_HERE}.surface.study:SurfaceStudy", f"{_ANALYSIS}.study_documents:SurfaceStudyDoc",
+        f"{_PRINT}.tables:print_surfaces", f"{_ANALYSIS}.figures.surfaces:surface_study_figure",
+        f"{_HERE}.surface.tables:TABLES", f"{_HERE}.surface.published:compared",
+    ),
+    StudyKind(
+        "interface-energy", f"{_HERE}.interface.study:InterfaceStudy", f"{_ANALYSIS}.study_documents:InterfaceStudyDoc",
+        f"{_PRINT}.tables:print_interface", f"{_ANALYSIS}.figures.surfaces:interface_study_figure",
+        f"{_HERE}.interface.tables:TABLES", f"{_HERE}.interface.published:compared",
+    ),
+    StudyKind(
+        "molecular-dynamics", f"{_HERE}.dynamics.study:DynamicsStudy", f"{_ANALYSIS}.dynamics_study:DynamicsStudyDoc",
+        f"{_PRINT}.dynamics:print_dynamics", f"{_ANALYSIS}.figures.dynamics_study:dynamics_study_figure",
+    ),
+    StudyKind(
+        "migration", f"{_HERE}.migration.study:MigrationStudy", f"{_ANALYSIS}.migration_documents:MigrationStudyDoc",
+        f"{_PRINT}.migration:print_migration", f"{_ANALYSIS}.figures.migration:migration_figure",
+        f"{_HERE}.migration.tables:TABLES",
+    ),
+)  # fmt: skip
+
+
+def load(where: str) -> Any:
+    """Import what a ``module:name`` names."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def study_kind(name: str) -> StudyKind:
+    """Return the kind of study of this name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    for kind in STUDIES:
+        if kind.name == name:
+            return kind
+    raise InputError(f"unknown study '{name}'", f"known kinds: {', '.join(kind.name for kind in STUDIES)}")
+
+
+def kind_of_document(doc_type: str) -> StudyKind:
+    """Return the kind of study whose last document is of the class of this name.
+
+    Raises
+    ------
+    InputError
+        If no study ends in such a document.
+    """
+    for kind in STUDIES:
+        if kind.doc_type == doc_type:
+            return kind
+    raise InputError(f"no study ends in a '{doc_type}'", f"known: {', '.join(kind.doc_type for kind in STUDIES)}")
+
+
+def tables() -> dict[str, Table]:
+    """Return every table of ``anodeflow results`` by name: those of the kinds, then those of all kinds together."""
+    shared = load(f"{_HERE}.tables:TABLES")
+    return {table.name: table for table in (*(t for kind in STUDIES for t in kind.tables), *shared)}

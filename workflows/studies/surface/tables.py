@@ -1,0 +1,30 @@
+"""Surface energies as rows, one a face."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anodeflow.workflows.studies.registry import Table
+
+_KEYS = (
+    "crystal", "termination", "method", "gamma_j_per_m2", "gamma_ci_j_per_m2", "gamma_unrelaxed_j_per_m2",
+    "area_angstrom2", "reference", "error", "warnings",
+)  # fmt: skip
+
+
+def _rows(out: dict[str, Any]) -> list[dict[str, Any]]:
+    shown = {key: out[key] for key in _KEYS}
+    shown["thickness"] = (out.get("thickness") or {}).get("text")  # older documents have no verdict
+    return [{**shown, "face": "".join(map(str, out["miller"]))}]
+
+
+TABLES = (
+    Table(
+        "surfaces",
+        "SurfaceEnergyDoc",
+        _rows,
+        ("crystal", "face", "termination", "method", "gamma_j_per_m2", "gamma_unrelaxed_j_per_m2", "engine", "card",
+         "study_hash"),
+        by_crystal=True,
+    ),
+)  # fmt: skip
