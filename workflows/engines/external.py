@@ -104,42 +104,44 @@ def run_program(
         If the program is missing or cannot be started.
     """
     find_program(command, what)
-    source = (directory / stdin).open("rb") if stdin else subprocess.DEVNULL
-    try:
-        with (directory / output).open("wb") as sink:
+    with contextlib.ExitStack() as files:
+        source = files.enter_context((directory / stdin).open("rb")) if stdin else subprocess.DEVNULL
+        sink = files.enter_context((directory / output).open("wb"))
+        try:
+            process = subprocess.Popen(
+                [os.path.expanduser(command[0]), *command[1:]],
+                cwd=directory,
+                stdin=source,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=dict(os.environ) | dict(environment or {}),
+            )
+        except OSError as error:
+            raise EngineError(f"{what}: cannot start '{command[0]}': {error.strerror}", "check it") from None
+        try:
+            _follow(process, poll)
+        except BaseException:
+            if ask_to_stop is not None:
+                ask_to_stop()
+            else:
+                process.terminate()
             try:
-                process = subprocess.Popen(
-                    [os.path.expanduser(command[0]), *command[1:]],
-                    cwd=directory,
-                    stdin=source,
-                    stdout=sink,
-                    stderr=subprocess.STDOUT,
-                    env=dict(os.environ) | dict(environment or {}),
-                )
-            except OSError as error:
-                raise EngineError(f"{what}: cannot start '{command[0]}': {error.strerror}", "check it") from None
-            try:
-                while True:
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(POLL_S)
-                        break
-                    monitor.pulse()
-                    if poll is not None:
-                        poll()
-            except BaseException:
-                if ask_to_stop is not None:
-                    ask_to_stop()
-                else:
-                    process.terminate()
-                try:
-                    process.wait(patience_s)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-                raise
-            if poll is not None:
-                poll()
-            return process.returncode
-    finally:
-        if not isinstance(source, int):
-            source.close()
+                process.wait(patience_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            raise
+        if poll is not None:
+            poll()
+        return process.returncode
+
+
+def _follow(process: subprocess.Popen[bytes], poll: Callable[[], None] | None) -> None:
+    """Wait for the end of a program, looking at it and at requests to stop twice a second."""
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_S)
+            return
+        monitor.pulse()
+        if poll is not None:
+            poll()

@@ -26,8 +26,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from anodeflow.errors import ConvergenceError, EngineError
 from anodeflow.structures.migration_paths import band_problem
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.contract import Band, Keeper, Monitor
-from anodeflow.workflows.engines.motion.relax import EXPLODED_EV_PER_ANGSTROM
+from anodeflow.workflows.engines.contract import Band, Keeper, Monitor, Reason
+from anodeflow.workflows.engines.motion.relax import EXPLODED_EV_PER_ANGSTROM, ExplodedError
 
 SPRING_EV_PER_ANGSTROM2 = 1.0
 #: The highest image climbs once no force across the path is larger than this, or three times the card's tolerance.
@@ -109,44 +109,28 @@ def run_neb(
         The calculator failed.
     """
     atoms: list[Atoms] = [AseAtomsAdaptor.get_atoms(image, msonable=False) for image in images]
-    for made, image in zip(atoms, images, strict=True):
-        made.positions = image.cart_coords
+    for moving, image in zip(atoms, images, strict=True):
+        moving.positions = image.cart_coords
     band = Band(list(images), steps=steps_before)
     progress = _Progress(band, atoms, card, monitor, keep)
     try:
-        of_image = getattr(calculator, "for_image", None)
-        for number, made in enumerate(atoms):
-            made.calc = _Image(of_image(number) if of_image else calculator)
-            if number in (0, len(atoms) - 1):
-                energy, forces = made.get_potential_energy(), made.get_forces(apply_constraint=False)
-                progress.sane(energy, made.get_forces(), number)
-                made.calc = SinglePointCalculator(made, energy=energy, forces=forces)
+        progress.attach(calculator)
         neb = NEB(atoms, k=spring_ev_per_angstrom2, climb=climbing, method="improvedtangent")
         for climbs in (False, True) if climb and not climbing else (climb,):
             neb.climb = climbs
-            if progress.run(neb, optimiser, climbs, last=climbs or not climb):
-                continue
-            break
-    except _ExplodedError as error:
-        band.error = f"the forces exploded at {error}"
-        band.converged = False
-        band.energies_ev = []
-        return band
+            if not progress.run(neb, optimiser, climbs, last=climbs or not climb):
+                break
+    except ExplodedError as error:
+        return progress.without_energies(f"the forces exploded at {error}", Reason.EXPLODED)
     except ConvergenceError as error:
-        band.error, band.electronic_converged = f"step {band.steps}: {error}", False
-        band.converged = False
-        band.energies_ev = []
-        return band
+        band.electronic_converged = False
+        return progress.without_energies(f"step {band.steps}: {error}", Reason.ELECTRONS)
     except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
         raise EngineError(
             f"the calculator failed at step {band.steps} of a band: {error}", "check elements and geometry"
         ) from error
     progress.finish()
     return band
-
-
-class _ExplodedError(Exception):
-    """Energy or forces left every sane range."""
 
 
 class _Progress:
@@ -158,6 +142,23 @@ class _Progress:
         self.band, self.atoms, self.card, self.monitor, self.keep = band, atoms, card, monitor, keep
         self.tolerance = card.force_tolerance_ev_per_angstrom
 
+    def attach(self, calculator: Any) -> None:
+        """Give every image its calculator; the ends, which rest, are computed once."""
+        of_image = getattr(calculator, "for_image", None)
+        for number, image in enumerate(self.atoms):
+            image.calc = _Image(of_image(number) if of_image else calculator)
+            if number in (0, len(self.atoms) - 1):
+                energy, forces = image.get_potential_energy(), image.get_forces(apply_constraint=False)
+                self.sane(energy, image.get_forces(), number)
+                image.calc = SinglePointCalculator(image, energy=energy, forces=forces)
+
+    def without_energies(self, error: str, reason: Reason) -> Band:
+        """Return the band as it failed: what there is of its energies is no result."""
+        band = self.band
+        band.error, band.reason = error, reason
+        band.converged, band.energies_ev = False, []
+        return band
+
     def run(self, neb: NEB, optimiser: type[Optimizer], climbs: bool, last: bool) -> bool:
         """One stage; True when its tolerance is met. The first, without climbing, only has to come near."""
         wanted = self.tolerance if last else max(3 * self.tolerance, CLIMB_BELOW_EV_PER_ANGSTROM)
@@ -166,6 +167,7 @@ class _Progress:
             if verdict is not None:
                 self.band.converged = verdict and last
                 return verdict
+        self.band.reason = Reason.NOT_RELAXED
         self.band.error = (
             f"band not relaxed after {self.band.steps} steps: force {max(self.band.residuals_ev_per_angstrom):.3f} "
             f"eV/angstrom across the path (tolerance {self.tolerance})"
@@ -187,7 +189,7 @@ class _Progress:
                 self.monitor(self.band.steps, max(self.band.energies_ev), residual)
             problem = band_problem(list(coords))
             if problem:
-                self.band.error = f"step {self.band.steps}: {problem}"
+                self.band.error, self.band.reason = f"step {self.band.steps}: {problem}", Reason.BAD_PATH
                 return False
             if residual <= wanted:
                 return True
@@ -216,7 +218,7 @@ class _Progress:
         """Refuse energies and forces no band of a sane structure has."""
         largest = float(np.linalg.norm(forces, axis=1).max())
         if not math.isfinite(energy) or not math.isfinite(largest) or largest > EXPLODED_EV_PER_ANGSTROM:
-            raise _ExplodedError(
+            raise ExplodedError(
                 f"step {self.band.steps}, image {number}: energy {energy:.6g} eV, force {largest:.3g} eV/angstrom"
             )
 

@@ -23,7 +23,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.contract import Monitor, Outcome, Task
+from anodeflow.workflows.engines.contract import Monitor, Outcome, Reason, Task
 from anodeflow.workflows.engines.motion.hessian import read_curvatures
 
 # A force no relaxation of a sane structure meets; beyond it the potential is outside its domain.
@@ -41,6 +41,10 @@ TYPICAL_MODULUS_EV_PER_ANGSTROM3 = 0.3
 
 # Stress components (Voigt) that a task relaxes.
 CELL_COMPONENTS: dict[str, list[int]] = {"relax_cell": [0, 1, 2, 3, 4, 5], "relax_c": [2]}
+
+
+class ExplodedError(Exception):
+    """Energy or forces left every sane range."""
 
 
 def cell_scale_angstrom(volume_angstrom3: float) -> float:
@@ -88,97 +92,137 @@ def run_ase(
     Outcome
         ``ionic_converged`` is False when the step limit was hit, and ``error`` says so.
     """
-    checkpoint = None if directory is None or task == "static" else Checkpoint(directory)
-    begin, steps_before = structure, 0
-    if checkpoint is not None:
-        begin, steps_before = checkpoint.read(structure)
-    allowed = card.max_steps - steps_before
-    atoms: Atoms = AseAtomsAdaptor.get_atoms(begin, msonable=False)
-    atoms.calc = calculator
-    energies: list[float] = []
-    positions: list[np.ndarray] = []
-    cells: list[np.ndarray] = []
-    outcome = Outcome(structure, None, None if task == "static" else False, None)
+    relaxation = _Relaxation(structure, calculator, task, card, monitor, directory, writes)
+    try:
+        return relaxation.run()
+    except ExplodedError as error:
+        return relaxation.exploded(error)
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        raise EngineError(
+            f"the calculator failed at step {len(relaxation.energies)}: {error}", "check elements and geometry"
+        ) from error
 
-    def observe() -> bool:
+
+class _Relaxation:
+    """Steps of one relaxation, or the one of a static calculation; parameters as of :func:`run_ase`."""
+
+    def __init__(
+        self,
+        structure: Structure,
+        calculator: Calculator,
+        task: Task,
+        card: MethodCard,
+        monitor: Monitor | None,
+        directory: Path | None,
+        writes: bool,
+    ) -> None:
+        self.structure, self.task, self.card, self.monitor = structure, task, card, monitor
+        self.directory, self.writes = directory, writes
+        self.moves_cell = task in CELL_COMPONENTS
+        self.checkpoint = None if directory is None or task == "static" else Checkpoint(directory)
+        begin, self.steps_before = structure, 0
+        if self.checkpoint is not None:
+            begin, self.steps_before = self.checkpoint.read(structure)
+        self.atoms: Atoms = AseAtomsAdaptor.get_atoms(begin, msonable=False)
+        self.atoms.calc = calculator
+        self.energies: list[float] = []
+        self.positions: list[np.ndarray] = []
+        self.cells: list[np.ndarray] = []
+        self.outcome = Outcome(structure, None, None if task == "static" else False, None)
+
+    def run(self) -> Outcome:
+        """Go to the end; the outcome."""
+        if self.task == "static":
+            self._observe()
+        else:
+            self._relax()
+        if self.checkpoint is not None and self.writes:
+            self.checkpoint.remove()
+        return self._finished()
+
+    def _observe(self) -> bool:
         """Record one step; True when the tolerances are met."""
+        atoms, card, outcome = self.atoms, self.card, self.outcome
         energy, forces = float(atoms.get_potential_energy()), atoms.get_forces()
         largest = float(np.linalg.norm(forces, axis=1).max())
         if not math.isfinite(energy) or not math.isfinite(largest) or largest > EXPLODED_EV_PER_ANGSTROM:
             culprit = int(np.nanargmax(np.linalg.norm(forces, axis=1))) if np.isfinite(forces).any() else 0
-            raise _ExplodedError(
-                f"step {len(energies)}: energy {energy:.6g} eV, force {largest:.3g} eV/angstrom on atom "
+            raise ExplodedError(
+                f"step {len(self.energies)}: energy {energy:.6g} eV, force {largest:.3g} eV/angstrom on atom "
                 f"{culprit} ({atoms.symbols[culprit]})"
             )
-        energies.append(energy)
-        positions.append(atoms.get_positions())
-        cells.append(atoms.cell.array.copy())
+        self.energies.append(energy)
+        self.positions.append(atoms.get_positions())
+        self.cells.append(atoms.cell.array.copy())
         outcome.max_force_ev_per_angstrom = largest
         done = largest <= card.force_tolerance_ev_per_angstrom
-        if task in CELL_COMPONENTS:
-            stress = atoms.get_stress(voigt=True)[CELL_COMPONENTS[task]]
+        if self.moves_cell:
+            stress = atoms.get_stress(voigt=True)[CELL_COMPONENTS[self.task]]
             outcome.max_stress_gpa = float(np.abs(stress).max() / GPa)
             done = done and outcome.max_stress_gpa <= card.stress_tolerance_gpa
-        if checkpoint is not None and writes:
-            checkpoint.write(atoms, steps_before + len(energies) - 1)
-        if monitor is not None:
-            monitor(steps_before + len(energies) - 1, energy, largest)
+        step = self.steps_before + len(self.energies) - 1
+        if self.checkpoint is not None and self.writes:
+            self.checkpoint.write(atoms, step)
+        if self.monitor is not None:
+            self.monitor(step, energy, largest)
         return done
 
-    try:
-        if task == "static":
-            observe()
-        else:
-            target: Any = atoms
-            if task in CELL_COMPONENTS:
-                free = np.isin(range(6), CELL_COMPONENTS[task])
-                target = FrechetCellFilter(atoms, mask=free, exp_cell_factor=cell_scale_angstrom(atoms.get_volume()))
-            curvature = FIRST_CURVATURE if task in CELL_COMPONENTS else FIRST_CURVATURE_OF_IONS
-            optimiser = GoodOldQuasiNewton(target, logfile=os.devnull, diagonal=curvature)
-            known = read_curvatures(directory, 3 * len(atoms)) if directory is not None and task == "relax" else None
+    def _relax(self) -> None:
+        card, outcome = self.card, self.outcome
+        # fmax = 0: the tolerances of the card decide, not ASE's rule.
+        for _ in self._optimiser().irun(fmax=0.0, steps=max(0, card.max_steps - self.steps_before)):
+            if self._observe():
+                outcome.ionic_converged = True
+                return
+        stress = (
+            f", stress {outcome.max_stress_gpa:.3f} GPa (tolerance {card.stress_tolerance_gpa})"
+            if self.moves_cell
+            else ""
+        )
+        outcome.reason = Reason.NOT_RELAXED
+        outcome.error = (
+            f"not relaxed after {card.max_steps} steps: force {outcome.max_force_ev_per_angstrom:.3f} "
+            f"eV/angstrom (tolerance {card.force_tolerance_ev_per_angstrom}){stress}"
+        )
+
+    def _optimiser(self) -> GoodOldQuasiNewton:
+        target: Any = self.atoms
+        if self.moves_cell:
+            free = np.isin(range(6), CELL_COMPONENTS[self.task])
+            scale = cell_scale_angstrom(self.atoms.get_volume())
+            target = FrechetCellFilter(self.atoms, mask=free, exp_cell_factor=scale)
+        curvature = FIRST_CURVATURE if self.moves_cell else FIRST_CURVATURE_OF_IONS
+        optimiser = GoodOldQuasiNewton(target, logfile=os.devnull, diagonal=curvature)
+        if self.directory is not None and self.task == "relax":
+            known = read_curvatures(self.directory, 3 * len(self.atoms))
             if known is not None:
                 optimiser.set_hessian(known)  # its own argument for this is ignored
                 optimiser.radius = FIRST_RADIUS_ANGSTROM
-            # fmax = 0: the tolerances of the card decide, not ASE's rule.
-            for _ in optimiser.irun(fmax=0.0, steps=max(0, allowed)):
-                if observe():
-                    outcome.ionic_converged = True
-                    break
-            if not outcome.ionic_converged:
-                stress = (
-                    f", stress {outcome.max_stress_gpa:.3f} GPa (tolerance {card.stress_tolerance_gpa})"
-                    if task in CELL_COMPONENTS
-                    else ""
-                )
-                outcome.error = (
-                    f"not relaxed after {card.max_steps} steps: force {outcome.max_force_ev_per_angstrom:.3f} "
-                    f"eV/angstrom (tolerance {card.force_tolerance_ev_per_angstrom}){stress}"
-                )
-    except _ExplodedError as error:
-        outcome.error = f"the forces exploded at {error}"
-        outcome.ionic_converged = None if task == "static" else False
-        outcome.ionic_steps = steps_before + max(0, len(energies) - 1)
-        return outcome
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-        raise EngineError(
-            f"the calculator failed at step {len(energies)}: {error}", "check elements and geometry"
-        ) from error
+        return optimiser
 
-    if checkpoint is not None and writes:
-        checkpoint.remove()
-    if steps_before:
-        outcome.warnings.append(f"went on at step {steps_before} after an interruption")
-    outcome.energy_ev = energies[-1]
-    outcome.ionic_steps = steps_before + len(energies) - 1
-    outcome.energy_change_last_step_ev = energies[-1] - energies[-2] if len(energies) > 1 else 0.0
-    outcome.structure = _final_structure(structure, atoms)
-    outcome.arrays = {
-        "forces_ev_per_angstrom": atoms.get_forces(apply_constraint=False),
-        "energies_ev": np.asarray(energies),
-        "positions_angstrom": np.asarray(positions),
-        "cells_angstrom": np.asarray(cells),
-    }
-    return outcome
+    def exploded(self, error: ExplodedError) -> Outcome:
+        """Return the outcome of a geometry that left every sane range."""
+        outcome = self.outcome
+        outcome.error, outcome.reason = f"the forces exploded at {error}", Reason.EXPLODED
+        outcome.ionic_converged = None if self.task == "static" else False
+        outcome.ionic_steps = self.steps_before + max(0, len(self.energies) - 1)
+        return outcome
+
+    def _finished(self) -> Outcome:
+        outcome, energies = self.outcome, self.energies
+        if self.steps_before:
+            outcome.warnings.append(f"continued at step {self.steps_before} after an interruption")
+        outcome.energy_ev = energies[-1]
+        outcome.ionic_steps = self.steps_before + len(energies) - 1
+        outcome.energy_change_last_step_ev = energies[-1] - energies[-2] if len(energies) > 1 else 0.0
+        outcome.structure = _final_structure(self.structure, self.atoms)
+        outcome.arrays = {
+            "forces_ev_per_angstrom": self.atoms.get_forces(apply_constraint=False),
+            "energies_ev": np.asarray(energies),
+            "positions_angstrom": np.asarray(self.positions),
+            "cells_angstrom": np.asarray(self.cells),
+        }
+        return outcome
 
 
 class Checkpoint:
@@ -218,10 +262,6 @@ class Checkpoint:
     def remove(self) -> None:
         """Nothing is left to go on from."""
         self.file.unlink(missing_ok=True)
-
-
-class _ExplodedError(Exception):
-    """Energy or forces left every sane range."""
 
 
 def _final_structure(start: Structure, atoms: Atoms) -> Structure:
