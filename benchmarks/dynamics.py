@@ -35,8 +35,9 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.workflows.cards import Dynamics, load_card
-from anodeflow.workflows.engines import get_engine, potentials
-from anodeflow.workflows.engines.motion.dynamics import ase_calculator, initial_state
+from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.motion.dynamics import initial_state
+from anodeflow.workflows.engines.potentials import engine as potentials
 from anodeflow.workflows.engines.potentials.chgnet_forces import MARGIN_ANGSTROM, LeanCHGNet, Neighbours
 from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 
@@ -50,7 +51,7 @@ def cell(layers: int) -> Structure:
 def bare(structure: Structure, engine: str, steps: int) -> None:
     state = initial_state(AseAtomsAdaptor.get_atoms(structure, msonable=False), 300.0, 1, 0)
     atoms = state.atoms()  # with velocities: a disordered cell has more angles, so it costs more
-    atoms.calc = ase_calculator(get_engine(engine), load_card("lacss2024-aimd"), state, Path())
+    atoms.calc = get_engine(engine).dynamics_calculator(state, load_card("lacss2024-aimd"), Path())
     atoms.calc.reset()
     VelocityVerlet(atoms, 2 * units.fs).run(steps)
 

@@ -106,6 +106,35 @@ class Engine(ABC):
             f"engine '{self.name}' has no calculator for bands or dynamics", "use a potential, gpaw, qe or castep"
         )
 
+    def dynamics_calculator(
+        self, state: DynamicsState, card: MethodCard, directory: Path, first: Structure | None = None
+    ) -> Any:
+        """Return the ASE calculator that drives molecular dynamics: energies and forces, no stress.
+
+        Parameters
+        ----------
+        state
+            Atoms and cell.
+        card
+            Cutoff, k-points and spin for an engine with electrons.
+        directory
+            Where an engine with files leaves them.
+        first
+            The first geometry of the run, which decides mesh and spin for all of it; that of the state if None.
+
+        Raises
+        ------
+        EngineError
+            If the engine runs no molecular dynamics.
+        """
+        from pymatgen.io.ase import AseAtomsAdaptor
+
+        if not self.capabilities.md:
+            raise EngineError(
+                f"engine '{self.name}' runs no molecular dynamics here", "use a potential, gpaw, qe or castep"
+            )
+        return self.ase_calculator(first or AseAtomsAdaptor.get_structure(state.atoms()), card, 0, directory)
+
     def climbs(self) -> bool:
         """Whether the highest image of this engine's bands can climb to the saddle."""
         return self.capabilities.neb
@@ -165,9 +194,9 @@ class Engine(ABC):
             ``last_step``, ``sample_every``, ``checkpoint_every``, ``sink``, ``save``, ``report`` and ``include_start``
             of :func:`anodeflow.workflows.engines.motion.dynamics.propagate`, which names the errors, too.
         """
-        from anodeflow.workflows.engines.motion.dynamics import ase_calculator, propagate
+        from anodeflow.workflows.engines.motion.dynamics import propagate
 
-        calculator = ase_calculator(self, card, state, directory, first)
+        calculator = self.dynamics_calculator(state, card, directory, first)
         notes += getattr(calculator, "notes", ())
         try:
             return propagate(state, calculator, dynamics, **options)

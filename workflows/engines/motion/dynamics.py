@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,9 @@ from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.nose_hoover_chain import NoseHooverChainNVT, NoseHooverChainThermostat
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
-from pymatgen.core import Structure
-from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.errors import ConvergenceError, EngineError
-from anodeflow.workflows.cards import Dynamics, MethodCard
-from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.cards import Dynamics
 from anodeflow.workflows.engines.contract import Array, DynamicsState, FrameSink, Sample
 
 # What a card leaves open.
@@ -111,48 +107,6 @@ def equilibrating(dynamics: Dynamics) -> Dynamics:
             "chain_length": None,
         }
     )
-
-
-def ase_calculator(
-    engine: Engine, card: MethodCard, state: DynamicsState, folder: Path, first: Structure | None = None
-) -> Any:
-    """The calculator that dynamics with this engine are driven with.
-
-    Parameters
-    ----------
-    engine
-        Who computes the forces.
-    card
-        Cutoff, k-points and spin for an engine with electrons.
-    state
-        Gives atoms and cell.
-    folder
-        Where an engine with files leaves them.
-    first
-        The first geometry of the run, which decides mesh and spin for all of it; that of the state if None.
-
-    Raises
-    ------
-    EngineError
-        If the engine offers none.
-    """
-    if engine.capabilities.md and engine.capabilities.electrons:
-        return engine.ase_calculator(first or AseAtomsAdaptor.get_structure(state.atoms()), card, 0, folder)
-    make = getattr(engine, "calculator", None)
-    if not engine.capabilities.md or make is None:
-        raise EngineError(
-            f"engine '{engine.name}' runs no molecular dynamics here", "use a potential, gpaw, qe or castep"
-        )
-    return _forces_only(make())
-
-
-def _forces_only(calculator: Any) -> Any:
-    """The calculator without what dynamics never ask for: CHGNet's own takes three times as long."""
-    if type(calculator).__name__ != "CHGNetCalculator":
-        return calculator
-    from anodeflow.workflows.engines.potentials.chgnet_forces import LeanCHGNet
-
-    return LeanCHGNet(calculator.model)
 
 
 def initial_state(atoms: Atoms, temperature_k: float, seed: int, step: int) -> DynamicsState:

@@ -20,7 +20,7 @@ from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
-from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request
+from anodeflow.workflows.engines.contract import Capabilities, DynamicsState, Monitor, Outcome, Request
 
 KIND = "machine-learning potential"
 MODE = "a potential of the PBE energy surface: cutoff, k-points, smearing, spin and charge of a card do not apply"
@@ -211,6 +211,17 @@ class PotentialEngine(Engine):
         """See :meth:`Engine.ase_calculator`."""
         self._refuse_charge(charge)
         return self.calculator()
+
+    def dynamics_calculator(
+        self, state: DynamicsState, card: MethodCard, directory: Path, first: Structure | None = None
+    ) -> Any:
+        """See :meth:`Engine.dynamics_calculator`; without what dynamics never ask for, which triples CHGNet's time."""
+        calculator = self.calculator()
+        if type(calculator).__name__ != "CHGNetCalculator":
+            return calculator
+        from anodeflow.workflows.engines.potentials.chgnet_forces import LeanCHGNet
+
+        return LeanCHGNet(calculator.model)
 
     def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
         """See :meth:`Engine.compute`."""
