@@ -14,13 +14,12 @@ from pydantic import Field
 from anodeflow.analysis.reference_values import reference_value
 from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
+from anodeflow.units import COULOMB_EV_ANGSTROM
 
 Convention = Literal["bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion"]
 CONVENTIONS: tuple[Convention, ...] = ("bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion")
 
-# Coulomb constant e^2/(4 pi eps0) in eV angstrom, CODATA 2018, and the Madelung constant of a point
-# charge in a cubic box with neutralising background (Makov & Payne 1995).
-COULOMB_EV_ANGSTROM = 14.399645
+# Madelung constant of a point charge in a cubic box with neutralising background (Makov & Payne 1995).
 MADELUNG_CUBIC = 2.837297
 
 CONVENTION_TEXT: dict[str, str] = {

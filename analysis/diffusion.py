@@ -17,9 +17,8 @@ from pydantic import Field
 from anodeflow.analysis.pair_distances import Chunk, Floats, Frame, chunks
 from anodeflow.documents import Document
 from anodeflow.errors import InputError
+from anodeflow.units import A2_PER_FS_TO_CM2_PER_S
 
-# 1 angstrom^2/fs = 1e-16 cm2 / 1e-15 s
-CM2_PER_S = 0.1
 MIN_FRAMES = 20
 TIME_BLOCKS = 4
 RESAMPLES = 400
@@ -272,7 +271,7 @@ def diffusion(
     if n > 1:
         picks = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
         resampled = picks @ atoms
-        d_atoms = float(_weighted_line(t, resampled, weights)[:, 1].std(ddof=1)) / 6 * CM2_PER_S
+        d_atoms = float(_weighted_line(t, resampled, weights)[:, 1].std(ddof=1)) / 6 * A2_PER_FS_TO_CM2_PER_S
         logs = np.log(np.maximum(resampled, 1e-300))
         power_se = float(np.polyfit(np.log(t), logs.T, 1)[0].std(ddof=1))
     quarter = frames // TIME_BLOCKS
@@ -282,8 +281,8 @@ def diffusion(
         for block in range(TIME_BLOCKS):
             part = windowed_msd(paths[:, block * quarter : (block + 1) * quarter])[:, inside].mean(axis=0)
             slopes.append(_weighted_line(inside * timestep_fs, part[None], weights[: len(inside)])[0, 1])
-        d_blocks = float(np.std(slopes, ddof=1) / np.sqrt(TIME_BLOCKS)) / 6 * CM2_PER_S
-    d, errors = float(slope) / 6 * CM2_PER_S, [e for e in (d_atoms, d_blocks) if e is not None]
+        d_blocks = float(np.std(slopes, ddof=1) / np.sqrt(TIME_BLOCKS)) / 6 * A2_PER_FS_TO_CM2_PER_S
+    d, errors = float(slope) / 6 * A2_PER_FS_TO_CM2_PER_S, [e for e in (d_atoms, d_blocks) if e is not None]
     se = max(errors) if errors else None
     tolerance = max(SLOPE_TOLERANCE, 2 * power_se if power_se is not None else 0.0)
     moved = float(mean[last])

@@ -11,8 +11,8 @@ from pydantic import Field
 from anodeflow.analysis.pair_distances import Floats
 from anodeflow.documents import Document
 from anodeflow.errors import InputError
+from anodeflow.units import BOLTZMANN_EV_PER_K
 
-BOLTZMANN_EV_PER_K = 8.617333262e-5
 BLOCKS = 10
 # Customary bound for a run at constant energy.
 LARGE_DRIFT_EV_PER_ATOM_PS = 1e-3

@@ -20,9 +20,10 @@ from pydantic import Field
 from anodeflow.analysis.comparable import check_comparable, check_finite, common_area, energy_per_unit
 from anodeflow.analysis.fits import Interval, LineFit, fit_line
 from anodeflow.analysis.reference_values import published_values
-from anodeflow.analysis.surface_energy import EV_PER_A2_TO_J_PER_M2, SurfaceEnergyDoc
+from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
 from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
+from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
 MIN_THICKNESSES = 4
 # Differences of strain energies below this are the convergence of the calculations, eV per unit.

@@ -28,9 +28,7 @@ from anodeflow.analysis.comparable import (
 from anodeflow.analysis.fits import Interval, LineFit, fit_line
 from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord
 from anodeflow.errors import InputError, ReferenceMismatchError
-
-# Elementary charge, CODATA 2018 (exact): 1 eV/angstrom^2 = 1.602176634e-19 J / 1e-20 m^2.
-EV_PER_A2_TO_J_PER_M2 = 16.02176634
+from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
 MIN_THICKNESSES = 3
 # Fits over fewer, thicker slabs may move gamma by this much before it is called unconverged.

@@ -18,6 +18,10 @@ BOLTZMANN_EV_PER_K = 8.617333262e-5
 BOHR_ANGSTROM = 0.529177210903
 HARTREE_EV = 27.211386245988
 RYDBERG_EV = HARTREE_EV / 2
+HARTREE_KELVIN = 315775.02480407
+ATOMIC_TIME_FS = 2.4188843265857e-2
+# A Rydberg unit of time is two Hartree units.
+RYDBERG_TIME_FS = 2 * ATOMIC_TIME_FS
 # e^2/(4 pi eps0), eV angstrom, to the six decimals that corrections in stored documents were made with
 COULOMB_EV_ANGSTROM = 14.399645
 # 1 eV = 0.0096485 atomic mass units * angstrom^2/fs^2

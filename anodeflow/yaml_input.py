@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from anodeflow.errors import InputError
+from anodeflow.suggest import did_you_mean
 
 LARGEST_FILE = 1_000_000
 
@@ -124,8 +124,7 @@ def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
         more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
         if first["type"] == "extra_forbidden":
             allowed = _fields_at(model, location)
-            near = difflib.get_close_matches(str(location[-1]), allowed, n=2, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(allowed)}"
+            hint = did_you_mean(str(location[-1]), allowed, f"known keys: {', '.join(allowed)}", most=2)
             raise InputError(f"{where}: unknown key '{key}'{more}", hint) from None
         if first["type"] == "missing":
             raise InputError(f"{where}: key '{key}' is missing{more}", f"add '{location[-1]}: ...'") from None

@@ -3,7 +3,6 @@ file."""
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -17,6 +16,7 @@ from pymatgen.core import Composition, Lattice, Structure
 
 from anodeflow.errors import InputError, StructureError
 from anodeflow.structures.sites import element_symbols, shortest_contact
+from anodeflow.suggest import nearest
 
 CATALOGUE = files("anodeflow.structures") / "data" / "crystals"
 FAMILIES = ("metals", "chlorides", "sulfides", "phosphides", "molecular", "thiophosphates")
@@ -133,9 +133,8 @@ def get_entry(name: str) -> CrystalEntry:
     known = _names_and_aliases()
     found = known.get(str(name).strip().casefold())
     if found is None:
-        near = difflib.get_close_matches(str(name).casefold(), known, n=3, cutoff=0.5)
-        nearest = list(dict.fromkeys(known[key] for key in near))
-        guess = f"nearest: {', '.join(nearest)}; " if nearest else ""
+        near = list(dict.fromkeys(known[key] for key in nearest(str(name).casefold(), known)))
+        guess = f"nearest: {', '.join(near)}; " if near else ""
         raise InputError(
             f"unknown crystal {str(name)!r}",
             f"{guess}use one of {', '.join(crystal_names())}, or a path to a CIF or POSCAR",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from anodeflow.structures.adsorption import adsorption_sites
 from anodeflow.structures.cleaving import symmetry
 from anodeflow.structures.interstitials import interstitial_sites
 from anodeflow.structures.sites import element_symbols, overlap_distance_angstrom
+from anodeflow.suggest import did_you_mean
 
 Mechanism = Literal["vacancy", "interstitial", "surface", "interface"]
 
@@ -170,8 +170,7 @@ def choose_hops(hops: Sequence[Hop], labels: Sequence[str] | None) -> list[Hop]:
     known = {hop.label: hop for hop in hops}
     for label in labels:
         if label not in known:
-            near = difflib.get_close_matches(label, list(known), n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(h.text for h in hops)}"
+            hint = did_you_mean(label, known, f"known: {', '.join(h.text for h in hops)}")
             raise InputError(f"unknown hop '{label}'", hint)
     return [known[label] for label in dict.fromkeys(labels)]
 
@@ -299,9 +298,7 @@ def _chosen_orbits(points: Points, sites: Sequence[str] | None) -> set[int]:
         return set(range(len(points.names)))
     for name in sites:
         if name not in points.names:
-            near = difflib.get_close_matches(name, points.names, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(points.names)}"
-            raise InputError(f"unknown site '{name}'", hint)
+            raise InputError(f"unknown site '{name}'", did_you_mean(name, points.names, cutoff=0.4))
     return {points.names.index(name) for name in sites}
 
 

@@ -305,7 +305,7 @@ def test_a_summary_cannot_name_files_elsewhere_to_be_removed(tmp_path, command):
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path, command, monkeypatch):
-    from anodeflow.analysis.figures import binding as figures
+    from anodeflow.analysis.figures import style as figures
 
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -41,7 +41,7 @@ def test_the_wheel_works_outside_the_tree(installed, tmp_path):
     python, packages = installed
     code = (
         "import anodeflow.workflows.cards as c, anodeflow.structures.catalogue as k;"
-        "import anodeflow.analysis.figures.binding as f;"
+        "import anodeflow.analysis.figures.style as f;"
         "import matplotlib.pyplot as plt; plt.style.use(f.STYLE);"
         "print(c.__file__, len(c.card_names()), len(k.crystal_table()))"
     )

@@ -90,6 +90,8 @@ def test_digests_are_sha256(tmp_path):
         (units.BOHR_ANGSTROM, constants.physical_constants["Bohr radius"][0] * 1e10, 1e-9),
         (units.HARTREE_EV, constants.physical_constants["Hartree energy in eV"][0], 1e-11),
         (units.RYDBERG_EV, constants.physical_constants["Rydberg constant times hc in eV"][0], 1e-11),
+        (units.HARTREE_KELVIN, constants.physical_constants["hartree-kelvin relationship"][0], 1e-11),
+        (units.ATOMIC_TIME_FS, constants.physical_constants["atomic unit of time"][0] * 1e15, 1e-11),
         (units.COULOMB_EV_ANGSTROM, constants.e / (4 * constants.pi * constants.epsilon_0) * 1e10, 1e-7),
         (units.EV_TO_AMU_A2_PER_FS2, constants.e / constants.m_u * 1e-10, 1e-8),
         (units.PWSCF_RY_PER_BOHR3_TO_GPA, units.RYDBERG_EV / units.BOHR_ANGSTROM**3 * units.EV_PER_A3_TO_GPA, 1e-6),

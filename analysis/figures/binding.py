@@ -1,43 +1,31 @@
-"""Figures of papers, drawn from stored documents. Nothing is computed here."""
+"""Figure of the binding-energy study, drawn from its stored document."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import matplotlib as mpl
-
-mpl.use("Agg", force=False)
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from anodeflow.analysis.binding import CONVENTION_TEXT, BindingEnergyDoc, BindingStudyDoc, DescriptorMatrix
+from anodeflow.analysis.figures.style import (
+    BLUE,
+    GREEN,
+    VERMILION,
+    computed_by,
+    formula_label,
+    in_style,
+    mark_panel,
+    write_footer,
+)
 from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The style file beside this module, by matplotlib's name for a packaged style.
-STYLE = "anodeflow.analysis.figures.anodeflow"
-
-# Colour-blind safe (Okabe & Ito); by the kind of site.
-SITE_STYLE = {
-    "interstitial": ("#0072B2", "o", "interstitial"),
-    "top": ("#D55E00", "^", "top"),
-    "bridge": ("#009E73", "s", "bridge"),
-    "hollow": ("#0072B2", "o", "hollow"),
-}
-
-
-def formula_label(name: str) -> str:
-    """A crystal name with its numbers as subscripts: ``Li9Al4`` becomes ``Li$_9$Al$_4$``."""
-    return re.sub(r"(?<=[A-Za-z\)])(\d+(?:\.\d+)?)", r"$_{\1}$", name)
+# Colour and marker by the kind of site.
+SITE_STYLE = {"interstitial": (BLUE, "o"), "top": (VERMILION, "^"), "bridge": (GREEN, "s"), "hollow": (BLUE, "o")}
 
 
 def binding_figure(study: BindingStudyDoc) -> Figure:
@@ -63,7 +51,7 @@ def binding_figure(study: BindingStudyDoc) -> Figure:
         raise InputError("the study has no converged binding energy to draw", "see anodeflow results --what sites")
     convention = study.conventions[0]
     matrices = {m.environment: m for m in study.descriptors if any(v is not None for r in m.d_e_ev for v in r)}
-    with plt.style.context(STYLE):
+    with in_style():
         columns = 2 if matrices else 1
         figure, axes = plt.subplots(
             len(environments),
@@ -77,25 +65,21 @@ def binding_figure(study: BindingStudyDoc) -> Figure:
         for row, environment in enumerate(environments):
             hosts = [h for h in study.hosts if h.environment == environment]
             _draw_hosts(axes[row][0], hosts, convention, environment)
-            axes[row][0].set_title(f"({'ace'[row] if columns == 2 else 'abc'[row]})", loc="left", fontweight="bold")
+            mark_panel(axes[row][0], row * columns)
             if columns == 2:
                 if environment in matrices:
                     _draw_matrix(figure, axes[row][1], matrices[environment], limits)
-                    axes[row][1].set_title(f"({'bdf'[row]})", loc="left", fontweight="bold")
+                    mark_panel(axes[row][1], 2 * row + 1)
                 else:
                     axes[row][1].set_axis_off()
-        figure.supxlabel(_caption(study), fontsize=6, color="0.35")
+        write_footer(figure, _caption(study), computed_by(study.engine, study.card, study.study_hash))
     return figure
 
 
 def _caption(study: BindingStudyDoc) -> str:
     charge = study.hosts[0].charge_mode if study.hosts else "neutral"
     lithium = "neutral Li" if charge == "neutral" else charge
-    return (
-        f"Reference: {CONVENTION_TEXT[study.conventions[0]]}; {lithium}. Filled: lowest site; open: the others.\n"
-        f"{study.engine.name} ({study.engine.kind}, {study.engine.version}), card {study.card.name}, "
-        f"study {study.study_hash}"
-    )
+    return f"Reference: {CONVENTION_TEXT[study.conventions[0]]}; {lithium}. Filled: lowest site; open: the others."
 
 
 def _draw_hosts(axes: Axes, hosts: list[BindingEnergyDoc], convention: str, environment: str) -> None:
@@ -113,7 +97,7 @@ def _draw_hosts(axes: Axes, hosts: list[BindingEnergyDoc], convention: str, envi
         # Points of one host stand side by side so that equal energies stay visible.
         offsets = np.linspace(-0.2, 0.2, len(points)) if len(points) > 1 else [0.0]
         for site, offset in zip(points, offsets, strict=True):
-            colour, marker, _ = SITE_STYLE[site.kind]
+            colour, marker = SITE_STYLE[site.kind]
             axes.plot(
                 x + offset, site.binding_energy_ev[convention], marker=marker, ms=4.2, ls="none", color=colour,
                 mfc=colour if site.label == host.best_site else "white", mew=0.9, zorder=3,
@@ -127,8 +111,8 @@ def _draw_hosts(axes: Axes, hosts: list[BindingEnergyDoc], convention: str, envi
     axes.set_ylabel(rf"$E_\mathrm{{int}}$ of Li {where} (eV/Li)")
     axes.margins(y=0.12)
     for kind in sorted(shown):
-        colour, marker, label = SITE_STYLE[kind]
-        axes.plot([], [], marker=marker, ms=4.2, ls="none", color=colour, mfc="white", mew=0.9, label=label)
+        colour, marker = SITE_STYLE[kind]
+        axes.plot([], [], marker=marker, ms=4.2, ls="none", color=colour, mfc="white", mew=0.9, label=kind)
     axes.legend(loc="best", handletextpad=0.2)
 
 
@@ -152,29 +136,3 @@ def _draw_matrix(figure: Figure, axes: Axes, matrix: DescriptorMatrix, limit: fl
     axes.set_ylabel("anode X")
     bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02)
     bar.set_label(rf"d$E$ = $E_\mathrm{{int}}$(Y) $-$ $E_\mathrm{{int}}$(X) (eV), {matrix.environment}")
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure; the file appears whole or not at all.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written to.
-    """
-    try:
-        handle, temporary = tempfile.mkstemp(suffix=path.suffix, dir=path.resolve().parent)
-    except OSError as error:
-        raise InputError(f"cannot write figure '{path}': {error.strerror}", "choose another folder") from None
-    os.close(handle)
-    try:
-        with plt.style.context(STYLE):  # resolution and fonts are read when the file is written
-            figure.savefig(temporary, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-    finally:
-        plt.close(figure)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from anodeflow.analysis.crystal_properties import CrystalStudyDoc, known_formation_energy, known_lattice
-from anodeflow.analysis.figures.binding import STYLE, formula_label
+from anodeflow.analysis.figures.style import formula_label, in_style
 from anodeflow.errors import InputError
 
 
@@ -19,8 +20,6 @@ def crystal_figure(document: CrystalStudyDoc) -> Figure:
     InputError
         If no crystal converged.
     """
-    import matplotlib.pyplot as plt
-
     done = [doc for doc in document.crystals if doc.converged]
     bars = [
         (doc.crystal, axis, 100 * (dict(zip("abc", doc.cell_angstrom or (), strict=False))[axis] / value - 1))
@@ -30,7 +29,7 @@ def crystal_figure(document: CrystalStudyDoc) -> Figure:
     formed = [d for d in done if d.formation_energy_ev_per_atom is not None and abs(d.formation_energy_ev_per_atom) > 0]
     if not bars and not formed:
         raise InputError("no crystal of this study has a result to draw", "see its warnings")
-    with plt.style.context(STYLE):
+    with in_style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.0), width_ratios=(3, 2), layout="constrained")
         labels = [f"{formula_label(name)} {axis}" for name, axis, _ in bars]
         left.barh(range(len(bars)), [value for *_, value in bars], color="C0", height=0.6)

@@ -12,17 +12,17 @@ import numpy as np
 from anodeflow.analysis.coordination import IntactTetrahedraDoc
 from anodeflow.analysis.diffusion import DiffusionDoc
 from anodeflow.analysis.dynamics_documents import TrajectoryAnalysisDoc
-from anodeflow.analysis.figures.binding import STYLE, formula_label
+from anodeflow.analysis.figures.style import COLOURS, formula_label, in_style, mark_panel, write_footer
 from anodeflow.analysis.profiles import ProfileDoc
 from anodeflow.analysis.rdf import RdfDoc
 from anodeflow.errors import InputError
+from anodeflow.units import A2_PER_FS_TO_CM2_PER_S
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colour-blind safe (Okabe & Ito).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Of lines: balls of atoms (pictures.py) can be paler.
 ELEMENT_COLOURS = {
     "Li": "#CC79A7", "P": "#D55E00", "S": "#E69F00", "Cl": "#009E73", "Al": "#0072B2", "Br": "#000000", "I": "#56B4E9",
 }  # fmt: skip
@@ -191,7 +191,7 @@ def draw_diffusion(axes: Axes, documents: Sequence[DiffusionDoc]) -> None:
                 t[shown] * scale, (msd - error)[shown], (msd + error)[shown], color=colour, alpha=0.25, lw=0
             )
         window = np.array(document.fit_fs)
-        line = document.offset_angstrom2 + 6 * document.d_cm2_per_s / 0.1 * window
+        line = document.offset_angstrom2 + 6 * document.d_cm2_per_s / A2_PER_FS_TO_CM2_PER_S * window
         axes.plot(window * scale, line, color="black", lw=0.9, ls="--" if document.diffusive else ":", zorder=4)
     axes.set_xlim(0, None)
     axes.set_ylim(0, 1.35 * top if top else 1)
@@ -262,16 +262,14 @@ def analysis_figure(document: TrajectoryAnalysisDoc) -> Figure:
     figure = _panels(draw)
     times = "" if document.timestep_fs is None else f", {document.timestep_fs:g} fs apart"
     counts = " ".join(f"{element}{number}" for element, number in document.elements.items())
-    figure.supxlabel(
-        f"{document.file}: {formula_label(counts)}, {document.frames} frames{times}", fontsize=6, color="0.35"
-    )
+    write_footer(figure, f"{document.file}: {formula_label(counts)}, {document.frames} frames{times}")
     return figure
 
 
 def _panels(draw: Sequence[Callable[[Axes], None]], *, columns: int | None = None, height: float = 2.5) -> Figure:
     columns = columns or (1 if len(draw) == 1 else 2 if len(draw) < 5 else 3)
     rows = -(-len(draw) // columns)
-    with plt.style.context(STYLE):
+    with in_style():
         figure, axes = plt.subplots(
             rows, columns, figsize=(3.5 * columns, height * rows + 0.2), squeeze=False, layout="constrained"
         )
@@ -281,5 +279,5 @@ def _panels(draw: Sequence[Callable[[Axes], None]], *, columns: int | None = Non
                 continue
             draw[number](panel)
             if len(draw) > 1:
-                panel.set_title(f"({'abcdefghijkl'[number]})", loc="left", fontweight="bold")
+                mark_panel(panel, number)
     return figure

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from pymatgen.core import Structure
 
 from anodeflow.analysis.dynamics_study import DynamicsReplicaDoc, DynamicsStudyDoc, DynamicsSystemDoc, RdfBeforeAfter
-from anodeflow.analysis.figures.binding import STYLE
 from anodeflow.analysis.figures.pictures import draw_side_view, element_key
+from anodeflow.analysis.figures.style import in_style
 from anodeflow.errors import InputError
 
 MAIN_PAIR = "P-S"
@@ -31,7 +31,7 @@ def dynamics_study_figure(study: DynamicsStudyDoc) -> Figure:
     if not drawable:
         raise InputError("no system of this study has a trajectory to draw", "see its warnings")
     bonds = [system for system in drawable if system.intact_ps4_mean]
-    with plt.style.context(STYLE):
+    with in_style():
         pictures = [system for system in drawable if system.facts and system.initial_structure is not None]
         heights = [3.0] * bool(pictures) + [2.4] + [2.4] * bool(bonds)
         figure = plt.figure(

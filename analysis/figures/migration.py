@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 
-from anodeflow.analysis.figures.binding import STYLE, formula_label, plt
+from anodeflow.analysis.figures.style import SERIES, computed_by, formula_label, in_style, panel_letter, write_footer
 from anodeflow.analysis.migration_documents import MigrationBarrierDoc, MigrationStudyDoc
 from anodeflow.errors import InputError
 
@@ -15,15 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colour-blind safe (Okabe & Ito), told apart by the marker as well.
-HOP_STYLE = [
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#56B4E9", "v"),
-    ("#E69F00", "P"),
-]
 PANELS_A_ROW = 3
 
 
@@ -52,7 +44,7 @@ def migration_figure(study: MigrationStudyDoc) -> Figure:
         raise InputError("no hop of this study has a barrier to draw", "see its warnings")
     columns = min(len(panels), PANELS_A_ROW)
     rows = -(-len(panels) // columns)
-    with plt.style.context(STYLE):
+    with in_style():
         figure, axes = plt.subplots(
             rows,
             columns,
@@ -63,20 +55,20 @@ def migration_figure(study: MigrationStudyDoc) -> Figure:
         flat = list(axes.flat)
         for place, ((crystal, mechanism), docs) in enumerate(panels.items()):
             _draw_path(flat[place], docs)
-            letter = f"({'abcdefghijklmnopqrstuvwxyz'[place % 26]}) " if len(panels) > 1 else ""
+            letter = f"{panel_letter(place)} " if len(panels) > 1 else ""
             flat[place].set_title(f"{letter}{_path_name(crystal)}, {mechanism}", loc="left")
             if place % columns == 0:
                 flat[place].set_ylabel("energy (eV)")
             flat[place].set_xlabel("path length (Å)")
         for unused in flat[len(panels) :]:
             unused.set_axis_off()
-        figure.supxlabel(_caption(study), fontsize=6, color="0.35")
+        write_footer(figure, *_caption(study), computed_by(study.engine, study.card, study.study_hash))
     return figure
 
 
 def _draw_path(axes: Axes, docs: Sequence[MigrationBarrierDoc]) -> None:
-    shown = sorted(docs, key=lambda d: (d.forward_ev or 0.0, d.hop))[: len(HOP_STYLE)]
-    for doc, (colour, marker) in zip(shown, HOP_STYLE, strict=False):
+    shown = sorted(docs, key=lambda d: (d.forward_ev or 0.0, d.hop))[: len(SERIES)]
+    for doc, (colour, marker) in zip(shown, SERIES, strict=False):
         if doc.fit is None or doc.forward_ev is None or doc.backward_ev is None:
             continue
         grid, curve = doc.fit.curve()
@@ -135,13 +127,11 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _caption(study: MigrationStudyDoc) -> str:
+def _caption(study: MigrationStudyDoc) -> list[str]:
     modes = list(dict.fromkeys(doc.charge_mode.partition(":")[0] for doc in study.barriers if doc.converged))
     missing = sum(not doc.converged for doc in study.barriers)
     left_out = f" {missing} hop{'s' if missing > 1 else ''} without a barrier left out." if missing else ""
-    return (
-        "Symbols: images (filled: climbed to the saddle), with forces as tangents.\n"
-        f"Lines: fit through both. Barriers forward / backward. {_sentence('; '.join(modes))}.{left_out}\n"
-        f"{study.engine.name} ({study.engine.kind}, {study.engine.version}), card {study.card.name}, "
-        f"study {study.study_hash}"
-    )
+    return [
+        "Symbols: images (filled: climbed to the saddle), with forces as tangents.",
+        f"Lines: fit through both. Barriers forward / backward. {_sentence('; '.join(modes))}.{left_out}",
+    ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from matplotlib.collections import PatchCollection
@@ -16,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Circle, Patch, Polygon
 from numpy.typing import NDArray
 
-from anodeflow.analysis.figures.binding import STYLE, plt
+from anodeflow.analysis.figures.style import in_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +86,7 @@ def structure_picture(structure: Structure, *, title: str, lines: list[str], bon
     Returns
     -------
     Figure
-        To be written by :func:`anodeflow.analysis.figures.binding.save_figure`. Repeats of a narrow cell and atoms
+        To be written by :func:`anodeflow.analysis.figures.style.save_figure`. Repeats of a narrow cell and atoms
         that only complete a molecule are pale and lie behind the others. Two sides of an interface, told apart by
         the site property ``side``, are named.
     """
@@ -99,7 +100,7 @@ def structure_picture(structure: Structure, *, title: str, lines: list[str], bon
     text = [part for line in lines for part in textwrap.wrap(line, int(total * 18.5)) or [""]]
     below, above = 0.42 + 0.132 * len(text), 0.5
     tall = inch * max(heights) + below + above
-    with plt.style.context(STYLE):
+    with in_style():
         figure = plt.figure(figsize=(total, tall))
         left = (total - drawn) / 2
         names = ("top view, along $-z$", "side view, along $y$")

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 
-from anodeflow.analysis.figures.binding import formula_label, plt
+from anodeflow.analysis.figures.style import (
+    BLACK,
+    BLUE,
+    SERIES,
+    VERMILION,
+    computed_by,
+    formula_label,
+    in_style,
+    miller_label,
+    write_footer,
+)
 from anodeflow.analysis.fits import confidence_band
 from anodeflow.analysis.interface_energy import InterfaceEnergyDoc
 from anodeflow.analysis.study_documents import InterfaceStudyDoc, SurfaceStudyDoc
@@ -19,26 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Matplotlib finds a style file inside a package by its dotted name.
-STYLE = "anodeflow.analysis.anodeflow"
-
-# Colour-blind safe (Okabe & Ito), told apart by the marker as well.
-SERIES_STYLE = [
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "D"),
-    ("#56B4E9", "v"),
-    ("#E69F00", "P"),
-]
-POINT, INTERCEPT, PUBLISHED = "#0072B2", "#D55E00", "#000000"
+POINT, INTERCEPT, PUBLISHED = BLUE, VERMILION, BLACK
 UNIT = r"J m$^{-2}$"
-
-
-def miller_label(miller: Sequence[int]) -> str:
-    """A Miller index as it is printed: ``(1, -1, 0)`` becomes ``(1$\\overline{1}$0)``."""
-    digits = [rf"$\overline{{{-h}}}$" if h < 0 else str(h) for h in miller]
-    return f"({(' ' if any(abs(h) > 9 for h in miller) else '').join(digits)})"
 
 
 def surface_study_figure(document: SurfaceStudyDoc) -> Figure:
@@ -94,7 +87,7 @@ def interface_energy_figure(doc: InterfaceEnergyDoc) -> Figure:
         )
     film, substrate = formula_label(doc.film), formula_label(doc.substrate)
     sizes = [p.n_film for p in doc.members]
-    with plt.style.context(STYLE):
+    with in_style():
         figure, axes = plt.subplots(figsize=(3.5, 3.0), layout="constrained")
         grid = np.linspace(0.0, max(sizes) * 1.06, 200)
         lower, upper = confidence_band(fit, grid)
@@ -143,7 +136,7 @@ def interface_energy_figure(doc: InterfaceEnergyDoc) -> Figure:
             [*handles, band], [*labels, f"line, {_percent(fit.level)}"], loc="upper left", handletextpad=0.5,
             borderaxespad=0.4, labelspacing=0.35,
         )  # fmt: skip
-        figure.supxlabel(_caption([(doc.engine, doc.card)], _interface_caption(doc)), fontsize=6, color="0.35")
+        write_footer(figure, *_caption([(doc.engine, doc.card)], _interface_caption(doc)))
     return figure
 
 
@@ -168,13 +161,11 @@ def surface_energy_figure(docs: Sequence[SurfaceEnergyDoc]) -> Figure:
     shown = [d for d in docs if d.converged]
     if not shown:
         raise InputError("there is no surface energy to draw", "see anodeflow results")
-    if len(shown) > len(SERIES_STYLE):
-        raise InputError(
-            f"{len(shown)} surfaces in one figure cannot be told apart", f"draw at most {len(SERIES_STYLE)}"
-        )
-    with plt.style.context(STYLE):
+    if len(shown) > len(SERIES):
+        raise InputError(f"{len(shown)} surfaces in one figure cannot be told apart", f"draw at most {len(SERIES)}")
+    with in_style():
         figure, axes = plt.subplots(figsize=(3.5, 3.0), layout="constrained")
-        for doc, (colour, marker) in zip(shown, SERIES_STYLE, strict=False):
+        for doc, (colour, marker) in zip(shown, SERIES, strict=False):
             _draw_surface(axes, doc, colour, marker)
         axes.set_xlabel("slab thickness (Å)")
         axes.set_ylabel(rf"surface energy $\gamma$ ({UNIT})")
@@ -182,9 +173,7 @@ def surface_energy_figure(docs: Sequence[SurfaceEnergyDoc]) -> Figure:
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + (0.1 + 0.075 * len(shown)) * (high - low))
         axes.legend(loc="upper left", handletextpad=0.5, borderaxespad=0.4, labelspacing=0.35)
-        figure.supxlabel(
-            _caption([(d.engine, d.card) for d in shown], _surface_caption(shown)), fontsize=6, color="0.35"
-        )
+        write_footer(figure, *_caption([(d.engine, d.card) for d in shown], _surface_caption(shown)))
     return figure
 
 
@@ -272,11 +261,7 @@ def _has_cleaved(doc: SurfaceEnergyDoc) -> bool:
     return any(m.gamma_unrelaxed_j_per_m2 is not None for m in doc.members)
 
 
-def _caption(origins: Sequence[tuple[EngineRecord | None, CardRecord | None]], first: str) -> str:
+def _caption(origins: Sequence[tuple[EngineRecord | None, CardRecord | None]], first: str) -> list[str]:
     """What the marks mean, then engine and card of everything drawn, each once."""
-    lines = [
-        f"{engine.name} ({engine.kind}, {engine.version}), card {card.name}"
-        for engine, card in origins
-        if engine is not None and card is not None
-    ]
-    return "\n".join([first, *dict.fromkeys(lines)])
+    lines = [computed_by(engine, card) for engine, card in origins if engine is not None and card is not None]
+    return [first, *dict.fromkeys(lines)]

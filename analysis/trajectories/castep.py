@@ -11,10 +11,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from anodeflow.analysis.trajectories.frames import (
-    ATOMIC_TIME_FS,
-    BOHR_ANGSTROM,
-    HARTREE_EV,
-    HARTREE_KELVIN,
     Array,
     Frame,
     Symbols,
@@ -23,6 +19,7 @@ from anodeflow.analysis.trajectories.frames import (
     checked_cell,
 )
 from anodeflow.analysis.trajectories.text import MAX_ATOMS, Source, numbers, real
+from anodeflow.units import ATOMIC_TIME_FS, BOHR_ANGSTROM, HARTREE_EV, HARTREE_KELVIN
 
 MAX_HEADER_LINES = 10_000
 # tag: (columns in angstrom and eV per atomic unit)

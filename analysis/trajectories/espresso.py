@@ -15,9 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from anodeflow.analysis.trajectories.frames import (
-    ATOMIC_TIME_FS,
-    BOHR_ANGSTROM,
-    RYDBERG_EV,
     Array,
     Frame,
     Symbols,
@@ -26,9 +23,8 @@ from anodeflow.analysis.trajectories.frames import (
     checked_cell,
 )
 from anodeflow.analysis.trajectories.text import Source, real
+from anodeflow.units import BOHR_ANGSTROM, RYDBERG_EV, RYDBERG_TIME_FS
 
-# a Rydberg atomic unit of time is two Hartree atomic units
-_TIME_FS = 2 * ATOMIC_TIME_FS
 _NUMBER = rb"([-+\d.EeDd*]+|NaN)"
 _AXIS = re.compile(rb"\s*a\((\d)\)\s*=\s*\(\s*" + _NUMBER + rb"\s+" + _NUMBER + rb"\s+" + _NUMBER + rb"\s*\)")
 _SITE = re.compile(
@@ -143,7 +139,7 @@ class EspressoTrajectory(Trajectory):
         elif text.startswith(b"Forces acting on atoms"):
             state.forces = self._forces(source, state)
         elif text.startswith(b"Time step "):
-            state.timestep_fs = _value(line, source, "the time step") * _TIME_FS
+            state.timestep_fs = _value(line, source, "the time step") * RYDBERG_TIME_FS
         elif text.startswith(b"Entering Dynamics"):
             self._dynamics(line, source, state)
         elif text.startswith(b"CELL_PARAMETERS"):

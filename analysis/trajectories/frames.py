@@ -24,13 +24,6 @@ from anodeflow.errors import InputError
 Array = NDArray[np.float64]
 Symbols = NDArray[np.str_]
 
-# CODATA 2018, https://doi.org/10.1103/RevModPhys.93.025010
-BOHR_ANGSTROM = 0.529177210903
-HARTREE_EV = 27.211386245988
-RYDBERG_EV = HARTREE_EV / 2
-ATOMIC_TIME_FS = 2.4188843265857e-2
-HARTREE_KELVIN = 315775.02480407
-
 # Above this share of the smallest height of the cell a move between two frames is suspicious: with moves of
 # this size some would already be longer than half of it and be taken for their images.
 SUSPICIOUS_MOVE = 0.25

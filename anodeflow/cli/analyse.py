@@ -5,11 +5,8 @@ Nothing heavy is imported before the command runs.
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -167,8 +164,8 @@ def analyse(
     if table is not None:
         write_csv(document, table)
     if figures:
-        from anodeflow.analysis.figures.binding import save_figure
         from anodeflow.analysis.figures.dynamics import analysis_figure
+        from anodeflow.analysis.figures.style import save_figure
 
         for file in figures:
             save_figure(analysis_figure(document), file)
@@ -393,25 +390,19 @@ def curves(document: TrajectoryAnalysisDoc) -> Iterator[tuple[str, str, str, flo
 
 
 def write_csv(document: TrajectoryAnalysisDoc, file: Path) -> None:
-    """All curves in one long table; the file appears whole or not at all."""
+    """Write all curves atomically as one long table."""
+    from anodeflow.files import atomic_path
+
     try:
-        handle, temporary = tempfile.mkstemp(suffix=".csv", dir=file.resolve().parent)
-    except OSError as error:
-        raise InputError(f"cannot write '{file}': {error.strerror}", "choose another folder") from None
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as stream:
+        with atomic_path(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(["quantity", "of", "x_unit", "x", "y", "standard_error"])
             for quantity, of, unit, x, y, spread in curves(document):
                 writer.writerow(
                     [quantity, of, unit, f"{x:.10g}", f"{y:.10g}", "" if spread is None else f"{spread:.4g}"]
                 )
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    except OSError as error:
+        raise InputError(f"cannot write '{file}': {error.strerror}", "choose another folder") from None
 
 
 def number(value: float | None, error: float | None = None, digits: int = 3) -> str:

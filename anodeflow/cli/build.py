@@ -5,7 +5,6 @@ Nothing heavy is imported before a command runs.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from anodeflow.cli.output.build import (
     write,
 )
 from anodeflow.errors import AnodeflowError, InputError, StoreError, StructureError
+from anodeflow.suggest import nearest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -56,7 +56,7 @@ class WithIndices(click.Command):
         for token in args[: args.index("--")] if "--" in args else args:
             name = token.partition("=")[0] if token.startswith("--") else token[:2]
             if name.startswith("-") and name not in known and not re.fullmatch(r"-\d.*|-", token):
-                near = difflib.get_close_matches(name, [option for option in known if option.startswith("--")])
+                near = nearest(name, [option for option in known if option.startswith("--")], cutoff=0.6)
                 raise click.NoSuchOption(name, possibilities=near, ctx=ctx)
         return super().parse_args(ctx, args)
 
@@ -329,8 +329,7 @@ def miller_index(words: Sequence[str]) -> tuple[int, int, int]:
 
 def crystal_of(name: str, place: Relaxed | None) -> tuple[str, Structure, dict[str, Any]]:
     """Label, ordered structure and source of a catalogue name or a file, relaxed if a store is given."""
-    import hashlib
-
+    from anodeflow.files import file_sha256
     from anodeflow.structures.catalogue import get_entry, load_crystal
 
     path = Path(name).expanduser()
@@ -346,7 +345,7 @@ def crystal_of(name: str, place: Relaxed | None) -> tuple[str, Structure, dict[s
         # A POSCAR has no name of its own; a file that begins so would be read back as one.
         named = not path.name.upper().startswith(("POSCAR", "CONTCAR"))
         label = path.stem if named else structure.composition.reduced_formula
-        source = {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        source = {"file": str(path), "sha256": file_sha256(path)}
         host = path.stem if path.suffix else name
     else:
         structure, label, host = load_crystal(entry.name), entry.name, entry.name

@@ -14,9 +14,10 @@ from anodeflow.analysis.interface_energy import (
     interface_energy_doc,
     work_of_adhesion,
 )
-from anodeflow.analysis.surface_energy import EV_PER_A2_TO_J_PER_M2, SurfaceEnergyDoc
+from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
 from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
+from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
 EDGE = 5.148
 AREA = EDGE**2

@@ -7,7 +7,6 @@ from matplotlib.collections import PatchCollection
 from matplotlib.image import imread
 from pymatgen.core import Lattice, Structure
 
-from anodeflow.analysis.figures.binding import save_figure
 from anodeflow.analysis.figures.pictures import (
     ELEMENT_COLOURS,
     _scene,
@@ -15,6 +14,7 @@ from anodeflow.analysis.figures.pictures import (
     element_colour,
     structure_picture,
 )
+from anodeflow.analysis.figures.style import save_figure
 from anodeflow.structures.catalogue import load_crystal
 
 

@@ -8,7 +8,6 @@ from pymatgen.core import Lattice, Structure
 from scipy import constants, stats
 
 from anodeflow.analysis.surface_energy import (
-    EV_PER_A2_TO_J_PER_M2,
     SlabMember,
     SurfaceEnergyDoc,
     fiorentini_methfessel,
@@ -17,6 +16,7 @@ from anodeflow.analysis.surface_energy import (
 )
 from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
+from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
 EDGE = 5.148
 AREA = EDGE**2

@@ -109,8 +109,7 @@ def bulk_text(source: dict[str, Any]) -> str:
 
 def face(slab_model: SlabModel) -> str:
     """A crystal and its Miller index, as mathtext."""
-    from anodeflow.analysis.figures.binding import formula_label
-    from anodeflow.analysis.figures.surfaces import miller_label
+    from anodeflow.analysis.figures.style import formula_label, miller_label
 
     return formula_label(slab_model.crystal.replace("$", r"\$")) + miller_label(slab_model.miller)
 
@@ -174,7 +173,7 @@ def interface_text(model: InterfaceModel, sides: Sequence[tuple[str, Any, dict[s
 
 def argyrodite_text(ensemble: Any, number: int, relaxed: bool) -> tuple[str, list[str]]:
     """Title and lines of the picture of one configuration."""
-    from anodeflow.analysis.figures.binding import formula_label
+    from anodeflow.analysis.figures.style import formula_label
 
     configuration, cell = ensemble.configurations[number - 1], ensemble.cell
     anions = "; ".join(
@@ -276,8 +275,8 @@ def write_item(item: Item, folder: Path) -> None:
     from pymatgen.io.cif import CifWriter
     from pymatgen.io.vasp import Poscar
 
-    from anodeflow.analysis.figures.binding import save_figure
     from anodeflow.analysis.figures.pictures import structure_picture
+    from anodeflow.analysis.figures.style import save_figure
 
     structure = item.structure
     poscar, cif, xyz, png = (folder / name for name in item.files)

@@ -45,7 +45,7 @@ def write_figure(document: Any, file: Path) -> None:
     InputError
         If there is nothing to draw, or a stand-in computed it.
     """
-    from anodeflow.analysis.figures.binding import save_figure
+    from anodeflow.analysis.figures.style import save_figure
 
     if document.engine.stand_in:
         raise InputError(f"no figure of what {document.engine.kind} computed", "run the study with the real program")

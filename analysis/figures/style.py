@@ -1,0 +1,94 @@
+"""What every figure shares: the style, colours and markers, labels, the line under it, and how it is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+
+mpl.use("Agg", force=False)
+
+import matplotlib.pyplot as plt
+
+from anodeflow.errors import InputError
+from anodeflow.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from anodeflow.documents import CardRecord, EngineRecord
+
+# The style file beside this module, by matplotlib's name for a packaged style.
+STYLE = "anodeflow.analysis.figures.anodeflow"
+
+# Colour-blind safe (Okabe & Ito, https://jfly.uni-koeln.de/color/).
+BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, BLACK = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000",
+)  # fmt: skip
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+# Several series in one panel are told apart by the marker as well.
+SERIES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY, "v"), (ORANGE, "P"))
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def in_style() -> AbstractContextManager[None]:
+    """Return the context in which a figure is drawn."""
+    context: AbstractContextManager[None] = plt.style.context(STYLE)
+    return context
+
+
+def formula_label(name: str) -> str:
+    """Write the numbers of a crystal's name as subscripts: ``Li9Al4`` becomes ``Li$_9$Al$_4$``."""
+    return re.sub(r"(?<=[A-Za-z\)])(\d+(?:\.\d+)?)", r"$_{\1}$", name)
+
+
+def miller_label(miller: Sequence[int]) -> str:
+    """Write a Miller index as it is printed: ``(1, -1, 0)`` becomes ``(1$\\overline{1}$0)``."""
+    digits = [rf"$\overline{{{-h}}}$" if h < 0 else str(h) for h in miller]
+    return f"({(' ' if any(abs(h) > 9 for h in miller) else '').join(digits)})"
+
+
+def panel_letter(number: int) -> str:
+    """Return ``(a)`` for panel 0, ``(b)`` for panel 1, ..."""
+    return f"({_LETTERS[number % len(_LETTERS)]})"
+
+
+def mark_panel(axes: Axes, number: int) -> None:
+    """Write the letter of a panel over its left end."""
+    axes.set_title(panel_letter(number), loc="left", fontweight="bold")
+
+
+def computed_by(engine: EngineRecord, card: CardRecord, study_hash: str | None = None) -> str:
+    """Return the line that says with which engine and card the numbers were computed."""
+    study = "" if study_hash is None else f", study {study_hash}"
+    return f"{engine.name} ({engine.kind}, {engine.version}), card {card.name}{study}"
+
+
+def write_footer(figure: Figure, *lines: str) -> None:
+    """Write small grey lines under a figure: what the marks mean, and who computed it."""
+    figure.supxlabel("\n".join(lines), fontsize=6, color="0.35")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure atomically, and close it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    # A date would make every SVG differ from the one before.
+    metadata: dict[str, Any] | None = {"Date": None} if path.suffix.lower() == ".svg" else None
+    try:
+        with atomic_path(path) as temporary, in_style():  # resolution and fonts are read when the file is written
+            figure.savefig(temporary, metadata=metadata)
+    except OSError as error:
+        raise InputError(f"cannot write figure '{path}': {error.strerror or error}", "choose another folder") from None
+    finally:
+        plt.close(figure)
