@@ -12,8 +12,10 @@ from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import KPoints, load_card
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.contract import Request
-from anodeflow.workflows.engines.gpaw.engine import data_set, put_back, vacuum_at_the_boundary
+from anodeflow.workflows.engines.contract import Outcome, Reason, Request
+from anodeflow.workflows.engines.gpaw.data_sets import data_set
+from anodeflow.workflows.engines.gpaw.inputs import put_back, vacuum_at_the_boundary
+from anodeflow.workflows.engines.gpaw.mpi import read_result, write_result
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
 from anodeflow.workflows.store import open_job_store
 
@@ -95,12 +97,13 @@ def test_the_free_atom_is_lower_with_spin(gpaw):
 
 
 def test_electrons_that_do_not_converge_are_no_result(gpaw, monkeypatch, tmp_path):
-    monkeypatch.setattr("anodeflow.workflows.engines.gpaw.engine.SCF_STEPS", 2)
+    monkeypatch.setattr("anodeflow.workflows.engines.gpaw.inputs.SCF_STEPS", 2)
     outcome = gpaw.compute(Request(load_crystal("Al").get_primitive_structure(), "static", quick()), tmp_path)
     assert not outcome.converged
     assert outcome.energy_ev is None
     assert outcome.electronic_converged is False
     assert "not converged in 2 iterations" in outcome.error
+    assert outcome.reason is Reason.ELECTRONS
 
 
 def test_an_interrupted_relaxation_goes_on_from_its_last_step(gpaw, tmp_path):
@@ -154,11 +157,26 @@ def test_the_script_it_writes_says_what_it_computes(gpaw, tmp_path):
     compile(text, "gpaw_input.py", "exec")
 
 
+def test_every_field_of_an_outcome_comes_back_from_the_processes(tmp_path):
+    cell = load_crystal("Al")
+    failed = Outcome(
+        cell, None, False, False, 3, 0.5, 0.1, -0.2, error="electrons not converged", reason=Reason.ELECTRONS,
+        warnings=["slow"], arrays={"energies_ev": np.array([-1.0, -2.0])},
+    )  # fmt: skip
+    write_result(failed, tmp_path)
+    found = read_result(tmp_path)
+    assert found.reason is Reason.ELECTRONS
+    assert np.array_equal(found.arrays.pop("energies_ev"), failed.arrays.pop("energies_ev"))
+    assert found == failed
+
+
 @needs_mpiexec
 def test_two_processes_give_the_energy_of_one(gpaw, tmp_path, monkeypatch):
     cell, card = load_crystal("Al").get_primitive_structure(), quick(energy_tolerance_ev=1e-5)
     alone = gpaw.compute(Request(cell, "static", card))
     monkeypatch.setenv("ANODEFLOW_GPAW_PROCESSES", "2")
+    # what lies where the processes run must not be imported by them
+    (tmp_path / "queue.py").write_text("raise SystemExit('a stray module was imported')")
     steps = []
     both = gpaw.compute(Request(cell, "static", card), tmp_path, lambda *step: steps.append(step))
     assert "cores:  2" in (tmp_path / "gpaw.txt").read_text()

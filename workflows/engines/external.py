@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from anodeflow.errors import EngineError
+from anodeflow.files import write_atomically
 from anodeflow.workflows import monitor
 
 POLL_S = 0.5
@@ -43,17 +44,15 @@ def mpi_as_root() -> dict[str, str]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
+    """Write a text file atomically.
 
     Raises
     ------
     EngineError
         If it cannot be written.
     """
-    new = path.with_name(f".{path.name}.new")
     try:
-        new.write_text(text, encoding="utf-8")
-        os.replace(new, path)
+        write_atomically(path, text)
     except OSError as error:
         raise EngineError(f"cannot write '{path}': {error.strerror}", "check the folder and the disk") from None
 
