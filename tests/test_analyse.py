@@ -12,7 +12,7 @@ from ase.io import write
 
 from anodeflow.analysis.trajectories import convert
 from anodeflow.cli.analyse import parse_frames, parse_tetrahedra
-from anodeflow.cli.output.tables import print_json
+from anodeflow.cli.output.console import print_json
 from anodeflow.errors import InputError
 
 REAL = Path(__file__).parent / "data" / "trajectories" / "XDATCAR_Li6PS5Cl.gz"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anodeflow.cli.main import check_figure_path, check_folder, json_option
+from anodeflow.cli.options import check_figure_path, check_folder, json_option
 from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def analyse(
             save_figure(analysis_figure(document), file)
             click.echo(f"figure: {file}", err=True)
     if as_json:
-        from anodeflow.cli.output.tables import print_json
+        from anodeflow.cli.output.console import print_json
 
         print_json(document.model_dump(mode="json"))
     else:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import click
 
-from anodeflow.cli.main import store_option
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+from anodeflow.cli.options import json_text_option, store_option
 
 
 @click.command("export")
@@ -20,7 +18,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 )
 @click.option("--files/--no-files", default=True, show_default=True, help="Also what the codes wrote, if it is here.")
 @store_option
-@json_option
+@json_text_option
 def export(study: str, output: Path, files: bool, store: Path, as_json: bool) -> None:
     """Write STUDY (its file, or its hash) with all its documents to one archive."""
     from anodeflow.cli.results import study_hash_of
@@ -41,7 +39,7 @@ def export(study: str, output: Path, files: bool, store: Path, as_json: bool) ->
 @click.argument("archive", type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Only check the archive.")
 @store_option
-@json_option
+@json_text_option
 def import_(archive: Path, check: bool, store: Path, as_json: bool) -> None:
     """Check ARCHIVE and put its study into a store."""
     from anodeflow.workflows.store.archive import import_study, verify_archive
@@ -59,6 +57,3 @@ def import_(archive: Path, check: bool, store: Path, as_json: bool) -> None:
         done = "is sound" if check else f"is now in {store_shown(store)}"
         click.echo(f"{archive}: study {contents.study_hash} ({contents.study}), {contents.documents} documents, "
                    f"{contents.files} files, {done}")  # fmt: skip
-
-
-globals()["import"] = import_  # the command line looks commands up by their names

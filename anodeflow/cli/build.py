@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anodeflow.cli.main import Commands, json_option, store_option
+from anodeflow.cli.group import Commands
+from anodeflow.cli.options import json_option, store_option
 from anodeflow.cli.output.build import (
     Item,
     argyrodite_text,

@@ -9,18 +9,11 @@ from typing import Any
 
 import click
 
+from anodeflow.cli.exits import WITHOUT_RESULT
+from anodeflow.cli.options import folder_option, json_text_option
 from anodeflow.errors import AnodeflowError, StoreError
 
-folder_option = click.option(
-    "--folder",
-    type=click.Path(path_type=Path),
-    envvar="ANODEFLOW_CLUSTER",
-    show_envvar=True,
-    help="The cluster folder.  [default: ~/.config/anodeflow/cluster]",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 INTERVAL_S = 30.0
-NOT_WELL = 4
 
 
 @click.group()
@@ -71,7 +64,7 @@ def init(modules: str | None, database: str, replace: bool, **given: Any) -> Non
 @folder_option
 @click.option("--job", is_flag=True, help="Also send a test job of some seconds through the queue.")
 @click.option("--wait", type=click.FloatRange(1, 86400), default=300.0, show_default=True, help="Seconds for that job.")
-@json_option
+@json_text_option
 def doctor(folder: Path | None, job: bool, wait: float, as_json: bool) -> None:
     """Check every link from here to a finished job, and say how to mend what is broken."""
     from anodeflow.workflows.cluster.doctor import examine
@@ -88,14 +81,14 @@ def doctor(folder: Path | None, job: bool, wait: float, as_json: bool) -> None:
         broken = sum(finding.verdict == "broken" for finding in findings)
         click.echo(f"{broken} broken" if broken else "nothing is broken: a study can be submitted")
     if any(finding.verdict == "broken" for finding in findings):
-        raise SystemExit(NOT_WELL)
+        raise SystemExit(WITHOUT_RESULT)
 
 
 @hpc.command()
 @folder_option
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(0.2, 3600), default=INTERVAL_S, show_default=True, help="Seconds.")
-@json_option
+@json_text_option
 def heal(folder: Path | None, watch: bool, interval: float, as_json: bool) -> None:
     """Find jobs that the scheduler killed, preempted or forgot, and put them back."""
     from anodeflow.workflows.cluster.folder import find_folder

@@ -1,4 +1,4 @@
-"""The dry run: what a study would compute, what is missing, what it would cost, and its native inputs on request."""
+"""`anodeflow plan`: what a study would compute, what is missing, what it would cost, and its native inputs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,34 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anodeflow import __version__
-from anodeflow.cli.output.tables import print_json, print_rows
+from anodeflow.cli.options import card_option, engine_option, json_option, study_argument
 from anodeflow.errors import AnodeflowError, EngineError, InputError
-from anodeflow.workflows.jobs.calculation import name_of_folder
 
 if TYPE_CHECKING:
     from anodeflow.workflows.studies.base import Study
+
+
+@click.command()
+@study_argument
+@engine_option
+@card_option
+@click.option(
+    "--write",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write every native input of every calculation into this folder; nothing is run.",
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes to estimate for.")
+@json_option
+def plan(
+    study: Path, engine: str | None, card: str | None, directory: Path | None, workers: int | None, as_json: bool
+) -> None:
+    """Dry run: every calculation of STUDY, its atoms and k-points, what is missing, and what it will cost."""
+    from anodeflow.workflows.local.runner import default_workers
+    from anodeflow.workflows.studies import load_study
+
+    loaded = load_study(study).with_changes(engine=engine, card=card).as_dry_run()
+    print_plan(loaded, workers or default_workers()[0], directory, as_json)
 
 
 def print_plan(study: Study, workers: int, directory: Path | None, as_json: bool) -> None:
@@ -33,15 +55,23 @@ def print_plan(study: Study, workers: int, directory: Path | None, as_json: bool
         Where the native inputs go: a folder that does not exist or is empty.
     as_json
         JSON instead of a table.
+
+    Raises
+    ------
+    AnodeflowError
+        If the study cannot be run, or the inputs not be written.
     """
+    from anodeflow.cli.output.console import print_json
+    from anodeflow.cli.output.tables import print_rows
+
     if directory is not None:
-        check_target(directory, study)
+        _check_target(directory, study)
     notes = study.preflight()
     rows = [_row(study, calculation) for calculation in study.planned]
     summary = _summary(study, rows, notes, workers)
     if directory is not None:
         summary["written"] = str(directory)
-        write_inputs(study, directory, {**summary, "jobs": rows})
+        _write_inputs(study, directory, {**summary, "jobs": rows})
     if as_json:
         print_json({**summary, "jobs": rows})
         return
@@ -105,7 +135,7 @@ def _summary(study: Study, rows: list[dict[str, Any]], notes: list[str], workers
     }
 
 
-def check_target(directory: Path, study: Study) -> None:
+def _check_target(directory: Path, study: Study) -> None:
     """Refuse a folder that holds something, or an engine without input files, before anything is written.
 
     Raises
@@ -124,14 +154,16 @@ def check_target(directory: Path, study: Study) -> None:
         raise InputError(f"cannot write into '{parent}'", "choose another place for --write")
 
 
-def write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> None:
-    """Write all native inputs, one folder a calculation, and ``plan.json``; the folder appears whole or not at all.
+def _write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> None:
+    """Write all native inputs, one folder a calculation, and ``plan.json``; the folder appears atomically.
 
     Raises
     ------
     AnodeflowError
         If one calculation's inputs cannot be made; nothing is left behind.
     """
+    from anodeflow.workflows.jobs.calculation import name_of_folder
+
     temporary = Path(tempfile.mkdtemp(prefix=".plan-", dir=directory.resolve().parent))
     try:
         for number, calculation in enumerate(study.planned, 1):
@@ -142,7 +174,7 @@ def write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> None
             except AnodeflowError as error:
                 raise type(error)(f"{calculation.label}: {error.problem}", error.remedy) from None
         (temporary / "plan.json").write_text(json.dumps({"anodeflow": __version__, **content}, indent=2, default=str))
-        (temporary / "README").write_text(README.format(title=study.title or study.kind, engine=study.engine))
+        (temporary / "README").write_text(_README.format(title=study.title or study.kind, engine=study.engine))
         temporary.chmod(0o755)
         if directory.exists():
             directory.rmdir()
@@ -152,7 +184,7 @@ def write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> None
         raise
 
 
-README = """{title}: native inputs for {engine}, one folder a calculation.
+_README = """{title}: native inputs for {engine}, one folder a calculation.
 
 Cells, slabs, sites, bands and starts of dynamics that follow from an earlier relaxation are those of the catalogue
 geometry: `anodeflow run` and `anodeflow submit` build them from the relaxed crystal. A NOTE says where anodeflow moves

@@ -1,26 +1,73 @@
-"""The results store as rows of a table."""
+"""`anodeflow results`: the results store as rows of a table."""
 
 from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobflow import JobStore
+import click
 
+from anodeflow.cli.options import json_option, store_option
 from anodeflow.errors import InputError
 from anodeflow.workflows.studies.registry import Table, tables
 
-OPERATORS = {
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from jobflow import JobStore
+
+SCREENFUL = 200
+
+_OPERATORS = {
     "$and", "$or", "$nor", "$not", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$regex",
     "$options", "$elemMatch", "$size", "$all", "$type", "$mod",
 }  # fmt: skip
 
 
+@click.command()
+@store_option
+@click.option("--what", type=click.Choice(list(tables())), default="binding", show_default=True)
+@click.option("--crystal", help="Only this host.")
+@click.option("--environment", type=click.Choice(["bulk", "surface"]))
+@click.option("--engine", help="Only this engine.")
+@click.option("--card", help="Only this method card.")
+@click.option("--study", "study_hash", help="Only this study: its file, or the first digits of its hash.")
+@click.option("--tag", help="Only studies that were submitted with this tag.")
+@click.option(
+    "--since", type=click.DateTime(), help="Only what was finished since then, by the clock that computed it."
+)
+@click.option("--until", type=click.DateTime(), help="Only what was finished before then.")
+@click.option("--converged/--unconverged", default=None, help="Only what did, or did not, converge.")
+@click.option("--query", help="A Mongo-style filter on the stored documents, as JSON.")
+@click.option("--limit", type=click.IntRange(1), help=f"At most so many rows.  [default: all; {SCREENFUL} in a table]")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
+@json_option
+def results(store: Path, what: str, as_json: bool, as_csv: bool, limit: int | None, **filters: Any) -> None:
+    """Query the results store, newest first."""
+    if as_json and as_csv:
+        raise InputError("--json and --csv exclude each other", "leave one out")
+    from anodeflow.cli.output.console import print_csv
+    from anodeflow.cli.output.tables import print_rows
+    from anodeflow.workflows.store import open_job_store, store_shown
+
+    job_store = open_job_store(store, must_exist=True, read_only=True)
+    if as_csv:
+        print_csv(rows_of(job_store, what, limit=limit, **filters))
+        return
+    # One row more than is shown tells whether there are more.
+    most = limit or (None if as_json else SCREENFUL)
+    rows = rows_of(job_store, what, limit=most + 1 if most else None, **filters)
+    if most and len(rows) > most:
+        del rows[most:]
+        if limit is None:
+            click.echo(f"the newest {most}; --limit shows more, --csv and --json all", err=True)
+    print_rows(rows, as_json, empty=f"nothing in {store_shown(store)} matches", columns=tables()[what].columns)
+
+
 def study_hash_of(study: str) -> str:
-    """The hash of a study given by its file or by the hash itself."""
+    """Return the hash of a study, given by its file or by the hash itself."""
     if Path(study).suffix in {".yaml", ".yml"} or Path(study).exists():
         from anodeflow.workflows.studies import load_study
 
@@ -149,8 +196,8 @@ def _filter(text: str) -> dict[str, Any]:
 def _check_operators(part: Any) -> None:
     if isinstance(part, dict):
         for key, value in part.items():
-            if key.startswith("$") and key not in OPERATORS:
-                raise InputError(f"--query: unknown operator '{key}'", f"known: {', '.join(sorted(OPERATORS))}")
+            if key.startswith("$") and key not in _OPERATORS:
+                raise InputError(f"--query: unknown operator '{key}'", f"known: {', '.join(sorted(_OPERATORS))}")
             _check_operators(value)
     elif isinstance(part, list):
         for item in part:

@@ -1,27 +1,68 @@
-"""Run a study on this machine and hand out its last document: what ``run`` and ``reproduce`` share."""
+"""`anodeflow run`: compute a study on this machine."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anodeflow.cli.output.presenters import stored_study
-from anodeflow.cli.output.progress import RunDisplay
+import click
+
+from anodeflow.cli.exits import INTERRUPTED, WITHOUT_RESULT
+from anodeflow.cli.options import check_figure_path, json_option, store_option, study_argument, workers_option
 from anodeflow.errors import InputError
-from anodeflow.workflows.local.runner import LocalRunner, RunReport, default_workers
-from anodeflow.workflows.store import open_job_store, store_place
 
 if TYPE_CHECKING:
     from anodeflow.documents import StudyDoc
+    from anodeflow.workflows.local.runner import RunReport
     from anodeflow.workflows.studies.base import Study
 
-INTERRUPTED = 130
+
+@click.command()
+@study_argument
+@store_option
+@workers_option
+@click.option("--threads", type=click.IntRange(1, 256), envvar="ANODEFLOW_THREADS", help="Threads a worker.")
+@click.option(
+    "--figure",
+    "figures",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="Also draw the figure to this file (.png, .pdf, .svg); may be given several times.",
+)
+@click.option("--show", is_flag=True, help="Open the figure when it is done, where there is a screen.")
+@json_option
+def run(
+    study: Path,
+    store: Path,
+    workers: int | None,
+    threads: int | None,
+    figures: tuple[Path, ...],
+    show: bool,
+    as_json: bool,
+) -> None:
+    """Compute STUDY on this machine. What is finished already is not computed again."""
+    for file in figures:
+        check_figure_path(file)
+    from anodeflow.cli.output.studies import print_study, write_figures
+    from anodeflow.workflows.store import store_shown
+    from anodeflow.workflows.studies import load_study
+
+    again = f"anodeflow run {study} --store {store_shown(store)}"
+    document, report = run_study(load_study(study), store, again, workers, threads)
+    print_study(document, as_json)
+    write_figures(document, figures)
+    if show and figures:
+        _open_on_screen(figures[0])
+    if report.failed or not document.complete:
+        raise SystemExit(WITHOUT_RESULT)
 
 
 def run_study(
     study: Study, store: Path, again: str, workers: int | None, threads: int | None
 ) -> tuple[StudyDoc, RunReport]:
-    """Run a study; Ctrl-C ends the process with status 130 and says how to go on.
+    """Run a study; Ctrl-C ends the process with status 130 and says how to continue.
 
     Parameters
     ----------
@@ -30,15 +71,25 @@ def run_study(
     store
         The results store: a file, a database or a cluster folder, as `open_job_store` takes it.
     again
-        The command that goes on with this run.
+        The command that continues this run.
     workers, threads
         Worker processes and threads each; None for the default.
+
+    Returns
+    -------
+    tuple
+        The study's last document, and what was computed, reused and failed.
 
     Raises
     ------
     AnodeflowError
         If the study cannot be run, a fatal error stopped it, or it gave no result.
     """
+    from anodeflow.cli.output.progress import RunDisplay
+    from anodeflow.cli.output.studies import stored_study
+    from anodeflow.workflows.local.runner import LocalRunner, default_workers
+    from anodeflow.workflows.store import open_job_store, store_place
+
     notes = study.preflight()
     job_store = open_job_store(store)
     number, each = default_workers()
@@ -54,5 +105,12 @@ def run_study(
     document = stored_study(job_store, study.hash)
     if document is None:
         reasons = "; ".join(f"{label}: {why}" for label, why in list(report.failed.items())[:2])
-        raise InputError(f"the study gave no result: {reasons}", "mend the first failure and run it again")
+        raise InputError(f"the study gave no result: {reasons}", "fix the first failure and run it again")
     return document, report
+
+
+def _open_on_screen(file: Path) -> None:
+    """Open a file with the desktop's viewer; do nothing where there is no screen."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return
+    click.launch(str(file))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from anodeflow.cli.options import json_option
+
 if TYPE_CHECKING:
     from anodeflow.workflows.cluster.progress import StudyProgress
-
-DEFAULT_STORE = Path("anodeflow.sqlite")
 
 
 @click.command()
@@ -27,7 +27,7 @@ DEFAULT_STORE = Path("anodeflow.sqlite")
 @click.option("--store", type=click.Path(path_type=Path), help="Studies of a results file or another database instead.")
 @click.option("--watch", is_flag=True, help="Show it again and again until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(0.2, 3600), default=10.0, show_default=True, help="Seconds.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@json_option
 def status(folder: Path | None, store: Path | None, watch: bool, interval: float, as_json: bool) -> None:
     """Show every study: what is done, runs, waits or failed, and why; core-hours; when it may end."""
     from anodeflow.errors import StoreError

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from anodeflow.cli.hpc import folder_option, json_option
+from anodeflow.cli.options import folder_option, json_text_option, study_argument
 
 
 @click.command()
-@click.argument("study", type=click.Path(path_type=Path))
+@study_argument
 @folder_option
 @click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
 @click.option("--tag", "tags", multiple=True, help="A word put on every job; may be given several times.")
@@ -23,7 +23,7 @@ from anodeflow.cli.hpc import folder_option, json_option
     metavar="[PROJECT/]WORKER",
     help="Send it with jobflow-remote, where nodes cannot reach the database.",
 )
-@json_option
+@json_text_option
 def submit(
     study: Path,
     folder: Path | None,

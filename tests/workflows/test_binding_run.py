@@ -197,7 +197,7 @@ def test_ctrl_c_is_clean_and_the_run_goes_on_later(finished, anodeflow, tmp_path
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "Go on with: anodeflow run tiny.yaml" in err
+    assert "Continue with: anodeflow run tiny.yaml" in err
     assert "Traceback" not in err
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
     assert integrity_check(tmp_path / "anodeflow.sqlite")

@@ -105,7 +105,7 @@ _PRINT = "anodeflow.cli.output"
 STUDIES: tuple[StudyKind, ...] = (
     StudyKind(
         "binding-energy", f"{_HERE}.binding.study:BindingStudy", f"{_ANALYSIS}.binding:BindingStudyDoc",
-        f"{_PRINT}.tables:print_binding", f"{_ANALYSIS}.figures.binding:binding_figure",
+        f"{_PRINT}.binding:print_binding", f"{_ANALYSIS}.figures.binding:binding_figure",
         f"{_HERE}.binding.tables:TABLES", f"{_HERE}.binding.published:compared",
     ),
     StudyKind(
@@ -114,12 +114,12 @@ STUDIES: tuple[StudyKind, ...] = (
     ),
     StudyKind(
         "surface-energy", f"{_HERE}.surface.study:SurfaceStudy", f"{_ANALYSIS}.study_documents:SurfaceStudyDoc",
-        f"{_PRINT}.tables:print_surfaces", f"{_ANALYSIS}.figures.surfaces:surface_study_figure",
+        f"{_PRINT}.surfaces:print_surfaces", f"{_ANALYSIS}.figures.surfaces:surface_study_figure",
         f"{_HERE}.surface.tables:TABLES", f"{_HERE}.surface.published:compared",
     ),
     StudyKind(
         "interface-energy", f"{_HERE}.interface.study:InterfaceStudy", f"{_ANALYSIS}.study_documents:InterfaceStudyDoc",
-        f"{_PRINT}.tables:print_interface", f"{_ANALYSIS}.figures.surfaces:interface_study_figure",
+        f"{_PRINT}.interface:print_interface", f"{_ANALYSIS}.figures.surfaces:interface_study_figure",
         f"{_HERE}.interface.tables:TABLES", f"{_HERE}.interface.published:compared",
     ),
     StudyKind(

@@ -5,23 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
-from anodeflow.cli.output.tables import _console, _footing, _heading
+from anodeflow.cli.output.console import console
+from anodeflow.cli.output.tables import new_table, print_footing, print_heading
 
 if TYPE_CHECKING:
     from anodeflow.analysis.crystal_properties import CrystalStudyDoc
 
 
 def print_crystal_study(document: CrystalStudyDoc) -> None:
-    """Cells and formation energies beside published PBE values, then voltages."""
+    """Print cells and formation energies beside published PBE values, then voltages."""
     from anodeflow.analysis.crystal_properties import known_formation_energy, known_lattice
 
-    _heading(document)
-    table = Table(box=SIMPLE_HEAD)
-    for name in ("crystal", "a b c, Å", "PBE known, Å", "off by, %", "E_f, eV/atom", "known", "space group", "notes"):
-        table.add_column(name, overflow="fold")
+    print_heading(document)
+    table = new_table(
+        ("crystal", "a b c, Å", "PBE known, Å", "off by, %", "E_f, eV/atom", "known", "space group", "notes")
+    )
     for doc in document.crystals:
         cell = dict(zip("abc", doc.cell_angstrom or (), strict=False))
         known = known_lattice(doc.crystal)
@@ -39,8 +38,8 @@ def print_crystal_study(document: CrystalStudyDoc) -> None:
             doc.space_group or "–",
             doc.error or "; ".join(doc.warnings),
         )
-    _console().print(table)
+    console().print(table)
     for step in document.voltages:
         x, y = step.li_per_host_atom
         click.echo(f"{step.poor} -> {step.rich} (x = {x:.2f} to {y:.2f}): {step.voltage_v:.3f} V vs Li, 0 K")
-    _footing(document)
+    print_footing(document)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
-from anodeflow.cli.output.tables import _console, _footing, _heading
+from anodeflow.cli.output.console import console
+from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
     from anodeflow.analysis.dynamics_study import DynamicsStudyDoc, DynamicsSystemDoc
 
 
 def print_dynamics(document: DynamicsStudyDoc) -> None:
-    """Runs by system and seed, bonds before and after, distribution functions."""
-    _heading(document)
+    """Print runs by system and seed, bonds before and after, distribution functions."""
+    print_heading(document)
     wanted = document.dynamics
     ensemble = wanted["ensemble"].upper()
     thermostat = "" if ensemble == "NVE" else f" ({wanted.get('thermostat') or 'langevin'})"
@@ -24,9 +23,7 @@ def print_dynamics(document: DynamicsStudyDoc) -> None:
         f"{ensemble}{thermostat}, {wanted['temperature_k']:g} K, steps of {wanted['timestep_fs']:g} fs, "
         f"{wanted['duration_ps']:g} ps wanted"
     )
-    runs = Table(box=SIMPLE_HEAD)
-    for name in ("system", "atoms", "seed", "ps", "T, K", "drift, meV/atom/ps", "PS4 intact", "ps/hour", "notes"):
-        runs.add_column(name, overflow="fold")
+    runs = new_table(("system", "atoms", "seed", "ps", "T, K", "drift, meV/atom/ps", "PS4 intact", "ps/hour", "notes"))
     for system in document.systems:
         if system.error:
             runs.add_row(system.name, "–", "–", "–", "–", "–", "–", "–", system.error)
@@ -39,16 +36,16 @@ def print_dynamics(document: DynamicsStudyDoc) -> None:
                 str(system.atoms),
                 str(replica.seed),
                 f"{replica.last_step * replica.timestep_fs / 1000:g}",
-                f"{_number(checks.mean_temperature_k, 0)} ± {_number(checks.temperature_std_k, 0)}",
+                f"{number(checks.mean_temperature_k, 0)} ± {number(checks.temperature_std_k, 0)}",
                 "–" if drift is None else f"{1000 * drift:+.2g}",
                 f"{intact[0]:.2f} -> {intact[-1]:.2f}" if intact else "–",
                 f"{replica.steps_per_hour * replica.timestep_fs / 1000:.1f}",
                 "; ".join(replica.warnings) or ("" if replica.complete else "not at its end"),
             )
-    _console().print(runs)
+    console().print(runs)
     for system in document.systems:
         _print_system(system)
-    _footing(document)
+    print_footing(document)
 
 
 def _print_system(system: DynamicsSystemDoc) -> None:
@@ -73,21 +70,16 @@ def _print_system(system: DynamicsSystemDoc) -> None:
         click.echo(f"{system.name}: half of the PS4 broken for good after {', '.join(halves)} ps (one number a seed)")
     if not system.rdfs:
         return
-    table = Table(box=SIMPLE_HEAD)
-    for name in ("pair", "peak before, Å", "height", "neighbours", "peak after, Å", "height", "neighbours"):
-        table.add_column(name, justify="right")
+    columns = ("pair", "peak before, Å", "height", "neighbours", "peak after, Å", "height", "neighbours")
+    table = new_table(columns, columns, fold=False)
     for rdf in system.rdfs:
         cells = []
         for side in (rdf.before, rdf.after):
             cells += [
-                _number(side.first_peak_angstrom, 2),
-                _number(side.first_peak_height, 1),
-                _number(side.coordination_number, 2),
+                number(side.first_peak_angstrom, 2),
+                number(side.first_peak_height, 1),
+                number(side.coordination_number, 2),
             ]
         table.add_row(rdf.pair, *cells)
     click.echo(f"{system.name}: radial distribution functions, first and last {system.window_ps:g} ps")
-    _console().print(table)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    console().print(table)

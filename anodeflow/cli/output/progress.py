@@ -131,7 +131,7 @@ class RunDisplay:
         """The last line: how it went, and what to do if it did not end."""
         text = f"{report.computed} calculations computed, {report.reused} reused, in {_duration(report.wall_time_s)}"
         if report.interrupted:
-            text = f"stopped; {text}. Go on with: {again}"
+            text = f"stopped; {text}. Continue with: {again}"
         elif report.fatal is not None:
             from anodeflow.workflows.store import store_shown
 

@@ -1,4 +1,4 @@
-"""How the last document of each kind of study is found, printed and drawn."""
+"""The last document of a study of any kind: find, print and draw it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 
 
 def stored_study(job_store: Any, study_hash: str) -> StudyDoc | None:
-    """The last document of the study with this hash, or None."""
-    found = job_store.query_one({"metadata.study_hash": study_hash, "metadata.label": "summary"}, properties=["output"])
-    if found is None:
+    """Return the last document of the study with this hash, or None."""
+    summary = {"metadata.study_hash": study_hash, "metadata.label": "summary"}
+    stored = job_store.query_one(summary, properties=["output"])
+    if stored is None:
         return None
-    made: StudyDoc = load(kind_of_document(found["output"]["doc_type"]).document).model_validate(found["output"])
-    return made
+    document: StudyDoc = load(kind_of_document(stored["output"]["doc_type"]).document).model_validate(stored["output"])
+    return document
 
 
 def print_study(document: Any, as_json: bool) -> None:
     """Print a study's last document as tables or JSON."""
     if as_json:
-        from anodeflow.cli.output.tables import print_json
+        from anodeflow.cli.output.console import print_json
 
         print_json(document.model_dump(mode="json"))
         return
@@ -38,7 +39,7 @@ def print_study(document: Any, as_json: bool) -> None:
 
 
 def write_figure(document: Any, file: Path) -> None:
-    """Draw a study's figure to a file; the file appears whole or not at all.
+    """Draw a study's figure to a file, atomically.
 
     Raises
     ------

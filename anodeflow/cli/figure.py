@@ -1,0 +1,45 @@
+"""`anodeflow figure`: draw what a store holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from anodeflow.cli.options import check_figure_path, json_option, store_option
+from anodeflow.errors import InputError
+
+
+@click.command()
+@click.argument("study")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    required=True,
+    help="File to write (.png, .pdf, .svg); may be given several times.",
+)
+@store_option
+@json_option
+def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) -> None:
+    """Draw the figure of STUDY (its file, or its hash) from the store; nothing is computed."""
+    for file in outputs:
+        check_figure_path(file)
+    from anodeflow.cli.output.studies import stored_study, write_figure
+    from anodeflow.cli.results import study_hash_of
+    from anodeflow.workflows.store import open_job_store, store_shown
+
+    job_store = open_job_store(store, must_exist=True, read_only=True)
+    document = stored_study(job_store, study_hash_of(study))
+    if document is None:
+        raise InputError(f"no finished study '{study}' in {store_shown(store)}", f"run it first: anodeflow run {study}")
+    for file in outputs:
+        write_figure(document, file)
+    if as_json:
+        click.echo(json.dumps({"study_hash": document.study_hash, "files": [str(file) for file in outputs]}))
+    else:
+        for file in outputs:
+            click.echo(f"figure: {file}")

@@ -1,0 +1,65 @@
+"""Options and arguments that several commands share, and the checks of files that a command will write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from anodeflow.errors import InputError
+
+FIGURE_TYPES = (".png", ".pdf", ".svg")
+
+study_argument = click.argument("study", type=click.Path(path_type=Path))
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path("anodeflow.sqlite"),
+    envvar="ANODEFLOW_STORE",
+    show_default=True,
+    show_envvar=True,
+    help="Results file, database or cluster folder.",
+)
+folder_option = click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    envvar="ANODEFLOW_CLUSTER",
+    show_envvar=True,
+    help="The cluster folder.  [default: ~/.config/anodeflow/cluster]",
+)
+engine_option = click.option("--engine", help="Another engine than that of the study file.")
+card_option = click.option("--card", help="Another method card.")
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, 256), envvar="ANODEFLOW_WORKERS", help="Worker processes."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+json_text_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def check_figure_path(file: Path) -> None:
+    """Refuse a figure that could not be written, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        If no such figure is drawn, or its folder is missing or read-only.
+    """
+    if file.suffix.lower() not in FIGURE_TYPES:
+        raise InputError(f"figure '{file}' has no known ending", f"use one of {', '.join(FIGURE_TYPES)}")
+    check_folder(file, "figure")
+
+
+def check_folder(file: Path, kind: str) -> None:
+    """Refuse a file whose folder is missing or cannot be written to, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        With the folder.
+    """
+    folder = file.resolve().parent
+    if not folder.is_dir():
+        raise InputError(f"{kind} '{file}': folder '{folder}' does not exist", "make it first")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{kind} '{file}': folder '{folder}' is read-only", "choose another")

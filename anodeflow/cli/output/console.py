@@ -1,0 +1,54 @@
+"""JSON, CSV and the terminal itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Wide enough for every table where the output is not a terminal but a file or a pipe.
+FILE_WIDTH = 150
+
+
+def console() -> Console:
+    """Return the terminal, or something as wide as every table where there is none."""
+    from rich.console import Console
+
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=FILE_WIDTH)
+
+
+def print_json(data: Any) -> None:
+    """Print JSON with two spaces, keys in the order given; a number that is not finite becomes null."""
+    try:
+        text = json.dumps(data, indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_without_nan(data), indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    click.echo(text)
+
+
+def _without_nan(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {key: _without_nan(value) for key, value in data.items()}
+    return [_without_nan(item) for item in data] if isinstance(data, list | tuple) else data
+
+
+def print_csv(rows: list[dict[str, Any]]) -> None:
+    """Print rows as CSV with every column; lists as JSON."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({
+            name: json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+            for name, value in row.items()
+        })  # fmt: skip

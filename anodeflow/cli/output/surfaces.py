@@ -1,0 +1,46 @@
+"""The surface-energy study on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anodeflow.cli.output.console import console
+from anodeflow.cli.output.tables import interval, new_table, print_footing, print_heading
+
+if TYPE_CHECKING:
+    from anodeflow.analysis.study_documents import SurfaceStudyDoc
+    from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
+
+
+def print_surfaces(document: SurfaceStudyDoc) -> None:
+    """Print surface energies, one row a face."""
+    print_heading(document)
+    print_surface_table(document.surfaces)
+    print_footing(document)
+
+
+def print_surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
+    """Print the table alone."""
+    table = new_table(
+        ("surface", "termination", "method", "layers", "gamma, J/m2 [95 %]", "thickest slabs", "cleaved, J/m2", "notes")
+    )
+    for doc in surfaces:
+        table.add_row(
+            f"{doc.crystal}({''.join(map(str, doc.miller))})",
+            doc.termination,
+            doc.method,
+            " ".join(str(member.layers) for member in doc.members),
+            interval(doc.gamma_j_per_m2, doc.gamma_ci_j_per_m2),
+            _thickest(doc),
+            interval(doc.gamma_unrelaxed_j_per_m2, None),
+            doc.error or "; ".join(doc.warnings),
+        )
+    console().print(table)
+
+
+def _thickest(doc: SurfaceEnergyDoc) -> str:
+    """Mean and half the spread of the thickest single slabs, where their crystal has the slabs' mesh."""
+    thickness = doc.thickness
+    if thickness is None or thickness.judged_by != "single slabs":
+        return "-"
+    return f"{thickness.gamma_j_per_m2:.3f} ± {thickness.spread_j_per_m2 / 2:.3f}"
