@@ -148,8 +148,9 @@ def load_crystal(name_or_path: str | Path) -> Structure:
     Parameters
     ----------
     name_or_path
-        Catalogue name or alias; or the path of a CIF, POSCAR, extended XYZ or another file that pymatgen or
-        ASE reads. A text that is a catalogue name is never taken for a file; a `Path` always is.
+        Catalogue name or alias; or the path of a CIF, POSCAR, extended XYZ or another file that
+        :func:`~anodeflow.structures.structure_files.read_structure` reads. A text that is a catalogue name is
+        never taken for a file; a `Path` always is.
 
     Returns
     -------
@@ -162,7 +163,7 @@ def load_crystal(name_or_path: str | Path) -> Structure:
         The name is unknown; the file is missing, empty, not readable, or holds several structures.
     StructureError
         Partial occupancy, overlapping atoms, coordinates that are not numbers, no volume, not periodic, or a
-        CIF whose atoms do not add up to its own formula.
+        CIF that contradicts itself or whose symmetry cannot be known.
     """
     if isinstance(name_or_path, str) and name_or_path.strip().casefold() in _names_and_aliases():
         entry = get_entry(name_or_path)

@@ -352,7 +352,7 @@ def _cif(formula: str, operations: str, more: str = "", occupancy: float = 1) ->
         ("POSCAR", _poscar("1 1\ndirect\n0 0 0\n0.5 0.5 0.5"), InputError, "cannot be read"),
         ("POSCAR", _poscar("Li Cl\n1 1\ndirect\n0 0 0\nnan 0.5 0.5"), StructureError, "not a number"),
         ("POSCAR", _poscar("Li Cl\n1 1\ndirect\n0 0 0\n0.1 0 0"), StructureError, r"Li.* and 2 .* 0\.500"),
-        ("POSCAR", _poscar(GOOD, "5 0 0\n10 0 0\n0 0 5"), StructureError, "cell of|not a number|cannot"),
+        ("POSCAR", _poscar(GOOD, "5 0 0\n10 0 0\n0 0 5"), StructureError, "cell of"),
         ("two.xyz", "1\nLattice='5 0 0 0 5 0 0 0 5'\nLi 0 0 0\n" * 2, InputError, "holds 2 structures"),
         ("mol.xyz", "2\nmolecule\nLi 0 0 0\nCl 0 0 2\n", StructureError, "not periodic"),
         ("slab.xyz", "1\nLattice='5 0 0 0 5 0 0 0 5' pbc='T T F'\nLi 0 0 0", StructureError, "not periodic"),

@@ -1,0 +1,148 @@
+"""The formats that are read by ASE, as far as it reads everything they say about a crystal.
+
+Formats of which ASE leaves out a part that changes the crystal (symmetry of a PDB, types of a LAMMPS dump, partial
+occupancies) are not among them.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import cast
+
+import ase
+import ase.io
+import ase.io.formats
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from anodeflow.errors import InputError, StructureError
+from anodeflow.structures.files.elements import element_of_label, element_of_number, element_of_symbol
+from anodeflow.structures.files.opening import ACCEPTED, StructureText
+
+READABLE = frozenset({
+    "extxyz", "xyz", "xsf", "castep-cell", "castep-castep", "espresso-in", "espresso-out", "vasp-out", "vasp-xml",
+    "vasp-xdatcar", "cube", "gen", "siesta-xv", "struct_out", "magres", "abinit-out", "v-sim",
+})  # fmt: skip
+_SYMMETRY = {
+    "espresso-in": re.compile(r"^\s*space_group\s*=|crystal_sg", re.IGNORECASE | re.MULTILINE),
+    "castep-cell": re.compile(r"\bMIXTURE\s*[:=]", re.IGNORECASE),
+}
+"""What ASE passes over in a format: sites that stand for several atoms, or for part of one."""
+_SYMBOL_COLUMNS = ("species", "symbols", "symbol", "element", "elements", "type", "name", "label")
+_NUMBER_COLUMNS = ("z", "numbers", "number", "atomic_numbers", "atomic_number")
+
+
+def read_with_ase(source: StructureText) -> Structure:
+    """Read the one crystal of a file by ASE.
+
+    Parameters
+    ----------
+    source
+        The file; its format is found by content and name.
+
+    Returns
+    -------
+    Structure
+
+    Raises
+    ------
+    InputError
+        Its format is unknown or not read, or it holds several structures.
+    StructureError
+        It is not periodic in three directions.
+    """
+    name = _format(source)
+    pattern = _SYMMETRY.get(name)
+    if pattern is not None and (found := pattern.search(source.text)):
+        raise source.unreadable(f"{found[0].strip()!r} is not read here", "write all atoms of the cell, or give a CIF")
+    text = _xyz_with_symbols(source) if name in ("extxyz", "xyz") else source.text
+    kind = ase.io.formats.ioformats[name]
+    stream = io.BytesIO(text.encode()) if kind.isbinary else io.StringIO(text)
+    read = ase.io.read(stream, index=":", format="extxyz" if name == "xyz" else name)
+    frames = cast("list[ase.Atoms]", read)
+    if len(frames) != 1:
+        raise InputError(f"structure file {source.path} holds {len(frames)} structures", "keep one frame")
+    atoms = frames[0]
+    if not (atoms.pbc.all() and abs(atoms.cell.volume) > 0):
+        raise StructureError(
+            f"structure file {source.path} is not periodic in three directions (pbc {atoms.pbc.tolist()}, cell"
+            f" volume {abs(atoms.cell.volume):.3g})",
+            "write the cell into the file, for extended XYZ as Lattice and pbc",
+        )
+    if (atoms.numbers < 1).any():
+        raise source.unreadable(f"atom {int((atoms.numbers < 1).argmax()) + 1} is of no element")
+    return AseAtomsAdaptor.get_structure(atoms)
+
+
+def _format(source: StructureText) -> str:
+    """ASE's name of the format, one of `READABLE`."""
+    first = source.lines[0].strip()
+    if source.text.lstrip().startswith("ITEM:"):
+        raise InputError(
+            f"structure file {source.path} is a LAMMPS dump, a trajectory", "give a data file, or use `analyse`"
+        )
+    if first.isdigit():
+        return "extxyz"
+    stream = io.BytesIO(source.text.encode())
+    name = source.path.name
+    for suffix in (".gz", ".bz2", ".xz"):
+        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
+    stream.name = str(Path("no such folder", name))
+    found = ase.io.formats.filetype(stream)  # type: ignore[arg-type]
+    if found not in READABLE:
+        raise InputError(f"structure file {source.path} is of the format {found!r}", ACCEPTED)
+    return found
+
+
+def _xyz_with_symbols(source: StructureText) -> str:
+    """An XYZ file with its elements as symbols, where it has labels, charged symbols or atomic numbers."""
+    lines = source.lines
+    first = lines[0].strip()
+    if not first.isdigit() or len(first) > 9 or int(first) > len(lines):
+        shown = first[:20] if first.isdigit() else 0
+        raise InputError(f"structure file {source.path} announces {shown} atoms and is cut off", "write it again")
+    count, comment = int(first), lines[1] if len(lines) > 1 else ""
+    found = re.search(r"\bProperties=(\"[^\"]*\"|'[^']*'|\S+)", comment)
+    fields = (found[1].strip("\"'") if found else "species:S:1:pos:R:3").split(":")
+    names, kinds, widths = fields[::3], fields[1::3], fields[2::3]
+    if len(fields) % 3 or not all(width.isdigit() and int(width) < 100 for width in widths):
+        raise source.unreadable(f"its Properties {':'.join(fields)[:60]!r} are not name:type:columns")
+    starts = [sum(map(int, widths[:n])) for n in range(len(names))]
+    symbols = [n for n, name in enumerate(names) if name.lower() in _SYMBOL_COLUMNS and kinds[n] == "S"]
+    numbers = [n for n, name in enumerate(names) if name.lower() in _NUMBER_COLUMNS and kinds[n] == "I"]
+    symbols = [n for n in symbols if names[n].lower() == "species"] or symbols
+    if not symbols and not numbers:
+        raise source.unreadable(f"no column of {':'.join(fields)[:60]!r} names the elements", "write a column species")
+    rows = []
+    for n, line in enumerate(lines[2 : 2 + count], start=1):
+        words = line.split()
+        if len(words) < starts[-1] + int(widths[-1]):
+            raise source.unreadable(f"atom {n} of {count} is missing or cut off")
+        read = {_element(source, n, words[starts[k]]) for k in [*symbols[:1], *numbers[:1]]}
+        if len(read) != 1:
+            raise source.unreadable(f"atom {n} is {' and '.join(sorted(read))}")
+        for k in [*symbols[:1], *numbers[:1]]:
+            words[starts[k]] = "0"
+        rows.append(" ".join([read.pop(), *words]))
+    # The columns that named the elements become numbers that nothing reads.
+    for n, k in enumerate([*symbols[:1], *numbers[:1]]):
+        names[k], kinds[k] = f"element_{n}", "I"
+    properties = ":".join(["species:S:1", *map(":".join, zip(names, kinds, widths, strict=True))])
+    plain = comment.replace(found[0], "") if found else comment
+    plain = re.sub(r"\bProperties=\S*", "", plain)
+    return "\n".join([first, f"{plain} Properties={properties}", *rows, *lines[2 + count :]])
+
+
+def _element(source: StructureText, n: int, text: str) -> str:
+    """Element of a symbol, a label such as ``Li1``, or an atomic number."""
+    try:
+        if text.isdigit():
+            return element_of_number(int(text))
+        try:
+            return element_of_symbol(text)
+        except ValueError:
+            return element_of_label(text)
+    except ValueError as error:
+        raise source.unreadable(f"atom {n}: {error}") from None
