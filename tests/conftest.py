@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,20 @@ from hypothesis import settings
 settings.register_profile("same", derandomize=True)
 settings.register_profile("explore", max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+# Of these only what is for the tests themselves reaches them.
+FOREIGN = ("ANODEFLOW_", "VASP_STAND_IN", "CASTEP_STAND_IN", "PMG_VASP_", "FW_CONFIG_FILE", "JOBFLOW_CONFIG_FILE")
+FOR_TESTS = ("ANODEFLOW_TEST_", "ANODEFLOW_WRITE_GOLDEN")
+
+
+def pytest_configure(config):
+    """Forget the settings, clusters and pseudopotentials of whoever runs the tests."""
+    for name in [n for n in os.environ if n.startswith(FOREIGN) and not n.startswith(FOR_TESTS)]:
+        del os.environ[name]
+    empty = tempfile.TemporaryDirectory(prefix="anodeflow-tests-")
+    config.add_cleanup(empty.cleanup)
+    os.environ["XDG_CONFIG_HOME"] = empty.name
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -7,15 +7,11 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 from needs import needs_gpaw
 
-from anodeflow.settings import VARIABLES
 from anodeflow.workflows.engines.espresso.engine import QeEngine
 
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    for name in (*VARIABLES, "ANODEFLOW_SETTINGS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PMG_VASP_PSP_DIR", "")
     file = tmp_path / "study.yaml"
     file.write_text(

@@ -5,13 +5,11 @@ from pathlib import Path
 import pytest
 
 from anodeflow.errors import InputError
-from anodeflow.settings import VARIABLES, load_settings
+from anodeflow.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch, tmp_path):
-    for name in (*VARIABLES, "ANODEFLOW_SETTINGS"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 

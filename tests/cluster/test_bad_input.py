@@ -19,9 +19,6 @@ from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
 @pytest.fixture
 def folder(mongo_server, tmp_path, monkeypatch):
     """Makes cluster folders on a server of their own, in an environment that knows of no other."""
-    for name in ("ANODEFLOW_CLUSTER", "ANODEFLOW_SETTINGS", "FW_CONFIG_FILE", "JOBFLOW_CONFIG_FILE"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
     def make(*options, user="", timeout_s=0.5):
         server = mongo_server(*options)

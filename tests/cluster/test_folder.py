@@ -110,7 +110,6 @@ def test_odd_folders_and_databases(tmp_path, command):
 
 def test_finding_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("ANODEFLOW_CLUSTER", raising=False)
     with pytest.raises(InputError, match="no cluster folder is known"):
         find_folder()
     with pytest.raises(InputError, match="is no cluster folder"):

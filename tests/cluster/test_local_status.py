@@ -29,8 +29,6 @@ def test_studies_in_a_file(tmp_path, command, monkeypatch):
     status, out, _ = command("status", "--store", file, "--json")
     assert status == 0
     assert len(json.loads(out)) == 2
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("ANODEFLOW_CLUSTER", raising=False)
     monkeypatch.chdir(tmp_path)
     assert "not relaxed after 2 steps: force 0.3" in command("status")[1]
 
@@ -56,8 +54,6 @@ def test_a_hundred_thousand_calculations_in_a_file(tmp_path):
 
 
 def test_no_file(tmp_path, command, monkeypatch):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("ANODEFLOW_CLUSTER", raising=False)
     monkeypatch.chdir(tmp_path)
     assert command("status")[0] == 2
     assert command("status", "--store", "no.sqlite")[0] == 6

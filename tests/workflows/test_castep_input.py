@@ -25,14 +25,6 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "castep"
 CARD = load_card("cui2026-binding")
 
 
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith("ANODEFLOW_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
-
-
 @pytest.fixture
 def engine():
     get_engine.cache_clear()
@@ -86,12 +78,12 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden_files(engine, tmp_path, name):
-    """Rewrite them with WRITE_GOLDEN=1, then read the differences."""
+    """Rewrite them with ANODEFLOW_WRITE_GOLDEN=1, then read the differences."""
     structure, task, card, charge = CASES[name]
     assert engine.write_inputs(structure, task, card, charge, tmp_path) == ["castep.cell", "castep.param"]
     for suffix in ("cell", "param"):
         golden, text = GOLDEN / f"{name}.{suffix}", (tmp_path / f"castep.{suffix}").read_text()
-        if os.environ.get("WRITE_GOLDEN"):
+        if os.environ.get("ANODEFLOW_WRITE_GOLDEN"):
             golden.write_text(text)
         assert text == golden.read_text()
     # what is written can be read back by the strict reader

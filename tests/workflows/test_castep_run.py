@@ -32,8 +32,6 @@ def _stand_in(monkeypatch, tmp_path):
         })
     )  # fmt: skip
     monkeypatch.setenv("ANODEFLOW_SETTINGS", str(settings))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("CASTEP_STAND_IN_FAULT", raising=False)
     get_engine.cache_clear()
 
 

@@ -18,10 +18,7 @@ NUMBER = re.compile(r"-?\d+\.\d+(?:[eEdD][+-]?\d+)?")
 
 @pytest.fixture
 def potentials(tmp_path, monkeypatch):
-    """Header-only pseudopotentials, and no settings of whoever runs the tests."""
-    for name in [name for name in os.environ if name.startswith("ANODEFLOW_") and "GOLDEN" not in name]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    """Header-only pseudopotentials."""
     folder = tmp_path / "potentials"
     folder.mkdir()
     for element in VALENCE:

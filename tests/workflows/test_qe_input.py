@@ -42,7 +42,6 @@ def folder(tmp_path, monkeypatch):
     for element in VALENCE:
         (place / f"{element}.upf").write_text(header(element))
     monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(place))
-    monkeypatch.delenv("ANODEFLOW_SETTINGS", raising=False)
     return place
 
 

@@ -45,8 +45,6 @@ def card(**changes) -> MethodCard:
 @pytest.fixture
 def engine(ultrasoft, monkeypatch):  # noqa: F811
     monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(ultrasoft))
-    monkeypatch.delenv("ANODEFLOW_QE_COMMAND", raising=False)
-    monkeypatch.delenv("ANODEFLOW_SETTINGS", raising=False)
     return QeEngine()
 
 

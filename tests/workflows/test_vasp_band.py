@@ -33,8 +33,6 @@ REAL = Path(__file__).parents[1] / "data" / "vasp" / "neb"
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
-    for name in [n for n in os.environ if n.startswith(("VASP_STAND_IN", "ANODEFLOW_VASP"))]:
-        monkeypatch.delenv(name)
     for name, value in environment(tmp_path, vtst=True).items():
         monkeypatch.setenv(name, value)
 

@@ -34,8 +34,6 @@ STEPS, EVERY = 20, 5
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
-    for name in [n for n in os.environ if n.startswith(("VASP_STAND_IN", "ANODEFLOW_"))]:
-        monkeypatch.delenv(name)
     for name, value in environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(vasp_dynamics, "CHECKPOINT_S", 0.0)

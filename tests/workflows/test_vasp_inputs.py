@@ -28,14 +28,6 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "vasp"
 SPEC = VaspSettings()
 
 
-@pytest.fixture(autouse=True)
-def nowhere(monkeypatch, tmp_path):
-    """No settings and no POTCARs of whoever runs the tests."""
-    for name in ("ANODEFLOW_SETTINGS", "ANODEFLOW_VASP_POTENTIALS", "PMG_VASP_PSP_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-
 @pytest.mark.parametrize("card", PAPER_CARDS)
 def test_golden_inputs(card, tmp_path, monkeypatch):
     monkeypatch.setenv("ANODEFLOW_VASP_VTST", "true")
