@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_serializer
 from pymatgen.core import Structure
 
-from anodeflow.documents import SCHEMA_VERSION, CardRecord, Document, EngineRecord
+from anodeflow.documents import ComputedDoc
 
 
-class DynamicsSegmentDoc(Document):
+class DynamicsSegmentDoc(ComputedDoc):
     """One piece of a run: where it began and ended, and the files that hold its frames and its last state."""
 
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("reason", "error", "warm_start")
+
     doc_type: Literal["DynamicsSegmentDoc"] = "DynamicsSegmentDoc"
-    schema_version: int = SCHEMA_VERSION
     fingerprint: str = Field(description="hash of the run and the steps")
     run: str = Field(description="hash of the identity")
     identity: dict[str, Any] = Field(description="geometry, card, engine, seed, ensemble, intervals")
-    label: str
     seed: int
     phase: Literal["equilibration", "production"]
     first_step: int = Field(description="state it began from; negative in equilibration")
@@ -39,13 +39,8 @@ class DynamicsSegmentDoc(Document):
     checkpoint: str = Field(description="file name")
     checkpoint_sha256: str
     checkpoint_digest: str = Field(description="SHA-256 of the last state, bit for bit")
-    engine: EngineRecord
-    card: CardRecord
     wall_time_s: float
     steps_per_hour: float
-    started_at: str | None = None
-    computer: str | None = None
-    warnings: list[str] = Field(default_factory=list)
     arrays: dict[str, Any] | None = Field(
         None, description="per frame: step, potential_ev, kinetic_ev, conserved_ev (NaN: not given); stored apart"
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from pymatgen.core import Structure
 
 from anodeflow.analysis.barriers import BarrierFit, fit_barrier
-from anodeflow.documents import SCHEMA_VERSION, CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
+from anodeflow.documents import CalculationDoc, CardRecord, ComputedDoc, Document, EngineRecord, StudyDoc
 from anodeflow.errors import AnodeflowError, ConvergenceError, ReferenceMismatchError
 
 #: Energies of the two ends of a symmetric hop may differ by this much before a warning.
@@ -19,13 +19,13 @@ DIP_EV = 0.02
 SUSPICIOUS_EV = 3.0
 
 
-class BandDoc(Document):
+class BandDoc(ComputedDoc):
     """The end of a nudged elastic band calculation."""
 
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("reason", "directory")
+
     doc_type: Literal["BandDoc"] = "BandDoc"
-    schema_version: int = SCHEMA_VERSION
     fingerprint: str = Field(description="hash of the end points, the number of images, card, charge and engine")
-    label: str
     crystal: str | None = None
     start: str | None = Field(None, description="fingerprint of the start's relaxation")
     end: str | None = Field(None, description="fingerprint of the end's relaxation")
@@ -34,7 +34,6 @@ class BandDoc(Document):
     charge: int = 0
     images: int = Field(0, description="images between the ends")
     climb: bool = True
-    converged: bool = False
     electronic_converged: bool | None = None
     steps: int = 0
     energies_ev: list[float] = Field(default_factory=list, description="of every image, ends included")
@@ -43,14 +42,7 @@ class BandDoc(Document):
     )
     climbing_image: int | None = None
     hop_angstrom: float | None = Field(None, description="displacement of the atom that hops, end points relaxed")
-    engine: EngineRecord
-    card: CardRecord
     warm_start: EngineRecord | None = Field(None, description="whose band it started from")
-    wall_time_s: float = 0.0
-    started_at: str | None = None
-    computer: str | None = None
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = None
     arrays: dict[str, Any] | None = Field(
         None,
         description="coords (images, N, 3) angstrom, unfolded; forces (images, N, 3) eV/angstrom; cell; species",

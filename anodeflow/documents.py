@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from pymatgen.core import Structure
 
 SCHEMA_VERSION = 1
@@ -45,13 +46,52 @@ class CardRecord(Document):
         return self.base_hash or self.hash
 
 
-class CalculationDoc(Document):
+class Reason(StrEnum):
+    """Why a calculation has no converged result; decisions rest on this, never on the text of an error."""
+
+    NOT_RELAXED = "not relaxed"
+    ELECTRONS = "electrons not converged"
+    EXPLODED = "forces exploded"
+    BAD_PATH = "path gone bad"
+    OUT_OF_TIME = "out of time"
+    STOPPED = "stopped by the user"
+    FAILED = "program failed"
+    DAMAGED = "output damaged"
+    MISSING_INPUT = "something it needs was not computed"
+
+
+class ComputedDoc(Document):
+    """Base of the documents that say what was computed: who did it, how, when, where, and how it ended."""
+
+    schema_version: int = SCHEMA_VERSION
+    fingerprint: str = Field(description="hash of all that decides the result; equal ones are the same calculation")
+    label: str
+    converged: bool = False
+    engine: EngineRecord
+    card: CardRecord
+    warm_start: EngineRecord | None = Field(None, description="the cheap engine whose result this one started from")
+    wall_time_s: float = 0.0
+    started_at: str | None = None
+    computer: str | None = None
+    directory: str | None = Field(None, description="folder of its files")
+    warnings: list[str] = Field(default_factory=list)
+    error: str | None = Field(None, description="why there is no converged result")
+    reason: Reason | None = Field(None, description="the same for a program to read; None in documents of before")
+    arrays: dict[str, Any] | None = Field(None, description="large data, stored apart")
+
+    # Fields that a kind of document did not always have: left out where they say nothing, as in documents of before.
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("reason",)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {k: v for k, v in content.items() if v is not None or k not in self.LEFT_OUT_IF_NONE}
+
+
+class CalculationDoc(ComputedDoc):
     """The end of every calculation, whatever the engine."""
 
     doc_type: Literal["CalculationDoc"] = "CalculationDoc"
-    schema_version: int = SCHEMA_VERSION
-    fingerprint: str = Field(description="hash of structure, task, charge, card and engine")
-    label: str
     crystal: str | None = Field(None, description="crystal the calculation belongs to")
     task: Literal["static", "relax", "relax_cell", "relax_c"]
     energy_ev: float | None = Field(None, description="total energy of the cell, eV; None if it failed")
@@ -65,15 +105,7 @@ class CalculationDoc(Document):
     max_force_ev_per_angstrom: float | None = Field(None, description="largest force on a free atom")
     max_stress_gpa: float | None = Field(None, description="largest component of the stress tensor")
     energy_change_last_step_ev: float | None = None
-    engine: EngineRecord
-    card: CardRecord
-    wall_time_s: float = 0.0
-    started_at: str | None = None
-    computer: str | None = None
-    directory: str | None = None
     warm_start: EngineRecord | None = Field(None, description="who relaxed the geometry that this one started from")
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = Field(None, description="why there is no converged result")
     arrays: dict[str, Any] | None = Field(
         None, description="forces (N, 3) eV/angstrom; per step: energies eV, positions, cells; stored apart"
     )

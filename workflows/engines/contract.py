@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
+from anodeflow.documents import Reason as Reason  # what an outcome and its document say alike
 from anodeflow.workflows.cards import MethodCard
 
 if TYPE_CHECKING:
@@ -46,20 +46,6 @@ class Request:
     task: Task
     card: MethodCard
     charge: int = 0
-
-
-class Reason(StrEnum):
-    """Why a calculation has no converged result; decisions rest on this, never on the text of an error."""
-
-    NOT_RELAXED = "not relaxed"
-    ELECTRONS = "electrons not converged"
-    EXPLODED = "forces exploded"
-    BAD_PATH = "path gone bad"
-    OUT_OF_TIME = "out of time"
-    STOPPED = "stopped by the user"
-    FAILED = "program failed"
-    DAMAGED = "output damaged"
-    MISSING_INPUT = "something it needs was not computed"
 
 
 @dataclass(frozen=True)
