@@ -1,9 +1,10 @@
-"""The embedded results store: one SQLite file, Mongo-style queries, safe with several processes."""
+"""The store of results: one SQLite file or a MongoDB server, asked in the same way, safe with several processes."""
 
-from anodeflow.workflows.store.jobs import (
+from anodeflow.workflows.store.opening import (
     EmbeddedJobStore,
     find_finished,
     integrity_check,
+    newest_output,
     open_job_store,
     store_place,
     store_shown,
@@ -17,6 +18,7 @@ __all__ = [
     "SQLiteStore",
     "find_finished",
     "integrity_check",
+    "newest_output",
     "open_job_store",
     "store_place",
     "store_shown",

@@ -12,7 +12,7 @@ from bson import json_util
 from jobflow import JobStore
 
 from anodeflow.errors import StoreError
-from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.store.opening import open_job_store
 
 DATA = "data"
 AT_A_TIME = 100

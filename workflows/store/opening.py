@@ -1,15 +1,18 @@
-"""Where jobs leave their results on this machine: a jobflow JobStore in one SQLite file."""
+"""Open a store of results, an SQLite file or a database on a server, and look up what was computed in it."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 from jobflow import JobStore
 
 from anodeflow.errors import StoreError
 from anodeflow.workflows.store.connection import DAMAGED, error_code, open_database, store_errors
+from anodeflow.workflows.store.database import database_file, full_uri, is_uri, without_password
+from anodeflow.workflows.store.mongo import open_server_store
 from anodeflow.workflows.store.sqlite import SQLiteStore, one_transaction
 
 JOB_FIELDS = (
@@ -71,11 +74,7 @@ def open_job_store(path: str | os.PathLike[str], *, must_exist: bool = False, re
         It is missing, cannot be used or reached, or is too new.
     """
     where = os.fspath(path)
-    from anodeflow.workflows.store.database import database_file, is_uri
-
     if is_uri(where) or database_file(where) is not None:
-        from anodeflow.workflows.store.mongo import open_server_store
-
         return open_server_store(where, JOB_FIELDS, must_exist=must_exist, read_only=read_only)
     common: dict[str, Any] = {"must_exist": must_exist, "read_only": read_only}
     jobs = SQLiteStore(path, "jobs", last_updated_field="completed_at", indexed_fields=JOB_FIELDS, **common)
@@ -87,8 +86,6 @@ def open_job_store(path: str | os.PathLike[str], *, must_exist: bool = False, re
 
 def store_place(where: str | os.PathLike[str]) -> str:
     """What another process of this machine must be told to open the same store: a path is made absolute."""
-    from anodeflow.workflows.store.database import database_file, full_uri, is_uri
-
     text = os.fspath(where)
     if is_uri(text):
         return full_uri(text)
@@ -97,32 +94,43 @@ def store_place(where: str | os.PathLike[str]) -> str:
 
 def store_shown(where: str | os.PathLike[str]) -> str:
     """A store as a message names it, and as the next command takes it: a URI without its password."""
-    from anodeflow.workflows.store.database import full_uri, is_uri, without_password
-
     text = os.fspath(where)
     return without_password(full_uri(text)) if is_uri(text) else text
 
 
-def find_finished(job_store: JobStore, fingerprint: str, *, load: bool = True) -> dict | None:
-    """Output of the newest converged calculation with a fingerprint, None where there is none.
+def newest_output(
+    job_store: JobStore, fingerprint: str, doc_type: str, criteria: Mapping[str, Any], *, load: bool = True
+) -> dict[str, Any] | None:
+    """Return the output of the newest job with a fingerprint, or None.
 
     Parameters
     ----------
     job_store
         Any connected JobStore, this one or one on a MongoDB server.
     fingerprint
-        Hash of structure, card and engine, as the calculation's document holds it.
+        As the document holds it.
+    doc_type
+        Kind of document, e.g. ``CalculationDoc``.
+    criteria
+        What else must hold, e.g. ``{"output.converged": True}``.
     load
         Fetch its large arrays too.
     """
-    criteria = {
-        "output.fingerprint": fingerprint,
-        "output.doc_type": "CalculationDoc",
-        "output.converged": True,
-    }
+    wanted = {"output.fingerprint": fingerprint, "output.doc_type": doc_type, **criteria}
     # Clocks of time zones aside, ISO times sort as text.
-    found = job_store.query_one(criteria, properties=["output"], sort={"completed_at": -1}, load=load)
+    found = job_store.query_one(wanted, properties=["output"], sort={"completed_at": -1}, load=load)
     return found["output"] if found else None
+
+
+def find_finished(job_store: JobStore, fingerprint: str, *, load: bool = True) -> dict[str, Any] | None:
+    """Return the output of the newest converged calculation with a fingerprint, or None.
+
+    Parameters
+    ----------
+    job_store, fingerprint, load
+        As for :func:`newest_output`.
+    """
+    return newest_output(job_store, fingerprint, "CalculationDoc", {"output.converged": True}, load=load)
 
 
 def integrity_check(path: str | os.PathLike[str]) -> bool:
