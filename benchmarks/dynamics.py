@@ -39,6 +39,7 @@ from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.motion.dynamics import initial_state
 from anodeflow.workflows.engines.potentials import engine as potentials
 from anodeflow.workflows.engines.potentials.chgnet_forces import MARGIN_ANGSTROM, LeanCHGNet, Neighbours
+from anodeflow.workflows.jobs.recognised import recognised_of
 from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 
 
@@ -62,7 +63,8 @@ def ours(structure: Structure, engine: str, steps: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ANODEFLOW_RUNS"] = folder
         card = load_card("lacss2024-aimd").model_dump(mode="json")
-        dynamics_segment.original(structure, None, run.model_dump(mode="json"), card, engine, "benchmark", 0, steps)
+        made = dynamics_segment(structure, None, run.model_dump(mode="json"), card, engine, "benchmark", 0, steps)
+        recognised_of(made).result(None)
 
 
 def timed(what, *arguments) -> tuple[float, float]:

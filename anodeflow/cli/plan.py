@@ -162,7 +162,7 @@ def _write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> Non
     AnodeflowError
         If one calculation's inputs cannot be made; nothing is left behind.
     """
-    from anodeflow.workflows.jobs.calculation import name_of_folder
+    from anodeflow.workflows.jobs.folders import name_of_folder
 
     temporary = Path(tempfile.mkdtemp(prefix=".plan-", dir=directory.resolve().parent))
     try:

@@ -113,7 +113,8 @@ def test_dynamics_go_on_from_an_archive(tmp_path, monkeypatch):
 
     from anodeflow.workflows.cards import Dynamics, load_card
     from anodeflow.workflows.engines.potentials import engine as potentials
-    from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment, find_segment
+    from anodeflow.workflows.jobs.recognised import recognised_of
+    from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 
     sys.path.pop(0)
     model = tmp_path / "model"
@@ -128,11 +129,14 @@ def test_dynamics_go_on_from_an_archive(tmp_path, monkeypatch):
     )
     card = load_card("lacss2024-aimd").model_dump(mode="json")
 
-    def segment(previous, number, store):
-        made = dynamics_segment(
+    def asked(previous, number):
+        return dynamics_segment(
             None if previous else crystal(), previous, run, card, f"springs:{model}", f"s {number}",
             (number - 1) * 20, number * 20,
         )  # fmt: skip
+
+    def segment(previous, number, store):
+        made = asked(previous, number)
         made.update_metadata({"study_hash": STUDY, "label": f"s {number}"})
         return made.run(store).output
 
@@ -146,7 +150,7 @@ def test_dynamics_go_on_from_an_archive(tmp_path, monkeypatch):
     monkeypatch.setenv("ANODEFLOW_RUNS", str(tmp_path / "there"))
     other = open_job_store(tmp_path / "b.sqlite")
     import_study(tmp_path / "study.zip", other)
-    found = find_segment(other, first.fingerprint)
+    found = recognised_of(asked(None, 1)).find(other)
     assert found.directory == str(tmp_path / "there" / Path(first.directory).name)
     assert segment(None, 1, other).wall_time_s == first.wall_time_s  # not computed again
     assert segment(found, 2, other).checkpoint_digest == straight.checkpoint_digest

@@ -13,17 +13,19 @@ from springs import Springs, crystal
 
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
 from anodeflow.analysis.trajectories.joined import join_trajectories
+from anodeflow.documents import CalculationDoc
 from anodeflow.errors import ConvergenceError, InputError
+from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import Dynamics, load_card
+from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.potentials import engine as potentials
-from anodeflow.workflows.jobs import folder_lock
-from anodeflow.workflows.jobs import segment as module
+from anodeflow.workflows.jobs import lock, recognised
 from anodeflow.workflows.jobs.checkpoint import load_checkpoint, run_hash, save_checkpoint
-from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment, files_are_whole, is_finished
+from anodeflow.workflows.jobs.recognised import recognised_of
+from anodeflow.workflows.jobs.segment import DynamicsRun, Segment, dynamics_segment, files_are_whole
 
 CARD = load_card("lacss2024-aimd").model_dump(mode="json")
 STEPS, EVERY, CHECKPOINT, SEGMENTS = 60, 5, 20, 3
-segment = dynamics_segment.original
 
 
 @pytest.fixture
@@ -42,6 +44,14 @@ def settings(seed=1, thermostat="langevin", **changes) -> dict:
     fields = {"dynamics": moving, "seed": seed, "equilibration_steps": 0, "sample_every": EVERY,
               "checkpoint_every": CHECKPOINT} | changes  # fmt: skip
     return DynamicsRun(**fields).model_dump(mode="json")
+
+
+def segment(*arguments):
+    return recognised_of(dynamics_segment(*arguments)).result(None)
+
+
+def is_finished(store, *arguments):
+    return recognised_of(dynamics_segment(*arguments)).is_finished(store)
 
 
 def chain(engine, number=SEGMENTS, run=None):
@@ -124,7 +134,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(engine, tmp_path, m
 
     kind = potentials.Potential("ase", None, lambda path, device: Slow(q=8.0), 1e-6, "test")
     monkeypatch.setitem(potentials.POTENTIALS, "springs", kind)
-    module.get_engine.cache_clear()
+    get_engine.cache_clear()
     rng, runs = np.random.default_rng(7), tmp_path / "killed"
     kills = sum(killed(engine, runs, rng) for _ in range(6))
     assert kills >= 3
@@ -143,14 +153,14 @@ def test_a_stop_between_steps_goes_on_from_the_last_checkpoint(engine, tmp_path,
 
     def stop(label, step, energy, force):
         if step == 47:
-            raise module.monitor.StopRequested
+            raise monitor.StopRequested
 
-    module.monitor.listen(stop)
+    monitor.listen(stop)
     try:
-        with pytest.raises(module.monitor.StopRequested):
+        with pytest.raises(monitor.StopRequested):
             chain(engine, 1)
     finally:
-        module.monitor.listen(None)
+        monitor.listen(None)
     docs = chain(engine, 1)
     assert docs[0].warnings == ["continued at step 40 of an earlier attempt"]
     assert frames(docs) == whole
@@ -254,7 +264,7 @@ def test_an_explosion_keeps_what_was_before(engine, monkeypatch):
 
     kind = potentials.Potential("ase", None, lambda path, device: Breaking(), 1e-6, "test")
     monkeypatch.setitem(potentials.POTENTIALS, "springs", kind)
-    module.get_engine.cache_clear()
+    get_engine.cache_clear()
     with pytest.raises(ConvergenceError, match=r"step 4\d: atom 4 \(Al\)"):
         chain(engine, 1)
     folder = next(Path(os.environ["ANODEFLOW_RUNS"]).glob("[!.]*"))
@@ -262,8 +272,6 @@ def test_an_explosion_keeps_what_was_before(engine, monkeypatch):
 
 
 def test_a_start_that_was_not_relaxed_enough_is_refused(engine):
-    from anodeflow.workflows.engines import get_engine
-    from anodeflow.workflows.jobs.calculation import CalculationDoc
 
     record = get_engine(engine).record()
     doc = CalculationDoc(
@@ -277,14 +285,14 @@ def test_a_start_that_was_not_relaxed_enough_is_refused(engine):
 
 
 def test_a_segment_that_another_process_computes_is_waited_for(engine, monkeypatch):
-    monkeypatch.setattr(folder_lock, "LOOK_AGAIN_S", 0.02)
-    monkeypatch.setattr(folder_lock, "WRITTEN_AFTER_S", 0.1)
+    monkeypatch.setattr(lock, "LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr(recognised, "WRITTEN_AFTER_S", 0.1)
     (done,) = chain(engine, 1)
     before = Path(done.directory, done.trajectory).stat()
     held, free = threading.Event(), threading.Event()
 
     def other_process():
-        with folder_lock.alone_in(Path(done.directory)):
+        with lock.alone(done.fingerprint):
             held.set()
             free.wait(20)
 
@@ -292,7 +300,7 @@ def test_a_segment_that_another_process_computes_is_waited_for(engine, monkeypat
     thread.start()
     assert held.wait(20)
     stored = [None, done]  # nothing when this one begins, the other one's when it has left
-    monkeypatch.setattr(module, "find_segment", lambda store, key: stored.pop(0))
+    monkeypatch.setattr(Segment, "find", lambda self, store: stored.pop(0))
     threading.Timer(0.3, free.set).start()
     (again,) = chain(engine, 1)
     thread.join()

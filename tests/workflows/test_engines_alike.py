@@ -11,7 +11,7 @@ from anodeflow.documents import CalculationDoc
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import KPoints, load_card
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.jobs.calculation import calculate
+from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.store import open_job_store
 
 NEEDS = {
@@ -41,7 +41,8 @@ def document(tmp_path, monkeypatch, request):
         if engine == "qe":
             monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(request.getfixturevalue("ultrasoft")))
         store = open_job_store(tmp_path / "s.sqlite")
-        made = calculate(structure, task, card(**changes).model_dump(mode="json"), engine, f"{engine}/{task}")
+        maker = CalculationMaker(task=task, card=card(**changes).model_dump(mode="json"), engine=engine)
+        made = maker.make(structure, f"{engine}/{task}")
         made.run(store)
         found = store.query_one({"uuid": made.uuid}, load=True)["output"]
         return CalculationDoc.model_validate(found)

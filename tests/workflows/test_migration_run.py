@@ -18,7 +18,7 @@ from anodeflow.analysis.migration_documents import BandDoc, MigrationStudyDoc, b
 from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import InputError
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.jobs.band import calculate_band
+from anodeflow.workflows.jobs.band import band_job
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.studies import load_study
@@ -235,17 +235,17 @@ def test_ends_of_another_engine_or_unequal_equivalents_are_told():
 def test_a_band_without_sound_ends_says_why(tmp_path):
     store = open_job_store(tmp_path / "s.sqlite")
     settings = CARD.model_dump(mode="json")
-    job = calculate_band(None, None, {}, settings, "chgnet", "hop/band")
+    job = band_job(None, None, {}, settings, "chgnet", "hop/band")
     assert "an end point was not computed" in job.run(store).output.error
     from anodeflow.structures.catalogue import load_crystal
 
     done = CalculationMaker(task="static", card=settings, engine="chgnet").make(load_crystal("Li"), "Li")
     end: CalculationDoc = done.run(store).output
-    output = calculate_band(end, end, {}, settings, "chgnet", "hop/band").run(store).output
+    output = band_job(end, end, {}, settings, "chgnet", "hop/band").run(store).output
     assert not output.converged
     assert "identical" in output.error
     lost = end.model_copy(update={"converged": False, "error": "not relaxed after 2 steps"})
-    output = calculate_band(lost, end, {}, settings, "chgnet", "hop/band").run(store).output
+    output = band_job(lost, end, {}, settings, "chgnet", "hop/band").run(store).output
     assert "not relaxed after 2 steps" in output.error
 
 
@@ -331,7 +331,7 @@ def test_a_band_starts_from_another_engines_band(tmp_path, monkeypatch):
     def band(number, **more):
         options = {"images": 3, "mirror": list(cells)} | more
         store = open_job_store(tmp_path / f"{number}.sqlite")  # each its own, or the second finds the first
-        return calculate_band(start, None, options, settings, "chgnet", f"hop {number}/band").run(store).output
+        return band_job(start, None, options, settings, "chgnet", f"hop {number}/band").run(store).output
 
     cold, warm = band(0), band(1, warm_start="chgnet")
     with pytest.raises(InputError, match="nobody"):

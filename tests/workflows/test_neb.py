@@ -22,7 +22,7 @@ from anodeflow.structures.supercells import supercell_for
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.engines.motion.band import improved_tangent, run_neb
 from anodeflow.workflows.engines.motion.relax import run_ase
-from anodeflow.workflows.jobs.band import KeptBand
+from anodeflow.workflows.jobs.kept_band import KeptBand
 
 CARD = load_card("embedded").model_copy(update={"force_tolerance_ev_per_angstrom": 0.01})
 

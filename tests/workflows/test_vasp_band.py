@@ -22,7 +22,7 @@ from anodeflow.workflows.engines.contract import Band, Request
 from anodeflow.workflows.engines.motion.band import improved_tangent
 from anodeflow.workflows.engines.vasp.band import take_step
 from anodeflow.workflows.engines.vasp.process import OutcarStep, OutcarTail
-from anodeflow.workflows.jobs.band import KeptBand
+from anodeflow.workflows.jobs.kept_band import KeptBand
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
 from vasp_setup import STAND_IN, environment, kill_with_children

@@ -22,13 +22,13 @@ from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_t
 from anodeflow.workflows.engines.vasp import dynamics as vasp_dynamics
 from anodeflow.workflows.engines.vasp.dynamics import CONTCAR, WENT_ON, Contcar
 from anodeflow.workflows.jobs.checkpoint import load_checkpoint
+from anodeflow.workflows.jobs.recognised import recognised_of
 from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
 from vasp_setup import environment, kill_with_children
 
 CARD = load_card("pbe-slab").varied("test", kpoints={"mesh": (1, 1, 1)}, spin="none").model_dump(mode="json")
-segment = dynamics_segment.original
 STEPS, EVERY = 20, 5
 
 
@@ -43,6 +43,10 @@ def settings(ensemble="nve", **changes):
     moving = Dynamics(ensemble=ensemble, timestep_fs=1.0, duration_ps=1, temperature_k=300, **changes)
     fields = {"dynamics": moving, "seed": 1, "equilibration_steps": 0, "sample_every": EVERY, "checkpoint_every": 10}
     return DynamicsRun(**fields).model_dump(mode="json")
+
+
+def segment(*arguments):
+    return recognised_of(dynamics_segment(*arguments)).result(None)
 
 
 def salt():

@@ -13,6 +13,7 @@ from typing import Any
 from anodeflow.errors import EngineError, InputError, StoreError
 from anodeflow.workflows.cluster.folder import ClusterFolder, Size
 from anodeflow.workflows.cluster.resources import size_of
+from anodeflow.workflows.jobs.recognised import recognised_of
 from anodeflow.workflows.studies.base import Study
 
 
@@ -59,7 +60,7 @@ def submit_remote(
             "jobflow-remote is not installed beside anodeflow",
             "pip install jobflow-remote, in an environment of its own",
         )
-    from jobflow_remote import submit_flow
+    from jobflow_remote import set_run_config, submit_flow
     from jobflow_remote.config.base import ConfigError
     from jobflow_remote.config.manager import ConfigManager
     from pymongo.errors import PyMongoError
@@ -68,8 +69,10 @@ def submit_remote(
     flow = study.flow()
     for made, _ in flow.iterflow():
         made.update_metadata({"tags": list(tags)}, dynamic=True)
-        if folder is not None and made.metadata.get("kind") == "calculation":
-            _ask(made, folder)
+        work = recognised_of(made)
+        if folder is not None and work is not None:
+            _, size, seconds = size_of(folder, work)
+            set_run_config(made, resources=resources(size, seconds), dynamic=False)
     try:
         known = ConfigManager()
         known.get_worker(worker_name=worker, project_name=project)
@@ -84,14 +87,6 @@ def submit_remote(
         raise InputError(f"jobflow-remote: {' '.join(str(error).split())[:300]}", "see jf project check") from None
     except PyMongoError as error:
         raise StoreError(f"jobflow-remote's database: {type(error).__name__}", "see jf project check") from None
-
-
-def _ask(made: Any, folder: ClusterFolder) -> None:
-    """Put what a calculation of this size gets into the job."""
-    from jobflow_remote import set_run_config
-
-    _, size, seconds = size_of(folder, made, lambda label: None)
-    set_run_config(made, resources=resources(size, seconds), dynamic=False)
 
 
 def resources(size: Size, seconds: int) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from pymatgen.core import Structure
+from jobflow import Job
 
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, Size, walltime_text
+from anodeflow.workflows.jobs.recognised import Recognised, recognised_of
 
 # Time of a kind of task relative to a relaxation of the ions.
 SHARE_OF_TIME = {"static": 0.25, "relax": 1.0, "relax_c": 1.0, "relax_cell": 1.0}
@@ -39,8 +40,8 @@ def adapter_values(scheduler: str, size: Size, walltime: str) -> dict[str, Any]:
     }
 
 
-def job_spec(folder: ClusterFolder, made: Any, atoms_of: Callable[[str], int | None]) -> dict[str, Any]:
-    """What a jobflow job adds to its firework: category, resources and cores.
+def job_spec(folder: ClusterFolder, made: Job, atoms_of: Callable[[str], int | None]) -> dict[str, Any]:
+    """Return what a jobflow job adds to its firework: category, resources and cores.
 
     Parameters
     ----------
@@ -56,9 +57,10 @@ def job_spec(folder: ClusterFolder, made: Any, atoms_of: Callable[[str], int | N
     dict
         ``_category``, ``_queueadapter``, ``cores``, ``atoms``, ``walltime_s``.
     """
-    if made.metadata.get("kind") != "calculation":
+    work = recognised_of(made)
+    if work is None:
         return {"_category": LIGHT, "cores": 1}
-    atoms, size, seconds = size_of(folder, made, atoms_of)
+    atoms, size, seconds = size_of(folder, work, atoms_of(made.name))
     return {
         "_category": size.name,
         "_queueadapter": adapter_values(folder.settings.scheduler, size, walltime_text(seconds)),
@@ -68,19 +70,21 @@ def job_spec(folder: ClusterFolder, made: Any, atoms_of: Callable[[str], int | N
     }
 
 
-def size_of(folder: ClusterFolder, made: Any, atoms_of: Callable[[str], int | None]) -> tuple[int | None, Size, int]:
-    """Number of atoms of a calculation if it is known, the size for so many, and the time it gets, s."""
-    arguments = [*made.function_args, *made.function_kwargs.values()]
-    atoms = max((len(structure) for structure in _structures(arguments)), default=None) or atoms_of(made.name)
-    task = next((one for one in arguments if isinstance(one, str) and one in SHARE_OF_TIME), "")
+def size_of(
+    folder: ClusterFolder, work: Recognised[Any], planned_atoms: int | None = None
+) -> tuple[int | None, Size, int]:
+    """Return the number of atoms of a calculation if it is known, the size for so many, and the time it gets, s.
+
+    Parameters
+    ----------
+    folder
+        The cluster folder.
+    work
+        The calculation, band or segment.
+    planned_atoms
+        Atoms it was planned with, for one whose geometry is not known yet.
+    """
+    atoms = work.atoms or planned_atoms
     size = folder.settings.sizes[-1] if atoms is None else folder.size_for(atoms)
-    return atoms, size, max(min(SHORTEST_S, size.walltime_s), int(size.walltime_s * SHARE_OF_TIME.get(task, 1.0)))
-
-
-def _structures(values: Iterable[Any]) -> Iterator[Structure]:
-    """Geometries among the arguments of a job, also in lists (the images of a band)."""
-    for value in values:
-        if isinstance(value, Structure):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _structures(value)
+    share = SHARE_OF_TIME.get(work.task, 1.0)
+    return atoms, size, max(min(SHORTEST_S, size.walltime_s), int(size.walltime_s * share))

@@ -16,11 +16,10 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from anodeflow.errors import InputError
-from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_text
 from anodeflow.workflows.cluster.launchpad import open_launchpad, studies_of, use_environment
 from anodeflow.workflows.cluster.resources import SHARE_OF_TIME, SHORTEST_S
-from anodeflow.workflows.jobs.calculation import earlier_attempt, is_settled
+from anodeflow.workflows.jobs.recognised import recognised_of
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.store.database import server_errors
 from anodeflow.workflows.studies.base import Study
@@ -28,8 +27,6 @@ from anodeflow.workflows.studies.base import Study
 SUBMITTING, SUBMITTED = "submitting", "submitted"
 # A submission that is still going on after this long was cut off.
 CUT_OFF = timedelta(minutes=10)
-# Of `calculate`; other kinds of calculation say themselves whether they are finished.
-CALCULATE_ARGUMENTS = 7
 TAG = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 
 
@@ -163,19 +160,8 @@ def _finished_calculations(flow: Any, store: Any) -> set[str]:
     """Uuids of calculations that the store holds already: they need no place in the queue."""
     found = set()
     for made, _ in flow.iterflow():
-        if made.metadata.get("kind") != "calculation" or made.input_references:
-            continue
-        known = getattr(made.function, "is_finished", None)
-        if known is not None:
-            if known(store, *made.function_args, **made.function_kwargs):
-                found.add(made.uuid)
-            continue
-        if len(made.function_args) != CALCULATE_ARGUMENTS:
-            continue
-        structure, task, card, engine, _label, _crystal, charge = made.function_args
-        method = MethodCard.model_validate(card)
-        earlier = earlier_attempt(store, structure, task, method, engine, charge)
-        if earlier is not None and is_settled(earlier, method):
+        work = recognised_of(made)
+        if work is not None and not made.input_references and work.is_finished(store):
             found.add(made.uuid)
     return found
 

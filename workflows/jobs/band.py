@@ -1,24 +1,23 @@
-"""One nudged elastic band as a jobflow job: recognised if it is done already, continued if it was cut off."""
+"""One nudged elastic band between two relaxed end points."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-import time
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, cast
 
 import numpy as np
-from jobflow import CURRENT_JOB, Job, JobConfig, OnMissing, job
+from jobflow import Job, OutputReference
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, field_validator
 from pymatgen.core import Structure
 
 from anodeflow.analysis.migration_documents import BandDoc
-from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
-from anodeflow.errors import AnodeflowError, ConvergenceError, EngineError, InputError, StructureError
+from anodeflow.documents import CalculationDoc, EngineRecord, Reason
+from anodeflow.errors import ConvergenceError, InputError, StructureError
 from anodeflow.structures.migration_paths import (
     EndPoints,
     interpolated_path,
@@ -29,166 +28,306 @@ from anodeflow.structures.migration_paths import (
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.base import Engine
-from anodeflow.workflows.jobs.calculation import calculation_folder, make_folder, structure_digest
-from anodeflow.workflows.jobs.folder_lock import alone_in
+from anodeflow.workflows.jobs.calculation import structure_digest
+from anodeflow.workflows.jobs.folders import calculation_folder
+from anodeflow.workflows.jobs.kept_band import KEPT_BAND, BandState, KeptBand
+from anodeflow.workflows.jobs.recognised import Attempt, Recognised, job_of
 
-KEPT_BAND = "band.json"
 NO_CLIMB = (
     "engine '{engine}' has no climbing image on this machine: the saddle lies between images, on the fitted curve"
 )
 
 
+class BandOptions(BaseModel):
+    """How a band begins and moves."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    images: int | None = None
+    climb: bool = True
+    displacement_angstrom: float = 0.0
+    seed: int = 0
+    allow_concerted: bool = False
+    charge: int = 0
+    warm_start: str | None = None
+    #: The two unrelaxed cells, where the end is the start under a symmetry operation.
+    mirror: tuple[Structure, Structure] | None = None
+
+    @field_validator("mirror", mode="before")
+    @classmethod
+    def _structures(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        return tuple(cell if isinstance(cell, Structure) else Structure.from_dict(cell) for cell in value)
+
+
 def band_job(
-    start: Any,
-    end: Any,
-    options: dict[str, Any],
-    card: dict[str, Any],
+    start: CalculationDoc | OutputReference | None,
+    end: CalculationDoc | OutputReference | None,
+    options: Mapping[str, Any],
+    card: Mapping[str, Any],
     engine: str,
     label: str,
     crystal: str | None = None,
 ) -> Job:
-    """A job whose output is a :class:`BandDoc`.
+    """Return a job whose output is a :class:`BandDoc`.
 
     Parameters
     ----------
     start, end
-        Relaxed end points (:class:`CalculationDoc`) or references to them; `end` None for a mirrored end.
+        Relaxed end points or references to them; `end` None for a mirrored end.
     options
-        ``images`` (number or None), ``climb``, ``displacement_angstrom``, ``seed``, ``allow_concerted``, ``charge``;
-        ``mirror``: the two unrelaxed cells, where the end is the start under a symmetry operation.
-    card, engine, label, crystal
-        As for :func:`anodeflow.workflows.jobs.calculation.calculate`.
+        Fields of :class:`BandOptions`.
+    card
+        Method card, as a plain mapping.
+    engine
+        Name of the engine.
+    label
+        What a person calls it.
+    crystal
+        Catalogue name of the host.
     """
-    made = calculate_band(start, end, options, card, engine, label, crystal)
-    made.name = label
-    made.update_metadata({"kind": "calculation", "label": label})
-    return made
-
-
-@job(data="arrays", config=JobConfig(expose_store=True, on_missing_references=OnMissing.NONE))
-def calculate_band(
-    start: CalculationDoc | None,
-    end: CalculationDoc | None,
-    options: dict[str, Any],
-    card: dict[str, Any],
-    engine: str,
-    label: str,
-    crystal: str | None = None,
-) -> BandDoc:
-    """Relax a band between two relaxed end points, or hand out the finished one with the same fingerprint.
-
-    A band that does not converge, slides, or whose end points do not fit, ends in a document with ``converged``
-    False; only a missing or broken engine raises.
-    """
-    method = MethodCard.model_validate(card)
-    who = get_engine(engine)
-    asked, options = options.get("climb", True), climbing_if_possible(options, who)
-    known: dict[str, Any] = {
-        "label": label,
-        "crystal": crystal,
-        "start": start.fingerprint if start else None,
-        "end": end.fingerprint if end else None,
-        "mirrored": bool(options.get("mirror")),
-        "charge": options.get("charge", 0),
-        "climb": options.get("climb", True),
-        "card": CardRecord(name=method.name, hash=method.hash, base_hash=method.base_hash),
-    }
-    try:
-        ends = end_points(start, end, options)
-        count = _images(ends, options)
-        path = interpolated_path(
-            ends,
-            count,
-            displacement_angstrom=options.get("displacement_angstrom", 0.0),
-            seed=options.get("seed", 0),
+    return job_of(
+        BandCalculation(
+            card=MethodCard.model_validate(card),
+            engine=engine,
+            label=label,
+            start=cast("CalculationDoc | None", start),
+            end=cast("CalculationDoc | None", end),
+            options=BandOptions.model_validate(options),
+            crystal=crystal,
         )
-    except (InputError, ConvergenceError) as error:
-        return BandDoc(fingerprint="", engine=who.record(), error=str(error), **known)
-    known |= {"images": count, "hop_angstrom": ends.hop_angstrom}
-    record = who.record(path[0].symbol_set)
-    key = band_fingerprint(ends, count, options, method.hash, record)
-    earlier = earlier_band(CURRENT_JOB.store, key)
-    if earlier is not None and is_settled_band(earlier, method):
-        return earlier
-    folder = calculation_folder(label, key)
-    with alone_in(folder) as waited:
-        if waited:
-            earlier = earlier_band(CURRENT_JOB.store, key)
-            if earlier is not None and is_settled_band(earlier, method):
-                return earlier
-        notes = list(ends.notes)
-        if asked and not options["climb"]:
-            notes.append(NO_CLIMB.format(engine=engine))
-        kept, warm = KeptBand(folder / KEPT_BAND, key), options.get("warm_start")
-        return _computed(path, who, method, known, key, earlier, warm, notes, kept)
+    )
 
 
-def _computed(
-    path: Sequence[Structure],
-    who: Engine,
-    method: MethodCard,
-    known: dict[str, Any],
-    key: str,
-    earlier: BandDoc | None,
-    warm_start: str | None,
-    notes: list[str],
-    kept: KeptBand,
-) -> BandDoc:
-    """The band itself, from where an earlier attempt ended."""
-    steps, climbing, coords = _go_on(earlier, kept, path)
-    if coords is not None:
-        path = [_moved(path[0], positions) for positions in coords]
-        notes.append(f"went on at step {steps} of an earlier attempt")
-    began, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    warm: EngineRecord | None = None
-    if warm_start is not None and coords is None:
-        path, warm, words = warmed_band(path, method, warm_start, climb=known["climb"])
-        notes += words
-    band = who.neb(
-        path,
-        method,
-        known["charge"],
-        climb=known["climb"],
-        steps_before=steps,
-        climbing=climbing,
-        monitor=lambda step, energy, force: monitor.report(known["label"], step, energy, force),
-        keep=kept.write,
-        directory=kept.file.parent,
-    )
-    kept.remove()
-    record = who.record(path[0].symbol_set)  # a program tells its version only when it has run
-    highest = int(np.argmax(band.energies_ev)) if band.energies_ev else 0
-    return BandDoc(
-        **known,
-        fingerprint=key,
-        structure=band.images[highest],
-        converged=band.converged,
-        electronic_converged=band.electronic_converged,
-        steps=band.steps,
-        energies_ev=band.energies_ev,
-        residuals_ev_per_angstrom=band.residuals_ev_per_angstrom,
-        climbing_image=band.climbing_image,
-        engine=record,
-        warm_start=warm,
-        wall_time_s=time.perf_counter() - clock,
-        started_at=began,
-        computer=platform.node(),
-        warnings=[*notes, *band.warnings],
-        error=band.error,
-        arrays={
-            "coords_angstrom": np.array([image.cart_coords for image in band.images]),
-            "forces_ev_per_angstrom": band.forces_ev_per_angstrom,
-            "cell_angstrom": band.images[0].lattice.matrix,
-            "species": [site.specie.symbol for site in band.images[0]],
-        },
-    )
+@dataclass(frozen=True, eq=False)
+class BandCalculation(Recognised[BandDoc]):
+    """The relaxation of a band.
+
+    Parameters
+    ----------
+    card, engine, label
+        See :class:`Recognised`.
+    start, end
+        Relaxed end points; `end` None for a mirrored end.
+    options
+        How it begins and moves.
+    crystal
+        Catalogue name of the host.
+    """
+
+    start: CalculationDoc | None
+    end: CalculationDoc | None
+    options: BandOptions
+    crystal: str | None = None
+
+    document = BandDoc
+    continued: ClassVar = {}
+    takes_missing = True
+
+    # --- the path
+
+    @cached_property
+    def climbs(self) -> bool:
+        """Whether the highest image climbs: asked for, and possible with the engine; without it is another band."""
+        return self.options.climb and self.who.climbs()
+
+    @cached_property
+    def ends(self) -> EndPoints:
+        """The two relaxed ends, checked and made to fit.
+
+        Raises
+        ------
+        ConvergenceError, StructureError
+            An end was not computed, did not converge, or does not fit the other.
+        """
+        start, end, options = self.start, self.end, self.options
+        if start is None or (end is None and options.mirror is None):
+            raise ConvergenceError("an end point was not computed", "see the first failure of this run")
+        for doc in (start, end):
+            if doc is not None:
+                doc.converged_energy_ev()
+        if end is not None:
+            last: Structure | None = end.structure
+        elif options.mirror is not None:
+            last = mirrored_end(*options.mirror, start.structure)
+        if last is None:
+            raise StructureError("no symmetry operation of the cell takes the start to the end", "report this hop")
+        return matched_end_points(start.structure, last, allow_concerted=options.allow_concerted)
+
+    @cached_property
+    def path(self) -> list[Structure]:
+        """The band to start from, ends included; errors are those of the ends."""
+        return list(
+            interpolated_path(
+                self.ends,
+                self.images,
+                displacement_angstrom=self.options.displacement_angstrom,
+                seed=self.options.seed,
+            )
+        )
+
+    @property
+    def images(self) -> int:
+        """Images between the ends."""
+        return int(self.options.images or number_of_images(self.ends.path_angstrom))
+
+    # --- what makes it recognised
+
+    @cached_property
+    def key(self) -> str:
+        """See :class:`Recognised`: end points, start of the path, climbing, charge, card and engine."""
+        engine = self.engine_record()
+        content: list[Any] = [
+            "band",
+            structure_digest(self.ends.start),
+            structure_digest(self.ends.end),
+            self.images,
+            self.climbs,
+            self.options.displacement_angstrom,
+            self.options.seed,
+            self.options.charge,
+            self.card.hash,
+            engine.hash,
+        ]
+        if engine.potentials:
+            content.append(dict(sorted(engine.potentials.items())))
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """See :class:`Recognised`."""
+        return tuple(self.path[0].symbol_set)
+
+    @property
+    def atoms(self) -> int | None:
+        """See :class:`Recognised`."""
+        return len(self.start.structure) if isinstance(self.start, CalculationDoc) else None
+
+    def is_settled(self, doc: BandDoc) -> bool:
+        """Return whether it is converged, has gone bad, or was already given as many steps as allowed."""
+        return doc.converged or not doc.energies_ev or doc.steps >= self.card.max_steps or went_bad(doc)
+
+    def refusal(self) -> BandDoc | None:
+        """Return the document of a band whose end points are missing or do not fit."""
+        try:
+            _ = self.path
+        except (InputError, ConvergenceError) as error:
+            lost = isinstance(error, ConvergenceError)
+            return BandDoc(
+                fingerprint="",
+                label=self.label,
+                engine=self.who.record(),
+                card=self.card_record(),
+                error=str(error),
+                reason=Reason.MISSING_INPUT if lost else Reason.BAD_PATH,
+                **self._asked(),
+            )
+        return None
+
+    def _asked(self) -> dict[str, Any]:
+        return {
+            "crystal": self.crystal,
+            "start": self.start.fingerprint if self.start else None,
+            "end": self.end.fingerprint if self.end else None,
+            "mirrored": self.options.mirror is not None,
+            "charge": self.options.charge,
+            "climb": self.climbs,
+        }
+
+    # --- computing it
+
+    def compute(self, attempt: Attempt[BandDoc]) -> BandDoc:
+        """See :class:`Recognised`; a band that does not converge or slides ends in a document."""
+        folder = calculation_folder(self.label, self.key)
+        kept = KeptBand(folder / KEPT_BAND, self.key)
+        notes = list(self.ends.notes)
+        if self.options.climb and not self.climbs:
+            notes.append(NO_CLIMB.format(engine=self.engine))
+        path: Sequence[Structure] = self.path
+        state = self._left(attempt.earlier, kept)
+        warm: EngineRecord | None = None
+        if state is not None:
+            path = [_moved(path[0], positions) for positions in state.coords_angstrom]
+            notes.append(f"went on at step {state.steps} of an earlier attempt")
+        elif self.options.warm_start is not None:
+            path, warm, said = warmed_band(path, self.card, self.options.warm_start, climb=self.climbs)
+            notes += said
+        band = self.who.neb(
+            path,
+            self.card,
+            self.options.charge,
+            climb=self.climbs,
+            steps_before=state.steps if state else 0,
+            climbing=state.climbing if state else False,
+            monitor=lambda step, energy, force: monitor.report(self.label, step, energy, force),
+            keep=kept.write,
+            directory=folder,
+        )
+        kept.remove()
+        highest = int(np.argmax(band.energies_ev)) if band.energies_ev else 0
+        return BandDoc(
+            **self.provenance(attempt),
+            **self._asked(),
+            images=self.images,
+            hop_angstrom=self.ends.hop_angstrom,
+            structure=band.images[highest],
+            converged=band.converged,
+            electronic_converged=band.electronic_converged,
+            steps=band.steps,
+            energies_ev=band.energies_ev,
+            residuals_ev_per_angstrom=band.residuals_ev_per_angstrom,
+            climbing_image=band.climbing_image,
+            warm_start=warm,
+            warnings=[*notes, *band.warnings],
+            error=band.error,
+            reason=band.reason,
+            arrays={
+                "coords_angstrom": np.array([image.cart_coords for image in band.images]),
+                "forces_ev_per_angstrom": band.forces_ev_per_angstrom,
+                "cell_angstrom": band.images[0].lattice.matrix,
+                "species": [site.specie.symbol for site in band.images[0]],
+            },
+        )
+
+    def _left(self, earlier: BandDoc | None, kept: KeptBand) -> BandState | None:
+        """Return where an earlier attempt got; None where there is nothing to continue from."""
+        shape = (len(self.path), len(self.path[0]), 3)
+        found = kept.read(shape)
+        if found is not None:
+            return found
+        coords = None if earlier is None or earlier.arrays is None else earlier.arrays.get("coords_angstrom")
+        if earlier is None or coords is None or np.shape(coords) != shape:
+            return None
+        return BandState(earlier.steps, earlier.climbing_image is not None, np.asarray(coords, dtype=float))
+
+
+def went_bad(doc: BandDoc) -> bool:
+    """Return whether a band left its path or every sane range, so that more steps would not help.
+
+    Documents of before hold no reason. In these alone the text of the error decides: it says "band not relaxed after"
+    where more steps may help.
+    """
+    if doc.reason is not None:
+        return doc.reason in (Reason.BAD_PATH, Reason.EXPLODED)
+    return doc.error is not None and "band not relaxed after" not in doc.error
 
 
 def warmed_band(
     path: Sequence[Structure], card: MethodCard, engine: str, *, climb: bool = True
 ) -> tuple[Sequence[Structure], EngineRecord | None, list[str]]:
-    """The band that a cheap engine relaxes a path to, between the same ends, to start a dear one from.
+    """Return the band that a cheap engine relaxes a path to, between the same ends, to start an expensive one from.
+
+    Parameters
+    ----------
+    path
+        The path, ends included.
+    card
+        Of the expensive band.
+    engine
+        Name of the cheap engine.
+    climb
+        Whether the expensive band's highest image climbs.
 
     Returns
     -------
@@ -202,12 +341,7 @@ def warmed_band(
     return [path[0], *band.images[1:-1], path[-1]], cheap.record(path[0].symbol_set), []
 
 
-def climbing_if_possible(options: dict[str, Any], engine: Engine) -> dict[str, Any]:
-    """The options of a band, without a climbing image where the engine has none: that is another band."""
-    return options | {"climb": options.get("climb", True) and engine.climbs()}
-
-
-def _moved(like: Structure, coords: Any) -> Structure:
+def _moved(like: Structure, coords: NDArray[np.float64]) -> Structure:
     return Structure(
         like.lattice,
         like.species,
@@ -215,169 +349,3 @@ def _moved(like: Structure, coords: Any) -> Structure:
         coords_are_cartesian=True,
         site_properties=like.site_properties or None,
     )
-
-
-def end_points(start: CalculationDoc | None, end: CalculationDoc | None, options: dict[str, Any]) -> EndPoints:
-    """The two relaxed ends of a hop, checked and made to fit.
-
-    Raises
-    ------
-    ConvergenceError, StructureError
-        An end was not computed, did not converge, or does not fit the other.
-    """
-    if start is None or (end is None and not options.get("mirror")):
-        raise ConvergenceError("an end point was not computed", "see the first failure of this run")
-    for doc in (start, end):
-        if doc is not None:
-            doc.converged_energy_ev()
-    if end is None:
-        first, second = (_structure(s) for s in options["mirror"])
-        last = mirrored_end(first, second, start.structure)
-        if last is None:
-            raise StructureError("no symmetry operation of the cell takes the start to the end", "report this hop")
-    else:
-        last = end.structure
-    return matched_end_points(start.structure, last, allow_concerted=options.get("allow_concerted", False))
-
-
-def _structure(value: Any) -> Structure:
-    return value if isinstance(value, Structure) else Structure.from_dict(value)
-
-
-def _images(ends: EndPoints, options: dict[str, Any]) -> int:
-    return int(options.get("images") or number_of_images(ends.path_angstrom))
-
-
-def band_fingerprint(
-    ends: EndPoints, images: int, options: dict[str, Any], card_hash: str, engine: EngineRecord
-) -> str:
-    """What makes two bands the same: end points, start of the path, climbing, charge, card and engine."""
-    content: list[Any] = [
-        "band",
-        structure_digest(ends.start),
-        structure_digest(ends.end),
-        images,
-        options.get("climb", True),
-        options.get("displacement_angstrom", 0.0),
-        options.get("seed", 0),
-        options.get("charge", 0),
-        card_hash,
-        engine.hash,
-    ]
-    if engine.potentials:
-        content.append(dict(sorted(engine.potentials.items())))
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-
-
-def earlier_band(store: Any, key: str) -> BandDoc | None:
-    """What the store holds of a band: the converged one, else the newest unconverged one, else None."""
-    if store is None:
-        return None
-    for converged in (True, False):
-        found = store.query_one(
-            {"output.fingerprint": key, "output.doc_type": "BandDoc", "output.converged": converged},
-            properties=["output"],
-            sort={"completed_at": -1},
-            load=True,
-        )
-        if found is not None:
-            return BandDoc.model_validate(found["output"])
-    return None
-
-
-def is_settled_band(doc: BandDoc, card: MethodCard) -> bool:
-    """Whether computing again could change nothing: converged, gone bad, or already given as many steps as allowed."""
-    return doc.converged or not doc.energies_ev or doc.steps >= card.max_steps or _went_bad(doc)
-
-
-def _went_bad(doc: BandDoc) -> bool:
-    return bool(doc.error) and "band not relaxed after" not in str(doc.error)
-
-
-def band_is_finished(
-    store: Any,
-    start: CalculationDoc | None,
-    end: CalculationDoc | None,
-    options: dict[str, Any],
-    card: dict[str, Any],
-    engine: str,
-    label: str,
-    crystal: str | None = None,
-) -> bool:
-    """Whether :func:`calculate_band` with these arguments would compute nothing."""
-    method = MethodCard.model_validate(card)
-    options = climbing_if_possible(options, get_engine(engine))
-    try:
-        ends = end_points(start, end, options)
-        record = get_engine(engine).record(ends.start.symbol_set)
-    except EngineError:
-        return False
-    except AnodeflowError:
-        return True  # it says so at once
-    earlier = earlier_band(store, band_fingerprint(ends, _images(ends, options), options, method.hash, record))
-    return earlier is not None and is_settled_band(earlier, method)
-
-
-def _go_on(earlier: BandDoc | None, kept: KeptBand, path: Sequence[Structure]) -> tuple[int, bool, Any]:
-    """Steps, whether it was climbing, and coordinates of an earlier attempt; the last is None where there is none."""
-    shape = (len(path), len(path[0]), 3)
-    found = kept.read(shape)
-    if found is not None:
-        return found
-    coords = None if earlier is None or earlier.arrays is None else earlier.arrays.get("coords_angstrom")
-    if earlier is None or coords is None or np.shape(coords) != shape:
-        return 0, False, None
-    return earlier.steps, earlier.climbing_image is not None, np.asarray(coords)
-
-
-class KeptBand:
-    """The last images of a running band, in a small file that is whole or not there.
-
-    Parameters
-    ----------
-    file
-        Where.
-    key
-        Fingerprint of the band; a file of another band is not read.
-    """
-
-    def __init__(self, file: Path, key: str) -> None:
-        self.file, self.key = file, key
-
-    def write(self, step: int, climbing: bool, coords: Any) -> None:
-        """Keep one step."""
-        if not self.file.parent.is_dir():
-            make_folder(self.file.parent)
-        content = {
-            "fingerprint": self.key,
-            "step": step,
-            "climbing": climbing,
-            "coords_angstrom": np.asarray(coords).tolist(),
-        }
-        temporary = self.file.with_suffix(".new")
-        temporary.write_text(json.dumps(content))
-        os.replace(temporary, self.file)
-
-    def read(self, shape: tuple[int, ...]) -> tuple[int, bool, Any] | None:
-        """Step, climbing and coordinates; None where there is no sound file of this band."""
-        try:
-            content = json.loads(self.file.read_text())
-            coords = np.asarray(content["coords_angstrom"], dtype=float)
-            if content["fingerprint"] != self.key or coords.shape != shape or not np.isfinite(coords).all():
-                return None
-            return int(content["step"]), bool(content["climbing"]), coords
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def remove(self) -> None:
-        """Nothing is left to go on from; the folder goes, too, if it is empty."""
-        self.file.unlink(missing_ok=True)
-        for folder in (self.file.parent, self.file.parent.parent):
-            try:
-                folder.rmdir()
-            except OSError:
-                return
-
-
-# The local runner asks whether a job has to be computed at all.
-calculate_band.original.is_finished = band_is_finished  # type: ignore[attr-defined]

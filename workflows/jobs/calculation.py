@@ -1,37 +1,31 @@
-"""One calculation as a jobflow job: recognised if it is done already, else computed."""
+"""One calculation: a static energy or a relaxation of one cell."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import platform
-import re
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
-from jobflow import CURRENT_JOB, Job, JobConfig, Maker, OutputReference, job
+from jobflow import Job, Maker, OutputReference
 from pymatgen.core import Structure
 
-from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
-from anodeflow.errors import EngineError
-from anodeflow.settings import expanded, load_settings
+from anodeflow.documents import CalculationDoc, EngineRecord
 from anodeflow.structures.symmetry import keep_symmetry
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Request, Task
-from anodeflow.workflows.jobs.folder_lock import alone_in
-from anodeflow.workflows.store import find_finished
+from anodeflow.workflows.jobs.folders import make_folder
+from anodeflow.workflows.jobs.recognised import Attempt, Recognised, job_of
 
 
 def structure_digest(structure: Structure) -> str:
-    """Hash of cell, species, positions (to 1e-5 angstrom), and frozen degrees of freedom."""
+    """Return a hash of cell, species, positions (to 1e-5 angstrom), and frozen degrees of freedom."""
     data: list[Any] = [
         np.round(structure.lattice.matrix, 5).tolist(),
         [str(s) for s in structure.species_and_occu],
@@ -44,136 +38,139 @@ def structure_digest(structure: Structure) -> str:
 
 
 def fingerprint(structure: Structure, task: Task, charge: int, card_hash: str, engine: EngineRecord) -> str:
-    """What makes two calculations the same: geometry, task, charge, card, engine and its pseudopotentials."""
+    """Return what makes two calculations the same.
+
+    Parameters
+    ----------
+    structure, task, charge
+        What is computed.
+    card_hash
+        How accurately.
+    engine
+        By whom, its pseudopotentials included.
+    """
     content: list[Any] = [structure_digest(structure), task, charge, card_hash, engine.hash]
     if engine.potentials:
         content.append(dict(sorted(engine.potentials.items())))
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
-def name_of_folder(label: str) -> str:
-    """A label as the name of a folder: letters, digits and ``.+-``, the rest an underscore."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "_", label).strip("_.")
+@dataclass(frozen=True, eq=False)
+class Calculation(Recognised[CalculationDoc]):
+    """A static energy or a relaxation.
 
-
-def calculation_folder(label: str, key: str) -> Path:
-    """Where an engine leaves the files of one calculation: a readable name and the fingerprint's first digits."""
-    return expanded(load_settings().runs).resolve() / f"{name_of_folder(label)[:60] or 'calculation'}-{key[:10]}"
-
-
-@job(data="arrays", config=JobConfig(expose_store=True))
-def calculate(
-    structure: Structure,
-    task: Task,
-    card: dict[str, Any],
-    engine: str,
-    label: str,
-    crystal: str | None = None,
-    charge: int = 0,
-    warm_start: str | None = None,
-) -> CalculationDoc:
-    """Run one calculation, or hand out the finished one with the same fingerprint.
-
-    A calculation that does not converge, or whose forces explode, ends in a document with
-    ``converged`` False; only a missing or broken engine raises.
+    Parameters
+    ----------
+    card, engine, label
+        See :class:`Recognised`.
+    structure
+        The geometry.
+    task
+        ``static``, ``relax`` (ions), ``relax_cell`` (ions and cell) or ``relax_c`` (ions and the cell along z).
+    crystal
+        Catalogue name of the host.
+    charge
+        Charge of the cell, e.
+    warm_start
+        Name of a cheap engine whose relaxed geometry a relaxation starts from.
     """
-    method = MethodCard.model_validate(card)
-    earlier = earlier_attempt(CURRENT_JOB.store, structure, task, method, engine, charge)
-    if earlier is not None and is_settled(earlier, method):
-        return earlier
-    who = get_engine(engine)
-    record = who.record(structure.symbol_set)
-    key = fingerprint(structure, task, charge, method.hash, record)
-    directory = calculation_folder(label, key) if who.capabilities.files else None
-    fresh = directory is None or not directory.exists()
-    with alone_in(directory) as waited:
-        if waited:
-            earlier = earlier_attempt(CURRENT_JOB.store, structure, task, method, engine, charge)
-            if earlier is not None and is_settled(earlier, method):
-                return earlier
-        warm = warm_start if fresh and earlier is None and task != "static" else None
-        return _computed(structure, task, method, who, key, label, crystal, charge, warm, directory, earlier)
 
+    structure: Structure
+    task: Task = "static"
+    crystal: str | None = None
+    charge: int = 0
+    warm_start: str | None = None
 
-def _computed(
-    structure: Structure,
-    task: Task,
-    method: MethodCard,
-    who: Engine,
-    key: str,
-    label: str,
-    crystal: str | None,
-    charge: int,
-    warm_start: str | None,
-    directory: Path | None,
-    earlier: CalculationDoc | None,
-) -> CalculationDoc:
-    """The calculation itself, from where an earlier attempt ended."""
-    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    steps_before = earlier.ionic_steps if earlier is not None else 0
-    start = earlier.structure if earlier is not None else structure
-    warm: EngineRecord | None = None
-    notes: list[str] = []
-    if warm_start is not None:
-        curved = directory if who.capabilities.takes_curvatures else None
-        start, warm, notes = warmed(structure, task, method, warm_start, curved)
-    if directory is not None:
-        make_folder(directory)
-    outcome = who.compute(
-        Request(start, task, method.model_copy(update={"max_steps": method.max_steps - steps_before}), charge),
-        directory,
-        lambda step, e, f: monitor.report(label, step + steps_before, e, f),
-    )
-    # a program tells its version only when it has run
-    record = who.record(structure.symbol_set)
-    if isinstance(outcome.arrays.get("program"), str):
-        record.version = outcome.arrays.pop("program")
-    outcome.warnings = [*notes, *outcome.warnings]
-    if earlier is not None:
-        outcome.warnings.append(f"continued at step {steps_before} of an earlier attempt")
-    return CalculationDoc(
-        fingerprint=key,
-        label=label,
-        crystal=crystal,
-        task=task,
-        energy_ev=outcome.energy_ev,
-        structure=outcome.structure,
-        initial_structure=structure,
-        charge=charge,
-        converged=outcome.converged,
-        electronic_converged=outcome.electronic_converged,
-        ionic_converged=outcome.ionic_converged,
-        ionic_steps=outcome.ionic_steps + steps_before,
-        max_force_ev_per_angstrom=outcome.max_force_ev_per_angstrom,
-        max_stress_gpa=outcome.max_stress_gpa,
-        energy_change_last_step_ev=outcome.energy_change_last_step_ev,
-        engine=record,
-        card=CardRecord(name=method.name, hash=method.hash, base_hash=method.base_hash),
-        warm_start=warm,
-        wall_time_s=time.perf_counter() - clock,
-        started_at=started,
-        computer=platform.node(),
-        directory=str(directory or os.getcwd()),
-        warnings=outcome.warnings,
-        error=outcome.error,
-        arrays=outcome.arrays,
-    )
+    document = CalculationDoc
+    continued: ClassVar = {"output.energy_ev": {"$ne": None}}
+
+    @cached_property
+    def key(self) -> str:
+        """See :class:`Recognised`."""
+        return fingerprint(self.structure, self.task, self.charge, self.card.hash, self.engine_record())
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """See :class:`Recognised`."""
+        return tuple(self.structure.symbol_set)
+
+    @property
+    def atoms(self) -> int | None:
+        """See :class:`Recognised`."""
+        return len(self.structure) if isinstance(self.structure, Structure) else None
+
+    @property
+    def folder(self) -> Path | None:
+        """See :class:`Recognised`."""
+        return super().folder if self.who.capabilities.files else None
+
+    def is_settled(self, doc: CalculationDoc) -> bool:
+        """Return whether it is converged, or was already given as many steps as the card allows."""
+        return doc.converged or doc.ionic_steps >= self.card.max_steps
+
+    def compute(self, attempt: Attempt[CalculationDoc]) -> CalculationDoc:
+        """See :class:`Recognised`; what does not converge ends in a document with ``converged`` False."""
+        earlier, folder = attempt.earlier, attempt.folder
+        steps_before = earlier.ionic_steps if earlier is not None else 0
+        start = earlier.structure if earlier is not None else self.structure
+        warm: EngineRecord | None = None
+        notes: list[str] = []
+        fresh = earlier is None and (folder is None or not folder.exists())
+        if self.warm_start is not None and fresh and self.task != "static":
+            curved = folder if self.who.capabilities.takes_curvatures else None
+            start, warm, notes = warmed(self.structure, self.task, self.card, self.warm_start, curved)
+        if folder is not None:
+            make_folder(folder)
+        card = self.card.model_copy(update={"max_steps": self.card.max_steps - steps_before})
+        outcome = self.who.compute(
+            Request(start, self.task, card, self.charge),
+            folder,
+            lambda step, energy, force: monitor.report(self.label, step + steps_before, energy, force),
+        )
+        provenance = self.provenance(attempt)
+        if isinstance(outcome.arrays.get("program"), str):
+            provenance["engine"].version = outcome.arrays.pop("program")
+        notes += outcome.warnings
+        if earlier is not None:
+            notes.append(f"continued at step {steps_before} of an earlier attempt")
+        return CalculationDoc(
+            **provenance,
+            crystal=self.crystal,
+            task=self.task,
+            energy_ev=outcome.energy_ev,
+            structure=outcome.structure,
+            initial_structure=self.structure,
+            charge=self.charge,
+            converged=outcome.converged,
+            electronic_converged=outcome.electronic_converged,
+            ionic_converged=outcome.ionic_converged,
+            ionic_steps=outcome.ionic_steps + steps_before,
+            max_force_ev_per_angstrom=outcome.max_force_ev_per_angstrom,
+            max_stress_gpa=outcome.max_stress_gpa,
+            energy_change_last_step_ev=outcome.energy_change_last_step_ev,
+            warm_start=warm,
+            directory=str(folder or os.getcwd()),
+            warnings=notes,
+            error=outcome.error,
+            reason=outcome.reason,
+            arrays=outcome.arrays,
+        )
 
 
 def warmed(
     structure: Structure, task: Task, card: MethodCard, engine: str, directory: Path | None = None
 ) -> tuple[Structure, EngineRecord | None, list[str]]:
-    """The geometry that a cheap engine relaxes to, to start a dear one from.
+    """Return the geometry that a cheap engine relaxes to, to start an expensive one from.
 
     Parameters
     ----------
     structure, task, card
-        Of the dear calculation.
+        Of the expensive calculation.
     engine
         Name of the cheap one.
     directory
-        Folder of the dear calculation, where the curvatures of the cheap one are left for its optimiser if the cell is
-        fixed and not too large; None for an engine that cannot begin with them.
+        Folder of the expensive calculation, where the curvatures of the cheap one are left for its optimiser if the
+        cell is fixed and not too large; None for an engine that cannot begin with them.
 
     Returns
     -------
@@ -186,6 +183,7 @@ def warmed(
         return structure, None, [f"no warm start: {engine}: {outcome.error}"]
     start = keep_symmetry(structure, outcome.structure)
     if directory is not None and task == "relax":
+        # Here, because ASE's symmetry and optimisers take a third of a second to import, and a plan needs neither.
         from anodeflow.workflows.engines.motion.hessian import curvatures, write_curvatures
         from anodeflow.workflows.engines.motion.relax import FIRST_CURVATURE_OF_IONS
 
@@ -196,58 +194,9 @@ def warmed(
     return start, cheap.record(structure.symbol_set), []
 
 
-def make_folder(directory: Path) -> None:
-    """Make a calculation's folder.
-
-    Raises
-    ------
-    EngineError
-        If it cannot be made.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EngineError(
-            f"cannot make the folder '{directory}': {error.strerror}", "set ANODEFLOW_RUNS to another place"
-        ) from None
-
-
-def earlier_attempt(
-    store: Any, structure: Structure, task: Task, card: MethodCard, engine: str, charge: int = 0
-) -> CalculationDoc | None:
-    """What the store holds of a calculation: the converged one, else the newest unconverged one, else None."""
-    if store is None:
-        return None
-    try:
-        record = get_engine(engine).record(structure.symbol_set)
-    except EngineError:
-        return None
-    key = fingerprint(structure, task, charge, card.hash, record)
-    found = find_finished(store, key)
-    if found is None:
-        attempt = store.query_one(
-            {
-                "output.fingerprint": key,
-                "output.doc_type": "CalculationDoc",
-                "output.converged": False,
-                "output.energy_ev": {"$ne": None},
-            },
-            properties=["output"],
-            sort={"completed_at": -1},
-            load=True,
-        )
-        found = attempt["output"] if attempt else None
-    return None if found is None else CalculationDoc.model_validate(found)
-
-
-def is_settled(doc: CalculationDoc, card: MethodCard) -> bool:
-    """Whether computing again could change nothing: converged, or already given as many steps as the card allows."""
-    return doc.converged or doc.ionic_steps >= card.max_steps
-
-
 @dataclass
 class CalculationMaker(Maker):
-    """Makes calculation jobs of one task with one engine and one card.
+    """Make calculation jobs of one task with one engine and one card.
 
     Parameters
     ----------
@@ -272,7 +221,7 @@ class CalculationMaker(Maker):
     def make(
         self, structure: Structure | OutputReference, label: str, crystal: str | None = None, charge: int = 0
     ) -> Job:
-        """One job; its output is a :class:`CalculationDoc`.
+        """Return one job; its output is a :class:`CalculationDoc`.
 
         Parameters
         ----------
@@ -285,8 +234,15 @@ class CalculationMaker(Maker):
         charge
             Charge of the cell, e.
         """
-        options = {"warm_start": self.warm_start} if self.warm_start else {}
-        made = calculate(structure, self.task, self.card, self.engine, label, crystal, charge, **options)
-        made.name = label
-        made.update_metadata({"kind": "calculation", "label": label})
-        return made
+        return job_of(
+            Calculation(
+                card=MethodCard.model_validate(self.card),
+                engine=self.engine,
+                label=label,
+                structure=cast(Structure, structure),
+                task=self.task,
+                crystal=crystal,
+                charge=charge,
+                warm_start=self.warm_start,
+            )
+        )

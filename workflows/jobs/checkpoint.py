@@ -1,14 +1,13 @@
-"""Checkpoints of molecular dynamics: one file that holds all a run needs to go on, and whose it is.
+"""Checkpoints of molecular dynamics: one file that holds all a run needs to continue, and whose it is.
 
 A checkpoint is a numpy ``.npz`` archive without pickled objects: arrays, and a JSON text with the format's version,
-the identity of the run, the step and the state of the random numbers. It appears whole or not at all.
+the identity of the run, the step and the state of the random numbers. It is written atomically.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from anodeflow.errors import InputError, StoreError
+from anodeflow.files import atomic_path
 from anodeflow.workflows.engines.contract import Array, DynamicsState
 
 FORMAT = "anodeflow-checkpoint"
@@ -94,15 +94,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "rows": checkpoint.rows,
     }
     arrays |= {_THERMOSTAT + name: values for name, values in state.thermostat.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **arrays)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StoreError(
             f"checkpoint '{path}' cannot be written: {error.strerror}", "free space or set ANODEFLOW_RUNS elsewhere"
         ) from None

@@ -1,36 +1,34 @@
-"""One segment of molecular dynamics as a jobflow job: continued, recognised if it is done, never doubled."""
+"""One segment of molecular dynamics: continued where it was cut off, never doubled."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import time
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
-from jobflow import CURRENT_JOB, JobConfig, job
+from jobflow import Job, JobStore, OutputReference
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
-from anodeflow.analysis.trajectories.compact import CompactTrajectory, TrajectoryWriter
-from anodeflow.analysis.trajectories.frames import Frame
-from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
-from anodeflow.errors import ConvergenceError, InputError
+from anodeflow.analysis.trajectories.compact import CompactTrajectory
+from anodeflow.documents import CalculationDoc, EngineRecord
+from anodeflow.errors import ConvergenceError, EngineError, InputError
+from anodeflow.files import file_sha256, write_atomically
 from anodeflow.settings import places_of_run
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import Dynamics, MethodCard
-from anodeflow.workflows.engines import get_engine
-from anodeflow.workflows.engines.contract import DynamicsState, Sample
-from anodeflow.workflows.engines.external import write_whole
+from anodeflow.workflows.engines.contract import DynamicsState
 from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_temperature_k
-from anodeflow.workflows.jobs.calculation import calculation_folder, make_folder, structure_digest
+from anodeflow.workflows.jobs.calculation import structure_digest
 from anodeflow.workflows.jobs.checkpoint import (
     ROWS,
     Checkpoint,
@@ -39,14 +37,17 @@ from anodeflow.workflows.jobs.checkpoint import (
     run_hash,
     save_checkpoint,
 )
-from anodeflow.workflows.jobs.folder_lock import alone_in
+from anodeflow.workflows.jobs.folders import calculation_folder, make_folder
+from anodeflow.workflows.jobs.recognised import Attempt, Recognised, job_of
+from anodeflow.workflows.jobs.segment_frames import SegmentFrames
 
 CHECKPOINT = "checkpoint.npz"
 TRAJECTORY = "trajectory.atraj"
 # Of the whole run, for an engine whose settings depend on the geometry.
 FIRST = "first.json"
-# A start with larger forces is not a geometry that a few steps of dynamics would mend.
+# A start with larger forces is not a geometry that a few steps of dynamics would fix.
 STRAINED_EV_PER_ANGSTROM = 5.0
+_NO_START = ("a run without a geometry to start from", "see the first failure of this run")
 
 
 class DynamicsRun(BaseModel):
@@ -61,11 +62,21 @@ class DynamicsRun(BaseModel):
     checkpoint_every: int
 
     def identity(self, geometry: str, card: MethodCard, engine: EngineRecord) -> dict[str, Any]:
-        """What decides every step of the run; its duration does not."""
+        """Return what decides every step of the run; its duration does not.
+
+        Parameters
+        ----------
+        geometry
+            Digest of the first geometry.
+        card
+            How accurately; its own settings of dynamics do not count, as a study has taken or overridden these.
+        engine
+            Who computes.
+        """
         settings = self.dynamics.model_dump(mode="json", exclude={"duration_ps"}, exclude_none=True)
         return {
             "geometry": geometry,
-            "card": dynamics_card(card).hash,
+            "card": card.model_copy(update={"dynamics": None}).hash,
             "engine": engine.hash,
             **({"potentials": engine.potentials} if engine.potentials else {}),
             "seed": self.seed,
@@ -74,24 +85,51 @@ class DynamicsRun(BaseModel):
         }
 
 
-def dynamics_card(card: MethodCard) -> MethodCard:
-    """The card without its own settings of dynamics: a study has taken or overridden these."""
-    return card.model_copy(update={"dynamics": None})
+def dynamics_segment(
+    start: CalculationDoc | Structure | OutputReference | None,
+    previous: DynamicsSegmentDoc | OutputReference | None,
+    run: Mapping[str, Any],
+    card: Mapping[str, Any],
+    engine: str,
+    label: str,
+    first_step: int,
+    last_step: int,
+) -> Job:
+    """Return a job whose output is a :class:`DynamicsSegmentDoc`.
 
-
-def segment_fingerprint(run: str, first_step: int, last_step: int) -> str:
-    """What makes two segments the same."""
-    return hashlib.sha256(json.dumps([run, first_step, last_step]).encode()).hexdigest()[:32]
-
-
-def file_sha256(path: Path) -> str:
-    """Digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    Parameters
+    ----------
+    start
+        Geometry of the first segment: a structure, or the document of its relaxation, or a reference to either.
+    previous
+        The segment before or a reference to it; None for the first.
+    run
+        A :class:`DynamicsRun`, as a plain mapping.
+    card
+        Method card, as a plain mapping.
+    engine
+        Name of the engine.
+    label
+        What a person calls it.
+    first_step, last_step
+        It begins from the state at the first and ends at the last.
+    """
+    return job_of(
+        Segment(
+            card=MethodCard.model_validate(card),
+            engine=engine,
+            label=label,
+            start=cast("CalculationDoc | Structure | None", start),
+            previous=cast("DynamicsSegmentDoc | None", previous),
+            run=DynamicsRun.model_validate(run),
+            first_step=first_step,
+            last_step=last_step,
+        )
+    )
 
 
 def files_are_whole(doc: DynamicsSegmentDoc) -> bool:
-    """Whether both files of a segment are where it left them, unchanged."""
+    """Return whether both files of a segment are where it left them, unchanged."""
     folder = Path(doc.directory)
     wanted = ((doc.trajectory, doc.trajectory_sha256), (doc.checkpoint, doc.checkpoint_sha256))
     try:
@@ -100,223 +138,310 @@ def files_are_whole(doc: DynamicsSegmentDoc) -> bool:
         return False
 
 
-def find_segment(store: Any, fingerprint: str) -> DynamicsSegmentDoc | None:
-    """The finished segment with this fingerprint whose files are whole, or None."""
-    if store is None:
-        return None
-    found = store.query_one(
-        {"output.fingerprint": fingerprint, "output.doc_type": "DynamicsSegmentDoc", "output.converged": True},
-        properties=["output"],
-        sort={"completed_at": -1},
-        load=True,
-    )
-    if found is None:
-        return None
-    doc = DynamicsSegmentDoc.model_validate(found["output"])
-    for folder in places_of_run(doc.directory):
-        here = doc.model_copy(update={"directory": str(folder)})
-        if files_are_whole(here):
-            return here
-    return None
-
-
-def _identity(
-    start: CalculationDoc | Structure | None, previous: DynamicsSegmentDoc | None, run: DynamicsRun,
-    card: MethodCard, engine: EngineRecord,
-) -> dict[str, Any]:  # fmt: skip
-    if previous is None:
-        if start is None:
-            raise InputError("a run without a geometry to start from", "see the first failure of this run")
-        return run.identity(structure_digest(_geometry(start)), card, engine)
-    identity = run.identity(previous.identity["geometry"], card, engine)
-    if run_hash(identity) != previous.run:
-        raise InputError(
-            f"segment '{previous.label}' is of another run: {previous.run} instead of {run_hash(identity)}",
-            "start both with the same study file",
-        )
-    return identity
-
-
-def _elements(start: CalculationDoc | Structure | None, previous: DynamicsSegmentDoc | None) -> tuple[str, ...]:
-    """Elements of the run, whose pseudopotentials belong to the record of an engine with electrons."""
-    known = previous or start
-    structure = known if isinstance(known, Structure) or known is None else known.structure
-    return () if structure is None else tuple(structure.symbol_set)
-
-
-def _geometry(start: CalculationDoc | Structure) -> Structure:
-    if isinstance(start, Structure):
-        return start
-    largest = start.max_force_ev_per_angstrom
-    if start.energy_ev is None or largest is None or largest > STRAINED_EV_PER_ANGSTROM:
-        raise ConvergenceError(
-            f"'{start.label}' is no geometry to start from ({start.error or f'force {largest} eV/angstrom'})",
-            "look at the structure: atoms may be too close",
-        )
-    return start.structure
-
-
-def is_finished(
-    store: Any, start: Any, previous: Any, run: dict[str, Any], card: dict[str, Any], engine: str, label: str,
-    first_step: int, last_step: int,
-) -> bool:  # fmt: skip
-    """Whether the segment with these arguments is in the store, and its files are whole."""
-    try:
-        method, record = MethodCard.model_validate(card), get_engine(engine).record(_elements(start, previous))
-        identity = _identity(start, previous, DynamicsRun.model_validate(run), method, record)
-    except (InputError, ConvergenceError):
-        return False
-    return find_segment(store, segment_fingerprint(run_hash(identity), first_step, last_step)) is not None
-
-
-@job(data="arrays", config=JobConfig(expose_store=True))
-def dynamics_segment(
-    start: CalculationDoc | Structure | None,
-    previous: DynamicsSegmentDoc | None,
-    run: dict[str, Any],
-    card: dict[str, Any],
-    engine: str,
-    label: str,
-    first_step: int,
-    last_step: int,
-) -> DynamicsSegmentDoc:
-    """Run one segment, go on within it, or hand out the finished one.
+@dataclass(frozen=True, eq=False)
+class Segment(Recognised[DynamicsSegmentDoc]):
+    """A segment of a run.
 
     Parameters
     ----------
+    card, engine, label
+        See :class:`Recognised`.
     start
-        Geometry of the first segment: a structure, or the document of its relaxation.
+        Geometry of the first segment: a structure, or the document of its relaxation; None for a later one.
     previous
         The segment before; None for the first.
     run
-        A :class:`DynamicsRun`, as a plain mapping.
-    card, engine
-        Method card, as a plain mapping, and name of the engine.
-    label
-        What a person calls it.
+        What the run is.
     first_step, last_step
         It begins from the state at the first and ends at the last.
-
-    Raises
-    ------
-    ConvergenceError
-        If the dynamics explode; what was written stays.
-    InputError
-        If a checkpoint is damaged or belongs to another run.
     """
-    wanted, method = DynamicsRun.model_validate(run), MethodCard.model_validate(card)
-    identity = _identity(start, previous, wanted, method, get_engine(engine).record(_elements(start, previous)))
-    key = segment_fingerprint(run_hash(identity), first_step, last_step)
-    finished = find_segment(CURRENT_JOB.store, key)
-    if finished is not None:
-        return finished
-    folder = calculation_folder(label, key)
-    with alone_in(folder) as waited:
-        finished = find_segment(CURRENT_JOB.store, key) if waited else None
-        if finished is not None:
-            return finished
-        make_folder(folder)
-        return _computed(start, previous, wanted, method, engine, identity, key, label, first_step, last_step, folder)
 
+    start: CalculationDoc | Structure | None
+    previous: DynamicsSegmentDoc | None
+    run: DynamicsRun
+    first_step: int
+    last_step: int
 
-def _computed(
-    start: CalculationDoc | Structure | None, previous: DynamicsSegmentDoc | None, wanted: DynamicsRun,
-    method: MethodCard, engine: str, identity: dict[str, Any], key: str, label: str, first_step: int, last_step: int,
-    folder: Path,
-) -> DynamicsSegmentDoc:  # fmt: skip
-    """Run a segment in its folder, from where an earlier attempt got."""
-    who, name = get_engine(engine), run_hash(identity)
-    record = who.record(_elements(start, previous))
-    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    notes: list[str] = []
-    checkpoint = _continued(folder, identity, first_step, last_step, wanted, notes)
-    fresh = checkpoint is None
-    if checkpoint is None:
-        for file in (TRAJECTORY, CHECKPOINT):
-            (folder / file).unlink(missing_ok=True)
-        checkpoint = _begun(start, previous, identity, wanted, first_step)
-    spent = checkpoint.wall_time_s
-    begun_at = checkpoint.state.step
-    sink = Segment(folder / TRAJECTORY, checkpoint, wanted, record, name, first_step)
+    document = DynamicsSegmentDoc
 
-    first = None
-    if who.capabilities.electrons:
-        first = _first_geometry(start, previous)
-        write_whole(folder / FIRST, json.dumps(first.as_dict()))
+    # --- what makes it recognised
 
-    def save(state: DynamicsState) -> None:
-        wall = spent + time.perf_counter() - clock
-        save_checkpoint(Checkpoint(state, identity, sink.rows(), wall), folder / CHECKPOINT)
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What decides every step of the run.
 
-    last = checkpoint.state
-    try:
-        if begun_at < last_step:
-            last = who.dynamics(
-                checkpoint.state,
-                method,
-                wanted.dynamics,
-                directory=folder,
-                notes=notes,
-                first=first,
-                last_step=last_step,
-                sample_every=wanted.sample_every,
-                checkpoint_every=wanted.checkpoint_every,
-                sink=sink,
-                save=save,
-                report=lambda step, energy, force: monitor.report(label, step, energy, force),
-                include_start=fresh and previous is None,
+        Raises
+        ------
+        InputError, ConvergenceError
+            If there is no geometry to start from, or the segment before is of another run.
+        """
+        engine = self.engine_record()
+        if self.previous is None:
+            return self.run.identity(structure_digest(self._geometry), self.card, engine)
+        identity = self.run.identity(self.previous.identity["geometry"], self.card, engine)
+        if run_hash(identity) != self.previous.run:
+            raise InputError(
+                f"segment '{self.previous.label}' is of another run: {self.previous.run} instead of "
+                f"{run_hash(identity)}",
+                "start both with the same study file",
             )
-    finally:
-        sink.close()
-    record = who.record(_elements(start, previous))  # a program tells its version only when it has run
-    if not fresh:
-        notes.append(f"continued at step {begun_at} of an earlier attempt")
-    wall = spent + time.perf_counter() - clock if begun_at < last_step else spent
-    rows = sink.rows()
-    temperatures = kinetic_temperature_k(rows[:, 2], len(last.numbers))
-    end = Checkpoint(last, identity)
-    return DynamicsSegmentDoc(
-        fingerprint=key,
-        run=name,
-        identity=identity,
-        label=label,
-        seed=wanted.seed,
-        phase="equilibration" if first_step < 0 else "production",
-        first_step=first_step,
-        last_step=last_step,
-        timestep_fs=wanted.dynamics.timestep_fs,
-        sample_every=wanted.sample_every,
-        frames=len(rows),
-        mean_temperature_k=float(temperatures.mean()),
-        temperature_std_k=float(temperatures.std()),
-        drift_mev_per_atom_per_ps=drift(rows, wanted.dynamics.timestep_fs, len(last.numbers)),
-        structure=_structure(last),
-        directory=str(folder),
-        trajectory=TRAJECTORY,
-        trajectory_sha256=file_sha256(folder / TRAJECTORY),
-        checkpoint=CHECKPOINT,
-        checkpoint_sha256=file_sha256(folder / CHECKPOINT),
-        checkpoint_digest=end.digest,
-        engine=record,
-        card=CardRecord(name=method.name, hash=method.hash),
-        wall_time_s=wall,
-        steps_per_hour=(last_step - first_step) / wall * 3600 if wall else 0.0,
-        started_at=started,
-        computer=platform.node(),
-        warnings=notes,
-        arrays={column: rows[:, n].astype(int if column == "step" else float) for n, column in enumerate(ROWS)},
-    )
+        return identity
 
+    @cached_property
+    def key(self) -> str:
+        """See :class:`Recognised`: the run and the steps."""
+        content = [run_hash(self.identity), self.first_step, self.last_step]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
-_decorated: Any = dynamics_segment
-# The local runner asks this before it starts a worker.
-_decorated.original.is_finished = is_finished
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """See :class:`Recognised`."""
+        known = self.previous or self.start
+        structure = known if isinstance(known, Structure) or known is None else known.structure
+        return () if structure is None else tuple(structure.symbol_set)
+
+    @property
+    def atoms(self) -> int | None:
+        """See :class:`Recognised`."""
+        known = self.previous or self.start
+        if isinstance(known, DynamicsSegmentDoc | CalculationDoc):
+            return len(known.structure)
+        return len(known) if isinstance(known, Structure) else None
+
+    def find(self, store: JobStore | None) -> DynamicsSegmentDoc | None:
+        """Return the finished segment if its files are whole, where it ran or where its archive was unpacked."""
+        doc = super().find(store)
+        if doc is None:
+            return None
+        places = (doc.model_copy(update={"directory": str(folder)}) for folder in places_of_run(doc.directory))
+        return next((here for here in places if files_are_whole(here)), None)
+
+    def is_settled(self, doc: DynamicsSegmentDoc) -> bool:
+        """Return True: only finished segments are stored."""
+        return True
+
+    @property
+    def _geometry(self) -> Structure:
+        """The geometry of a first segment."""
+        start = self.start
+        if start is None:
+            raise InputError(*_NO_START)
+        if isinstance(start, Structure):
+            return start
+        largest = start.max_force_ev_per_angstrom
+        if start.energy_ev is None or largest is None or largest > STRAINED_EV_PER_ANGSTROM:
+            raise ConvergenceError(
+                f"'{start.label}' is no geometry to start from ({start.error or f'force {largest} eV/angstrom'})",
+                "look at the structure: atoms may be too close",
+            )
+        return start.structure
+
+    # --- computing it
+
+    def compute(self, attempt: Attempt[DynamicsSegmentDoc]) -> DynamicsSegmentDoc:
+        """See :class:`Recognised`.
+
+        Raises
+        ------
+        ConvergenceError
+            If the dynamics explode; what was written stays.
+        InputError
+            If a checkpoint is damaged or belongs to another run.
+        """
+        folder = calculation_folder(self.label, self.key)
+        make_folder(folder)
+        notes: list[str] = []
+        checkpoint = self._left(folder, notes)
+        fresh = checkpoint is None
+        if checkpoint is None:
+            for file in (TRAJECTORY, CHECKPOINT):
+                (folder / file).unlink(missing_ok=True)
+            checkpoint = self._begun()
+        frames = SegmentFrames(folder / TRAJECTORY, checkpoint, self.run.dynamics, self._metadata())
+        try:
+            last = self._moved(checkpoint, fresh, folder, frames, attempt, notes)
+        finally:
+            frames.close()
+        if not fresh:
+            notes.append(f"continued at step {checkpoint.state.step} of an earlier attempt")
+        made_steps = checkpoint.state.step < self.last_step
+        return self._document(attempt, last, frames.rows(), folder, notes,
+                              checkpoint.wall_time_s + (attempt.seconds() if made_steps else 0.0))  # fmt: skip
+
+    def _moved(
+        self,
+        checkpoint: Checkpoint,
+        fresh: bool,
+        folder: Path,
+        frames: SegmentFrames,
+        attempt: Attempt[DynamicsSegmentDoc],
+        notes: list[str],
+    ) -> DynamicsState:
+        """Return the state at the last step."""
+        first = self._first_geometry() if self.who.capabilities.electrons else None
+        if first is not None:
+            _write(folder / FIRST, json.dumps(first.as_dict()))
+
+        def save(state: DynamicsState) -> None:
+            seconds = checkpoint.wall_time_s + attempt.seconds()
+            save_checkpoint(Checkpoint(state, self.identity, frames.rows(), seconds), folder / CHECKPOINT)
+
+        if checkpoint.state.step >= self.last_step:
+            return checkpoint.state
+        return self.who.dynamics(
+            checkpoint.state,
+            self.card,
+            self.run.dynamics,
+            directory=folder,
+            notes=notes,
+            first=first,
+            last_step=self.last_step,
+            sample_every=self.run.sample_every,
+            checkpoint_every=self.run.checkpoint_every,
+            sink=frames,
+            save=save,
+            report=lambda step, energy, force: monitor.report(self.label, step, energy, force),
+            include_start=fresh and self.previous is None,
+        )
+
+    def _document(
+        self,
+        attempt: Attempt[DynamicsSegmentDoc],
+        last: DynamicsState,
+        rows: NDArray[np.float64],
+        folder: Path,
+        notes: list[str],
+        seconds: float,
+    ) -> DynamicsSegmentDoc:
+        temperatures = kinetic_temperature_k(rows[:, 2], len(last.numbers))
+        provenance = self.provenance(attempt)
+        provenance["wall_time_s"] = seconds
+        return DynamicsSegmentDoc(
+            **provenance,
+            run=run_hash(self.identity),
+            identity=self.identity,
+            seed=self.run.seed,
+            phase="equilibration" if self.first_step < 0 else "production",
+            first_step=self.first_step,
+            last_step=self.last_step,
+            timestep_fs=self.run.dynamics.timestep_fs,
+            sample_every=self.run.sample_every,
+            frames=len(rows),
+            mean_temperature_k=float(temperatures.mean()),
+            temperature_std_k=float(temperatures.std()),
+            drift_mev_per_atom_per_ps=drift(rows, self.run.dynamics.timestep_fs, len(last.numbers)),
+            structure=_structure(last),
+            directory=str(folder),
+            trajectory=TRAJECTORY,
+            trajectory_sha256=file_sha256(folder / TRAJECTORY),
+            checkpoint=CHECKPOINT,
+            checkpoint_sha256=file_sha256(folder / CHECKPOINT),
+            checkpoint_digest=Checkpoint(last, self.identity).digest,
+            steps_per_hour=(self.last_step - self.first_step) / seconds * 3600 if seconds else 0.0,
+            warnings=notes,
+            arrays={column: rows[:, n].astype(int if column == "step" else float) for n, column in enumerate(ROWS)},
+        )
+
+    def _metadata(self) -> dict[str, Any]:
+        """Return what the trajectory file says of its run."""
+        engine, moving = self.engine_record(), self.run.dynamics
+        return {
+            "run": run_hash(self.identity),
+            "engine": f"{engine.name} {engine.hash}",
+            "card_hash": self.identity["card"],
+            "seed": self.run.seed,
+            "timestep_fs": moving.timestep_fs,
+            "steps_between_frames": self.run.sample_every,
+            "temperature_k": moving.temperature_k,
+            "ensemble": moving.ensemble,
+            "first_step": self.first_step,
+        }
+
+    def _first_geometry(self) -> Structure:
+        """Return the geometry the run began with, handed on from segment to segment.
+
+        Raises
+        ------
+        InputError
+            If the file of it is damaged.
+        """
+        previous = self.previous
+        if previous is None:
+            found = self._geometry
+            return Structure(found.lattice, found.species, found.frac_coords)
+        file = Path(previous.directory) / FIRST
+        try:
+            return Structure.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return previous.structure  # the cell and its atoms are the same, and so are the settings but in odd cases
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"'{file}' cannot be read: {error}", f"remove '{previous.directory}' and run again"
+            ) from None
+
+    def _begun(self) -> Checkpoint:
+        """Return the state the segment starts from: new velocities, or the last state of the segment before."""
+        previous, run = self.previous, self.run
+        if previous is None:
+            atoms: Atoms = AseAtomsAdaptor.get_atoms(self._geometry, msonable=False)
+            return Checkpoint(
+                initial_state(atoms, run.dynamics.temperature_k, run.seed, self.first_step), self.identity
+            )
+        found = load_checkpoint(Path(previous.directory) / previous.checkpoint, self.identity)
+        if found.state.step != self.first_step or found.digest != previous.checkpoint_digest:
+            raise InputError(
+                f"checkpoint of '{previous.label}' is at step {found.state.step} with digest {found.digest[:12]}, "
+                f"expected {self.first_step} and {previous.checkpoint_digest[:12]}",
+                f"remove '{previous.directory}' and run again",
+            )
+        return Checkpoint(found.state, self.identity)
+
+    def _left(self, folder: Path, notes: list[str]) -> Checkpoint | None:
+        """Return where a killed attempt can continue; None to start the segment from scratch.
+
+        Raises
+        ------
+        InputError
+            If the folder holds another run.
+        """
+        file = folder / CHECKPOINT
+        if not file.exists():
+            return None
+        try:
+            found = load_checkpoint(file)
+        except CheckpointVersionError:
+            raise
+        except InputError as error:
+            notes.append(f"started anew: {error.problem}")
+            return None
+        load_checkpoint(file, self.identity)
+        step = found.state.step
+        wanted = [int(row[0]) for row in found.rows]
+        try:
+            have = CompactTrajectory(folder / TRAJECTORY).steps()
+        except (InputError, OSError) as error:
+            have, problem = [], str(error)
+        else:
+            problem = f"it holds frames {have[:1]} to {have[-1:]}, the checkpoint is at step {step}"
+        if not self.first_step < step <= self.last_step or have[: len(wanted)] != wanted:
+            notes.append(f"started anew: the trajectory of the earlier attempt does not fit its checkpoint: {problem}")
+            return None
+        return found
 
 
 def drift(rows: NDArray[np.float64], timestep_fs: float, atoms: int) -> float | None:
-    """Slope of the conserved quantity in meV per atom and ps, by least squares.
+    """Return the slope of the conserved quantity in meV per atom and ps, by least squares.
 
     0 for fewer than three frames, None where the engine gives no such quantity (NaN).
+
+    Parameters
+    ----------
+    rows
+        Of all frames, columns :data:`ROWS`.
+    timestep_fs
+        Of one step.
+    atoms
+        Of the cell.
     """
     if not np.isfinite(rows[:, 3]).all():
         return None
@@ -331,148 +456,8 @@ def _structure(state: DynamicsState) -> Structure:
     return Structure(structure.lattice, structure.species, structure.frac_coords, to_unit_cell=True)
 
 
-def _first_geometry(start: CalculationDoc | Structure | None, previous: DynamicsSegmentDoc | None) -> Structure:
-    """The geometry the run began with, handed on from segment to segment.
-
-    Raises
-    ------
-    InputError
-        If the file of it is damaged.
-    """
-    if previous is None and start is not None:
-        found = _geometry(start)
-        return Structure(found.lattice, found.species, found.frac_coords)
-    if previous is None:
-        raise InputError("a run without a geometry to start from", "see the first failure of this run")
-    file = Path(previous.directory) / FIRST
+def _write(path: Path, text: str) -> None:
     try:
-        return Structure.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return previous.structure  # the cell and its atoms are the same, and so are the settings but in odd cases
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"'{file}' cannot be read: {error}", f"remove '{previous.directory}' and run again") from None
-
-
-def _begun(
-    start: CalculationDoc | Structure | None, previous: DynamicsSegmentDoc | None, identity: dict[str, Any],
-    run: DynamicsRun, first_step: int,
-) -> Checkpoint:  # fmt: skip
-    """The state a segment starts from: new velocities, or the last state of the segment before."""
-    if previous is not None:
-        found = load_checkpoint(Path(previous.directory) / previous.checkpoint, identity)
-        if found.state.step != first_step or found.digest != previous.checkpoint_digest:
-            raise InputError(
-                f"checkpoint of '{previous.label}' is at step {found.state.step} with digest {found.digest[:12]}, "
-                f"expected {first_step} and {previous.checkpoint_digest[:12]}",
-                f"remove '{previous.directory}' and run again",
-            )
-        return Checkpoint(found.state, identity)
-    if start is None:
-        raise InputError("a run without a geometry to start from", "see the first failure of this run")
-    atoms: Atoms = AseAtomsAdaptor.get_atoms(_geometry(start), msonable=False)
-    return Checkpoint(initial_state(atoms, run.dynamics.temperature_k, run.seed, first_step), identity)
-
-
-def _continued(
-    folder: Path, identity: dict[str, Any], first_step: int, last_step: int, run: DynamicsRun, notes: list[str]
-) -> Checkpoint | None:
-    """Where a killed attempt can go on; None to start the segment anew.
-
-    Raises
-    ------
-    InputError
-        If the folder holds another run.
-    """
-    file = folder / CHECKPOINT
-    if not file.exists():
-        return None
-    try:
-        found = load_checkpoint(file)
-    except CheckpointVersionError:
-        raise
-    except InputError as error:
-        notes.append(f"started anew: {error.problem}")
-        return None
-    load_checkpoint(file, identity)
-    step = found.state.step
-    wanted = [int(row[0]) for row in found.rows]
-    try:
-        have = CompactTrajectory(folder / TRAJECTORY).steps()
-    except (InputError, OSError) as error:
-        have, problem = [], str(error)
-    else:
-        problem = f"it holds frames {have[:1]} to {have[-1:]}, the checkpoint is at step {step}"
-    if not first_step < step <= last_step or have[: len(wanted)] != wanted:
-        notes.append(f"started anew: the trajectory of the earlier attempt does not fit its checkpoint: {problem}")
-        return None
-    return found
-
-
-class Segment:
-    """Writes the frames of one segment and keeps their energies."""
-
-    def __init__(
-        self, path: Path, checkpoint: Checkpoint, run: DynamicsRun, engine: EngineRecord, name: str, first_step: int
-    ) -> None:
-        self._dt = run.dynamics.timestep_fs
-        atoms = checkpoint.state.atoms()
-        self._cell, self._species = checkpoint.state.cell, np.array(atoms.get_chemical_symbols())
-        self._rows = [tuple(row) for row in checkpoint.rows]
-        metadata = {
-            "run": name,
-            "engine": f"{engine.name} {engine.hash}",
-            "card_hash": checkpoint.identity["card"],
-            "seed": run.seed,
-            "timestep_fs": self._dt,
-            "steps_between_frames": run.sample_every,
-            "temperature_k": run.dynamics.temperature_k,
-            "ensemble": run.dynamics.ensemble,
-            "first_step": first_step,
-        }
-        if path.exists():
-            _shortened(path, len(self._rows), self._species, metadata)
-        self._writer = TrajectoryWriter(
-            path, self._species, metadata=metadata, append=path.exists(), sync_every=1_000_000
-        )
-
-    def append(self, sample: Sample) -> None:
-        """See :class:`anodeflow.workflows.engines.motion.dynamics.FrameSink`."""
-        self._writer.write(
-            Frame(
-                len(self._rows),
-                self._species,
-                sample.positions,
-                self._cell,
-                energy_ev=sample.potential_ev,
-                kinetic_energy_ev=sample.kinetic_ev,
-                temperature_k=float(kinetic_temperature_k(sample.kinetic_ev, len(self._species))),
-                step=sample.step,
-                time_fs=sample.step * self._dt,
-            )
-        )
-        self._rows.append((sample.step, sample.potential_ev, sample.kinetic_ev, sample.conserved_ev))
-
-    def flush(self) -> None:
-        """See :class:`anodeflow.workflows.engines.motion.dynamics.FrameSink`."""
-        self._writer.sync()
-
-    def rows(self) -> NDArray[np.float64]:
-        """Energies of all frames so far, columns :data:`ROWS`."""
-        return np.array(self._rows, dtype=float).reshape(len(self._rows), len(ROWS))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._writer.close()
-
-
-def _shortened(path: Path, frames: int, species: NDArray[np.str_], metadata: dict[str, Any]) -> None:
-    """Drop the frames behind the checkpoint, which will be computed again."""
-    trajectory = CompactTrajectory(path)
-    if len(trajectory) <= frames:
-        return
-    temporary = path.with_name(f".{path.name}.shortened")
-    temporary.unlink(missing_ok=True)
-    with TrajectoryWriter(temporary, species, metadata=metadata) as writer:
-        for index in range(frames):
-            writer.write(trajectory[index])
-    temporary.replace(path)
+        write_atomically(path, text)
+    except OSError as error:
+        raise EngineError(f"cannot write '{path}': {error.strerror}", "check the folder and the disk") from None

@@ -26,8 +26,7 @@ from monty.json import MontyEncoder
 
 from anodeflow import errors
 from anodeflow.errors import AnodeflowError, EngineError, StoreError
-from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.jobs.calculation import earlier_attempt, is_settled
+from anodeflow.workflows.jobs.recognised import recognised_of
 from anodeflow.workflows.local.worker import STOP
 
 # Errors after which every other calculation would fail the same way.
@@ -208,16 +207,10 @@ class LocalRunner:
 
     def _is_finished(self, made: Job) -> bool:
         try:
-            resolved = made.resolve_args(self._store, inplace=False)
+            work = recognised_of(made, self._store)
         except ValueError:
             return False
-        finished = getattr(made.function, "is_finished", None)
-        if finished is not None:
-            return bool(finished(self._store, *resolved.function_args, **resolved.function_kwargs))
-        structure, task, card, engine, _label, _crystal, charge = resolved.function_args
-        method = MethodCard.model_validate(card)
-        found = earlier_attempt(self._store, structure, task, method, engine, charge)
-        return found is not None and is_settled(found, method)
+        return work is not None and work.is_finished(self._store)
 
     def _run_here(self, made: Job) -> None:
         try:
@@ -324,7 +317,7 @@ class LocalRunner:
 
 
 def _needs_worker(made: Job) -> bool:
-    return made.metadata.get("kind") == "calculation"
+    return recognised_of(made) is not None
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

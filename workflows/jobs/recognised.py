@@ -1,0 +1,267 @@
+"""Work that is recognised by its fingerprint: computed once, whoever asks for it, wherever and how often.
+
+A calculation, a band and a segment of dynamics differ in what makes two of them the same, in when a stored one counts
+as settled, and in how they are computed. The sequence they share stands in :meth:`Recognised.result`. A job carries one
+such object (:func:`recognised_of`), and whoever runs jobs asks the object.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypedDict, TypeVar, cast
+
+from jobflow import CURRENT_JOB, Job, JobConfig, JobStore, OnMissing, job
+from monty.json import MSONable
+
+from anodeflow.documents import CardRecord, ComputedDoc, EngineRecord
+from anodeflow.errors import AnodeflowError
+from anodeflow.workflows import monitor
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.jobs.folders import calculation_folder
+from anodeflow.workflows.jobs.lock import alone
+from anodeflow.workflows.store import newest_output
+
+# How long after another process let go of a fingerprint its document may take to get into the store.
+WRITTEN_AFTER_S = 3.0
+LOOK_AGAIN_S = 0.1
+# The argument of a job that holds what it computes.
+_WORK = "work"
+
+Doc = TypeVar("Doc", bound=ComputedDoc)
+
+
+class Provenance(TypedDict):
+    """What every document of computed work says in the same way."""
+
+    fingerprint: str
+    label: str
+    engine: EngineRecord
+    card: CardRecord
+    wall_time_s: float
+    started_at: str
+    computer: str
+
+
+@dataclass
+class Attempt(Generic[Doc]):
+    """One attempt at computing something, begun now.
+
+    Attributes
+    ----------
+    earlier
+        What the store holds of an earlier attempt that did not settle it.
+    folder
+        Where the engine leaves its files, which need not be there yet; None for one without.
+    """
+
+    earlier: Doc | None
+    folder: Path | None
+    started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    _clock: float = field(default_factory=time.perf_counter)
+
+    def seconds(self) -> float:
+        """Return how long it has taken so far, s."""
+        return time.perf_counter() - self._clock
+
+
+@dataclass(frozen=True, eq=False)
+class Recognised(MSONable, ABC, Generic[Doc]):
+    """Base of what a job computes.
+
+    In a job that has not run yet, an output reference may stand in place of any field.
+
+    Parameters
+    ----------
+    card
+        How accurately.
+    engine
+        Name of the engine.
+    label
+        What a person calls it, e.g. ``Al/bulk/i1``.
+    """
+
+    card: MethodCard
+    engine: str
+    label: str
+
+    document: ClassVar[type[ComputedDoc]]
+    #: What must hold of an unconverged document that a later attempt continues from; None where there is none.
+    continued: ClassVar[Mapping[str, Any] | None] = None
+    #: Whether it is asked to run where something it needs was not computed, and says so in its document.
+    takes_missing: ClassVar[bool] = False
+
+    # --- what each kind of work fills in
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """Fingerprint: what makes two of them the same."""
+
+    @property
+    @abstractmethod
+    def elements(self) -> tuple[str, ...]:
+        """Elements, whose pseudopotentials belong to the record of an engine with electrons."""
+
+    @property
+    @abstractmethod
+    def atoms(self) -> int | None:
+        """Atoms of the cell; None where the geometry is the output of another job."""
+
+    @property
+    def task(self) -> str:
+        """What is done, where that decides how long it takes; else empty."""
+        return ""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the engine leaves its files; None for one without."""
+        return calculation_folder(self.label, self.key)
+
+    @abstractmethod
+    def is_settled(self, doc: Doc) -> bool:
+        """Return whether computing again could change nothing."""
+
+    @abstractmethod
+    def compute(self, attempt: Attempt[Doc]) -> Doc:
+        """Compute it, from where an earlier attempt ended."""
+
+    def refusal(self) -> Doc | None:
+        """Return the document that says why this cannot be computed at all; None where it can."""
+        return None
+
+    def find(self, store: JobStore | None) -> Doc | None:
+        """Return what the store holds: the converged document, else the newest to continue from, else None."""
+        if store is None:
+            return None
+        found = self._newest(store, {"output.converged": True})
+        if found is None and self.continued is not None:
+            found = self._newest(store, {"output.converged": False, **self.continued})
+        return found
+
+    # --- what they share
+
+    def result(self, store: JobStore | None) -> Doc:
+        """Hand out the document of the store, or compute it: recognise, lock, look again, compute, document.
+
+        Parameters
+        ----------
+        store
+            Where finished work may be; None computes in any case.
+
+        Raises
+        ------
+        EngineError
+            If the engine is missing or broken.
+        AnodeflowError
+            If what the work needs is damaged.
+        """
+        refusal = self.refusal()
+        if refusal is not None:
+            return refusal
+        earlier = self.find(store)
+        if not self._settles(earlier):
+            with alone(self.key) as waited:
+                earlier = self._found_again(store, patience_s=WRITTEN_AFTER_S if waited and store is not None else 0.0)
+                if not self._settles(earlier):
+                    return self.compute(Attempt(earlier, self.folder))
+        monitor.handed_out()
+        return cast(Doc, earlier)
+
+    def is_finished(self, store: JobStore) -> bool:
+        """Return whether :meth:`result` would compute nothing."""
+        try:
+            if self.refusal() is not None:
+                return True
+            return self._settles(self.find(store))
+        except AnodeflowError:  # the job says so itself
+            return False
+
+    def provenance(self, attempt: Attempt[Doc]) -> Provenance:
+        """Return the fields that all documents share; an engine tells its version only when it has run."""
+        return {
+            "fingerprint": self.key,
+            "label": self.label,
+            "engine": self.engine_record(),
+            "card": self.card_record(),
+            "wall_time_s": attempt.seconds(),
+            "started_at": attempt.started_at,
+            "computer": platform.node(),
+        }
+
+    @property
+    def who(self) -> Engine:
+        """The engine."""
+        return get_engine(self.engine)
+
+    def engine_record(self) -> EngineRecord:
+        """Return what the engine says of itself, with the pseudopotentials of these elements."""
+        return self.who.record(self.elements)
+
+    def card_record(self) -> CardRecord:
+        """Return name and hashes of the card."""
+        return CardRecord(name=self.card.name, hash=self.card.hash, base_hash=self.card.base_hash)
+
+    def _settles(self, doc: Doc | None) -> bool:
+        return doc is not None and self.is_settled(doc)
+
+    def _found_again(self, store: JobStore | None, patience_s: float) -> Doc | None:
+        """Return what the store holds now; what another process has just computed is waited for."""
+        deadline = time.monotonic() + patience_s
+        while not self._settles(found := self.find(store)) and time.monotonic() < deadline:
+            time.sleep(LOOK_AGAIN_S)
+        return found
+
+    def _newest(self, store: JobStore, criteria: Mapping[str, Any]) -> Doc | None:
+        output = newest_output(store, self.key, self.document.__name__, criteria)
+        return None if output is None else cast(Doc, self.document.model_validate(output))
+
+
+@job(data="arrays", config=JobConfig(expose_store=True))
+def compute(work: Recognised[Any]) -> ComputedDoc:
+    """Compute something, or hand out the settled document with the same fingerprint.
+
+    What does not converge ends in a document with ``converged`` False; only a missing or broken engine, or a damaged
+    file, raises.
+    """
+    found: ComputedDoc = work.result(CURRENT_JOB.store)
+    return found
+
+
+def job_of(work: Recognised[Any]) -> Job:
+    """Return the job that computes something; its output is the document."""
+    made: Job = compute(**{_WORK: work})
+    made.name = work.label
+    made.update_metadata({"kind": "calculation", "label": work.label})
+    if work.takes_missing:
+        made.config.on_missing_references = OnMissing.NONE
+    return made
+
+
+def recognised_of(made: Job, store: JobStore | None = None) -> Recognised[Any] | None:
+    """Return what a job computes; None for a job that only arranges or collects.
+
+    Parameters
+    ----------
+    made
+        The job.
+    store
+        Where the outputs it refers to are looked up; with None they stay references.
+
+    Raises
+    ------
+    ValueError
+        If an output it needs is not in the store.
+    """
+    if not isinstance(made.function_kwargs.get(_WORK), Recognised):
+        return None
+    if store is not None:
+        made = made.resolve_args(store, inplace=False)
+    return cast("Recognised[Any]", made.function_kwargs[_WORK])
