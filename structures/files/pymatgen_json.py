@@ -90,7 +90,7 @@ def _structure(source: StructureText, data: dict[str, Any]) -> Structure:
         held = site.get("species") if isinstance(site, dict) else None
         abc = _floats(site.get("abc"), (3,)) if isinstance(site, dict) else None
         xyz = _floats(site.get("xyz"), (3,)) if isinstance(site, dict) else None
-        if abc is None and xyz is not None:
+        if xyz is not None and "abc" not in site:
             abc = lattice.get_fractional_coords(xyz)
         if abc is None or not isinstance(held, list) or not held:
             raise source.unreadable(f"site {n} has no position or no species")

@@ -1,221 +1,413 @@
-"""Structure files of strangers: the right crystal, or one line that says why not."""
+"""Structure files of strangers other than CIF, and packed ones: the right crystal, or one line that says why not."""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
+import bz2
+import gzip
+import json
+import lzma
+import os
+import re
 
-import gemmi
+import numpy as np
 import pytest
-from cif_texts import LIAL_ORIGIN_2, cell, cif, operations, sites
-from pymatgen.core import Structure
+from file_texts import cif, facts, written
+from pymatgen.core import Element
+from pymatgen.io.vasp import Poscar
 
 from anodeflow.errors import InputError
 from anodeflow.structures.catalogue import load_crystal
-from anodeflow.structures.sites import shortest_contact
-from anodeflow.structures.structure_files import read_structure
+from anodeflow.structures.structure_files import read_disordered, read_structure
 
-DATA = Path(__file__).parents[1] / "data" / "structures"
-FM3M = [operation.triplet() for operation in gemmi.SpaceGroup("F m -3 m").operations()]
-HEXAGONAL = cell(4.27, 4.27, 7.6, gamma=120)
+# --- packed files -------------------------------------------------------------------------------------
 
-
-def facts(structure: Structure) -> tuple[str, int]:
-    """Formula of the cell, and its space group."""
-    assert structure.is_ordered
-    return structure.composition.formula, structure.get_space_group_info(0.01)[1]
+PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
 
-def written(folder: Path, content: str | bytes, name: str = "x.cif") -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
+@pytest.mark.parametrize("suffix", PACK)
+@pytest.mark.parametrize("name", ["a.cif", "POSCAR", "a.CIF"])
+def test_packed_files_are_read_like_unpacked_ones(tmp_path, suffix, name):
+    plain = cif(symbol="F m -3 m") if "cif" in name.lower() else load_crystal("LiCl").to(fmt="poscar")
+    path = written(tmp_path, PACK[suffix](plain.encode()), name + suffix)
+    assert facts(read_structure(path)) == ("Li4 Cl4", 225)
+    assert facts(read_structure(written(tmp_path, PACK[suffix](plain.encode()), name))) == ("Li4 Cl4", 225)
 
 
-# --- CIF: the right crystal ---------------------------------------------------------------------------
+@pytest.mark.parametrize("suffix", PACK)
+def test_damaged_and_oversized_packed_files_are_refused(tmp_path, suffix):
+    packed = PACK[suffix](cif(symbol="F m -3 m").encode() * 50)
+    for content in (packed[: len(packed) // 2], packed[:20] + b"\x00\x01\x02" + packed[23:], packed[:8]):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_structure(written(tmp_path, content, "a.cif" + suffix))
+    bomb = written(tmp_path, PACK[suffix](bytes(100 << 20)), "b.cif" + suffix)
+    with pytest.raises(InputError, match="more than 32 MiB"):
+        read_structure(bomb)
+    with pytest.raises(InputError, match="twice compressed"):
+        read_structure(written(tmp_path, PACK[suffix](gzip.compress(b"x")), "c.cif" + suffix))
 
 
 @pytest.mark.parametrize(
-    ("name", "right", "distance"),
+    ("magic", "kind"), [(b"PK\x03\x04", "ZIP"), (b"7z\xbc\xaf", "7z"), (b"\x28\xb5\x2f\xfd", "Zst")]
+)
+def test_other_archives_are_named(tmp_path, magic, kind):
+    with pytest.raises(InputError, match=f"is a {kind}"):
+        read_structure(written(tmp_path, magic + b"rest", "a.cif"))
+
+
+# --- POSCAR -------------------------------------------------------------------------------------------
+
+
+def poscar(scale="1.0", mode="Direct", cell="5.148 0 0\n0 5.148 0\n0 0 5.148", names="Li Cl\n4 4", title="LiCl") -> str:
+    licl = load_crystal("LiCl")
+    factors = [float(x.replace("D", "e")) for x in scale.split()]
+    edge = 5.148 if factors[0] > 0 else 1.0
+    rows = licl.frac_coords * (1 if mode[0] == "D" else edge / np.array(factors if factors[0] > 0 else [1.0]))
+    return f"{title}\n{scale}\n{cell}\n{names}\n{mode}\n" + "\n".join(" ".join(map(str, row)) for row in rows) + "\n"
+
+
+@pytest.mark.parametrize("mode", ["Direct", "Cartesian"])
+@pytest.mark.parametrize(
+    ("scale", "edges"),
+    [("1.0", (5.148,) * 3), ("2.0 2.0 2.0", (2.574,) * 3), ("1 2 4", (5.148, 2.574, 1.287)), ("-136.43", (1,) * 3)],
+)
+def test_every_scale_factor_of_a_poscar_is_applied(tmp_path, scale, edges, mode):
+    rows = [[edge if i == j else 0 for j in range(3)] for i, edge in enumerate(edges)]
+    cell = "\n".join(" ".join(map(str, row)) for row in rows)
+    structure = read_structure(written(tmp_path, poscar(scale, mode, cell), "POSCAR"))
+    assert structure.lattice.abc == pytest.approx((5.148,) * 3, abs=1e-3)
+    assert facts(structure) == ("Li4 Cl4", 225)
+
+
+def test_a_poscar_is_read_as_pymatgen_reads_it_where_that_is_right(tmp_path):
+    licl = load_crystal("LiCl").copy()
+    licl.perturb(0.1, seed=1)
+    licl.add_site_property("selective_dynamics", [[True, False, True]] * 8)
+    path = written(tmp_path, Poscar(licl).get_str(significant_figures=12), "POSCAR")
+    ours, theirs = read_structure(path), Poscar.from_file(path).structure
+    assert np.array_equal(ours.frac_coords, theirs.frac_coords)
+    assert np.array_equal(ours.lattice.matrix, theirs.lattice.matrix)
+    assert ours.species == theirs.species
+    assert np.array_equal(ours.site_properties["selective_dynamics"], theirs.site_properties["selective_dynamics"])
+
+
+@pytest.mark.parametrize(
+    "text",
     [
-        ("licl_oxidation_states.cif", ("Li4 Cl4", 225), 2.575),
-        ("li2s_old_symbol.cif", ("Li8 S4", 225), 2.468),
-        ("lial_origin_2.cif", ("Li8 Al8", 227), 2.758),
-        ("li2s_occupancy_dot.cif", ("Li8 S4", 225), 2.468),
-        ("licl.cif.gz", ("Li4 Cl4", 225), 2.57),
+        poscar(title="LiCl bei 25 \xb0C").encode("latin-1"),
+        poscar().replace("\n", "\r\n").encode(),
+        poscar(names="Li_sv/a5b1c2d3 Cl/79d9987a\n4 4").encode(),
+        re.sub(r"(?<=Direct\n)(?s:.*)", lambda rows: rows[0].replace("\n", " T T T\n"),
+               poscar(names="Li Cl\n4 4\nSelective dynamics")).encode(),
+        poscar().encode() + b"\n 1.0 2.0 3.0\n" * 8,
+        poscar(scale="0.1D+01").encode(),
+    ],
+)  # fmt: skip
+def test_poscars_as_programs_write_them(tmp_path, text):
+    assert facts(read_structure(written(tmp_path, text, "POSCAR.vasp"))) == ("Li4 Cl4", 225)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (poscar(names="4 4"), "names no elements"),
+        (poscar(names="Li X\n4 4"), "'X' is not a chemical element"),
+        (poscar(names="Li Cl\n4"), "names 2 elements and gives 1"),
+        (poscar(names="Li Cl\n4 3"), "announces 7 atoms and lists more"),
+        (poscar(names="Li Cl\n4 5"), "position of atom 9 is missing"),
+        (poscar(names="Li Cl\n4 999999999"), "between 1 and 20000 are read"),
+        (poscar(names="Li Cl\n4 -4"), "cannot be read"),
+        (poscar(mode="Direct").replace("Direct", "0 0 0"), "not Direct or Cartesian"),
+        (poscar(scale="1.0", title="x").replace("\n1.0\n", "\n1 1\n"), "not a scale factor"),
+        (poscar(scale="1.0", title="x").replace("\n1.0\n", "\n0\n"), "not a scale factor"),
+        (poscar(scale="1.0", title="x").replace("\n1.0\n", "\n1 -1 1\n"), "not a scale factor"),
+        (poscar(cell="5 0 0\n0 5 0\n0 0 nan"), "not three lattice vectors"),
+        (poscar(names="Li Cl\n4 4\nSelective dynamics"), "three T or F"),
     ],
 )
-def test_public_files_that_were_read_wrong_are_read_right(name, right, distance):
-    structure = load_crystal(DATA / name)
-    assert facts(structure) == right
-    assert shortest_contact(structure)[0] == pytest.approx(distance, abs=0.01)
-
-
-FACES = [(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)]
-ALL_LI = [f"Li{n} Li {x} {y} {z}" for n, (x, y, z) in enumerate(FACES)]
-ALL_CL = [f"Cl{n} Cl {x + 0.5} {y + 0.5} {z + 0.5}" for n, (x, y, z) in enumerate(FACES)]
-OCCUPANCY = "label type_symbol fract_x fract_y fract_z occupancy"
-LIAL = sites(LIAL_ORIGIN_2)
-RIGHT = {
-    "old symbol without blanks": (cif(symbol="Fm3m"), "Li4 Cl4", 225),
-    "symbol in capitals": (cif(symbol="FM-3M"), "Li4 Cl4", 225),
-    "full symbol": (cif(symbol="F 4/m -3 2/m"), "Li4 Cl4", 225),
-    "symbol with a typographic minus": (cif(symbol="F m \u22123 m"), "Li4 Cl4", 225),
-    "symbol with its number": (cif(symbol="Fm-3m (No. 225)"), "Li4 Cl4", 225),
-    "Hall symbol alone": (cif("_space_group_name_Hall '-F 4 2 3'"), "Li4 Cl4", 225),
-    "Hall symbol by its old name": (cif("_symmetry_space_group_name_Hall '-F 4 2 3'"), "Li4 Cl4", 225),
-    "number alone, of a group of one setting": (cif("_space_group_IT_number 225"), "Li4 Cl4", 225),
-    "origin 2 as ICSD writes it": (cif(LIAL, symbol="F d -3 m Z", a=6.37), "Li8 Al8", 227),
-    "origin 1 as ICSD writes it": (
-        cif(sites(["Al Al 0 0 0", "Li Li 0.5 0.5 0.5"]), symbol="F d 3 m S", a=6.37), "Li8 Al8", 227),
-    "origin by Hall symbol": (
-        cif(LIAL, "_space_group_name_Hall '-F 4vw 2vw 3'", symbol="F d -3 m", a=6.37), "Li8 Al8", 227),
-    "origin by code": (
-        cif(LIAL, "_space_group_IT_coordinate_system_code 2", symbol="F d -3 m", a=6.37), "Li8 Al8", 227),
-    "origin by formula and Z": (
-        cif(LIAL, "_chemical_formula_sum 'Al Li'\n_cell_formula_units_Z 8", symbol="F d -3 m", a=6.37), "Li8 Al8", 227),
-    "origin by multiplicities": (
-        cif(sites(["Al Al 0.125 0.125 0.125 8", "Li Li 0.375 0.375 0.375 8"],
-                  "label type_symbol fract_x fract_y fract_z symmetry_multiplicity"), symbol="F d -3 m", a=6.37),
-        "Li8 Al8", 227),
-    "hexagonal axes by the cell": (
-        cif(cell(4, 4, 12, gamma=120), sites(["Li Li 0 0 0", "Cl Cl 0 0 0.25"]), symbol="R -3 m"), "Li3 Cl6", 166),
-    "rhombohedral axes by the cell": (
-        cif(cell(4.6, 4.6, 4.6, 50, 50, 50), sites(["Li Li 0 0 0", "Cl Cl 0.25 0.25 0.25"]), symbol="R -3 m"),
-        "Li1 Cl2", 166),
-    "unique axis c by the cell": (
-        cif(cell(5, 6, 7, gamma=105), sites(["Li Li 0.1 0.2 0.3", "Cl Cl 0.4 0.4 0.1"]), symbol="P 21/n"),
-        "Li4 Cl4", 14),
-    "operations in another order": (cif(operations(FM3M[::-1])), "Li4 Cl4", 225),
-    "operations as decimals": (
-        cif(cell(4, 4, 12, gamma=120), sites(["Li Li 0 0 0", "Cl Cl 0 0 0.5"]),
-            operations(["x,y,z", "x+.66667,y+.33333,z+.33333", "x+.33333,.66667+y,z+.66667"])), "Li3 Cl3", 166),
-    "operations and a symbol nobody knows": (cif(operations(FM3M), symbol="F m x m"), "Li4 Cl4", 225),
-    "all atoms in P 1 beside the group they have": (
-        cif(operations(["x,y,z"]), sites([*ALL_LI, *ALL_CL]), symbol="F m -3 m"), "Li4 Cl4", 225),
-    "four digits on special positions": (
-        cif(HEXAGONAL, sites(["Li1 Li 0.3333 0.6667 0.583", "Li2 Li 0 0 0.25", "P P 0.3333 0.6667 0.25"]),
-            symbol="P 63/m m c"), "Li6 P2", 194),
-    "three digits on special positions": (
-        cif(HEXAGONAL, sites(["Li1 Li 0.333 0.667 0.583", "Li2 Li 0 0 0.25", "P P 0.333 0.667 0.25"]),
-            symbol="P 63/m m c"), "Li6 P2", 194),
-    "digits that differ by less than atoms move": (
-        cif(cell(5.3, 5.3, 30, gamma=120), sites(["K K 0.11111 0.05560 0.0"]), symbol="P 31 1 2"), "K3", None),
-    "uncertainties": (cif(sites(["Li1 Li 0.0 0 0", "Cl1 Cl 0.500(1) 0.5 0.5"]), symbol="F m -3 m", a="5.148(2)"),
-                      "Li4 Cl4", 225),
-    "occupancy unknown": (
-        cif(sites(["Li Li 0 0 0 ?", "Cl Cl 0.5 0.5 0.5 1.0(2)"],
-                  OCCUPANCY), symbol="F m -3 m"), "Li4 Cl4", 225),
-    "charges in type symbols": (cif(sites(["a Li1+ 0 0 0", "b Cl1- 0.5 0.5 0.5"]), symbol="Fm3m"), "Li4 Cl4", 225),
-    "labels alone": (cif(sites(["Li1 0 0 0", "Cl1 0.5 0.5 0.5"], "label fract_x fract_y fract_z"), symbol="F m -3 m"),
-                     "Li4 Cl4", 225),
-    "labels in capitals, decided by the formula": (
-        cif(sites(["LI1 0 0 0", "CL1 0.5 0.5 0.5"], "label fract_x fract_y fract_z"), "_chemical_formula_sum 'Cl Li'",
-            symbol="F m -3 m"), "Li4 Cl4", 225),
-    "names of the new dictionary": (
-        cif(symbol="Fm3m").replace("_atom_site_", "_atom_site.").replace("_cell_", "_cell."), "Li4 Cl4", 225),
-    "names in capitals": (cif(symbol="Fm3m").replace("_cell", "_CELL").replace("_fract", "_Fract"), "Li4 Cl4", 225),
-    "a block without atoms before": ("data_global\n_journal_year 1999\n" + cif(symbol="Fm3m"), "Li4 Cl4", 225),
-    "byte order mark and line ends of Windows": (
-        b"\xef\xbb\xbf" + cif(symbol="Fm3m").replace("\n", "\r\n").encode(), "Li4 Cl4", 225),
-    "line ends of an old Macintosh": (cif(symbol="Fm3m").replace("\n", "\r"), "Li4 Cl4", 225),
-    "UTF-16": (cif(symbol="Fm3m").encode("utf-16"), "Li4 Cl4", 225),
-    "typographic quotes": (cif(symbol="F m 3 m").replace("'", "\u2019"), "Li4 Cl4", 225),
-    "a name in Latin-1": (b"#\xfc\n" + cif(symbol="Fm3m").encode(), "Li4 Cl4", 225),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", RIGHT)
-def test_a_cif_is_read_as_the_standard_means_it(tmp_path, what):
-    text, formula, number = RIGHT[what]
-    found = facts(read_structure(written(tmp_path, text)))
-    assert found == (formula, number or found[1])
-
-
-# --- CIF: refused, in one line ------------------------------------------------------------------------
-
-REFUSED = {
-    "symbol unknown, no operations": (DATA / "unknown_symbol.cif", "'I m x m' is not known"),
-    "symbol that lacks a blank": (cif(cell(4, 4, 6, gamma=120), symbol="P 31 2"), "'P 31 2' is not known"),
-    "symmetry not stated": (cif(), "states no symmetry"),
-    "symmetry stated as unknown": (cif(symbol="?"), "states no symmetry"),
-    "Hall symbol that is none": (cif("_space_group_name_Hall 'F m -3 m'"), "Hall symbol 'F m -3 m' is not known"),
-    "origin left open": (cif(LIAL, symbol="F d -3 m", a=6.37), "leaves the setting open: F d -3 m:1"),
-    "setting left open": (
-        cif(cell(6, 4, 10), sites(["Li Li 0.1 0.25 0.3", "Cl Cl 0.3 0.25 0.1"]), "_space_group_IT_number 62"),
-        "number 62 leaves the setting open"),
-    "symbol against number": (cif("_space_group_IT_number 221", symbol="F m -3 m"), "contradict each other"),
-    "symbol against Hall symbol": (
-        cif(LIAL, "_space_group_name_Hall '-F 4vw 2vw 3'", symbol="F d -3 m :1", a=6.37), "contradict each other"),
-    "cell against symbol": (cif(cell(5.148, 5.2), symbol="F m -3 m"), "does not have the symmetry"),
-    "cell against operations": (cif(cell(5.148, 5.2), operations(FM3M)), "does not have the symmetry"),
-    "rhombohedral cell, hexagonal symbol": (cif(cell(4, 4, 4, 50, 50, 50), symbol="R -3 m :H"), "symmetry of its"),
-    "an operation missing": (cif(operations(FM3M[:-1])), "191 symmetry operations do not form a group"),
-    "centring missing": (cif(operations(FM3M[:48]), symbol="F m -3 m"), "48 operations are those of space group 221"),
-    "operations of P 1, symbol of Fm-3m, one atom each": (
-        cif(operations(["x,y,z"]), symbol="F m -3 m"), "its atoms have 221"),
-    "two lists of operations": (
-        cif(operations(["x,y,z"]), "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,y,z"), "two lists"),
-    "not an operation": (cif(operations(["x,y,z", "x,y,q"])), "'x,y,q' is not a symmetry operation"),
-    "an operation that flattens": (cif(operations(["x,y,z", "x,x,z"])), "'x,x,z' is not a symmetry operation"),
-    "all atoms and the symmetry too": (cif(sites(ALL_LI), symbol="F m -3 m"), "listed twice"),
-    "multiplicity": (
-        cif(sites(["Li Li 0 0 0 8", "Cl Cl 0.5 0.5 0.5 4"],
-                  "label type_symbol fract_x fract_y fract_z symmetry_multiplicity"), symbol="F m -3 m"),
-        "makes 4 atoms of site Li, its own multiplicity says 8"),
-    "volume": (cif("_cell_volume 200", symbol="F m -3 m"), "_cell_volume says 200"),
-    "Z": (cif("_chemical_formula_sum 'Li Cl'\n_cell_formula_units_Z 8", symbol="F m -3 m"), "and Z 8"),
-    "formula": (cif("_chemical_formula_sum 'Li2 Cl'", symbol="F m -3 m"), "own _chemical_formula_sum says 'Li2 Cl'"),
-    "formula that is none": (cif("_chemical_formula_sum 'Li, Cl'", symbol="F m -3 m"), "is not a formula"),
-    "two structures": (cif(symbol="Fm3m") + cif(symbol="Fm3m", name="y"), "holds 2 structures"),
-    "magnetic": (cif("_space_group_magn.number_BNS 1.1", symbol="P 1"), "is a magnetic CIF"),
-    "modulated": (cif("_cell_modulation_dimension 1", symbol="P 1"), "modulated"),
-    "macromolecule": (cif("loop_\n_atom_site.group_PDB\nATOM", symbol="P 1"), "mmCIF"),
-    "Cartesian": (cif(sites(["Li 0 0 0"], "label Cartn_x Cartn_y Cartn_z") + "_atom_site_fract_xx 1\n", symbol="P 1")
-                  .replace(sites(), ""), "Cartesian coordinates only"),
-    "deuterium": (cif(sites(["D1 D 0 0 0"]), symbol="P 1"), "isotope of hydrogen"),
-    "dummy": (cif(sites(["X1 X 0 0 0"]), symbol="P 1"), "'X' is not a chemical element"),
-    "marked as dummy": (
-        cif(sites(["Li1 Li 0 0 0 dum"], "label type_symbol fract_x fract_y fract_z calc_flag"), symbol="P 1"), "dummy"),
-    "hydrogen that is not listed": (
-        cif(sites(["O1 O 0 0 0 2"], "label type_symbol fract_x fract_y fract_z attached_hydrogens"), symbol="P 1"),
-        "2 hydrogen atoms attached"),
-    "alternatives": (
-        cif(sites(["Li1 Li 0 0 0 A", "Li2 Li 0.5 0 0 B"], "label type_symbol fract_x fract_y fract_z disorder_group"),
-            symbol="P 1"), "are alternatives"),
-    "two elements in one label": (
-        cif(sites(["CL1 0.5 0.5 0.5"], "label fract_x fract_y fract_z"), symbol="P 1"), "may be Cl or C"),
-    "coordinate unknown": (cif(sites(["Li1 Li ? 0 0"]), symbol="P 1"), "has the coordinates None, 0, 0"),
-    "coordinate as a fraction": (cif(sites(["Li1 Li 1/2 0 0"]), symbol="P 1"), "has the coordinates 1/2, 0, 0"),
-    "coordinate not finite": (cif(sites(["Li1 Li 1e999 0 0"]), symbol="P 1"), "has the coordinates 1e999"),
-    "angle missing": (cif(symbol="F m -3 m").replace("_cell_angle_gamma 90\n", ""), "_cell_angle_gamma is missing"),
-    "angle unknown": (cif(symbol="F m -3 m").replace("gamma 90", "gamma ?"), "_cell_angle_gamma is missing"),
-    "no volume": (cif(cell(4, 4, 4, 60, 60, 150), symbol="P 1"), "enclose no volume"),
-    "two digits near a special position": (
-        cif(HEXAGONAL, sites(["P P 0.33 0.67 0.25"]), symbol="P 63/m m c"), "from its own image"),
-    "occupancy 0": (
-        cif(sites(["Li Li 0 0 0 0"], OCCUPANCY), symbol="P 1"), "occupancy 0"),
-    "occupancy 2": (
-        cif(sites(["Li Li 0 0 0 2"], OCCUPANCY), symbol="P 1"), "occupancy 2"),
-    "an item twice": (cif("_cell_volume 1\n_cell_volume 2", symbol="P 1"), "duplicate tag"),
-    "cut in a loop": (cif(symbol="F m -3 m").rstrip()[:-4], "Wrong number of values"),
-    "5,000 operations": (cif(operations(["x,y,z"] * 5000)), "cannot be used"),
-    "25,000 sites": (cif(sites(f"Li Li 0 0 {n / 25000}" for n in range(25000)), symbol="P 1"), "lists 25000 sites"),
-    "15,000 atoms at one place": (cif(sites(["Li1 Li 0 0 0"] * 15000), symbol="P 1"), "share one position"),
-    "a symbol without end": (cif(symbol="F m -3 m" + " x" * 50000), "is not known"),
-    "a formula of brackets": (cif(f"_chemical_formula_sum '{'(' * 400}'", symbol="P 1"), "is not a formula"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", REFUSED)
-def test_a_cif_that_cannot_be_trusted_is_refused_in_one_line(tmp_path, what):
-    content, message = REFUSED[what]
-    path = content if isinstance(content, Path) else written(tmp_path, content)
-    start = time.process_time()
-    with pytest.raises(InputError) as caught:
-        read_structure(path)
-    assert message in str(caught.value)
-    assert str(path) in str(caught.value)
+def test_poscars_that_cannot_be_trusted_are_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_structure(written(tmp_path, text, "POSCAR"))
     assert "\n" not in str(caught.value)
-    assert caught.value.remedy
-    assert time.process_time() - start < 10
+
+
+# --- extended XYZ -------------------------------------------------------------------------------------
+
+
+def xyz(names, properties="species:S:1:pos:R:3", extra="") -> str:
+    licl = load_crystal("LiCl")
+    lattice = " ".join(map(str, licl.lattice.matrix.ravel()))
+    head = f'8\nLattice="{lattice}" Properties={properties} pbc="T T T"\n'
+    return head + "".join(
+        f"{name} {x} {y} {z}{extra}\n" for name, (x, y, z) in zip(names, licl.cart_coords, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "properties"),
+    [
+        (["Li"] * 4 + ["Cl"] * 4, "species:S:1:pos:R:3"),
+        ([f"Li{n}" for n in range(4)] + [f"Cl{n}" for n in range(4)], "species:S:1:pos:R:3"),
+        (["Li+"] * 4 + ["Cl-"] * 4, "species:S:1:pos:R:3"),
+        (["Li1+"] * 4 + ["CL"] * 4, "species:S:1:pos:R:3"),
+        ([3] * 4 + [17] * 4, "Z:I:1:pos:R:3"),
+        ([3] * 4 + [17] * 4, "numbers:I:1:pos:R:3"),
+        ([3] * 4 + [17] * 4, "species:S:1:pos:R:3"),
+        (["Li"] * 4 + ["Cl"] * 4, "element:S:1:pos:R:3"),
+        (["Li 3"] * 4 + ["Cl 17"] * 4, "species:S:1:Z:I:1:pos:R:3"),
+    ],
+)
+def test_extended_xyz_names_elements_in_many_ways(tmp_path, names, properties):
+    structure = read_structure(written(tmp_path, xyz(names, properties), "a.xyz"))
+    assert facts(structure) == ("Li4 Cl4", 225)
+    assert [site.specie.symbol for site in structure] == ["Li"] * 4 + ["Cl"] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (xyz(["Li 17"] * 8, "species:S:1:Z:I:1:pos:R:3"), "atom 1 is Cl and Li"),
+        (xyz(["X"] * 8), "'X' names no chemical element"),
+        (xyz(["D"] * 8), "isotope of hydrogen"),
+        (xyz(["119"] * 8, "Z:I:1:pos:R:3"), "atomic number 119"),
+        (xyz(["0"] * 8, "Z:I:1:pos:R:3"), "atomic number 0"),
+        (xyz(["Li"] * 8, "mark:S:1:pos:R:3"), "names the elements"),
+        (xyz(["Li"] * 8, "species:S:x:pos:R:3"), "not name:type:columns"),
+        (xyz(["Li"] * 8).replace("8\n", "9\n", 1), "atom 9 of 9 is missing"),
+        (xyz(["Li"] * 8).replace("8\n", "7\n", 1), "cannot be read"),
+        (xyz(["Li"] * 8).replace("8\n", "9" * 5000 + "\n", 1), "is cut off"),
+        (xyz(["Li"] * 8) * 2, "holds 2 structures"),
+        (xyz(["Li"] * 8).replace("T T T", "T T F"), "not periodic"),
+    ],
+)
+def test_extended_xyz_that_cannot_be_trusted_is_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_structure(written(tmp_path, text, "a.xyz"))
+    assert "\n" not in str(caught.value)
+
+
+# --- pymatgen's JSON ----------------------------------------------------------------------------------
+
+
+def document(**changes):
+    licl = load_crystal("LiCl").copy()
+    licl.add_oxidation_state_by_element({"Li": 1, "Cl": -1})
+    data = json.loads(json.dumps(licl.as_dict()))
+    return data | changes
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda data: data,
+        lambda data: [data],
+        lambda data: {"material_id": "mp-22905", "structure": data, "energy_per_atom": -3.6},
+        lambda data: {"data": [{"material_id": "mp-22905", "structure": data}]},
+        lambda data: {"@class": "ComputedStructureEntry", "structure": data},
+    ],
+)  # fmt: skip
+def test_structures_of_pymatgen_and_the_materials_project_are_read(tmp_path, wrap):
+    structure = read_structure(written(tmp_path, json.dumps(wrap(document())), "a.json"))
+    assert facts(structure) == ("Li4 Cl4", 225)
+    assert structure.species[0] == Element("Li")
+
+
+def test_a_file_names_no_module_that_is_imported(tmp_path):
+    data = document()
+    data["sites"][0]["properties"] = {"x": {"@module": "antigravity_of_anodeflow", "@class": "X"}}
+    (tmp_path / "antigravity_of_anodeflow.py").write_text("raise SystemExit(9)")
+    data["properties"] = {"@module": "os", "@callable": "system"}
+    assert facts(read_structure(written(tmp_path, json.dumps(data), "a.json"))) == ("Li4 Cl4", 225)
+
+
+def changed(path, value):
+    data = document()
+    where = data
+    for key in path[:-1]:
+        where = where[key]
+    where[path[-1]] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "holds 0 structures"),
+        ([document(), document()], "holds 2 structures"),
+        ({"a": 1}, "no pymatgen Structure"),
+        (3, "no pymatgen Structure"),
+        (document(**{"@class": "Molecule"}), "'Molecule', not a Structure"),
+        (document(sites=[]), "no list of 1 to"),
+        (document(sites={"a": 1}), "no list of 1 to"),
+        (changed(["lattice", "matrix"], [[1, 2], [3, 4]]), "no matrix of three vectors"),
+        (changed(["lattice", "matrix"], [[1, 0, 0], [2, 0, 0], [0, 0, 1]]), "no matrix of three vectors"),
+        (changed(["lattice", "a"], 6.0), "states a 6"),
+        (changed(["lattice", "pbc"], [True, True, False]), "not in three directions"),
+        (changed(["sites", 0, "abc"], [0, 0, float("inf")]), "site 1 has no position"),
+        (changed(["sites", 0, "abc"], [0, 0, 10**400]), "site 1 has no position"),
+        (changed(["sites", 0, "abc"], [0.3, 0, 0]), "two positions, abc and xyz"),
+        (changed(["sites", 0, "species"], [{"element": "Xx", "occu": 1}]), "not a chemical element"),
+        (changed(["sites", 0, "species"], [{"element": "Li", "occu": True}]), "site 1 has the species"),
+        (changed(["sites", 0, "species"], [{"element": "Li", "occu": 1}, {"element": "Na", "occu": 1}]), "occupied 2"),
+        (changed(["sites", 0, "species"], [{"element": "Li", "occu": 0.5}]), "partially occupied"),
+    ],
+)
+def test_json_that_cannot_be_trusted_is_refused(tmp_path, data, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_structure(written(tmp_path, json.dumps(data), "a.json"))
+    assert "\n" not in str(caught.value)
+
+
+def test_json_that_is_none_or_has_no_bottom_is_refused(tmp_path):
+    for text in ('{"lattice": ', "[" * 100_000, '{"a":' * 100_000):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_structure(written(tmp_path, text, "a.json"))
+
+
+# --- SHELX --------------------------------------------------------------------------------------------
+
+AIRSS = """TITL licl-1 0.00 136.4 -10.1 0.00 0.00 8 (Fm-3m) n - 1
+CELL 1.54180 5.148 5.148 5.148 90 90 90
+LATT -1
+SFAC Li Cl
+""" + "".join(
+    f"{e} {n} {x} {y} {z} 1.0\n"
+    for e, n, o in (("Li", 1, 0), ("Cl", 2, 0.5))
+    for x, y, z in ((o, o, o), (o, o + 0.5, o + 0.5), (o + 0.5, o, o + 0.5), (o + 0.5, o + 0.5, o))
+) + "END\n"  # fmt: skip
+SHELX = """TITL Li2S in Fm-3m, the subgroup F 2 2 2 with inversion
+CELL 0.71073 5.700 5.700 5.700 90 90 90
+ZERR 4 0.001 0.001 0.001 0 0 0
+LATT 4
+SYMM -X, -Y, Z
+SYMM -X, Y, -Z
+SYMM X, -Y, -Z
+SFAC Li S
+UNIT 8 4
+REM a remark
+FVAR 1.0 0.5
+Li1   1  10.25000  10.25000  10.25000  {li}  0.02
+S1    2  0.00000  0.00000 =
+         0.00000  10.12500  0.01
+HKLF 4
+Q1    1  0.1 0.2 0.3 11.0 0.05 1.2
+"""
+
+
+def test_shelx_files_are_read_with_their_symmetry(tmp_path):
+    assert facts(read_structure(written(tmp_path, AIRSS, "a.res"))) == ("Li4 Cl4", 225)
+    for li in ("10.25000", "0.25"):
+        assert facts(read_structure(written(tmp_path, SHELX.format(li=li), "a.RES"))) == ("Li8 S4", 225)
+    half = SHELX.format(li="10.12500").replace("UNIT 8 4", "UNIT 4 4")
+    assert read_disordered(written(tmp_path, half, "a.ins")).composition.formula == "Li4 S4"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SHELX.format(li="10.25").replace("UNIT 8 4", "UNIT 8 8"), "its own UNIT says Li8 S8"),
+        (SHELX.format(li="10.25").replace("LATT 4", "LATT 1"), "its own UNIT says"),
+        (SHELX.format(li="10.25").replace("LATT 4\n", ""), "0 LATT instructions"),
+        (SHELX.format(li="10.25").replace("LATT 4", "LATT 9"), "LATT 9"),
+        (SHELX.format(li="10.25").replace("SYMM X, -Y, -Z\n", ""), "do not form a group"),
+        (SHELX.format(li="10.25").replace("5.700 90 90 90", "5.700 90 90 95"), "do not fit its cell"),
+        (SHELX.format(li="11.00"), "occupied 4 times"),
+        (SHELX.format(li="10.25").replace("Li1   1", "Li1   3"), "is of type 3"),
+        (SHELX.format(li="10.25").replace("Li1   1", "Q1    1"), "peak of the electron density"),
+        (SHELX.format(li="10.25").replace("SFAC Li S", "SFAC Li X"), "'X' is not a chemical element"),
+        (SHELX.format(li="10.25").replace("CELL 0.71073 5.700", "CELL 0.71073 nan"), "is not 7 numbers"),
+        (SHELX.format(li="91.0"), "free variable 9"),
+        (SHELX.format(li="10.25").replace("REM a remark", "MOVE 1 1 1 -1"), "instruction MOVE"),
+    ],
+)  # fmt: skip
+def test_shelx_files_that_cannot_be_trusted_are_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_structure(written(tmp_path, text, "a.res"))
+    assert "\n" not in str(caught.value)
+
+
+# --- LAMMPS data --------------------------------------------------------------------------------------
+
+
+def lammps(style="atomic", masses="", types=(1, 2), head="", labels="", tilt="") -> str:
+    licl = load_crystal("LiCl")
+    edge = licl.lattice.a
+    middle = {"atomic": "{t}", "charge": "{t} 0.5", "full": "1 {t} 0.5", "": "{t}", "molecular": "1 {t}"}[style]
+    rows = [
+        f"{n} {middle.format(t=types[0] if n < 5 else types[1])} {x + 1} {y + 1} {z + 1} 0 0 0"
+        for n, (x, y, z) in enumerate(licl.cart_coords, start=1)
+    ]
+    bounds = "".join(f"1 {edge + 1} {axis}lo {axis}hi\n" for axis in "xyz")
+    sections = f"{labels}{masses}Atoms{' # ' + style if style else ''}\n\n" + "\n".join(rows[::-1])
+    return f"LAMMPS data file{head}\n\n8 atoms\n2 atom types\n\n{bounds}{tilt}\n{sections}\n"
+
+
+MASSES = "Masses\n\n1 6.941\n2 35.453 # Cl\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "types"),
+    [
+        (lammps(masses=MASSES), None),
+        (lammps("charge", masses=MASSES), None),
+        (lammps("full", masses=MASSES), ["Li", "Cl"]),
+        (lammps("molecular"), ["Li", "Cl"]),
+        (lammps(""), {1: "Li", 2: "Cl"}),
+        (lammps(masses="Masses\n\n1 1.0 # Li\n2 1.0 # Cl\n\n".replace("1.0", "12.5")), ["Li", "Cl"]),
+        (lammps(labels="Atom Type Labels\n\n1 Li\n2 Cl\n\n", types=("Li", "Cl")), None),
+        (lammps(masses=MASSES, head=" via write_data, version 2 Aug 2023, timestep = 0, units = metal"), None),
+        (lammps(masses=MASSES, tilt="0 0 0 xy xz yz\n"), None),
+    ],
+)
+def test_lammps_data_files_are_read(tmp_path, text, types):
+    structure = read_structure(written(tmp_path, text, "data.licl"), types=types)
+    assert facts(structure) == ("Li4 Cl4", 225)
+    assert [site.specie.symbol for site in structure] == ["Li"] * 4 + ["Cl"] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "types", "message"),
+    [
+        (lammps(), None, r"which elements its types \[1, 2\] are"),
+        (lammps(), ["Li"], "has 2 atom types, 1 are named"),
+        (lammps(), ["Li", "Qq"], "'Qq' is not a chemical element"),
+        (lammps(masses=MASSES), ["Cl", "Li"], "type 1 is named Cl, its masses say Li"),
+        (lammps(masses=MASSES.replace("# Cl", "# S")), None, "type 2 is called S, its mass 35.453 is that of Cl"),
+        (lammps("charge").replace(" # charge", ""), ["Li", "Cl"], "names no style, and 9 columns fit several"),
+        (lammps("full").replace("# full", "# atomic"), ["Li", "Cl"], "is not an atom of style atomic"),
+        (lammps().replace("# atomic", "# body"), ["Li", "Cl"], "style 'body' is not one of"),
+        (lammps(types=(1, 3), masses=MASSES), None, "of type 3"),
+        (lammps(masses=MASSES).replace("8 atoms", "9 atoms"), None, "announces 9 atoms and lists 8"),
+        (lammps(masses=MASSES).replace("8 atoms", "99999999999999999999 atoms"), None, "to 20000 are read"),
+        (lammps(masses=MASSES).replace("\n8 1", "\n7 1").replace("\n8 2", "\n7 2"), None, "have the id of another"),
+        (lammps(masses=MASSES, head=", units = lj"), None, "units are 'lj'"),
+        (lammps(masses=MASSES).replace("xlo xhi", "xlo"), None, "cannot be read|format"),
+        (cif(symbol="P 1"), ["Li"], "is not a LAMMPS data file"),
+    ],
+)
+def test_lammps_data_files_that_cannot_be_trusted_are_refused(tmp_path, text, types, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_structure(written(tmp_path, text, "data.licl"), types=types)
+    assert "\n" not in str(caught.value)
+
+
+# --- other formats ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.pdb", "CRYST1    5.148    5.148    5.148  90.00  90.00  90.00 P 1\n", "format 'proteindatabank'"),
+        ("a.dump", "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\n", "is a LAMMPS dump"),
+        ("a.pwi", "&SYSTEM\n space_group = 225\n/\n", "'space_group =' is not read here"),
+        ("a.cell", "%BLOCK POSITIONS_FRAC\nLi 0 0 0 MIXTURE:(1 0.5)\n%ENDBLOCK POSITIONS_FRAC\n", "MIXTURE"),
+    ],
+)  # fmt: skip
+def test_formats_whose_meaning_would_be_lost_are_refused(tmp_path, name, text, message):
+    with pytest.raises(InputError, match=message):
+        read_structure(written(tmp_path, text, name))
+
+
+def test_pipes_and_devices_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.cif")
+    with pytest.raises(InputError, match="is not a regular file"):
+        read_structure(tmp_path / "pipe.cif")

@@ -1,8 +1,11 @@
-"""CIFs as text, put together from their parts."""
+"""Structure files as text, put together from their parts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+
+from pymatgen.core import Structure
 
 LICL = ("Li1 Li 0 0 0", "Cl1 Cl 0.5 0.5 0.5")
 LIAL_ORIGIN_2 = ("Al1 Al 0.125 0.125 0.125", "Li1 Li 0.375 0.375 0.375")
@@ -31,3 +34,15 @@ def cif(*parts: str, symbol: str | None = None, a: float | str = 5.148, name: st
     if "_cell_length" not in text:
         text = cell(a) + text
     return f"data_{name}\n" + text + ("" if "_atom_site_fract_x" in text else sites())
+
+
+def facts(structure: Structure) -> tuple[str, int]:
+    """Formula of the cell, and its space group."""
+    assert structure.is_ordered
+    return structure.composition.formula, structure.get_space_group_info(0.01)[1]
+
+
+def written(folder: Path, content: str | bytes, name: str = "x.cif") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
