@@ -61,6 +61,10 @@ class UnwrapWarning(UserWarning):
     """Atoms moved so far between two frames that unwrapping may have chosen the wrong image."""
 
 
+class UnconvergedWarning(UserWarning):
+    """The electrons of a geometry did not converge."""
+
+
 def place(path: Path | str, line: int | None) -> str:
     """File and line as messages name them."""
     return f"{path}" if line is None else f"{path}, line {line}"
