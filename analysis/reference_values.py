@@ -6,10 +6,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from anodeflow.errors import InputError
+from anodeflow.files import read_package_yaml
 
 
 class ReferenceValue(BaseModel):
@@ -31,7 +31,10 @@ class ReferenceValue(BaseModel):
 
 @cache
 def _data() -> dict[str, Any]:
-    return yaml.safe_load(files("anodeflow.analysis").joinpath("reference_values.yaml").read_text("utf-8"))
+    data: dict[str, Any] = read_package_yaml(
+        files("anodeflow.analysis").joinpath("reference_values.yaml").read_text("utf-8")
+    )
+    return data
 
 
 def reference_value(name: str) -> ReferenceValue:

@@ -1,4 +1,4 @@
-"""Write files atomically, and take digests of files and of content.
+"""Write files atomically, take digests, and read the data files of the package.
 
 Every function raises ``OSError`` as it comes: the caller knows what the file is and says it.
 """
@@ -77,6 +77,17 @@ def write_atomically(path: str | Path, content: str | bytes, *, sync: bool = Tru
     """
     with atomic_path(path, sync=sync) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read_package_yaml(text: str) -> Any:
+    """Return the content of a YAML file that belongs to the package, ten times as fast as ``yaml.safe_load``.
+
+    Only for files that nobody else writes: the C parser, which is used where PyYAML has it, is as safe, but a file made
+    to nest deeply can stop the process. What a user wrote goes through :mod:`anodeflow.yaml_input`.
+    """
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 -- a safe loader
 
 
 def file_sha256(path: str | Path) -> str:

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 import spglib
-import yaml
 from pymatgen.core import Composition, Lattice, Structure
 
 from anodeflow.errors import InputError, StructureError
+from anodeflow.files import read_package_yaml
 from anodeflow.structures.sites import element_symbols, shortest_contact
 from anodeflow.suggest import nearest
 
@@ -227,7 +227,7 @@ def crystal_table() -> list[dict[str, Any]]:
 @lru_cache(maxsize=1)
 def _families() -> dict[str, dict[str, dict[str, Any]]]:
     """The mappings written in each data file, by family and name."""
-    return {family: yaml.safe_load((CATALOGUE / f"{family}.yaml").read_text(encoding="utf-8")) for family in FAMILIES}
+    return {family: read_package_yaml((CATALOGUE / f"{family}.yaml").read_text("utf-8")) for family in FAMILIES}
 
 
 @lru_cache(maxsize=1)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Lattice, Species, Structure
 
 from anodeflow.errors import InputError, StructureError
+from anodeflow.structures.charges import guessed_charges
 
 Bonds = Mapping[tuple[str, str], float]
 
@@ -363,7 +364,7 @@ def _formal_charges(bulk: Structure, given: Mapping[str, float] | None) -> dict[
         charges = {site.specie.symbol: float(site.specie.oxi_state or 0) for site in bulk}
     else:
         formula = bulk.composition.element_composition.reduced_composition
-        guesses = formula.oxi_state_guesses() if len(symbols) > 1 and symbols & ANIONS else ()
+        guesses = guessed_charges(formula) if len(symbols) > 1 and symbols & ANIONS else ()
         charges = dict.fromkeys(symbols, 0.0) | (guesses[0] if guesses else {})
     total = sum(charges[site.specie.symbol] for site in bulk)
     if abs(total) > 1e-3:

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
-    "structures": {"errors", "suggest", "units", "structures"},
+    "structures": {"errors", "files", "suggest", "units", "structures"},
     "analysis": {"errors", "files", "suggest", "units", "documents", "analysis"},
     "workflows": {
         "__version__",

@@ -77,13 +77,12 @@ def study_of(paper: str, part: str, engine: str | None, card: str | None) -> Stu
     InputError
         If there is no such paper or part.
     """
-    import yaml
-
+    from anodeflow.files import read_package_yaml
     from anodeflow.suggest import did_you_mean
     from anodeflow.workflows.studies import load_study
 
     folder = files("anodeflow.workflows").joinpath("papers")
-    papers = yaml.safe_load(folder.joinpath("papers.yaml").read_text("utf-8"))
+    papers = read_package_yaml(folder.joinpath("papers.yaml").read_text("utf-8"))
     if paper not in papers:
         raise InputError(f"unknown paper '{paper}'", did_you_mean(paper, papers, most=1, cutoff=0.3))
     study_files = papers[paper]["parts"]
