@@ -14,8 +14,10 @@ from anodeflow.workflows.studies.base import Study
 @pytest.mark.parametrize("kind", registry.STUDIES, ids=lambda kind: kind.name)
 def test_everything_a_kind_names_is_there(kind):
     study, document = registry.load(kind.study), registry.load(kind.document)
-    assert issubclass(study, Study) and study.kind == kind.name
-    assert issubclass(document, StudyDoc) and document.model_fields["doc_type"].default == kind.doc_type
+    assert issubclass(study, Study)
+    assert study.kind == kind.name
+    assert issubclass(document, StudyDoc)
+    assert document.model_fields["doc_type"].default == kind.doc_type
     assert registry.study_kind(kind.name) is registry.kind_of_document(kind.doc_type) is kind
     for where in (kind.printer, kind.figure, kind.comparisons):
         assert where is None or callable(registry.load(where))
@@ -37,7 +39,7 @@ def test_the_registry_and_its_tables_import_no_science():
 
 
 def test_an_unknown_kind_is_named():
-    with pytest.raises(InputError, match="unknown study 'alchemy'.*binding-energy"):
+    with pytest.raises(InputError, match=r"unknown study 'alchemy'.*binding-energy"):
         registry.study_kind("alchemy")
-    with pytest.raises(InputError, match="'GoldDoc'.*SurfaceStudyDoc"):
+    with pytest.raises(InputError, match=r"'GoldDoc'.*SurfaceStudyDoc"):
         registry.kind_of_document("GoldDoc")
