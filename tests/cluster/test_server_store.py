@@ -17,7 +17,7 @@ from anodeflow.workflows.store.database import Database, database_from_uri, load
 from anodeflow.workflows.store.moving import move_study
 
 STUDY = "0123456789abcdef"
-SITE = Path(__file__).parent / "site"
+SITE = Path(__file__).parents[1] / "site"
 
 
 @job(data="arrays")
