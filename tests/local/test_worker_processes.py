@@ -136,7 +136,7 @@ def test_a_worker_says_when_it_found_a_result(folder):
     inbox = queue.Queue()
     store = open_job_store(folder / "s.sqlite")
     card = load_card("embedded").model_dump(mode="json")
-    made = CalculationMaker(card=card, engine="folderless").make(load_crystal("Li"), "Li")
+    made = CalculationMaker(task="relax", card=card, engine="folderless").make(load_crystal("Li"), "Li")
     worker = runner._Worker(str(folder / "s.sqlite"), 1, inbox)
     try:
         said = []
