@@ -26,7 +26,9 @@ def link_sources() -> list[str]:
     for entry in sorted((ROOT / folders.pop("anodeflow")).iterdir()):
         (package / entry.name).symlink_to(entry)
     for name, folder in folders.items():
-        (LINKS / name.replace(".", "/")).symlink_to(ROOT / folder)
+        link = LINKS / name.replace(".", "/")
+        if not link.exists():  # it may be inside one that is linked
+            link.symlink_to(ROOT / folder)
     return list(folders.values())
 
 

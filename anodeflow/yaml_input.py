@@ -13,8 +13,30 @@ from anodeflow.errors import InputError
 from anodeflow.suggest import did_you_mean
 
 LARGEST_FILE = 1_000_000
+DEEPEST = 50
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class _NotPlainError(Exception):
+    """YAML that nobody writes by hand for this program."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Refuse aliases, which can stand for a document of any size, and absurd depths."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise _NotPlainError("uses a YAML alias (*name)")
+        if self.depth >= DEEPEST:
+            raise _NotPlainError(f"nests more than {DEEPEST} levels deep")
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -34,14 +56,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read '{path}': {error}", "give a readable YAML text file") from None
     try:
-        # An alias can stand for a document of any size: nothing written by hand for this program needs one.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise InputError(f"{path} uses a YAML alias (*name)", "write the values out")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        loader = _PlainLoader(text)
+        node = loader.get_single_node()
+        data = None if node is None else loader.construct_document(node)
         json.dumps(data, ensure_ascii=False, default=str).encode("utf-8")  # a lone surrogate cannot be printed
-    except (RecursionError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}", "it nests too deeply or holds an absurd number") from None
+    except _NotPlainError as error:
+        raise InputError(f"{path} {error}", "write the values out, as in examples/") from None
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}", "it holds an absurd number") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)

@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import contextlib
 import os
 
 # Before anything imports torch or numpy: the processes of the tests share the cores, and their threads would fight.
@@ -53,8 +54,9 @@ def command(capsys):
     """Run the command line in this process: returns (exit status, standard output, standard error)."""
     from anodeflow.cli import main as cli
 
-    def run(*arguments) -> tuple[int, str, str]:
-        status = cli.guarded(lambda: cli.cli.main([str(a) for a in arguments], standalone_mode=False))
+    def run(*arguments, cwd=".") -> tuple[int, str, str]:
+        with contextlib.chdir(cwd):
+            status = cli.guarded(lambda: cli.cli.main([str(a) for a in arguments], standalone_mode=False))
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
+from factories import one_line
 
 from anodeflow.analysis.trajectories import convert
 from anodeflow.cli.analyse import parse_frames, parse_tetrahedra
@@ -31,13 +32,6 @@ def run_file(tmp_path):
     file = tmp_path / "run.extxyz"
     write(file, frames)
     return file
-
-
-def one_line(err):
-    lines = [line for line in err.strip().splitlines() if not line.startswith("note:")]
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 def test_real_trajectory_of_vasp_as_json(command):

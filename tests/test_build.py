@@ -8,9 +8,9 @@ from functools import cache
 
 import numpy as np
 import pytest
+from factories import calculation_doc, card_record, engine_record, one_line
 from pymatgen.core import Structure
 
-from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.slabs import build_slab
 
@@ -22,13 +22,6 @@ def _here(tmp_path, monkeypatch):
 
 def summary_of(folder):
     return json.loads((folder / "summary.json").read_text())
-
-
-def one_line(err):
-    lines = [line for line in err.strip().splitlines() if not line.startswith("note:")]
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 def assert_same(found: Structure, wanted: Structure, places: float):
@@ -55,12 +48,11 @@ def stored(file, structure, label, lattice_scale=1.01, **changes):
     final = structure.copy()
     final.scale_lattice(structure.volume * lattice_scale**3)
     fields = {
-        "fingerprint": "f" * 32, "label": label, "crystal": label.split("/")[0], "task": "relax_cell",
-        "energy_ev": -1.0, "structure": final, "initial_structure": structure, "converged": True,
-        "engine": EngineRecord(name="sevennet-0", kind="machine-learning potential", version="1", hash="h"),
-        "card": CardRecord(name="embedded", hash="c"),
+        "crystal": label.split("/")[0], "task": "relax_cell", "initial_structure": structure,
+        "engine": engine_record(name="sevennet-0"), "card": card_record(name="embedded"),
     }  # fmt: skip
-    output = json.loads(json.dumps(CalculationDoc(**(fields | changes)).model_dump(), default=lambda o: o.as_dict()))
+    doc = calculation_doc(-1.0, final, **({"label": label} | fields | changes))
+    output = json.loads(json.dumps(doc.model_dump(), default=lambda o: o.as_dict()))
     store = open_job_store(file)
     when = changes.get("started_at", "2026-01-01T00:00:00")
     store.update({"uuid": f"{label}{when}", "index": 1, "name": label, "completed_at": when, "output": output})
@@ -335,7 +327,7 @@ def test_relaxed_starts_from_the_newest_relaxation_in_the_store(tmp_path, comman
     summary = summary_of(tmp_path / "LiCl-100-slab-relaxed")
     catalogue = build_slab(lithium_chloride(), (1, 0, 0))
     assert summary["area_angstrom2"] == pytest.approx(catalogue.area_angstrom2 * 1.02**2)
-    assert summary["source"]["fingerprint"] == "f" * 32
+    assert summary["source"]["fingerprint"] == "fp-LiCl/crystal"
     assert summary["source"]["engine"]["name"] == "sevennet-0"
     status, _, err = command("build", "interface", "Li", "LiCl", "--relaxed", "--store", "s.sqlite")
     assert status == 0, err

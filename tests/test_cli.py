@@ -5,23 +5,14 @@ import subprocess
 import sys
 
 import pytest
-import yaml
+from factories import one_line, write_yaml
 
 GOOD = {"study": "binding-energy", "hosts": ["Al"], "engine": "chgnet"}
 
 
 def study(folder, **changes):
     data = {k: v for k, v in (GOOD | changes).items() if v is not None}
-    file = folder / "s.yaml"
-    file.write_text(yaml.safe_dump(data))
-    return file
-
-
-def one_line(err):
-    lines = [line for line in err.strip().splitlines() if not line.startswith("note:")]
-    assert len(lines) == 1, err
-    assert lines[0].startswith("error: ")
-    return lines[0]
+    return write_yaml(folder, data, "s.yaml")
 
 
 @pytest.mark.parametrize(

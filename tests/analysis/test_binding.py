@@ -1,6 +1,9 @@
 """Binding energies: hand-computed numbers, the algebra of references, refusals."""
 
+from functools import partial
+
 import pytest
+from factories import calculation_doc, card_record, engine_record
 from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
@@ -16,7 +19,6 @@ from anodeflow.analysis.binding import (
     lithium_references,
     makov_payne_ev,
 )
-from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 
 LITHIUM = Structure(Lattice.cubic(3.44), ["Li", "Li"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -25,19 +27,7 @@ LITHIUM = Structure(Lattice.cubic(3.44), ["Li", "Li"], [[0, 0, 0], [0.5, 0.5, 0.
 METAL = LithiumReference(convention="bulk_metal", energy_ev=-1.9, engine_hash="e1", card_hash="c1")
 
 
-def calculation(energy, *, label="x", charge=0, engine="e1", card="c1", converged=True, structure=LITHIUM):
-    return CalculationDoc(
-        fingerprint=f"fp-{label}",
-        label=label,
-        task="relax",
-        energy_ev=energy,
-        structure=structure,
-        charge=charge,
-        converged=converged,
-        engine=EngineRecord(name="test", kind="made up", version="0", hash=engine),
-        card=CardRecord(name="test", hash=card),
-        error=None if converged else "not relaxed after 3 steps",
-    )
+calculation = partial(calculation_doc, structure=LITHIUM)
 
 
 def host(name, energies, *, references=None, engine="e1", card="c1", charges=None, environment="bulk"):
@@ -53,8 +43,8 @@ def host(name, energies, *, references=None, engine="e1", card="c1", charges=Non
         binding_energy_ev=energies,
         references=references,
         charges=charges or {"q_AB": 0, "q_A": 0, "q_B": 0},
-        engine=EngineRecord(name="test", kind="made up", version="0", hash=engine),
-        card=CardRecord(name="test", hash=card),
+        engine=engine_record(engine),
+        card=card_record(card),
     )
 
 

@@ -18,12 +18,6 @@ CORNERS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt
 PS4 = ["P", "S", "S", "S", "S"]
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
-
-
 def run(breaks=None, frames=60, seed=0):
     random = np.random.default_rng(seed)
     for frame in range(frames):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from factories import calculation_doc, card_record, column, engine_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pymatgen.core import Lattice, Structure
 from scipy import stats
 
 from anodeflow.analysis.interface_energy import (
@@ -15,7 +15,6 @@ from anodeflow.analysis.interface_energy import (
     work_of_adhesion,
 )
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
-from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
@@ -25,21 +24,8 @@ E_LI, E_LICL, EPS, GAMMA = -1.9, -7.0, 0.012, 0.54
 FILMS = (4, 6, 8, 10, 12)
 
 
-def calculation(energy, composition, *, label="x", engine="e1", card="c1", converged=True, charge=0, edge=EDGE):
-    species = [element for element, number in composition.items() for _ in range(int(number))]
-    coords = [[0.0, 0.0, (i + 0.5) / len(species)] for i in range(len(species))]
-    return CalculationDoc(
-        fingerprint=f"fp-{label}",
-        label=label,
-        task="relax",
-        energy_ev=energy,
-        structure=Structure(Lattice.orthorhombic(edge, edge, 60.0), species, coords),
-        charge=charge,
-        converged=converged,
-        engine=EngineRecord(name=f"engine {engine}", kind="made up", version="0", hash=engine),
-        card=CardRecord(name=f"card {card}", hash=card),
-        error=None if converged else "not relaxed after 3 steps",
-    )
+def calculation(energy, composition, *, edge=EDGE, **options):
+    return calculation_doc(energy, column(composition, edge), **options)
 
 
 LITHIUM = calculation(2 * E_LI, {"Li": 2}, label="Li bulk")
@@ -72,8 +58,8 @@ def surface(crystal, gamma, half_width=None, *, engine="e1", card="c1", error=No
         method="single" if half_width is None else "fit",
         gamma_j_per_m2=gamma,
         gamma_ci_j_per_m2=None if half_width is None else (gamma - half_width, gamma + half_width),
-        engine=EngineRecord(name=f"engine {engine}", kind="made up", version="0", hash=engine),
-        card=CardRecord(name=f"card {card}", hash=card),
+        engine=engine_record(engine),
+        card=card_record(card),
         error=error,
     )
 

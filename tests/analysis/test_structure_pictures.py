@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.collections import PatchCollection
 from matplotlib.image import imread
 from pymatgen.core import Lattice, Structure
@@ -16,12 +15,6 @@ from anodeflow.analysis.figures.pictures import (
 )
 from anodeflow.analysis.figures.style import save_figure
 from anodeflow.structures.catalogue import load_crystal
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 def cube(edge=10.0):

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from factories import calculation_doc, column
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pymatgen.core import Lattice, Structure
 from scipy import constants, stats
 
 from anodeflow.analysis.surface_energy import (
@@ -14,7 +14,6 @@ from anodeflow.analysis.surface_energy import (
     surface_energy,
     surface_energy_doc,
 )
-from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
@@ -23,25 +22,8 @@ AREA = EDGE**2
 E_BULK, GAMMA = -7.0, 0.121
 
 
-def structure(composition, edge=EDGE):
-    species = [element for element, number in composition.items() for _ in range(number)]
-    coords = [[0.0, 0.0, (i + 0.5) / len(species)] for i in range(len(species))]
-    return Structure(Lattice.orthorhombic(edge, edge, 60.0), species, coords)
-
-
-def calculation(energy, composition, *, label="x", engine="e1", card="c1", converged=True, charge=0, edge=EDGE):
-    return CalculationDoc(
-        fingerprint=f"fp-{label}",
-        label=label,
-        task="relax",
-        energy_ev=energy,
-        structure=structure(composition, edge),
-        charge=charge,
-        converged=converged,
-        engine=EngineRecord(name=f"engine {engine}", kind="made up", version="0", hash=engine),
-        card=CardRecord(name=f"card {card}", hash=card),
-        error=None if converged else "not relaxed after 3 steps",
-    )
+def calculation(energy, composition, *, edge=EDGE, **options):
+    return calculation_doc(energy, column(composition, edge), **options)
 
 
 BULK = calculation(4 * E_BULK, {"Li": 4, "Cl": 4}, label="LiCl bulk")

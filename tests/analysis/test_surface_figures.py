@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from factories import card_record, engine_record
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
@@ -11,18 +12,11 @@ from anodeflow.analysis.figures.surfaces import interface_energy_figure, surface
 from anodeflow.analysis.fits import confidence_band, fit_line
 from anodeflow.analysis.interface_energy import InterfaceEnergyDoc, InterfacePoint, PublishedComparison, StrainCheck
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc, SurfaceMember
-from anodeflow.documents import CardRecord, EngineRecord
 from anodeflow.errors import InputError
 
-ENGINE = EngineRecord(name="sevennet", kind="machine-learning potential", version="1", hash="e1")
-CARD = CardRecord(name="lacss2024-surface", hash="c1")
+ENGINE = engine_record(name="sevennet")
+CARD = card_record(name="lacss2024-surface")
 SIZES, GAMMAS = [4, 6, 8, 10], [0.555, 0.561, 0.571, 0.575]
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    yield
-    plt.close("all")
 
 
 def interface(gammas=GAMMAS, **changes):
@@ -183,7 +177,7 @@ def test_surface_points_and_fit_are_where_the_document_says():
 
 
 def test_surface_labels_engine_and_card():
-    other = surface("Li9Al4", (4, 0, 0), 0.6, None, card=CardRecord(name="other", hash="c2"))
+    other = surface("Li9Al4", (4, 0, 0), 0.6, None, card=card_record("c2", name="other"))
     text = words(surface_energy_figure([surface(), other]))
     for part in (
         "slab thickness (Å)", "(J m$^{-2}$)", "LiCl(100)  0.1210 ± 0.0040", "Li$_{9}$Al$_{4}$(400)  0.600",

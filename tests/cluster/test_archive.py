@@ -10,29 +10,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories import STUDY_HASH, finished_job
 
 from anodeflow.errors import InputError, StoreError
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.store.archive import export_study, import_study, verify_archive
 
 sys.path.insert(0, str(Path(__file__).parent))
-from archives import STUDY, document, rewrite
+from archives import rewrite
 
 
 def fill(store):
     forces = np.random.default_rng(1).random((20, 3)).tolist()
     output = {"energy_ev": -1.25, "whole": 3.0, "none": float("nan"), "forces": {"blob_uuid": "b1"}}
-    store.additional_stores["data"].update([{"blob_uuid": "b1", "job_uuid": "u1", "job_index": 1, "data": forces}])
+    store.additional_stores["data"].update(
+        [{"blob_uuid": "b1", "job_uuid": f"{STUDY_HASH}-1", "job_index": 1, "data": forces}]
+    )
     last = {"study": "binding-energy", "title": "ä", "settings": {"engine": "springs", "hosts": ["Li"]},
             "engine": {"name": "springs"}, "card": {"name": "embedded"}, "software": {"ase": "3.29"}}  # fmt: skip
-    store.docs_store.update([document(2, "summary", last), document(1, "Li/crystal", output)], ["uuid", "index"])
+    store.docs_store.update(
+        [finished_job(2, "summary", last), finished_job(1, "Li/crystal", output)], ["uuid", "index"]
+    )
 
 
 @pytest.fixture
 def archive(tmp_path):
     store = open_job_store(tmp_path / "a.sqlite")
     fill(store)
-    export_study(store, STUDY, tmp_path / "study.zip", submitted="study: binding-energy\n")
+    export_study(store, STUDY_HASH, tmp_path / "study.zip", submitted="study: binding-energy\n")
     return tmp_path / "study.zip"
 
 
@@ -47,7 +52,7 @@ def test_a_study_travels_to_another_store(archive, tmp_path, uri):
         assert import_study(archive, store) == contents
         # The same bytes from whichever store.
         again = tmp_path / "again.zip"
-        export_study(store, STUDY, again, submitted="study: binding-energy\n")
+        export_study(store, STUDY_HASH, again, submitted="study: binding-energy\n")
         assert again.read_bytes() == archive.read_bytes()
 
 
@@ -59,7 +64,7 @@ def test_what_is_in_it(archive):
         assert opened.read("submitted.yaml") == b"study: binding-energy\n"
         assert b"cff-version" in opened.read("CITATION.cff")
     assert names.count("documents/00000.json") == 1
-    assert versions["study_hash"] == STUDY
+    assert versions["study_hash"] == STUDY_HASH
     assert versions["computed_with"] == {"ase": "3.29"}
 
 
@@ -159,15 +164,15 @@ def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(StoreError, match="no finished study feed"):
         export_study(store, "feed", tmp_path / "x.zip")
     with pytest.raises(InputError, match=r"no ending \.zip"):
-        export_study(store, STUDY, tmp_path / "x.tar")
+        export_study(store, STUDY_HASH, tmp_path / "x.tar")
     with pytest.raises(InputError, match="does not exist"):
-        export_study(store, STUDY, tmp_path / "no" / "x.zip")
+        export_study(store, STUDY_HASH, tmp_path / "no" / "x.zip")
     assert not list(tmp_path.glob("*.zip"))
 
 
 def test_the_commands(archive, tmp_path, command):
     out = tmp_path / "by-command.zip"
-    assert command("export", STUDY, "-o", out, "--store", tmp_path / "a.sqlite")[0] == 0
+    assert command("export", STUDY_HASH, "-o", out, "--store", tmp_path / "a.sqlite")[0] == 0
     status, text, _ = command("import", out, "--check")
     assert status == 0
     assert "is sound" in text

@@ -6,13 +6,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from factories import STUDY_HASH, finished_job
 
 from anodeflow.errors import InputError
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.store.archive import export_study, import_study, verify_archive
 
 sys.path.insert(0, str(Path(__file__).parent))
-from archives import STUDY, document, rewrite
+from archives import rewrite
 
 CALCULATION = "LiCl_bulk_i1-0123456789"
 MAY_GO = ("INCAR", "OUTCAR", "vasprun.xml.gz", "POTCAR.spec", "castep.cell", "01/OUTCAR", "trajectory.atraj")
@@ -22,11 +23,12 @@ MAY_NOT = ("POTCAR", "WAVECAR", "CHGCAR", "Li.pbe-s-kjpaw_psl.1.0.0.UPF", "caste
 
 def fill(store, folder):
     last = {"study": "binding-energy", "title": "t", "settings": {}, "engine": {}, "card": {}, "software": {}}
-    store.docs_store.update(
-        [document(1, "LiCl/bulk/i1", {"energy_ev": -1.0, "directory": str(folder / CALCULATION)}),
-         document(2, "summary", last), document(3, "a potential's", {"energy_ev": 0.0, "directory": str(folder)})],
-        ["uuid", "index"],
-    )  # fmt: skip
+    jobs = [
+        finished_job(1, "LiCl/bulk/i1", {"energy_ev": -1.0, "directory": str(folder / CALCULATION)}),
+        finished_job(2, "summary", last),
+        finished_job(3, "a potential's", {"energy_ev": 0.0, "directory": str(folder)}),
+    ]
+    store.docs_store.update(jobs, ["uuid", "index"])
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def archive(tmp_path, monkeypatch):
     (tmp_path / "here" / CALCULATION / "link.out").symlink_to("/etc/passwd")
     store = open_job_store(tmp_path / "a.sqlite")
     fill(store, tmp_path / "here")
-    export_study(store, STUDY, tmp_path / "study.zip")
+    export_study(store, STUDY_HASH, tmp_path / "study.zip")
     return tmp_path / "study.zip"
 
 
@@ -61,7 +63,7 @@ def test_files_travel_and_what_may_not_stays(archive, tmp_path, monkeypatch):
 
 def test_without_files(archive, tmp_path):
     store = open_job_store(tmp_path / "a.sqlite", read_only=True)
-    assert export_study(store, STUDY, tmp_path / "small.zip", files=False).files == 0
+    assert export_study(store, STUDY_HASH, tmp_path / "small.zip", files=False).files == 0
     assert verify_archive(tmp_path / "small.zip").files == 0
 
 
@@ -137,13 +139,13 @@ def test_dynamics_go_on_from_an_archive(tmp_path, monkeypatch):
 
     def segment(previous, number, store):
         made = asked(previous, number)
-        made.update_metadata({"study_hash": STUDY, "label": f"s {number}"})
+        made.update_metadata({"study_hash": STUDY_HASH, "label": f"s {number}"})
         return made.run(store).output
 
     store = open_job_store(tmp_path / "a.sqlite")
     first = segment(None, 1, store)
     fill(store, tmp_path / "here")
-    assert export_study(store, STUDY, tmp_path / "study.zip").files == 2
+    assert export_study(store, STUDY_HASH, tmp_path / "study.zip").files == 2
     straight = segment(first, 2, open_job_store(tmp_path / "straight.sqlite"))
 
     (tmp_path / "here").rename(tmp_path / "gone")

@@ -4,15 +4,15 @@ import json
 import sqlite3
 import time
 
+from factories import finished_job
+
 from anodeflow.workflows.cluster.progress import of_file
 from anodeflow.workflows.store import open_job_store
 
 
 def document(number, study="a" * 16, **output):
-    output = {"doc_type": "CalculationDoc", "converged": True, "error": None} | output
-    when = f"2026-01-01T00:00:{number % 60:02d}"
-    return {"uuid": f"{study}-{number}", "index": 1, "completed_at": when, "output": output,
-            "metadata": {"study_hash": study, "study": "binding-energy", "label": f"Li/{number}"}}  # fmt: skip
+    doc = {"doc_type": "CalculationDoc", "converged": True, "error": None} | output
+    return finished_job(number, f"Li/{number}", doc, study)
 
 
 def test_studies_in_a_file(tmp_path, command, monkeypatch):

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-import yaml
+from factories import write_yaml
 
 from anodeflow.workflows.store import integrity_check, open_job_store
 
@@ -27,9 +27,7 @@ TINY = {
 
 
 def write_study(folder, **changes):
-    file = folder / "tiny.yaml"
-    file.write_text(yaml.safe_dump(TINY | changes))
-    return file
+    return write_yaml(folder, TINY | changes, "tiny.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -127,26 +125,25 @@ def test_tables_name_engine_reference_and_charge(finished, command):
         assert words in out
 
 
-def test_second_run_computes_nothing_and_keeps_the_store_small(finished, anodeflow):
+def test_second_run_computes_nothing_and_keeps_the_store_small(finished, command):
     folder, document = finished
     store = open_job_store(folder / "anodeflow.sqlite", must_exist=True)
     before = store.count()
-    again = anodeflow("run", "tiny.yaml", "--json", cwd=folder)
-    assert again.returncode == 0
-    assert "0 calculations computed" in again.stderr
-    assert [h["binding_energy_ev"] for h in json.loads(again.stdout)["hosts"]] == [
+    status, out, err = command("run", "tiny.yaml", "--json", cwd=folder)
+    assert status == 0
+    assert "0 calculations computed" in err
+    assert [h["binding_energy_ev"] for h in json.loads(out)["hosts"]] == [
         h["binding_energy_ev"] for h in document["hosts"]
     ]
     assert store.count() == before
 
 
-def test_a_study_that_shares_hosts_reuses_them(finished, anodeflow):
+def test_a_study_that_shares_hosts_reuses_them(finished, command):
     folder, _ = finished
-    other = folder / "other.yaml"
-    other.write_text(yaml.safe_dump(TINY | {"hosts": ["LiCl"], "anodes": [], "interphases": []}))
-    done = anodeflow("run", other, "--json", cwd=folder)
-    assert done.returncode == 0
-    assert "0 calculations computed" in done.stderr
+    other = write_yaml(folder, TINY | {"hosts": ["LiCl"], "anodes": [], "interphases": []}, "other.yaml")
+    status, _, err = command("run", other, "--json", cwd=folder)
+    assert status == 0
+    assert "0 calculations computed" in err
 
 
 def test_figures_are_pictures(finished, command, tmp_path):
@@ -245,11 +242,11 @@ def test_a_killed_worker_is_replaced(tmp_path):
 
 
 @pytest.mark.slow
-def test_unconverged_never_becomes_a_binding_energy(tmp_path, anodeflow):
+def test_unconverged_never_becomes_a_binding_energy(tmp_path, anodeflow, command):
     from anodeflow.workflows.cards import load_card
 
     card = load_card("embedded").model_dump(mode="json", exclude_none=True) | {"name": "short", "max_steps": 5}
-    (tmp_path / "short.yaml").write_text(yaml.safe_dump(card))
+    write_yaml(tmp_path, card, "short.yaml")
     study = write_study(tmp_path, card="short.yaml", hosts=["LiCl"], anodes=[], interphases=[])
     done = anodeflow("run", study, "--json", cwd=tmp_path)
     assert done.returncode == 4
@@ -257,10 +254,9 @@ def test_unconverged_never_becomes_a_binding_energy(tmp_path, anodeflow):
     assert host["binding_energy_ev"] == {}
     assert "not relaxed after 5 steps" in host["error"]
     # Run again: the same attempt is not repeated, and the verdict is the same.
-    again = anodeflow("run", study, "--json", cwd=tmp_path)
-    assert again.returncode == 4
+    assert command("run", study, "--json", cwd=tmp_path)[0] == 4
     # With more steps the finished ones are kept and the others go on.
-    (tmp_path / "short.yaml").write_text(yaml.safe_dump(card | {"max_steps": 250}))
+    write_yaml(tmp_path, card | {"max_steps": 250}, "short.yaml")
     more = anodeflow("run", study, "--json", cwd=tmp_path)
     assert more.returncode == 0, more.stderr
     assert json.loads(more.stdout)["hosts"][0]["binding_energy_ev"]

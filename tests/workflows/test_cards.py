@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-import yaml
+from factories import write_yaml
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import InputError
@@ -21,9 +21,7 @@ PAPER = [
 
 def write(folder: Path, **changes) -> Path:
     data = load_card("cui2026-binding").model_dump(mode="json", exclude_none=True) | changes
-    file = folder / "card.yaml"
-    file.write_text(yaml.safe_dump(data))
-    return file
+    return write_yaml(folder, data, "card.yaml")
 
 
 def test_the_six_cards_of_the_papers_and_our_own():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories import box
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError, InputError
@@ -58,10 +59,6 @@ def slab(adsorbate=True):
         places.append([0.25, 0.25, (3.0 + 2 * 2.0205 + 2.2) / 18.0])
         free.append([True] * 3)
     return Structure(lattice, species, places, site_properties={"selective_dynamics": free})
-
-
-def box(edge=12.0):
-    return Structure(Lattice.cubic(edge), ["Li"], [[0.5, 0.5, 0.5]])
 
 
 ISOLATED = {"spin": "none", "dipole_correction": False}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from factories import write_yaml
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError
@@ -185,8 +186,8 @@ def test_a_binding_study_on_the_stand_in(tmp_path, anodeflow):
     }  # fmt: skip
     card = load_card("cui2026-binding").model_dump(mode="json", exclude_none=True)
     card |= {"name": "coarse", "kpoints": {"spacing_per_angstrom": 0.2}, "force_tolerance_ev_per_angstrom": 0.1}
-    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    write_yaml(tmp_path, card, "card.yaml")
+    write_yaml(tmp_path, study)
     done = anodeflow("run", "study.yaml", "--json", "--workers", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -201,10 +202,10 @@ def study_folder(tmp_path, study, **changes):
     """A study on fcc lithium, which the stand-in takes for aluminium, with a coarse card."""
     fields = {"name": "coarse", "kpoints": {"spacing_per_angstrom": 0.2}, "spin": "none"}
     card = load_card("cui2026-binding").model_dump(mode="json", exclude_none=True) | fields | changes
-    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+    write_yaml(tmp_path, card, "card.yaml")
     cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.0), ["Li"], [[0, 0, 0]])
     cell.to(str(tmp_path / "Li.cif"))
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study | {"engine": "castep", "card": "card.yaml"}))
+    write_yaml(tmp_path, study | {"engine": "castep", "card": "card.yaml"})
 
 
 MIGRATION = {

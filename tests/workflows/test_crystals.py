@@ -3,33 +3,21 @@
 import json
 
 import pytest
+from factories import calculation_doc, engine_record
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.crystal_properties import crystal_doc, formation_energies, known_lattice, voltages
-from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import ReferenceMismatchError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.studies import load_study
 from anodeflow.workflows.studies.base import without_unset
 
-ENGINE = EngineRecord(name="test", kind="test", version="1", hash="e")
-CARD = CardRecord(name="card", hash="c")
-
 
 def calculation(name, energy_per_atom, **changes):
     structure = load_crystal(name)
-    fields = {
-        "fingerprint": name,
-        "label": f"{name}/crystal",
-        "task": "relax_cell",
-        "energy_ev": energy_per_atom * len(structure),
-        "structure": structure,
-        "initial_structure": structure,
-        "converged": True,
-        "engine": ENGINE,
-        "card": CARD,
-    }
-    return CalculationDoc(**fields | changes)
+    known = {"energy_ev": energy_per_atom * len(structure), "structure": structure, "initial_structure": structure,
+             "task": "relax_cell", "fingerprint": name, "label": f"{name}/crystal"}  # fmt: skip
+    return calculation_doc(**(known | changes))
 
 
 def documents(**energies):
@@ -62,7 +50,7 @@ def test_a_compound_without_its_elements_has_no_formation_energy():
 
 def test_engines_are_not_mixed():
     docs, made = documents(Li=-1.9, Al=-3.7)
-    made["Al"].engine = ENGINE.model_copy(update={"hash": "other"})
+    made["Al"].engine = engine_record("other")
     with pytest.raises(ReferenceMismatchError, match="other"):
         formation_energies(docs, made)
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-import yaml
+from factories import write_yaml
 from jobflow import Flow, JobStore
 from jobflow.managers.local import run_locally
 from maggma.stores import MemoryStore
@@ -25,12 +25,6 @@ BASE = {
     "duration_ps": 0.4,
     "segment_ps": 0.1,
 }
-
-
-def write(folder, data, name="study.yaml"):
-    file = folder / name
-    file.write_text(yaml.safe_dump(data))
-    return file
 
 
 def test_thermostats_left_open_do_not_enter_a_cards_hash():
@@ -70,7 +64,7 @@ def test_refused_before_anything_runs(tmp_path, command, monkeypatch, changes, w
     Structure(Lattice.cubic(4), ["Li", "Cl"], [[0, 0, 0], [0.02, 0, 0]]).to(tmp_path / "overlap.cif")
     Structure(Lattice.cubic(3.4), ["Li"], [[0, 0, 0]]).to(tmp_path / "one.cif")
     data = {key: value for key, value in (BASE | changes).items() if value is not None}
-    status, out, err = command("run", write(tmp_path, data))
+    status, out, err = command("run", write_yaml(tmp_path, data))
     assert status in (2, 3)
     assert out == ""
     lines = err.strip().splitlines()
@@ -80,13 +74,13 @@ def test_refused_before_anything_runs(tmp_path, command, monkeypatch, changes, w
 
 
 def test_a_long_timestep_is_noted(tmp_path):
-    study = load_study(write(tmp_path, BASE | {"timestep_fs": 4, "duration_ps": 0.4, "segment_ps": 0.2}))
+    study = load_study(write_yaml(tmp_path, BASE | {"timestep_fs": 4, "duration_ps": 0.4, "segment_ps": 0.2}))
     assert any("timestep_fs 4 is long for Li" in note for note in study.preflight())
 
 
 def test_the_study_overrides_the_card_and_segments_tile_the_time(tmp_path):
     study = load_study(
-        write(tmp_path, BASE | {"card": "lacss2024-aimd", "temperature_k": 600, "equilibration_ps": 0.04})
+        write_yaml(tmp_path, BASE | {"card": "lacss2024-aimd", "temperature_k": 600, "equilibration_ps": 0.04})
     )
     assert (study.dynamics.temperature_k, study.dynamics.timestep_fs, study.dynamics.duration_ps) == (600, 2, 0.4)
     assert study.segments() == [(-20, 0), (0, 50), (50, 100), (100, 150), (150, 200)]
@@ -149,7 +143,7 @@ def test_a_longer_duration_goes_on_where_the_shorter_ended(tmp_path, monkeypatch
         "sample_every": 5,
         "analysis": {"pairs": ["Li-Li", "P-S"], "r_max_angstrom": 6},
     }
-    short, first = finished(load_study(write(tmp_path, data)))
+    short, first = finished(load_study(write_yaml(tmp_path, data)))
     assert short.complete
     system = short.systems[0]
     assert [r.seed for r in system.replicas] == [1, 2]
@@ -163,7 +157,7 @@ def test_a_longer_duration_goes_on_where_the_shorter_ended(tmp_path, monkeypatch
     assert len(dynamics_study_figure(short).axes) == 2
 
     files = {f: f.stat().st_mtime_ns for f in (tmp_path / "runs").glob("*/trajectory.atraj")}
-    longer, second = finished(load_study(write(tmp_path, data | {"duration_ps": 0.15})))
+    longer, second = finished(load_study(write_yaml(tmp_path, data | {"duration_ps": 0.15})))
     assert longer.complete
     assert longer.study_hash != short.study_hash
     assert len(second) == len(first) + 2
@@ -192,7 +186,7 @@ def test_chgnet_survives_a_kill_and_goes_on_bit_for_bit(tmp_path, anodeflow, mon
     for way in ("whole", "killed"):
         folder = tmp_path / way
         folder.mkdir()
-        write(folder, data)
+        write_yaml(folder, data)
         if way == "killed":
             child = subprocess.Popen(
                 [sys.executable, "-m", "anodeflow", "run", "study.yaml"], cwd=folder, start_new_session=True,

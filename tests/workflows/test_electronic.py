@@ -1,6 +1,7 @@
 """What a card means for one cell: vacuum, mesh, spin, smearing, dipole, charge."""
 
 import pytest
+from factories import box
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import InputError
@@ -25,10 +26,6 @@ def lithium():
 def slab(lithium):
     made = build_slab(lithium, (1, 0, 0), layers=5, vacuum_angstrom=12).structure
     return Structure.from_sites(made)
-
-
-def box(element="Li", edge=12.0):
-    return Structure(Lattice.cubic(edge), [element], [[0.5, 0.5, 0.5]])
 
 
 def test_vacuum_is_found_by_geometry(lithium, slab):
@@ -92,10 +89,10 @@ def test_spin_follows_the_number_of_electrons(lithium):
 
 def test_atoms_follow_hund():
     card = load_card("cui2026-binding")
-    assert electronic(box("P"), "static", card).initial_moment == 3.0
-    assert electronic(box("S"), "static", card.varied("atom", spin="collinear")).initial_moment == 2.0
-    assert electronic(box("S"), "static", card.varied("atom", spin="collinear"), charge=1).initial_moment == 3.0
-    moments = moments_of_atoms(box("P"), electronic(box("P"), "static", card))
+    assert electronic(box(element="P"), "static", card).initial_moment == 3.0
+    assert electronic(box(element="S"), "static", card.varied("atom", spin="collinear")).initial_moment == 2.0
+    assert electronic(box(element="S"), "static", card.varied("atom", spin="collinear"), charge=1).initial_moment == 3.0
+    moments = moments_of_atoms(box(element="P"), electronic(box(element="P"), "static", card))
     assert sum(moments) == pytest.approx(3.0)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import yaml
+from factories import box, write_yaml
 from needs import needs_gpaw, needs_mpiexec
 from pymatgen.core import Lattice, Structure
 
@@ -26,10 +26,6 @@ def quick(**changes):
     """Cheap and rough, enough for symmetry and bookkeeping."""
     settings = {"cutoff_ev": 250.0, "kpoints": KPoints(mesh=(3, 3, 3)), "energy_tolerance_ev": 1e-4}
     return load_card("pbe-bulk").model_copy(update=settings | changes)
-
-
-def box(edge):
-    return Structure(Lattice.cubic(edge), ["Li"], [[0.5, 0.5, 0.5]])
 
 
 @pytest.fixture
@@ -191,7 +187,7 @@ def test_dynamics_with_real_dft(anodeflow, tmp_path):
     card = quick(cutoff_ev=300.0, kpoints=KPoints(mesh=(2, 2, 2)), energy_tolerance_ev=1e-5).model_dump(
         mode="json", exclude_none=True
     ) | {"name": "quick", "dynamics": {"ensemble": "nve", "timestep_fs": 1, "duration_ps": 1, "temperature_k": 300}}
-    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+    write_yaml(tmp_path, card, "card.yaml")
     (tmp_path / "study.yaml").write_text(
         "study: molecular-dynamics\nengine: gpaw\ncard: card.yaml\nsystems: [{structure: licl.cif}]\nseeds: [1]\n"
         "duration_ps: 0.008\nsegment_ps: 0.004\nequilibration_ps: 0\nsample_every: 1\nprerelax: false\n"

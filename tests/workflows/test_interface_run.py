@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-import yaml
+from factories import write_yaml
 
 from anodeflow.workflows.store import open_job_store
 
@@ -25,16 +25,10 @@ INTERFACE = {
 }
 
 
-def write(folder, data):
-    file = folder / "study.yaml"
-    file.write_text(yaml.safe_dump(data))
-    return file
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, anodeflow):
     folder = tmp_path_factory.mktemp("interface")
-    done = anodeflow("run", write(folder, INTERFACE), "--json", "--figure", "g.png", cwd=folder)
+    done = anodeflow("run", write_yaml(folder, INTERFACE), "--json", "--figure", "g.png", cwd=folder)
     assert done.returncode == 0, done.stderr
     store = open_job_store(folder / "anodeflow.sqlite", must_exist=True, read_only=True)
     found = store.query({"output.doc_type": "CalculationDoc"}, load=False)
@@ -116,22 +110,22 @@ def test_adhesion_and_the_published_difference_use_the_same_numbers(finished):
     assert row["ours_j_per_m2"] == pytest.approx(gammas["LiCl"] - doc["gamma_j_per_m2"])
 
 
-def test_it_is_stored_reused_drawn_and_listed(finished, anodeflow, command):
+def test_it_is_stored_reused_drawn_and_listed(finished, command):
     folder, document, _ = finished
-    again = anodeflow("run", "study.yaml", cwd=folder)
-    assert again.returncode == 0
-    assert "0 calculations computed" in again.stderr
-    assert "work of adhesion" in again.stdout
+    status, out, err = command("run", "study.yaml", cwd=folder)
+    assert status == 0
+    assert "0 calculations computed" in err
+    assert "work of adhesion" in out
     assert (folder / "g.png").stat().st_size > 20_000
     for what, rows in (("surfaces", 2), ("interfaces", 1), ("studies", 1)):
         status, out, _ = command("results", "--json", "--what", what, "--store", folder / "anodeflow.sqlite")
         assert status == 0
         assert len(json.loads(out)) == rows
-    surfaces = folder / "surfaces.yaml"
-    surfaces.write_text(yaml.safe_dump({"study": "surface-energy", "engine": "chgnet", "surfaces": SURFACES}))
-    alone = anodeflow("run", surfaces, "--json", "--figure", "s.png", cwd=folder)
-    assert "0 calculations computed" in alone.stderr  # the interface study has computed them all
-    made = [s["gamma_j_per_m2"] for s in json.loads(alone.stdout)["surfaces"]]
+    surfaces = {"study": "surface-energy", "engine": "chgnet", "surfaces": SURFACES}
+    file = write_yaml(folder, surfaces, "surfaces.yaml")
+    _, out, err = command("run", file, "--json", "--figure", "s.png", cwd=folder)
+    assert "0 calculations computed" in err  # the interface study has computed them all
+    made = [s["gamma_j_per_m2"] for s in json.loads(out)["surfaces"]]
     assert made == [s["gamma_j_per_m2"] for s in document["surfaces"]]
 
 
@@ -146,7 +140,7 @@ def test_both_sides_of_a_slab_bind_alike(tmp_path, anodeflow):
     energies = {}
     for sides in ("top", "both"):
         host = {"crystal": "Li", "surface": {"miller": [1, 0, 0], "sides": sides}}
-        done = anodeflow("run", write(tmp_path, base | {"hosts": [host]}), "--json", cwd=tmp_path)
+        done = anodeflow("run", write_yaml(tmp_path, base | {"hosts": [host]}), "--json", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)["hosts"][0]
         assert found["n_li"] == (2 if sides == "both" else 1)
@@ -173,7 +167,7 @@ def test_both_sides_of_a_slab_bind_alike(tmp_path, anodeflow):
 )
 def test_refused_before_anything_runs(tmp_path, command, monkeypatch, changes, words):
     monkeypatch.chdir(tmp_path)
-    status, out, err = command("run", write(tmp_path, INTERFACE | changes))
+    status, out, err = command("run", write_yaml(tmp_path, INTERFACE | changes))
     assert status == 2
     assert out == ""
     lines = err.strip().splitlines()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import yaml
+from factories import write_yaml
 
 from anodeflow.analysis.barriers import fit_barrier
 from anodeflow.analysis.figures.migration import migration_figure
@@ -43,9 +43,7 @@ INTERFACE = {
 
 
 def write(folder, **changes):
-    file = folder / "study.yaml"
-    file.write_text(yaml.safe_dump(TINY | changes))
-    return file
+    return write_yaml(folder, TINY | changes)
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +84,13 @@ def test_the_barrier_can_be_traced_and_recomputed(finished):
     assert barrier["uncertainty_ev"] < 0.02
 
 
-def test_nothing_is_computed_twice_and_it_is_listed_and_drawn(finished, anodeflow, command):
+def test_nothing_is_computed_twice_and_it_is_listed_and_drawn(finished, command):
     folder, document = finished
-    again = anodeflow("run", "study.yaml", cwd=folder)
-    assert again.returncode == 0, again.stderr
-    assert "0 calculations computed, 3 reused" in again.stderr
+    status, out, err = command("run", "study.yaml", cwd=folder)
+    assert status == 0, err
+    assert "0 calculations computed, 3 reused" in err
     for words in ("Li, vacancy", "Li1-Li1", "same", "nothing of the method", "neutral cell"):
-        assert words.lower() in again.stdout.lower()
+        assert words.lower() in out.lower()
     status, out, _ = command("results", "--json", "--what", "barriers", "--store", folder / "anodeflow.sqlite")
     rows = json.loads(out)
     assert status == 0
@@ -282,17 +280,17 @@ def test_kill_9_in_the_middle_of_a_band(finished, anodeflow, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_unconverged_band_is_no_number_and_goes_on_with_more_steps(finished, anodeflow, tmp_path):
+def test_an_unconverged_band_is_no_number_and_goes_on_with_more_steps(finished, anodeflow, command, tmp_path):
     card = CARD.model_dump(mode="json", exclude_none=True) | {"name": "short", "max_steps": 6}
-    (tmp_path / "short.yaml").write_text(yaml.safe_dump(card))
+    write_yaml(tmp_path, card, "short.yaml")
     write(tmp_path, card="short.yaml")
     done = anodeflow("run", "study.yaml", "--json", "--workers", "1", cwd=tmp_path)
     assert done.returncode == 4, done.stderr
     barrier = json.loads(done.stdout)["barriers"][0]
     assert barrier["forward_ev"] is None
     assert "not relaxed after 6 steps" in barrier["error"]
-    assert "0 calculations computed" in anodeflow("run", "study.yaml", "--workers", "1", cwd=tmp_path).stderr
-    (tmp_path / "short.yaml").write_text(yaml.safe_dump(card | {"max_steps": 250}))
+    assert "0 calculations computed" in command("run", "study.yaml", cwd=tmp_path)[2]
+    write_yaml(tmp_path, card | {"max_steps": 250}, "short.yaml")
     more = anodeflow("run", "study.yaml", "--json", "--workers", "1", cwd=tmp_path)
     assert more.returncode == 0, more.stderr
     barrier = json.loads(more.stdout)["barriers"][0]

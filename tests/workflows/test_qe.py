@@ -5,10 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from factories import LI, lithium_chloride, ultrasoft_card
 from jobflow import Flow
 from needs import needs_proc
 from pymatgen.core import Lattice, Structure
@@ -16,7 +18,6 @@ from ultrasoft import ultrasoft  # noqa: F401 - a fixture
 
 from anodeflow.documents import CalculationDoc
 from anodeflow.errors import EngineError
-from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Request
 from anodeflow.workflows.engines.espresso import calculation as qe_run
 from anodeflow.workflows.engines.espresso import folder as qe_folder
@@ -27,26 +28,11 @@ from anodeflow.workflows.local.runner import LocalRunner
 from anodeflow.workflows.monitor import StopRequested
 from anodeflow.workflows.store import open_job_store
 
-LICL_CELL = [[0, 2.574, 2.574], [2.574, 0, 2.574], [2.574, 2.574, 0]]
-LICL = Structure(LICL_CELL, ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-MOVED = Structure(LICL_CELL, ["Li", "Cl"], [[0, 0, 0], [0.53, 0.5, 0.5]])
-LI = Structure([[-1.7, 1.7, 1.7], [1.7, -1.7, 1.7], [1.7, 1.7, -1.7]], ["Li"], [[0, 0, 0]])
+LICL = lithium_chloride()
+MOVED = lithium_chloride([0.53, 0.5, 0.5])
 
 
-def card(**changes) -> MethodCard:
-    fields = {
-        "name": "test",
-        "functional": "PBE",
-        "potentials": "ultrasoft",
-        "cutoff_ev": 345,
-        "kpoints": {"mesh": (2, 2, 2)},
-        "smearing": {"kind": "gaussian", "width_ev": 0.1},
-        "energy_tolerance_ev": 1e-5,
-        "force_tolerance_ev_per_angstrom": 0.02,
-        "stress_tolerance_gpa": 0.3,
-        "relax_cell": True,
-    }
-    return MethodCard.model_validate(fields | changes)
+card = partial(ultrasoft_card, force_tolerance_ev_per_angstrom=0.02)
 
 
 @pytest.fixture

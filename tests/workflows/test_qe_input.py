@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.units import Bohr, Rydberg
+from factories import box, lithium_chloride
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError, InputError
@@ -49,14 +50,6 @@ def lithium():
     return Structure([[-1.72, 1.72, 1.72], [1.72, -1.72, 1.72], [1.72, 1.72, -1.72]], ["Li"], [[0, 0, 0]])
 
 
-def chloride():
-    return Structure([[0, 2.574, 2.574], [2.574, 0, 2.574], [2.574, 2.574, 0]], ["Li", "Cl"], [[0] * 3, [0.5] * 3])
-
-
-def box(edge=12.0):
-    return Structure(Lattice.cubic(edge), ["Li"], [[0.5, 0.5, 0.5]])
-
-
 def slab():
     """Two layers of LiCl(100), the lower one held, in 20 angstrom of height."""
     lattice = Lattice.from_parameters(3.640, 3.640, 20.0, 90, 90, 90)
@@ -70,7 +63,7 @@ def interface():
 
 
 CASES = {
-    "lithium_chloride_relax_cell": (chloride, "relax_cell", "cui2026-binding", 0),
+    "lithium_chloride_relax_cell": (lithium_chloride, "relax_cell", "cui2026-binding", 0),
     "lithium_chloride_relax_c": (
         lambda: Structure(Lattice.tetragonal(3.64, 5.148), ["Li", "Cl"] * 2, [[0] * 3, [0.5, 0.5, 0], [0.5] * 3,
                                                                               [0, 0, 0.5]]),
@@ -108,7 +101,7 @@ def written(folder, structure, task="static", card="cui2026-binding", charge=0, 
 
 
 def test_units(folder):
-    text = written(folder, chloride(), "relax_cell")
+    text = written(folder, lithium_chloride(), "relax_cell")
     assert float(value(text, "ecutwfc")) * Rydberg == pytest.approx(500.0)
     assert float(value(text, "ecutrho")) == pytest.approx(8 * float(value(text, "ecutwfc")))
     assert float(value(text, "degauss")) * Rydberg == pytest.approx(0.1)
@@ -120,7 +113,7 @@ def test_units(folder):
 
 
 def test_cell_and_positions_keep_their_digits(folder):
-    structure = chloride()
+    structure = lithium_chloride()
     structure.translate_sites([1], [1 / 3, 1e-9, 0])
     text = written(folder, structure)
     lines = text.splitlines()
@@ -143,7 +136,7 @@ def test_density_cutoff(folder, tmp_path):
 
 
 def test_no_smearing_means_fixed_occupations(folder):
-    text = written(folder, chloride(), smearing=Smearing(kind="none"))
+    text = written(folder, lithium_chloride(), smearing=Smearing(kind="none"))
     assert value(text, "occupations") == "'fixed'"
     assert value(text, "smearing") is None
     # an odd number of electrons: pw.x wants the moment of the cell then
@@ -185,7 +178,7 @@ def test_monkhorst_pack_shifts_even_meshes_only(folder):
 
 def test_height_alone_needs_a_and_b_in_the_plane(folder):
     with pytest.raises(EngineError, match="do not lie in the xy plane"):
-        written(folder, chloride(), "relax_c")
+        written(folder, lithium_chloride(), "relax_c")
     leaning = Structure([[3.64, 0, 0], [0, 3.64, 0], [0.5, 0.5, 5.148]], ["Li"], [[0, 0, 0]])
     assert value(written(folder, leaning, "relax_c"), "cell_dofree") == "'z'"
 

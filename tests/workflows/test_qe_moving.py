@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from factories import LI, lithium_chloride, ultrasoft_card, write_yaml
 from needs import needs_proc
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -19,7 +20,6 @@ from ultrasoft import make_ultrasoft, ultrasoft  # noqa: F401 - a fixture
 
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
 from anodeflow.errors import ConvergenceError
-from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import finish_points
 from anodeflow.workflows.engines.espresso import calculation as qe_run
 from anodeflow.workflows.engines.espresso.engine import QeEngine
@@ -27,19 +27,9 @@ from anodeflow.workflows.engines.espresso.inputs import ScfOptions, dipole_posit
 from anodeflow.workflows.engines.motion.band import run_neb
 from anodeflow.workflows.store import open_job_store
 
-CARD = {
-    "name": "test", "functional": "PBE", "potentials": "ultrasoft", "cutoff_ev": 345,
-    "kpoints": {"mesh": (2, 2, 2)}, "spin": "none", "smearing": {"kind": "gaussian", "width_ev": 0.1},
-    "energy_tolerance_ev": 1e-5, "force_tolerance_ev_per_angstrom": 0.05, "stress_tolerance_gpa": 0.5,
-    "relax_cell": True,
-}  # fmt: skip
-CELL = [[0, 2.574, 2.574], [2.574, 0, 2.574], [2.574, 2.574, 0]]
-MOVED = Structure(CELL, ["Li", "Cl"], [[0, 0, 0], [0.56, 0.5, 0.47]])
-LI = Structure([[-1.7, 1.7, 1.7], [1.7, -1.7, 1.7], [1.7, 1.7, -1.7]], ["Li"], [[0, 0, 0]])
-
-
-def card(**changes) -> MethodCard:
-    return MethodCard.model_validate(CARD | changes)
+card = partial(ultrasoft_card, spin="none", stress_tolerance_gpa=0.5)
+CARD = card().model_dump(mode="json", exclude_none=True)
+MOVED = lithium_chloride([0.56, 0.5, 0.47])
 
 
 @pytest.fixture
@@ -108,8 +98,8 @@ def test_electrons_that_fail_in_a_band_give_no_energies(engine, tmp_path, monkey
 
 
 def write(folder: Path, study: dict, settings: dict) -> None:
-    (folder / "card.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(settings))))
-    (folder / "study.yaml").write_text(yaml.safe_dump(study | {"engine": "qe", "card": "card.yaml"}))
+    write_yaml(folder, settings, "card.yaml")
+    write_yaml(folder, study | {"engine": "qe", "card": "card.yaml"})
 
 
 @pytest.mark.slow

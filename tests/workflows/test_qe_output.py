@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.units import Bohr, Rydberg
+from factories import LI, lithium_chloride, ultrasoft_card
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,10 +18,8 @@ from anodeflow.workflows.engines.espresso.calculation import QeRun, _Run
 from anodeflow.workflows.engines.espresso.outputs import DamagedOutputError, OutputReader, read_output
 
 DATA = Path(__file__).parent.parent / "data" / "qe"
-LI = Structure([[-1.7, 1.7, 1.7], [1.7, -1.7, 1.7], [1.7, 1.7, -1.7]], ["Li"], [[0, 0, 0]])
-LICL_CELL = [[0, 2.574, 2.574], [2.574, 0, 2.574], [2.574, 2.574, 0]]
-LICL = Structure(LICL_CELL, ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-MOVED = Structure(LICL_CELL, ["Li", "Cl"], [[0, 0, 0], [0.52, 0.51, 0.5]])
+LICL = lithium_chloride()
+MOVED = lithium_chloride([0.52, 0.51, 0.5])
 ION = Structure(Lattice.cubic(6.5), ["Li"], [[0.5] * 3])
 
 # file: start, task, smearing, steps, last energy Ry and -TS Ry as printed
@@ -33,19 +32,8 @@ FILES = {
 
 
 def card(smearing: str, **changes) -> MethodCard:
-    fields = {
-        "name": "test",
-        "functional": "PBE",
-        "potentials": "ultrasoft",
-        "cutoff_ev": 345,
-        "kpoints": {"mesh": (4, 4, 4)},
-        "smearing": {"kind": smearing, "width_ev": 0.0 if smearing == "none" else 0.1},
-        "energy_tolerance_ev": 1e-5,
-        "force_tolerance_ev_per_angstrom": 0.05,
-        "stress_tolerance_gpa": 0.3,
-        "relax_cell": True,
-    }
-    return MethodCard.model_validate(fields | changes)
+    width_ev = 0.0 if smearing == "none" else 0.1
+    return ultrasoft_card(kpoints={"mesh": (4, 4, 4)}, smearing={"kind": smearing, "width_ev": width_ev}, **changes)
 
 
 def judged(path: Path, start: Structure, task: str, smearing: str, directory: Path):

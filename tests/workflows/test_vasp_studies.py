@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from factories import write_yaml
 
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.studies import load_study
@@ -51,11 +51,11 @@ def test_the_crystal_in_the_slabs_cell_is_computed_where_the_mesh_follows_a_spac
     wanted = "LiCl(100)/crystal in the cell of the slabs"
 
     def labels(engine, kpoints, surfaces=SURFACES):
-        (tmp_path / "card.yaml").write_text(yaml.safe_dump(CARD | {"kpoints": kpoints}))
-        (tmp_path / "study.yaml").write_text(
-            yaml.safe_dump(STUDIES["surface-energy"] | {"engine": engine, "card": "card.yaml", "surfaces": surfaces})
-        )
-        return [c.label for c in load_study(tmp_path / "study.yaml").as_dry_run().planned]
+        write_yaml(tmp_path, CARD | {"kpoints": kpoints}, "card.yaml")
+        changes = {"engine": engine, "card": "card.yaml", "surfaces": surfaces}
+        return [
+            c.label for c in load_study(write_yaml(tmp_path, STUDIES["surface-energy"] | changes)).as_dry_run().planned
+        ]
 
     by_spacing = {"spacing_per_angstrom": 0.2}
     assert labels("vasp", by_spacing)[-1] == wanted
@@ -69,8 +69,8 @@ def run(tmp_path, anodeflow):
     """Run a study in a folder of its own: the process."""
 
     def started(study, **stand_in):
-        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(CARD))
-        (tmp_path / "study.yaml").write_text(yaml.safe_dump(study | {"engine": "vasp", "card": "tiny.yaml"}))
+        write_yaml(tmp_path, CARD, "tiny.yaml")
+        write_yaml(tmp_path, study | {"engine": "vasp", "card": "tiny.yaml"})
         surroundings = dict(os.environ) | environment(tmp_path, vtst=True) | stand_in
         return anodeflow("run", "study.yaml", "--json", cwd=tmp_path, env=surroundings)
 
