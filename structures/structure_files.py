@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,9 @@ def read_disordered(path: Path, types: TypeNames | None = None) -> Structure:
     """
     source = open_structure(path)
     try:
-        structure = _read(source, types)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the libraries warn of what is checked here
+            structure = _read(source, types)
     except InputError:
         raise
     except MemoryError:
