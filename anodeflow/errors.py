@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class AnodeflowError(Exception):
     """Root of every error that anodeflow raises on purpose.
@@ -25,6 +27,10 @@ class AnodeflowError(Exception):
         self.problem = " ".join(str(problem).split())
         self.remedy = " ".join(str(remedy).split())
         super().__init__(f"{self.problem}; {self.remedy}" if self.remedy else self.problem)
+
+    def about(self, subject: str) -> Self:
+        """Return the same error with what it is about in front."""
+        return type(self)(f"{subject}: {self.problem}", self.remedy)
 
     def __reduce__(self) -> tuple:
         return (type(self), (self.problem, self.remedy))
@@ -62,3 +68,7 @@ class StoreError(AnodeflowError):
     """The results store cannot be read or written."""
 
     exit_code = 6
+
+
+class RefusedError(StoreError):
+    """The database refuses the user or a document: it will not help to try again."""

@@ -13,6 +13,7 @@ import spglib
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
+from anodeflow.parameters import setting
 from anodeflow.structures.adsorption import contact_distance_angstrom
 from anodeflow.structures.cleaving import SYMPREC_ANGSTROM
 from anodeflow.structures.sites import element_symbols
@@ -74,7 +75,7 @@ def contacts_equivalent(
     hint = ""
     if centred:
         x, y = np.round((centred[0] + np.asarray(shift)) % 1.0, 6)
-        hint = f" (shift=({x:g}, {y:g}) has one)"
+        hint = f" ({setting('shift', f'{x:g}', f'{y:g}')} has one)"
     return False, f"both slabs are symmetric, but at this shift no operation exchanges the contacts{hint}"
 
 

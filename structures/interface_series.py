@@ -13,6 +13,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.errors import ConvergenceError, InputError, StructureError
+from anodeflow.parameters import named
 from anodeflow.structures.interface_contacts import symmetry_moves
 from anodeflow.structures.interface_sides import SlabSpec
 from anodeflow.structures.interfaces import (
@@ -20,6 +21,7 @@ from anodeflow.structures.interfaces import (
     InterfaceModel,
     build_interface,
     film_matrix,
+    interface_warnings,
 )
 from anodeflow.structures.matching import LatticeMatch
 from anodeflow.structures.plane_lattices import displacement_cell
@@ -80,15 +82,20 @@ def scan_registry(
         )
     if energies is None:
         ranked_by = "geometry: largest shortest contact distance (angstrom)"
-        scored = [replace(m, score=m.shortest_contact_angstrom, ranked_by=ranked_by) for m in found]
+        scored = [_scored(model, model.shortest_contact_angstrom, ranked_by) for model in found]
         return sorted(scored, key=lambda m: (-round(m.score or 0, 6), m.gaps_angstrom, m.shift))
     scored = []
     for model in found:
         energy = float(energies(model.structure.copy()))
         if not isfinite(energy):
             raise ConvergenceError(f"the energy of {model.name} at shift {model.shift} is {energy}", "converge it")
-        scored.append(replace(model, score=energy, ranked_by="energy (eV per cell)"))
+        scored.append(_scored(model, energy, "energy (eV per cell)"))
     return sorted(scored, key=lambda m: (m.score, m.gaps_angstrom, m.shift))
+
+
+def _scored(model: InterfaceModel, score: float, ranked_by: str) -> InterfaceModel:
+    scored = replace(model, score=score, ranked_by=ranked_by)
+    return replace(scored, warnings=interface_warnings(scored))
 
 
 def thickness_series(
@@ -131,7 +138,9 @@ def thickness_series(
     if len(layers) < 4:
         raise InputError(f"{len(layers)} film thicknesses cannot support a fit", "give at least four in film_layers")
     if options.get("vacuum_angstrom") is not None:
-        raise InputError("a thickness series needs periodic cells with two contacts", "leave out vacuum_angstrom")
+        raise InputError(
+            "a thickness series needs periodic cells with two contacts", f"leave out {named('vacuum_angstrom')}"
+        )
     if options.get("strained", match.strained) == "both":
         raise InputError("with both sides strained the area belongs to neither", "use strained='film' or 'substrate'")
     models = [build_interface(film.build(count), substrate, match, **options) for count in layers]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import InputError, StructureError
+from anodeflow.parameters import named, setting
 from anodeflow.structures.cleaving import DEFAULT_BONDS, coordination_numbers
 from anodeflow.structures.interface_contacts import (
     TIGHT_FACTOR,
@@ -43,7 +44,6 @@ COMFORTABLE_STRAIN = 0.02
 AREA_TOLERANCE = 1e-6
 
 #: Advice of a warning, beside that of a wider gap, for an interface that was not chosen by its shift.
-BETTER_SHIFT = "another shift=(x, y), the best of scan_registry, or "
 
 
 @dataclass(frozen=True)
@@ -261,9 +261,9 @@ def build_interface(
         raise InputError(
             f"the {strained} side would be strained by {model.max_strain_percent:.3g} % in a cell of"
             f" {model.area_angstrom2:.1f} square angstrom, the limit is {100 * max_strain:.3g} %",
-            "take another match, or raise max_strain",
+            f"take another match, or raise {named('max_strain')}",
         )
-    model = replace(model, warnings=tuple(_warnings(model, across)))
+    model = replace(model, warnings=interface_warnings(model))
     check_interface(model)
     return model
 
@@ -335,7 +335,9 @@ def check_interface(model: InterfaceModel) -> dict[str, Any]:
         value, i, j = overlap
         problems.append(f"{symbols[i]} and {symbols[j]} overlap ({value:.2f} angstrom apart)")
     if problems:
-        remedy = "widen gap_angstrom or change shift" if overlap or not bonds_ok else "build it with build_interface"
+        remedy = "build it with build_interface"
+        if overlap or not bonds_ok:
+            remedy = f"widen {named('gap_angstrom')} or change {named('shift')}"
         raise StructureError(f"{model.name}: {'; '.join(problems)}", remedy)
     return {
         "atoms": len(structure),
@@ -364,16 +366,18 @@ def _check_request(
         if not slab.structure.is_ordered:
             raise StructureError(f"the {name} {slab.crystal} is disordered", "choose an ordered configuration first")
         if slab.layers < 2:
-            raise InputError(f"the {name} {slab.crystal} has {slab.layers} layer", "build it with layers=2 or more")
+            raise InputError(
+                f"the {name} {slab.crystal} has {slab.layers} layer", f"build it with {setting('layers', 2)} or more"
+            )
         own = slab.structure.lattice.matrix[:2, :2]
         if not np.allclose(own @ own.T, np.array(vectors) @ np.transpose(vectors), rtol=1e-6, atol=1e-6):
             raise InputError(f"the match was made for another {name} than {slab.crystal}", "call lattice_matches again")
     if not 0.5 <= gap <= 20:
-        raise InputError(f"gap_angstrom is {gap}", "use 2 to 2.5, at least 0.5 and at most 20")
+        raise InputError(f"{named('gap_angstrom')} is {gap}", "use 2 to 2.5, at least 0.5 and at most 20")
     if vacuum is not None and not 5 <= vacuum < np.inf:
-        raise InputError(f"vacuum_angstrom is {vacuum}", "use at least 5, or None for two contacts")
+        raise InputError(f"{named('vacuum_angstrom')} is {vacuum}", "use at least 5, or None for two contacts")
     if len(shift) != 2 or not all(isfinite(x) for x in shift):
-        raise InputError(f"shift is {shift!r}", "use two fractions of the interface cell, such as (0.5, 0)")
+        raise InputError(f"{named('shift')} is {shift!r}", "use two fractions of the interface cell, such as (0.5, 0)")
     if film_face not in ("lower", "upper"):
         raise InputError(f"unknown film_face {film_face!r}", "use 'lower' or 'upper'")
     if len(repeat) != 2 or any(not isinstance(k, Integral) or k < 1 for k in repeat):
@@ -381,7 +385,7 @@ def _check_request(
     one = len(film.structure) * match.film_cells + len(substrate.structure) * match.substrate_cells
     if one * repeat[0] * repeat[1] > max_atoms:
         raise InputError(
-            f"the cell would have {one * repeat[0] * repeat[1]} atoms, more than max_atoms={max_atoms}",
+            f"the cell would have {one * repeat[0] * repeat[1]} atoms, more than {setting('max_atoms', max_atoms)}",
             f"the matched cell alone has {one}: repeat it less, take thinner slabs or a smaller match",
         )
 
@@ -423,8 +427,9 @@ def _times(counts: Counter, factor: int) -> Counter:
     return Counter({key: value * factor for key, value in counts.items()})
 
 
-def _warnings(model: InterfaceModel, across: dict[tuple[str, str], float]) -> list[str]:
-    texts = []
+def interface_warnings(model: InterfaceModel) -> tuple[str, ...]:
+    """Return what a reader of an energy of this interface should know."""
+    across, texts = distances_across(model.structure), []
     sides = (("film", model.film, model.film_strain), ("substrate", model.substrate, model.substrate_strain))
     for name, slab, strain in sides:
         if abs(strain.max_principal_percent) > 100 * COMFORTABLE_STRAIN:
@@ -443,11 +448,14 @@ def _warnings(model: InterfaceModel, across: dict[tuple[str, str], float]) -> li
     if tight:
         pair, touching = next(iter(tight.items()))
         wide = ceil(100 * TIGHT_FACTOR * max(tight.values())) / 100
+        elsewhere = f"another {setting('shift', 'x', 'y')}, the best of {named('scan_registry')}, or "
+        if model.ranked_by:  # this shift is the best of a scan already
+            elsewhere = ""
         texts.append(
             f"{pair[1]} of the film lies {across[pair]:.2f} angstrom from {pair[0]} of the substrate,"
             f" {100 * across[pair] / touching:.3g} % of the {touching:.2f} at which they touch:"
-            f" use {BETTER_SHIFT}gap_angstrom={wide:g}"
+            f" use {elsewhere}{setting('gap_angstrom', f'{wide:g}')}"
         )
     if not model.contacts_equivalent:
         texts.append(f"the contacts are not equivalent: {model.contacts_decided_by}")
-    return texts
+    return tuple(texts)

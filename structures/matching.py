@@ -19,6 +19,7 @@ import spglib
 from numpy.typing import ArrayLike, NDArray
 
 from anodeflow.errors import InputError, StructureError
+from anodeflow.parameters import named
 from anodeflow.structures.plane_lattices import (
     UNIMODULAR,
     adjugate,
@@ -209,7 +210,9 @@ def lattice_matches(
         ("max_strain", max_strain, LARGEST_STRAIN + 1e-12),
     ):
         if not (isfinite(limit) and 0 < limit <= top):
-            raise InputError(f"{name} is {limit}", f"use a positive number{'' if top > 1 else f' up to {top:.2g}'}")
+            raise InputError(
+                f"{named(name)} is {limit}", f"use a positive number{'' if top > 1 else f' up to {top:.2g}'}"
+            )
     sides = [_plane_vectors(film, "film"), _plane_vectors(substrate, "substrate")]
     metrics = [vectors @ vectors.T for vectors in sides]
     if equivalence == "slabs":
@@ -233,14 +236,14 @@ def lattice_matches(
         least = min(found, key=lambda m: (m.atoms or 0, match_order(m)))
         raise InputError(
             f"no match {within} has at most {max_atoms} atoms: the smallest has {least.atoms} ({_describe(least)})",
-            "raise max_atoms, raise max_strain, or take thinner slabs",
+            f"raise {named('max_atoms')}, raise {named('max_strain')}, or take thinner slabs",
         )
     best, searched = search.least_strained(max_area_angstrom2, max_strain)
     known = f"nor is one within {100 * searched:.3g} %" if best is None else f"the best has {_describe(best)}"
     raise InputError(
         f"no match {within} up to {max_area_angstrom2:g} square angstrom: {known}",
-        f"raise {'' if max_area_mismatch is None else 'max_area_mismatch, '}max_strain or max_area_angstrom2,"
-        " or strain the other side",
+        f"raise {'' if max_area_mismatch is None else 'max_area_mismatch, '}{named('max_strain')} or"
+        f" {named('max_area_angstrom2')}, or strain the other side",
     )
 
 
@@ -295,7 +298,8 @@ class _Search:
         tops = [int(max_area * factor / area + 1e-6) for area, factor in zip(areas, (low**-2, high**2), strict=True)]
         if max(tops) > LARGEST_MULTIPLE:
             raise InputError(
-                f"{max(tops)} cells of one side fit into {max_area:g} square angstrom", "lower max_area_angstrom2"
+                f"{max(tops)} cells of one side fit into {max_area:g} square angstrom",
+                f"lower {named('max_area_angstrom2')}",
             )
         cells = [[self._sublattices(k, n) for n in range(1, top + 1)] for k, top in enumerate(tops)]
         found: dict[tuple[int, ...], LatticeMatch] = {}

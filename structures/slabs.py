@@ -21,6 +21,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.core.surface import Slab
 
 from anodeflow.errors import InputError
+from anodeflow.parameters import named, setting
 from anodeflow.structures.cleaving import Bonds, Cleaver, coordination_numbers, describe_cell
 
 
@@ -225,7 +226,9 @@ def build_slab(
     if layers is None and symmetric_preferred:
         count = cleaver.symmetric_count(cut, count, min_thickness_angstrom)
     if not 0 <= freeze_layers < count:
-        raise InputError(f"freeze_layers is {freeze_layers} in a slab of {count} layers", f"use 0 to {count - 1}")
+        raise InputError(
+            f"{named('freeze_layers')} is {freeze_layers} in a slab of {count} layers", f"use 0 to {count - 1}"
+        )
     repeats = _lateral_repeats(candidate.structure, supercell, min_lateral_angstrom)
     _check_size(cleaver, cut, count, repeats, max_atoms)
     model = _model(cleaver, cut, count, vacuum_angstrom, repeats, freeze_layers)
@@ -235,12 +238,16 @@ def build_slab(
 
 def _check_film(layers: int | None, min_thickness_angstrom: float, vacuum_angstrom: float) -> None:
     if layers is not None and (not isinstance(layers, Integral) or layers < 2):
-        raise InputError(f"layers is {layers}: a film needs at least two", "use layers=2 or more")
+        raise InputError(
+            f"{named('layers')} is {layers}: a film needs at least two", f"use {setting('layers', 2)} or more"
+        )
     if layers is None and not 0 < min_thickness_angstrom < np.inf:
-        raise InputError(f"min_thickness_angstrom is {min_thickness_angstrom}", "use a positive thickness, such as 10")
+        raise InputError(
+            f"{named('min_thickness_angstrom')} is {min_thickness_angstrom}", "use a positive thickness, such as 10"
+        )
     if not 5.0 <= vacuum_angstrom < np.inf:
         raise InputError(
-            f"vacuum_angstrom is {vacuum_angstrom}: the two faces would touch", "use at least 5, better 15"
+            f"{named('vacuum_angstrom')} is {vacuum_angstrom}: the two faces would touch", "use at least 5, better 15"
         )
 
 
@@ -288,8 +295,8 @@ def _check_size(cleaver: Cleaver, cut: int, count: int, repeats: tuple[int, int]
         fewer = f"ask for {fitting} layers, or " if fitting >= 2 else ""
         raise InputError(
             f"the slab {cleaver.crystal} {cleaver.miller} of {count} layers, repeated "
-            f"{repeats[0]} x {repeats[1]}, has {atoms} atoms, more than max_atoms={max_atoms}",
-            f"{fewer}repeat the cell less, or raise max_atoms",
+            f"{repeats[0]} x {repeats[1]}, has {atoms} atoms, more than {setting('max_atoms', max_atoms)}",
+            f"{fewer}repeat the cell less, or raise {named('max_atoms')}",
         )
 
 

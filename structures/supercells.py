@@ -9,6 +9,7 @@ import numpy as np
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import InputError, StructureError
+from anodeflow.parameters import named
 from anodeflow.structures.sites import Site, frac_in_cell
 
 MAX_ENUMERATED_DETERMINANT = 100
@@ -51,7 +52,7 @@ def supercell_for(structure: Structure, min_image_distance_angstrom: float, max_
             "give a positive number of angstrom",
         )
     if max_atoms is not None and max_atoms < 1:
-        raise InputError(f"max_atoms is {max_atoms}", "give at least 1")
+        raise InputError(f"{named('max_atoms')} is {max_atoms}", "give at least 1")
     lattice = structure.lattice
     matrix = _smallest(lattice, wish)
     atoms = len(structure) * round(abs(np.linalg.det(matrix)))

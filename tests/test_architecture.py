@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
-    "structures": {"errors", "files", "suggest", "units", "structures"},
+    "structures": {"errors", "files", "parameters", "suggest", "units", "structures"},
     "analysis": {"errors", "files", "suggest", "units", "documents", "analysis"},
     "workflows": {
         "__version__",
@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "hpc_templates": set(),
 }
 # of anodeflow itself: the ground that everything stands on
-GROUND = ("errors", "files", "suggest", "units")
+GROUND = ("errors", "files", "parameters", "suggest", "units")
 SOURCES = [f for folder in (*MAY_IMPORT, "anodeflow") for f in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -9,11 +9,11 @@ import ase.units
 import pytest
 from scipy import constants
 
-from anodeflow import files, suggest, units
+from anodeflow import files, parameters, suggest, units
 from anodeflow.files import atomic_path, file_sha256, json_sha256, sha256, short_digest, write_atomically
 
 
-@pytest.mark.parametrize("module", [files, suggest], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [files, parameters, suggest], ids=lambda m: m.__name__)
 def test_the_examples_in_the_docstrings_run(module):
     results = doctest.testmod(module)
     assert results.attempted

@@ -6,8 +6,8 @@ Nothing heavy is imported before a command runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,14 +28,17 @@ from anodeflow.cli.output.build import (
     termination_row,
     write,
 )
-from anodeflow.errors import AnodeflowError, InputError, StoreError, StructureError
+from anodeflow.errors import InputError, StoreError, StructureError
+from anodeflow.parameters import parameters_named
 from anodeflow.suggest import nearest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-#: What a structure builder calls a limit, and the option that sets it.
+# What a builder of structures calls its parameters, and the option that sets each.
 OPTIONS = {
+    "layers": "--layers",
+    "shift": "--shift",
     "min_thickness_angstrom": "--thickness",
     "vacuum_angstrom": "--vacuum",
     "gap_angstrom": "--gap",
@@ -131,7 +134,7 @@ def slab(
 
     from anodeflow.structures.slabs import build_slab, list_terminations
 
-    with options_named():
+    with parameters_named(OPTIONS):
         label, bulk, source = crystal_of(crystal, Relaxed(store, engine, card) if relaxed else None)
         common: dict[str, Any] = {
             "min_thickness_angstrom": thickness, "layers": layers, "vacuum_angstrom": vacuum, "crystal": label,
@@ -194,7 +197,7 @@ def interface(
     from anodeflow.structures.interface_pairs import interface as named_interface
     from anodeflow.structures.interface_series import scan_registry
     from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, slab_spec
-    from anodeflow.structures.interfaces import BETTER_SHIFT, build_interface
+    from anodeflow.structures.interfaces import build_interface
     from anodeflow.structures.matching import lattice_matches
 
     if scan and shift != (0.0, 0.0):
@@ -204,7 +207,7 @@ def interface(
         "max_strain": max_strain / 100, "max_area_angstrom2": max_area, "max_atoms": max_atoms,
     }  # fmt: skip
     placing: dict[str, Any] = {"gap_angstrom": gap, "vacuum_angstrom": vacuum, "shift": shift}
-    with options_named():
+    with parameters_named(OPTIONS):
         sides = [side_of(film, place), side_of(substrate, place)]
         layers = [
             slab_spec(bulk, miller, min_thickness_angstrom=thickness or MIN_SIDE_ANGSTROM).build().layers
@@ -233,8 +236,6 @@ def interface(
     model = replace(
         model,
         structure=model.structure.get_sorted_structure(),  # one block an element in the POSCAR
-        warnings=tuple(with_options(text.replace(BETTER_SHIFT, "") if scan else text) for text in model.warnings),
-        contacts_decided_by=with_options(model.contacts_decided_by),
     )
     faces = [
         f"{label}-{index_name(side.miller)}"
@@ -271,7 +272,7 @@ def argyrodite(
     from anodeflow.structures.argyrodite import argyrodite_configurations, parse_argyrodite
     from anodeflow.structures.catalogue import get_entry
 
-    with options_named():
+    with parameters_named(OPTIONS):
         composition = parse_argyrodite(formula)
         label = composition.formula.replace("/", "_")
         folder = checked_folder(output, f"{label}-argyrodite" + ("-relaxed" if relaxed else ""), force)
@@ -295,25 +296,6 @@ def argyrodite(
 
 
 # --- what is built from ------------------------------------------------------------------------------
-
-
-@contextmanager
-def options_named() -> Iterator[None]:
-    """Errors of the builders name the options of the command line, not the arguments of Python."""
-    try:
-        yield
-    except AnodeflowError as error:
-        error.problem, error.remedy = with_options(error.problem), with_options(error.remedy)
-        error.args = type(error)(error.problem, error.remedy).args
-        raise
-
-
-def with_options(text: str) -> str:
-    """A builder's text with the options of the command line in place of the arguments of Python."""
-    text = re.sub(rf"\b({'|'.join(OPTIONS)})(=| is )?", lambda m: OPTIONS[m[1]] + (m[2] or "").replace("=", " "), text)
-    text = re.sub(r"\bshift=\((\S+), (\S+)\)", r"--shift \1 \2", text)
-    text = re.sub(r"^shift is|(?<=change )shift\b", lambda m: m[0].replace("shift", "--shift"), text)
-    return text.replace("layers=", "--layers ")
 
 
 def miller_index(words: Sequence[str]) -> tuple[int, int, int]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from anodeflow.cli.exits import WITHOUT_RESULT
 from anodeflow.cli.options import folder_option, json_text_option
-from anodeflow.errors import AnodeflowError, StoreError
+from anodeflow.errors import AnodeflowError, RefusedError
 
 INTERVAL_S = 30.0
+
+Outcome = TypeVar("Outcome")
 
 
 @click.group()
@@ -101,10 +104,10 @@ def heal(folder: Path | None, watch: bool, interval: float, as_json: bool) -> No
     if not watch and healer.settling():
         time.sleep(SETTLE_S + 0.5)
         done += healer.heal()
-    _say_healed(done, as_json)
+    _print_healed(done, as_json)
     while watch:
         time.sleep(interval)
-        _say_healed(_patiently(healer.heal, []), as_json, quiet=True)
+        _print_healed(_patiently(healer.heal, []), as_json, quiet=True)
 
 
 @hpc.command()
@@ -125,7 +128,7 @@ def launch(folder: Path | None, watch: bool, interval: float, until_done: bool) 
     watch = watch or until_done
     while True:
         if watch:
-            _say_healed(_patiently(healer.heal, []), as_json=False, quiet=True)
+            _print_healed(_patiently(healer.heal, []), as_json=False, quiet=True)
         report = _patiently(lambda: launch_once(found, pad), LaunchReport()) if watch else launch_once(found, pad)
         for label in report.sent:
             click.echo(f"sent {label}")
@@ -164,22 +167,22 @@ def _ended(folder: Any, pad: Any, healer: Any) -> bool:
     return not healer.heal() and not healer.settling()
 
 
-def _patiently(do: Any, otherwise: Any) -> Any:
-    """What is watched goes on when the database or the scheduler is away for a moment."""
+def _patiently(do: Callable[[], Outcome], otherwise: Outcome) -> Outcome:
+    """Do one round of what is watched; what fails while the database or the scheduler is away is only said."""
     try:
         return do()
+    except RefusedError:
+        raise
     except AnodeflowError as error:
-        if isinstance(error, StoreError) and "refuses" in error.problem:
-            raise
         click.echo(f"{time.strftime('%H:%M:%S')} {error}", err=True)
         return otherwise
 
 
-def _say_healed(done: list[Any], as_json: bool, quiet: bool = False) -> None:
+def _print_healed(healed: list[Any], as_json: bool, quiet: bool = False) -> None:
     if as_json:
-        click.echo(json.dumps([vars(one) for one in done]))
-    elif not done and not quiet:
+        click.echo(json.dumps([vars(action) for action in healed]))
+    elif not healed and not quiet:
         click.echo("nothing to heal")
     else:
-        for one in done:
-            click.echo(f"{one.what}: {one.job} ({one.why})")
+        for action in healed:
+            click.echo(f"{action.what}: {action.job} ({action.why})")

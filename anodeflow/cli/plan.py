@@ -172,7 +172,7 @@ def _write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> Non
             try:
                 calculation.write_inputs(study.who, study.card_of(calculation), folder)
             except AnodeflowError as error:
-                raise type(error)(f"{calculation.label}: {error.problem}", error.remedy) from None
+                raise error.about(calculation.label) from None
         (temporary / "plan.json").write_text(json.dumps({"anodeflow": __version__, **content}, indent=2, default=str))
         (temporary / "README").write_text(_README.format(title=study.title or study.kind, engine=study.engine))
         temporary.chmod(0o755)

@@ -30,14 +30,16 @@ if TYPE_CHECKING:
 @json_option
 def status(folder: Path | None, store: Path | None, watch: bool, interval: float, as_json: bool) -> None:
     """Show every study: what is done, runs, waits or failed, and why; core-hours; when it may end."""
-    from anodeflow.errors import StoreError
+    from anodeflow.errors import RefusedError, StoreError
     from anodeflow.workflows.cluster.progress import progress
 
     while True:
         try:
             rows = progress(folder, store)
+        except RefusedError:
+            raise
         except StoreError as error:
-            if not watch or "refuses" in error.problem:
+            if not watch:
                 raise
             click.echo(f"{time.strftime('%H:%M:%S')} {error}", err=True)
             rows = None

@@ -16,7 +16,7 @@ import pymongo
 from pydantic import BaseModel, ConfigDict, Field
 from pymongo import errors as mongo
 
-from anodeflow.errors import AnodeflowError, InputError, StoreError
+from anodeflow.errors import AnodeflowError, InputError, RefusedError, StoreError
 from anodeflow.yaml_input import read_yaml, validate
 
 DATABASE_FILE = "database.yaml"
@@ -239,11 +239,10 @@ def server_errors(database: Database) -> Iterator[None]:
     except AnodeflowError:
         raise
     except (mongo.PyMongoError, mongo.InvalidURI) as error:
-        kind = DatabaseAway if isinstance(error, mongo.AutoReconnect) else StoreError
-        raise kind(*_explained(error, database)) from None
+        raise _explained(error, database) from None
 
 
-def _explained(error: BaseException, database: Database) -> tuple[str, str]:
+def _explained(error: BaseException, database: Database) -> StoreError:
     where = f"the database {database.place}"
     code = getattr(error, "code", None)
     failed = (getattr(error, "details", None) or {}).get("writeErrors")
@@ -251,22 +250,23 @@ def _explained(error: BaseException, database: Database) -> tuple[str, str]:
         code, error = failed[0].get("code"), mongo.OperationFailure(str(failed[0].get("errmsg")))
     if code in (AUTHENTICATION_FAILED, UNAUTHORIZED):
         who = f"user '{database.user}'" if database.user else "a connection without a user"
-        return (
+        return RefusedError(
             f"{where} refuses {who}",
             f"check the user, and the password in {database.password_variable} or its file",
         )
     if isinstance(error, mongo.ServerSelectionTimeoutError):
-        return (
+        return DatabaseAway(
             f"{where} does not answer within {database.timeout_s:g} s",
             "check that it runs and that this machine may reach it (anodeflow hpc doctor)",
         )
     if isinstance(error, mongo.ConfigurationError | mongo.InvalidURI):
-        return f"{where} cannot be used: {without_password(str(error))[:200]}", "check its URI"
+        return StoreError(f"{where} cannot be used: {without_password(str(error))[:200]}", "check its URI")
     if isinstance(error, mongo.AutoReconnect | mongo.NetworkTimeout):
-        return f"the connection to {where} broke", "try again; if it stays so, ask anodeflow hpc doctor"
+        kind = DatabaseAway if isinstance(error, mongo.AutoReconnect) else StoreError
+        return kind(f"the connection to {where} broke", "try again; if it stays so, ask anodeflow hpc doctor")
     if code == OUT_OF_DISK:
-        return f"{where} cannot grow: its disk is full", "free space on the server"
+        return StoreError(f"{where} cannot grow: its disk is full", "free space on the server")
     if isinstance(error, mongo.DocumentTooLarge) or code == TOO_LARGE:
-        return f"{where} refuses a document over 16 MB", "keep such data in the store 'data'"
+        return RefusedError(f"{where} refuses a document over 16 MB", "keep such data in the store 'data'")
     text = " ".join(without_password(str(error)).partition(", full error")[0].split())[:300]
-    return f"{where} refused: {text}", "see anodeflow hpc doctor"
+    return StoreError(f"{where} refused: {text}", "see anodeflow hpc doctor")
