@@ -18,7 +18,7 @@ from anodeflow.workflows.cluster.submission import submit_study
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.studies import load_study
 
-SITE = Path(__file__).parent / "site"
+SITE = Path(__file__).parents[1] / "site"
 TINY = {
     "study": "binding-energy",
     "title": "a 'tiny'; \"study\" $(reboot)",

@@ -13,7 +13,7 @@ from anodeflow.workflows.cluster.folder import ClusterFolder
 from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
 from anodeflow.workflows.store import open_job_store
 
-SITE = Path(__file__).parent / "site"
+SITE = Path(__file__).parents[1] / "site"
 # A busy machine takes ten times as long as an idle one.
 PATIENCE_S = float(os.environ.get("ANODEFLOW_TEST_PATIENCE", "900"))
 

@@ -13,11 +13,11 @@ from factories import STUDY_HASH
 from jobflow import Flow, job, run_locally
 
 from anodeflow.errors import InputError, StoreError
-from anodeflow.workflows.store import find_finished, open_job_store
+from anodeflow.workflows.store import find_finished, open_job_store, store_shown
 from anodeflow.workflows.store.database import Database, database_from_uri, load_database, without_password
 from anodeflow.workflows.store.moving import move_study
 
-SITE = Path(__file__).parent / "site"
+SITE = Path(__file__).parents[1] / "site"
 
 
 @job(data="arrays")
@@ -201,6 +201,47 @@ def test_uris():
     with pytest.raises(InputError):
         database_from_uri("mongodb://")
     assert "secret" not in repr(Database(uri="mongodb://h", name="x"))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "MONGODB://me:secret@h/x",
+        " mongodb://me:secret@h/x",
+        "\tMongoDB+SRV://me:secret@h/x",
+        "mongodb:/me:secret@h/x",
+        "mongodb://me:a/secret@h/x",
+        "mongodb://me:a secret@h/x",
+        "mongodb://me:#secret?@@h/x",
+        "mongo://me:secret@h/x",
+        "http://me:secret@h/x",
+        "https:/me:secret@h/x",
+        "postgresql://me:secret@h/x",
+        "postgres+psycopg2://me:secret@h:5432/x",
+        "mongodb://h/x y?password=secret",
+    ],
+)
+def test_no_uri_of_any_kind_shows_a_password_or_becomes_a_file(uri, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    for text in (uri, str(Path(uri)), f"see {uri}".replace("a secret", "secret")):
+        assert "secret" not in without_password(text)
+    assert "secret" not in store_shown(uri)
+    mongo = uri.strip().lower().startswith("mongodb") and uri.count("secret@h/x") and "/secret" not in uri
+    if not mongo or "#" in uri:
+        with pytest.raises(InputError) as caught:
+            open_job_store(uri)
+        assert "secret" not in str(caught.value)
+    if not mongo:
+        status, out, err = command("results", "--store", uri)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "secret" not in out + err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_uri_in_capitals_or_after_a_blank_is_the_same_database():
+    for uri in ("MONGODB://me:p@h:1/x", " mongodb://me:p@h:1/x ", "MongoDB:/me:p@h:1/x"):
+        database = database_from_uri(uri)
+        assert (database.uri, database.name, database.user, database.password()) == ("mongodb://h:1/", "x", "me", "p")
 
 
 def plain(store):

@@ -67,7 +67,7 @@ def run_light(folder: ClusterFolder, pad: Any) -> int:
         return 0
     place = folder.launches / LIGHT
     place.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "anodeflow.workflows.cluster.rocket", str(folder.path), LIGHT]
+    command = [sys.executable, "-P", "-m", "anodeflow.workflows.cluster.rocket", str(folder.path), LIGHT]
     with (place / "light.log").open("ab") as log:
         try:
             done = subprocess.run(

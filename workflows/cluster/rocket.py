@@ -1,4 +1,4 @@
-"""The process of a job on a compute node: ``python -m anodeflow.workflows.cluster.rocket FOLDER singleshot --fw_id N``.
+"""The process of a job on a compute node: ``python -P -m anodeflow.workflows.cluster.rocket FOLDER ...``.
 
 FireWorks' own ``rlaunch`` knows no password but one in its files, dies of SIGTERM without a word, calls an
 interrupted job failed, and finds nothing to run in a job that was requeued. This does what ``rlaunch singleshot``

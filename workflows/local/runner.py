@@ -6,6 +6,7 @@ finished calculations are handed out without loading a model, and the others run
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -74,7 +75,8 @@ class _Worker:
         environment = MEMORY_SETTINGS | environment
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "anodeflow.workflows.local.worker"],
+            # -P: a queue.py or chgnet.py beside the study must not be imported
+            [sys.executable, "-P", "-m", "anodeflow.workflows.local.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -99,6 +101,16 @@ class _Worker:
                 self.process.stdin.flush()
         except (BrokenPipeError, OSError):
             pass  # its reader thread reports that it is gone
+
+    def end(self) -> None:
+        """End it and the programs it started, which share its process group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def last_words(self) -> str:
         self.errors.seek(0)
@@ -228,8 +240,12 @@ class LocalRunner:
             if isinstance(new, Flow):
                 self._add(new)
         if _needs_worker(made):
-            self.report.reused += 1
-            self._listener.done(made.name, True)
+            self._count(made, reused=True)
+
+    def _count(self, made: Job, reused: bool) -> None:
+        self.report.reused += reused
+        self.report.computed += not reused
+        self._listener.done(made.name, reused)
 
     def _settle(self, made: Job) -> None:
         self._open[made.uuid] -= 1
@@ -279,8 +295,7 @@ class LocalRunner:
             case "done" if made is not None:
                 worker.job = None
                 self._settle(made)
-                self.report.computed += 1
-                self._listener.done(made.name, False)
+                self._count(made, bool(message["reused"]))
             case "failed" if made is not None:
                 worker.job = None
                 self._fail(made, message["error"])
@@ -312,8 +327,7 @@ class LocalRunner:
             try:
                 worker.process.wait(max(0.1, deadline - time.monotonic()))
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                worker.process.kill()
-                worker.process.wait()
+                worker.end()
 
 
 def _needs_worker(made: Job) -> bool:

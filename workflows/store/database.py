@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 import pymongo
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pymongo import errors as mongo
 
 from anodeflow.errors import AnodeflowError, InputError, RefusedError, StoreError
@@ -53,6 +53,13 @@ class Database(BaseModel):
     password_file: Path | None = Field(None, description="file whose first line is the password")
     timeout_s: float = Field(20.0, gt=0, le=600, description="longest wait for the server")
     _given: str | None = None
+
+    @field_validator("uri")
+    @classmethod
+    def _of_mongodb(cls, value: str) -> str:
+        if _URI.fullmatch(full_uri(value)) is None:
+            raise ValueError("not a MongoDB URI: write mongodb://HOST:PORT or mongodb+srv://HOST")
+        return full_uri(value)
 
     @property
     def host(self) -> str:
@@ -149,14 +156,21 @@ class Database(BaseModel):
         return (there.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds()
 
 
+# Also with the slash that a file path loses, capitals, and blanks before it. A path with a colon: ./name:/rest
+_LIKE_URI = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):/+")
+_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/+[^/?#:@\s]*):\S*@")
+_LOGIN_OF_ALL = re.compile(r"(\s*[A-Za-z][A-Za-z0-9+.-]+:/+[^/?#:@]*):.*@", re.DOTALL)
+_SECRET_OPTION = re.compile(r"([?&;][\w.-]*(?:password|passwd|pwd|secret|token|properties)[\w.-]*=)[^&;\s'\"]*", re.I)
+
+
 def is_uri(where: str) -> bool:
-    """Whether this is the URI of a server (also with the slash that a file path loses)."""
-    return bool(re.match(r"mongodb(\+srv)?:/", where))
+    """Return whether this looks like the URI of a server, of whatever kind."""
+    return _LIKE_URI.match(where) is not None
 
 
 def full_uri(text: str) -> str:
-    """A URI with both its slashes: as a path it loses one."""
-    return re.sub(r"^(mongodb(?:\+srv)?):/(?!/)", r"\1://", text)
+    """Return a URI as it is meant: no blanks around it, a scheme in small letters, both slashes."""
+    return _LIKE_URI.sub(lambda scheme: f"{scheme[1].lower()}://", text, count=1).strip()
 
 
 def database_from_uri(uri: str) -> Database:
@@ -165,12 +179,20 @@ def database_from_uri(uri: str) -> Database:
     Raises
     ------
     InputError
-        If it is no MongoDB URI.
+        If it is not a MongoDB URI.
     """
     found = _URI.fullmatch(full_uri(uri))
     if found is None or not found.group(3):
-        raise InputError(f"'{without_password(uri)}' is no MongoDB URI", "write mongodb://HOST:PORT/DATABASE")
+        raise InputError(
+            f"'{without_password(uri)}' is not a MongoDB URI",
+            "write mongodb://HOST:PORT/DATABASE, or mongodb+srv://HOST/DATABASE",
+        )
     scheme, who, hosts, name, options = found.groups()
+    if "@" in (name or ""):
+        raise InputError(
+            f"'{without_password(uri)}': user or password hold a character that a URI may not",
+            "write them percent-encoded (/ is %2F, ? is %3F, # is %23, @ is %40)",
+        )
     data: dict[str, Any] = {"uri": f"{scheme}{hosts}/" + (f"?{options}" if options else "")}
     source = re.search(r"(?:^|&)authSource=([^&]*)", options or "")
     if source:
@@ -187,8 +209,12 @@ def database_from_uri(uri: str) -> Database:
 
 
 def without_password(text: str) -> str:
-    """A text in which no URI shows a password."""
-    return re.sub(r"(mongodb(?:\+srv)?:/{1,2}[^/?#:@\s]*):[^/?#\s]*@", r"\1:***@", text)
+    """Return a text in which no URI shows a password.
+
+    A password may hold any character: all is hidden from the user's colon to the last ``@``.
+    """
+    login = _LOGIN_OF_ALL if is_uri(text) else _LOGIN
+    return _SECRET_OPTION.sub(r"\1***", login.sub(r"\1:***@", text))
 
 
 def database_file(where: str) -> Path | None:
@@ -220,10 +246,11 @@ def load_database(where: str | Path) -> Database:
     file = database_file(text)
     if file is None:
         raise InputError(
-            f"'{text}' names no database", "give mongodb://HOST:PORT/DATABASE, or the folder of anodeflow hpc init"
+            f"'{without_password(text)}' names no database",
+            "give mongodb://HOST:PORT/DATABASE, or the folder of anodeflow hpc init",
         )
     data: dict[str, Any] = read_yaml(file)
-    if "://" in str(data.get("uri")) and "@" in str(data["uri"]):
+    if "@" in str(data.get("uri")):
         raise InputError(
             f"{file}: 'uri' holds a user or password",
             "move the user to 'user' and the password to its own file or the environment",

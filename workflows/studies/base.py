@@ -5,18 +5,17 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import uuid
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
-from jobflow import Flow, Job
+from jobflow import Flow, Job, job
 from pydantic import BaseModel, ConfigDict, Field
 from pymatgen.core import Structure
 
-from anodeflow.documents import CardRecord
+from anodeflow.documents import CardRecord, EngineRecord, StudyDoc
 from anodeflow.errors import EngineError, InputError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import MethodCard, load_card
@@ -25,9 +24,11 @@ from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.jobs.calculation import CalculationMaker, structure_digest
 from anodeflow.workflows.studies import registry
+from anodeflow.workflows.studies.graph import SETTLED, Entry, Identity, Setup, Stage, Step, Travelling, jobs_of, plan
 from anodeflow.yaml_input import read_yaml, validate
 
-_NAMESPACE = uuid.UUID("6f6e6f64-6566-6c6f-7721-616e6f646521")
+#: Label of the job that makes the last document.
+SUMMARY = "summary"
 
 
 class Options(BaseModel):
@@ -86,7 +87,7 @@ class Study(Options):
         given = {key: value for key, value in changes.items() if value is not None}
         if not given:
             return self
-        made = type(self).model_validate(self.model_dump() | given)
+        made = type(self).model_validate(self.model_dump(exclude_unset=True) | given)
         made._folder, made._dry = self._folder, self._dry
         return made
 
@@ -170,11 +171,11 @@ class Study(Options):
             )
         return self.who.preflight(self.method)
 
-    def card_of(self, calculation: PlannedCalculation) -> MethodCard:
+    def card_of(self, calculation: Step | PlannedCalculation) -> MethodCard:
         """The card of one planned calculation."""
         return calculation.card or self.method
 
-    def seconds_of(self, calculation: PlannedCalculation) -> float:
+    def seconds_of(self, calculation: Step | PlannedCalculation) -> float:
         """Core-seconds one planned calculation is expected to take."""
         step = self.who.seconds_per_step(calculation.structure, self.card_of(calculation))
         share = self.who.dynamics_share() if calculation.task == "dynamics" else 1.0
@@ -214,17 +215,123 @@ class Study(Options):
         """Name and hash of the card, for the last document."""
         return CardRecord(name=self.method.name, hash=self.method.hash).model_dump()
 
-    def flow(self) -> Flow:
-        """The study as a jobflow Flow."""
+    # --- what is computed ----------------------------------------------------------------------------
+
+    @property
+    def setup(self) -> Setup:
+        """Engine and card, as they travel with jobs."""
+        return Setup(engine=self.engine, card=self.method, warm_start=self.warm_start)
+
+    @property
+    def identity(self) -> Identity:
+        """Whose jobs these are."""
+        return Identity(study=self.kind, study_hash=self.hash)
+
+    def declare(self) -> list[Entry]:
+        """Return every calculation of the study, in the order of the plan: see :mod:`~.graph`."""
+        raise NotImplementedError
+
+    def summarised(self, entries: list[Entry]) -> list[str]:
+        """Return labels of what the last document is made of: stages, or calculations where there is no stage."""
+        stages = [entry.label for entry in entries if isinstance(entry, Stage)]
+        return list(dict.fromkeys(stages or [entry.label for entry in entries]))
+
+    def facts(self) -> Travelling | None:
+        """Return what the last document needs of the study's files, which are out of reach where it is made."""
+        return None
+
+    def document(self, results: dict[str, Any], record: Record, facts: Any) -> StudyDoc:
+        """Return the last document. Files of the study are out of reach here.
+
+        Parameters
+        ----------
+        results
+            The documents of :meth:`summarised` by label, None for what was not computed.
+        record
+            For :func:`last_document`.
+        facts
+            What :meth:`facts` returned when the study was started.
+        """
         raise NotImplementedError
 
     @cached_property
-    def planned(self) -> list[PlannedCalculation]:
+    def planned(self) -> list[Step]:
         """Every calculation, on catalogue geometries."""
         return self._plan()
 
-    def _plan(self) -> list[PlannedCalculation]:
-        raise NotImplementedError
+    def _plan(self) -> list[Any]:
+        return plan(self.declare(), self.setup)
+
+    def flow(self) -> Flow:
+        """Return the study as a jobflow Flow: what it declares, and its last document."""
+        entries, identity = self.declare(), self.identity
+        jobs, outputs = jobs_of(entries, self.setup, identity)
+        labels = self.summarised(entries)
+        settings = type(self).model_validate(self.model_dump())  # without the engine and what else it has loaded
+        record = Record(identity=identity, setup=self.setup, sources=self.sources())
+        summary = summarise(settings, record, labels, [outputs[label] for label in labels], self.facts())
+        identity.identify(summary, SUMMARY)
+        return Flow([*jobs, summary], output=summary.output, name=self.title or self.kind)
+
+
+class Record(Travelling):
+    """What the last document of a study says of how it came about."""
+
+    identity: Identity
+    setup: Setup
+    sources: list[str]
+
+
+@job(config=SETTLED)
+def summarise(study: Study, record: Record, labels: list[str], docs: list[Any], facts: Any = None) -> StudyDoc:
+    """Make the last document of a study.
+
+    Parameters
+    ----------
+    study
+        What the study file says; not its files.
+    record
+        How it came about.
+    labels, docs
+        What it is made of; None for what was not computed.
+    facts
+        What :meth:`Study.facts` returned.
+    """
+    return study.document(dict(zip(labels, docs, strict=True)), record, facts)
+
+
+D = TypeVar("D", bound=StudyDoc)
+
+
+def last_document(
+    doc_class: type[D], study: Study, record: Record, *, engine: EngineRecord | None = None, **fields: Any
+) -> D:
+    """Return the last document of a study with all that says where it comes from.
+
+    Parameters
+    ----------
+    doc_class
+        Its class.
+    study, record
+        As :meth:`Study.document` is given them.
+    engine
+        Who computed, as a calculation says; None if there is none.
+    **fields
+        The rest, warnings included.
+    """
+    card = record.setup.card
+    shared = {
+        "study": study.kind,
+        "study_hash": record.identity.study_hash,
+        "title": study.title,
+        "settings": study.model_dump(mode="json"),
+        "sources": record.sources,
+        "software": {name: version(name) for name in ("anodeflow", "ase", "pymatgen", "jobflow", "numpy")},
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "engine": engine or get_engine(study.engine).record(),
+        "card": CardRecord(name=card.name, hash=card.hash),
+    }
+    return doc_class(**shared | fields)
 
 
 # Settings added after studies were first stored: where a study does not use one, its hash stays what it was.
@@ -255,10 +362,7 @@ def origin(study: str, study_hash: str, settings: dict[str, Any], notes: list[st
 
 def identify(made: Job, path: str, study_hash: str, kind: str) -> Job:
     """Name a job, tag it with its study, and derive its uuid from both."""
-    made.set_uuid(str(uuid.uuid5(_NAMESPACE, f"{study_hash}/{path}")))
-    made.name = path
-    made.update_metadata({"study": kind, "study_hash": study_hash, "label": path})
-    return made
+    return Identity(study=kind, study_hash=study_hash).identify(made, path)
 
 
 def read_study(path: str | Path) -> Study:

@@ -5,20 +5,16 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from jobflow import Flow, JobConfig, OnMissing, job
 from pydantic import Field, model_validator
 from pymatgen.core import Structure
 
 from anodeflow.analysis.crystal_properties import CrystalStudyDoc, crystal_doc, formation_energies, voltages
-from anodeflow.documents import CalculationDoc, CardRecord
 from anodeflow.errors import AnodeflowError
 from anodeflow.structures.cleaving import primitive_cell
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Task
-from anodeflow.workflows.studies.base import PlannedCalculation, Study, origin
+from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.binding.cells import catalogue_fixes_cell
-
-SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
+from anodeflow.workflows.studies.graph import Calculation, Entry, Travelling
 
 
 class CrystalStudy(Study):
@@ -63,65 +59,51 @@ class CrystalStudy(Study):
         notes = [f"{name}: cell kept as given (dispersion-bound crystal)" for name in fixed]
         return [*super().preflight(), *self.check_cells(), *notes]
 
-    def _plan(self) -> list[PlannedCalculation]:
+    def declare(self) -> list[Entry]:
+        """See :meth:`Study.declare`: one relaxation a crystal."""
         return [
-            PlannedCalculation(
-                label=f"{name}/crystal", task=self.task(name), structure=self.computed(name), expected_steps=8
+            Calculation(
+                label=_label(name),
+                task=self.task(name),
+                structure=self.computed(name),
+                expected_steps=8,
+                crystal=name,
             )
             for name in self.crystals
         ]
 
-    def flow(self) -> Flow:
-        """One relaxation a crystal, then the summary."""
-        jobs = [
-            self.identify(
-                self.maker(self.task(name)).make(self.computed(name), f"{name}/crystal", name), f"{name}/crystal"
-            )
-            for name in self.crystals
-        ]
-        summary = summarise(
-            [made.output for made in jobs],
-            self.crystals,
-            self.engine,
-            self.card_record(),
-            self.model_dump(mode="json"),
-            self.hash,
-            self.sources(),
-            None if self.cells is None else [self.setting(name) for name in self.crystals],
+    def facts(self) -> CatalogueSettings | None:
+        """See :meth:`Study.facts`: the catalogue's setting of each crystal, where another cell was computed."""
+        return (
+            None if self.cells is None else CatalogueSettings(matrices=[self.setting(name) for name in self.crystals])
         )
-        self.identify(summary, "summary")
-        return Flow([*jobs, summary], output=summary.output, name=self.title or self.kind)
+
+    def document(self, results: dict[str, Any], record: Record, facts: CatalogueSettings | None) -> CrystalStudyDoc:
+        """See :meth:`Study.document`: all crystals, and what follows from them together."""
+        calculations = {name: results[_label(name)] for name in self.crystals}
+        docs = [
+            crystal_doc(name, calculation, None if facts is None else facts.matrices[number])
+            for number, (name, calculation) in enumerate(calculations.items())
+        ]
+        done = {name: calculation for name, calculation in calculations.items() if calculation is not None}
+        warnings = [f"{d.crystal}: {w}" for d in docs for w in ([d.error] if d.error else d.warnings)]
+        steps = []
+        try:
+            formation_energies(docs, done)
+            steps = voltages(docs)
+        except AnodeflowError as error:
+            warnings.append(str(error))
+        engine = next((calculation.engine for calculation in done.values()), None)
+        return last_document(
+            CrystalStudyDoc, self, record, engine=engine, crystals=docs, voltages=steps, warnings=warnings
+        )
 
 
-@job(config=SETTLED)
-def summarise(
-    calculations: list[CalculationDoc | None],
-    names: list[str],
-    engine: str,
-    card: dict[str, str],
-    settings: dict[str, Any],
-    study_hash: str,
-    notes: list[str],
-    cells: list[list[list[float]]] | None = None,
-) -> CrystalStudyDoc:
-    """All crystals of a study, and what follows from them together."""
-    docs = [
-        crystal_doc(name, calculation, None if cells is None else cells[number])
-        for number, (name, calculation) in enumerate(zip(names, calculations, strict=True))
-    ]
-    done = {name: calculation for name, calculation in zip(names, calculations, strict=True) if calculation is not None}
-    warnings = [f"{d.crystal}: {w}" for d in docs for w in ([d.error] if d.error else d.warnings)]
-    steps = []
-    try:
-        formation_energies(docs, done)
-        steps = voltages(docs)
-    except AnodeflowError as error:
-        warnings.append(str(error))
-    return CrystalStudyDoc(
-        **origin(CrystalStudy.kind, study_hash, settings, notes),
-        engine=next((c.engine for c in done.values()), None) or get_engine(engine).record(),
-        card=CardRecord.model_validate(card),
-        crystals=docs,
-        voltages=steps,
-        warnings=warnings,
-    )
+class CatalogueSettings(Travelling):
+    """The cell of each crystal as given, in vectors of the computed one, whole numbers, shape (3, 3) each."""
+
+    matrices: list[list[list[float]]]
+
+
+def _label(name: str) -> str:
+    return f"{name}/crystal"

@@ -9,12 +9,15 @@ is the size of a file that it writes first.
 
 import math
 import os
+import shlex
 import time
+from pathlib import Path
 
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, Outcome
+from anodeflow.workflows.engines.external import run_program
 
 STEPS = 20
 ENERGY_EV = {"Li": -1.9, "Cl": -3.1, "Al": -3.4}
@@ -68,3 +71,25 @@ class SpringsEngine(Engine):
             note_time(directory, "stop")
             raise
         return Outcome(structure, energy_of(structure), task != "static", None, STEPS, 0.001)
+
+
+class FolderlessEngine(SpringsEngine):
+    """The same without files, as a potential is.
+
+    ANODEFLOW_TEST_LOG takes a line for each calculation that begins; ANODEFLOW_TEST_PROGRAM is a command that it runs.
+    """
+
+    name = "folderless"
+    capabilities = Capabilities()
+
+    def compute(self, request, folder=None, monitor=None):
+        with open(os.environ["ANODEFLOW_TEST_LOG"], "a") as log:
+            log.write(f"{request.task} {len(request.structure)} {energy_of(request.structure):.8f}\n")
+        if "ANODEFLOW_TEST_PROGRAM" in os.environ:
+            here = Path(os.environ["ANODEFLOW_TEST_LOG"]).parent
+            run_program(shlex.split(os.environ["ANODEFLOW_TEST_PROGRAM"]), here, output="program.out", what="program")
+        for step in range(STEPS):
+            time.sleep(float(os.environ.get("ANODEFLOW_TEST_SECONDS", "0")) / STEPS)
+            if monitor is not None:
+                monitor(step, energy_of(request.structure), 0.001)
+        return Outcome(request.structure, energy_of(request.structure), request.task != "static", None, STEPS, 0.001)

@@ -1,4 +1,4 @@
-"""Adds the engine `springs` of these tests to every Python that has this folder on its path."""
+"""Adds the engines `springs` and `folderless` of these tests to every Python that has this folder on its path."""
 
 import importlib.abc
 import importlib.util
@@ -18,6 +18,7 @@ class AddEngine(importlib.abc.MetaPathFinder):
         def exec_module(module):
             execute(module)
             module.PROGRAMS["springs"] = ("springs_engine", "SpringsEngine")
+            module.PROGRAMS["folderless"] = ("springs_engine", "FolderlessEngine")
 
         spec.loader.exec_module = exec_module
         return spec

@@ -1,0 +1,465 @@
+"""A study declared once: what it plans on the geometry of the catalogue is what it runs on relaxed geometry.
+
+A study is a list of three kinds of entry (:meth:`~anodeflow.workflows.studies.base.Study.declare`):
+
+- a :class:`Step` is one calculation whose structure is known from the study file: a crystal, an isolated atom;
+- a :class:`HostCell` is one calculation whose structure is built of relaxed ones: a slab of a relaxed crystal;
+- a :class:`Stage` is a number of calculations that can be laid out only when others are relaxed, and the documents they
+  end in: the slabs of a crystal, the Li sites of a host.
+
+:func:`plan` lays all of them out on unrelaxed structures, for the dry run. :func:`jobs_of` makes jobflow jobs of them:
+the job of a stage lays it out again when what it needs is relaxed, with the same function.
+"""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobflow import Flow, Job, JobConfig, OnMissing, OutputReference, Response, job
+from pydantic import BaseModel, ConfigDict
+from pymatgen.core import Structure
+
+from anodeflow.documents import CalculationDoc, Document
+from anodeflow.errors import AnodeflowError, EngineError, InputError
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.contract import Task
+from anodeflow.workflows.jobs.calculation import CalculationMaker, structure_digest
+
+#: A job that is to run, and to say so in its document, when something it needs has failed.
+SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
+_NAMESPACE = uuid.UUID("6f6e6f64-6566-6c6f-7721-616e6f646521")
+
+
+class Travelling(BaseModel):
+    """Base of what travels with jobs: checked when it is made and again where it arrives."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", frozen=True)
+
+
+class Setup(Travelling):
+    """Who computes a study, and how accurately."""
+
+    engine: str
+    card: MethodCard
+    warm_start: str | None = None
+
+    def maker(self, task: Task, card: MethodCard | None = None, warm: bool = True) -> CalculationMaker:
+        """Return the maker of calculations of one task.
+
+        Parameters
+        ----------
+        task
+            What is done.
+        card
+            Where it is not the study's own.
+        warm
+            Whether a relaxation may start from the geometry of the cheap engine, if there is one.
+        """
+        settings = (card or self.card).model_dump(mode="json")
+        return CalculationMaker(
+            task=task, card=settings, engine=self.engine, warm_start=self.warm_start if warm else None
+        )
+
+
+class Identity(Travelling):
+    """Whose jobs these are: they have the same uuids every time the same study is run."""
+
+    study: str
+    study_hash: str
+
+    def uuid(self, label: str) -> str:
+        """Return the uuid of the job of this label."""
+        return str(uuid.uuid5(_NAMESPACE, f"{self.study_hash}/{label}"))
+
+    def identify(self, made: Job, label: str) -> Job:
+        """Name a job, tag it with its study, and derive its uuid from both."""
+        made.set_uuid(self.uuid(label))
+        made.name = label
+        made.update_metadata({"study": self.study, "study_hash": self.study_hash, "label": label})
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(ABC):
+    """One calculation of a study, planned or about to be run.
+
+    Parameters
+    ----------
+    label
+        What a person calls it, e.g. ``LiCl(100)/4 layers``; unique in its study.
+    task
+        What is done: a :data:`~anodeflow.workflows.engines.contract.Task`, ``neb`` or ``dynamics``.
+    structure
+        Where it starts: in a plan built of unrelaxed crystals.
+    expected_steps
+        Ionic steps it usually takes, for the estimate of the cost.
+    crystal
+        Name of the crystal it belongs to.
+    charge
+        Of the cell, e.
+    card
+        Where it is not the study's own.
+    """
+
+    label: str
+    task: str
+    structure: Structure
+    expected_steps: int
+    crystal: str | None = None
+    charge: int = 0
+    card: MethodCard | None = None
+
+    @abstractmethod
+    def write_inputs(self, engine: Engine, card: MethodCard, directory: Path) -> list[str]:
+        """Write the native inputs, and return the names of the files. Errors are those of the engine."""
+
+    @abstractmethod
+    def job(self, setup: Setup, outputs: Mapping[str, Any]) -> Job:
+        """Make the job that computes it.
+
+        Parameters
+        ----------
+        setup
+            Engine and card of the study.
+        outputs
+            Documents, or references to them, of everything declared before, by label.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calculation(Step):
+    """A single point or a relaxation.
+
+    Parameters
+    ----------
+    displacement_angstrom, seed
+        Every atom is moved by a random vector of this length before it is run, so that no symmetry holds it.
+    warm
+        Whether it may start from the geometry of the study's cheap engine, if the study names one.
+    """
+
+    task: Task
+    displacement_angstrom: float = 0.0
+    seed: int = 0
+    warm: bool = True
+
+    def write_inputs(self, engine: Engine, card: MethodCard, directory: Path) -> list[str]:
+        """See :meth:`Step.write_inputs`."""
+        return engine.write_inputs(self.structure, self.task, card, self.charge, directory)
+
+    def job(self, setup: Setup, outputs: Mapping[str, Any]) -> Job:
+        """See :meth:`Step.job`."""
+        start = self.structure
+        if self.displacement_angstrom:
+            start = start.copy().perturb(self.displacement_angstrom, seed=self.seed)
+        return setup.maker(self.task, self.card, self.warm).make(start, self.label, self.crystal, self.charge)
+
+
+class BuiltCell(Document):
+    """A cell built of relaxed crystals, and what a reader must know of it."""
+
+    structure: Structure
+    model: str
+    face: str | None = None
+
+
+class HostCell(Travelling, ABC):
+    """One relaxation of a cell that is built of relaxed crystals.
+
+    Parameters
+    ----------
+    label
+        Of the job that builds it.
+    needs
+        Labels of the calculations of whose relaxed structures it is built.
+    host, task, expected_steps, crystal
+        Label of its relaxation, and the rest of it: see :class:`Calculation`.
+    """
+
+    label: str
+    needs: list[str]
+    host: str
+    task: Task
+    expected_steps: int
+    crystal: str | None = None
+
+    @abstractmethod
+    def build(self, structures: list[Structure]) -> BuiltCell:
+        """Build the cell of one structure for each of ``needs``. Pure.
+
+        Raises
+        ------
+        InputError, StructureError
+            If there is no such cell.
+        """
+
+
+class Result(Travelling, ABC):
+    """A document of a stage, to be made when its calculations are done; the fields of a subclass are what it is told.
+
+    Parameters
+    ----------
+    label
+        Of the job that makes it.
+    of
+        Labels of the calculations and results it is made of.
+    """
+
+    label: str
+    of: list[str]
+
+    @abstractmethod
+    def document(self, docs: dict[str, Any]) -> Document:
+        """Make the document.
+
+        Parameters
+        ----------
+        docs
+            The documents of ``of`` by label; None where something was not computed.
+        """
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a stage consists of: its calculations, and the documents they end in."""
+
+    steps: Sequence[Step]
+    results: Sequence[Result] = field(default_factory=list)
+
+
+class Stage(Travelling, ABC):
+    """Calculations that are laid out when others are relaxed, and the documents they end in.
+
+    Parameters
+    ----------
+    label
+        Of the job that lays it out.
+    needs
+        Labels of the calculations and host cells it is built of. They must have converged.
+    also
+        Labels of calculations and stages that only its results need, whatever became of them.
+    """
+
+    label: str
+    needs: list[str]
+    also: list[str] = []
+
+    @abstractmethod
+    def lay_out(self, found: list[Any], setup: Setup) -> Layout:
+        """Lay out the calculations. Pure.
+
+        Parameters
+        ----------
+        found
+            The structure of each calculation, and the :class:`BuiltCell` of each host cell, of ``needs``: relaxed in a
+            run, unrelaxed in a plan.
+        setup
+            Engine and card of the study.
+
+        Raises
+        ------
+        AnodeflowError
+            If a cell cannot be built.
+        """
+
+    @abstractmethod
+    def without_result(self, why: str, docs: list[Any]) -> Any:
+        """Return what stands in place of the output where the stage cannot be laid out.
+
+        Parameters
+        ----------
+        why
+            The reason.
+        docs
+            What there is of ``needs``, None for the rest.
+        """
+
+    def output(self, results: list[Any]) -> Any:
+        """Return the output of the stage, of those of its results: the only one, or a list of them."""
+        return results[0]
+
+
+Entry = Step | HostCell | Stage
+
+
+def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
+    """Lay out every calculation of a study on unrelaxed structures, each label once.
+
+    Raises
+    ------
+    AnodeflowError
+        If a cell cannot be built.
+    """
+    found: dict[str, Structure | BuiltCell] = {}
+    steps: dict[str, Step] = {}
+
+    def add(step: Step) -> None:
+        steps.setdefault(step.label, step)
+        found.setdefault(step.label, step.structure)
+
+    for entry in _once(entries):
+        needed = [] if isinstance(entry, Step) else [found[label] for label in entry.needs]
+        match entry:
+            case Step():
+                add(entry)
+            case HostCell():
+                built = entry.build([cell for cell in needed if isinstance(cell, Structure)])
+                found[entry.label] = built
+                add(
+                    Calculation(
+                        label=entry.host,
+                        task=entry.task,
+                        structure=built.structure,
+                        expected_steps=entry.expected_steps,
+                        crystal=entry.crystal,
+                    )
+                )
+            case Stage():
+                for step in entry.lay_out(needed, setup).steps:
+                    add(step)
+    return list(steps.values())
+
+
+def jobs_of(entries: Iterable[Entry], setup: Setup, identity: Identity) -> tuple[list[Job], dict[str, OutputReference]]:
+    """Make the jobs of everything a study declares.
+
+    Parameters
+    ----------
+    entries
+        What it declares.
+    setup
+        Engine and card.
+    identity
+        Of the study.
+
+    Returns
+    -------
+    jobs, outputs
+        The jobs, and a reference to the output of each calculation, host cell and stage by its label.
+    """
+    kept = _once(entries)
+    # A job's uuid follows from its label, so that one can be referred to before it is made.
+    labels = [
+        label
+        for entry in kept
+        for label in ([entry.label, entry.host] if isinstance(entry, HostCell) else [entry.label])
+    ]
+    outputs = {label: OutputReference(identity.uuid(label)) for label in labels}
+    jobs: list[Job] = []
+    for entry in kept:
+        match entry:
+            case Step():
+                made = entry.job(setup, outputs)
+            case HostCell():
+                made = build_cell(entry, [outputs[label] for label in entry.needs])
+                relaxation = setup.maker(entry.task).make(outputs[entry.label].structure, entry.host, entry.crystal)
+                jobs.append(identity.identify(relaxation, entry.host))
+            case Stage():
+                needed, also = ([outputs[label] for label in labels] for labels in (entry.needs, entry.also))
+                made = lay_out_stage(entry, setup, identity, needed, also)
+        jobs.append(identity.identify(made, entry.label))
+    return jobs, outputs
+
+
+@job
+def build_cell(cell: HostCell, crystals: list[CalculationDoc]) -> BuiltCell:
+    """Build a host cell of relaxed crystals.
+
+    Raises
+    ------
+    ConvergenceError
+        If one of them did not converge.
+    InputError, StructureError
+        If there is no such cell.
+    """
+    return cell.build([_settled(doc, label) for doc, label in zip(crystals, cell.needs, strict=True)])
+
+
+@job(config=SETTLED)
+def lay_out_stage(
+    stage: Stage, setup: Setup, identity: Identity, docs: list[Any], also: list[Any]
+) -> Response | Document | list[Document]:
+    """Lay out a stage on what is relaxed now.
+
+    Parameters
+    ----------
+    stage, setup, identity
+        What, by which engine and card, for which study.
+    docs, also
+        The documents of ``stage.needs`` and ``stage.also``; None for what was not computed.
+
+    Returns
+    -------
+    Response
+        With the jobs of its calculations and results; or its document without a result, where something it needs is
+        missing.
+    """
+    try:
+        found = [_settled(doc, label) for doc, label in zip(docs, stage.needs, strict=True)]
+        layout = stage.lay_out(found, setup)
+    except AnodeflowError as error:
+        nothing: Document | list[Document] = stage.without_result(str(error), docs)
+        return nothing
+    outputs = dict(zip([*stage.needs, *stage.also], [*docs, *also], strict=True))
+    jobs = []
+    for step in layout.steps:
+        jobs.append(identity.identify(step.job(setup, outputs), step.label))
+        outputs[step.label] = jobs[-1].output
+    results = [
+        identity.identify(conclude(result, [outputs[label] for label in result.of]), result.label)
+        for result in layout.results
+    ]
+    return Response(
+        replace=Flow([*jobs, *results], output=stage.output([made.output for made in results]), name=stage.label)
+    )
+
+
+@job(config=SETTLED)
+def conclude(result: Result, docs: list[Any]) -> Document:
+    """Make one document of a stage of the documents of ``result.of``; None for what was not computed."""
+    return result.document(dict(zip(result.of, docs, strict=True)))
+
+
+def _settled(doc: Any, label: str) -> Any:
+    """Return the relaxed structure of a calculation, or a built cell as it is.
+
+    Raises
+    ------
+    EngineError
+        If there is none.
+    ConvergenceError
+        If the calculation did not converge.
+    """
+    if doc is None:
+        raise EngineError(f"'{label}' was not computed", "see the first failure of this run")
+    if not isinstance(doc, CalculationDoc):
+        return doc
+    doc.converged_energy_ev()
+    return doc.structure
+
+
+def _once(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries with each label once.
+
+    Raises
+    ------
+    InputError
+        If two calculations of different structures have one label.
+    """
+    kept: dict[str, Entry] = {}
+    for entry in entries:
+        first = kept.setdefault(entry.label, entry)
+        if first is entry or not (isinstance(first, Step) and isinstance(entry, Step)):
+            continue
+        if structure_digest(first.structure) != structure_digest(entry.structure):
+            raise InputError(
+                f"two calculations of different structures are called '{entry.label}'",
+                "rename the structure file of one of them",
+            )
+    return list(kept.values())
