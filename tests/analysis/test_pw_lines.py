@@ -63,6 +63,8 @@ CONTRADICTIONS = [
     (DYNAMICS, r"(iteration =     )3", r"\g<1>4", "step 3, which is due"),
     (DYNAMICS, r"(time      =   0.00)58", r"\g<1>78", "the time of step 3"),
     (DYNAMICS, r"(Time step             =    )40.00", r"\g<1>41.00", "same time in both"),
+    (VC_DYNAMICS, r"(Ekin =     0.0000)4461", r"\g<1>5461", "sum of the energies"),
+    (VC_DYNAMICS, r"(!    total energy              =     -49.422)81930", r"\g<1>71930", "sum of the energies"),
     (VC_DYNAMICS, r"(CELL_PARAMETERS \(angstrom\)\n   5.)13", r"\g<1>23", "a cell of the volume"),
 ]  # fmt: skip
 

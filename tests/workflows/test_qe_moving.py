@@ -20,10 +20,12 @@ from ultrasoft import make_ultrasoft, ultrasoft  # noqa: F401 - a fixture
 
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
 from anodeflow.errors import ConvergenceError
+from anodeflow.settings import load_settings
 from anodeflow.workflows.engines.base import finish_points
 from anodeflow.workflows.engines.espresso import calculation as qe_run
 from anodeflow.workflows.engines.espresso.engine import QeEngine
 from anodeflow.workflows.engines.espresso.inputs import ScfOptions, dipole_position, pw_input
+from anodeflow.workflows.engines.espresso.pseudopotentials import fitting_pseudopotentials
 from anodeflow.workflows.engines.motion.band import run_neb
 from anodeflow.workflows.store import open_job_store
 
@@ -69,7 +71,7 @@ def test_one_geometry_keeps_mesh_spin_and_dipole_layer_of_the_first(engine, tmp_
     settings = card(kpoints={"spacing_per_angstrom": 0.1}, dipole_correction=True, spin="auto")
     engine.write_point_inputs(risen, settings, 0, tmp_path, like=slab)
     text = (tmp_path / "pw.in").read_text()
-    alone = pw_input(risen, "static", settings, 0, engine._fitting(risen, settings))
+    alone = pw_input(risen, "static", settings, 0, fitting_pseudopotentials(["Li"], settings, load_settings().qe))
     place, width = dipole_position(slab, 2)
     assert dipole_position(risen, 2)[0] != pytest.approx(place, abs=0.02)
     assert f"emaxpos = {place:.10g}" in text

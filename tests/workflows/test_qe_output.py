@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError
+from anodeflow.settings import QeSettings
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.espresso.calculation import QeRun, _Run
-from anodeflow.workflows.engines.espresso.outputs import DamagedOutputError, OutputReader, read_output
+from anodeflow.workflows.engines.contract import Reason, Request
+from anodeflow.workflows.engines.espresso.calculation import Calculation, Run
+from anodeflow.workflows.engines.espresso.outputs import DamagedOutputError, Reader, read_output
 
 DATA = Path(__file__).parent.parent / "data" / "qe"
 LICL = lithium_chloride()
@@ -38,16 +40,17 @@ def card(smearing: str, **changes) -> MethodCard:
 
 def judged(path: Path, start: Structure, task: str, smearing: str, directory: Path):
     """What the engine makes of a file after pw.x was killed: an outcome, or None where it would run again."""
-    run = QeRun(start, task, card(smearing), 0, None, directory, {}, ["pw.x"])
+    request = Request(start, task, card(smearing))
+    run = Calculation(request, directory, None, QeSettings(), pseudopotentials={})
     damage = None
-    reader = OutputReader(path, start, stress=task == "relax_cell")
+    reader = Reader(path, start, stress=task == "relax_cell")
     try:
         reader.read()
     except DamagedOutputError as error:
         damage = error
-    one = _Run(1, start, reader.result, damage, 137)
-    run._absorb(one)
-    return run._judge(one)
+    one = Run(1, start, reader.result, damage, 137)
+    run.absorb(one)
+    return run.judge(one)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -108,7 +111,7 @@ def test_reading_while_it_grows_gives_the_same(tmp_path):
     whole = read_output(DATA / "lithium_cell.out", LI, stress=True)
     data = (DATA / "lithium_cell.out").read_bytes()
     path = tmp_path / "pw.out"
-    reader = OutputReader(path, LI, stress=True)
+    reader = Reader(path, LI, stress=True)
     reader.read()
     counts = []
     with path.open("wb", buffering=0) as handle:
@@ -187,6 +190,46 @@ def test_what_is_no_number_names_file_and_line(tmp_path, pattern, replacement):
     outcome = judged(path, MOVED, "relax", "none", tmp_path)
     assert not outcome.converged
     assert outcome.energy_ev is None
+    assert outcome.reason is Reason.DAMAGED
+
+
+def test_an_output_that_contradicts_itself_is_no_result(tmp_path):
+    text = (DATA / "lithium_cell.out").read_text()
+    path = tmp_path / "pw.out"
+    at = text.rindex("!    total energy              =     -14.81528983")
+    path.write_text(text[:at] + text[at:].replace("-14.81528983", "-14.81528883", 1))
+    outcome = judged(path, LI, "relax_cell", "methfessel-paxton", tmp_path)
+    assert not outcome.converged
+    assert outcome.energy_ev is None
+    assert outcome.reason is Reason.DAMAGED
+    assert re.search(r"pw\.out:\d+: .* is not E - TS", outcome.error)
+
+
+def test_forces_on_held_atoms_do_not_count(tmp_path):
+    """pw.x prints them from version 7 on; the length of all forces leaves them out in every version."""
+    held = MOVED.copy(site_properties={"selective_dynamics": [[False] * 3, [True] * 3]})
+    text = (DATA / "lithium_chloride_relax.out").read_text()
+
+    def length_of_the_free(found):
+        free = np.array(found[2].split(), dtype=float)
+        return f"{found[1]}{found[2]}{found[3]}{np.linalg.norm(free):12.6f}"
+
+    text = re.sub(r"(atom    2 type  2   force =)(.*)(\n\n     Total force =) +\S+", length_of_the_free, text)
+    text = text.replace("atom    1 type  1   force =     0.0", "atom    1 type  1   force =     9.0")
+    path = tmp_path / "pw.out"
+    path.write_text(text)
+    found, whole = read_output(path, held), read_output(DATA / "lithium_chloride_relax.out", MOVED)
+    assert len(found.steps) == len(whole.steps)
+    for step, other in zip(found.steps, whole.steps, strict=True):
+        assert not step.forces_ev_per_angstrom[0].any()
+        assert np.array_equal(step.forces_ev_per_angstrom[1], other.forces_ev_per_angstrom[1])
+
+
+def test_another_geometry_is_refused():
+    other = MOVED.copy()
+    other.translate_sites([1], [0.0, 0.01, 0.0])
+    with pytest.raises(DamagedOutputError, match=r"not the one that was asked for: it differs by 0\.0"):
+        read_output(DATA / "lithium_chloride_relax.out", other)
 
 
 def test_another_calculation_is_refused():

@@ -10,8 +10,9 @@ from anodeflow.analysis.program_output.lines import NUMBER
 
 # What pw.x rounds away, Ry.
 _DIGIT = 1e-8
-# An energy may move by so many times the accuracy that pw.x estimated one iteration before, and by so much more.
-_TIMES, _MORE = 10.0, 1e-4
+# An energy may move by so many times the accuracy that pw.x estimated one iteration before, and by so much more: the
+# estimate is a rough one, and what is looked for here are signs and leading digits.
+_TIMES, _MORE = 10.0, 0.1
 
 _ENERGY = re.compile(rb"!+\s+total energy\s+=\s*" + NUMBER + rb" Ry")
 _ITERATION = re.compile(rb"\s+total energy\s+=\s*" + NUMBER + rb" Ry")

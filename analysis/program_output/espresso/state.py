@@ -163,6 +163,8 @@ class State(Numbered):
         # steps
         self.cycles: int | None = None
         self.steps: int | None = None
+        # of dynamics in a cell that moves, Ry/Bohr^3
+        self.pressure: float | None = None
         # temperature of a kinetic energy, and how far it may be off
         self.kelvin_per_ry: tuple[float, float] | None = None
 

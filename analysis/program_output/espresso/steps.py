@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from anodeflow.analysis.program_output.espresso.state import Event, State
 from anodeflow.analysis.program_output.lines import NUMBER
 from anodeflow.units import RYDBERG_TIME_FS
@@ -16,7 +18,7 @@ _TIME_STEP = re.compile(rb"\s+Time step\s+=\s*" + NUMBER + rb" a\.u\.,\s*" + NUM
 _DYNAMICS = re.compile(
     rb"\s+Entering Dynamics[:;]\s+it(?:eration)?\s+=\s*(\d{1,9})(?:\s+time\s+=\s*" + NUMBER + rb".*)?"
 )
-_CELL_MOTION = re.compile(rb"\s+Ekin =\s*" + NUMBER + rb" Ry\s+T =\s*" + NUMBER + rb" K\s.*")
+_CELL_MOTION = re.compile(rb"\s+Ekin =\s*" + NUMBER + rb" Ry\s+T =\s*" + NUMBER + rb" K\s+Etot =\s*" + NUMBER)
 _VERSION = re.compile(rb"\s+Program PWSCF v\.(\S+).*")
 
 
@@ -84,7 +86,15 @@ def on_temperature(state: State, line: bytes) -> Event | None:
 
 def on_cell_motion(state: State, line: bytes) -> Event:
     """Take kinetic energy and temperature of dynamics in which the cell moves."""
-    state.now.kinetic, state.now.temperature_k = state.match(_CELL_MOTION, line)
+    now = state.now
+    now.kinetic, now.temperature_k, total = state.match(_CELL_MOTION, line)
+    if now.energy is not None and state.cell_bohr is not None:
+        # the rest is the pressure asked for times the volume
+        volume = abs(float(np.linalg.det(state.cell_bohr)))
+        pressure, known = (total - now.energy - now.kinetic) / volume, state.pressure
+        if known is not None and abs(pressure - known) * volume > 1e-6:
+            raise state.broken(line, "the sum of the energies above, as the steps before have it")
+        state.pressure = pressure
     return "motion"
 
 

@@ -1,7 +1,7 @@
 """One calculation with pw.x in its folder: as many runs of the program as it takes, and what they amount to.
 
 The folder holds ``pw.in`` and ``pw.out``, then ``pw.2.in`` and so on where one run was not enough, and
-``anodeflow.json``, which says where each of them started. A calculation that was killed goes on from the newest
+``anodeflow.json``, which says where each of them started. A calculation that was killed continues from the newest
 geometry in the newest output. pw.x's own restart files are never used: what a killed run leaves of them may be
 half written, and a geometry costs one self-consistent calculation.
 """
@@ -9,13 +9,12 @@ half written, and a geometry costs one self-consistent calculation.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,25 @@ import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError
-from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.contract import Monitor, Outcome, Task
+from anodeflow.files import json_sha256
+from anodeflow.settings import QeSettings
+from anodeflow.workflows.engines.contract import Monitor, Outcome, Reason, Request
 from anodeflow.workflows.engines.espresso.folder import end_orphan, environment, load_record, numbers, stem
-from anodeflow.workflows.engines.espresso.inputs import PREFIX, ScfOptions, pw_input
-from anodeflow.workflows.engines.espresso.outputs import DamagedOutputError, OutputReader, PwOutput, Step
-from anodeflow.workflows.engines.espresso.pseudopotentials import Pseudopotential
+from anodeflow.workflows.engines.espresso.inputs import PREFIX, ScfOptions, inputs_of
+from anodeflow.workflows.engines.espresso.outputs import (
+    DamagedOutputError,
+    Output,
+    Reader,
+    Step,
+    outcome_of,
+    shortfall,
+)
+from anodeflow.workflows.engines.espresso.pseudopotentials import Pseudopotential, fitting_pseudopotentials
 from anodeflow.workflows.engines.external import run_program, write_whole
 from anodeflow.workflows.engines.motion.relax import CELL_COMPONENTS, EXPLODED_EV_PER_ANGSTROM
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
 
+WHAT = "Quantum ESPRESSO (pw.x)"
 STATE = "anodeflow.json"
 STATE_VERSION = 1
 # How the electrons are sought, one after the other, until they are found.
@@ -48,98 +56,100 @@ ELECTRONIC_ROUTINES = ("c_bands", "cdiaghg", "rdiaghg", "electrons", "diropn", "
 GEOMETRIC_ROUTINES = ("scale_h", "allocate_nlpot", "bfgs", "trust_radius", "interpolate", "init_us_1", "interp_rho")
 # New starts of a relaxation whose tolerances were not met.
 ROUNDS = 10
-_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 @dataclass
-class _Run:
-    """One run of the program."""
+class Run:
+    """One run of the program; ``status`` is None for one of an earlier process."""
 
     number: int
     start: Structure
-    output: PwOutput
+    output: Output
     damage: DamagedOutputError | None = None
-    # None: in an earlier process
     status: int | None = None
 
 
-@dataclass
-class QeRun:
+class Calculation:
     """One calculation.
 
     Parameters
     ----------
-    structure, task, card, charge, monitor, directory
-        As for :meth:`Engine.compute`.
-    pseudopotentials
-        The file of each element.
-    command
-        How pw.x is started; ``-in FILE`` is appended.
-    wall_time_s
-        When this process has to be through, counted from here.
-    like
+    request
+        What to compute.
+    folder
+        Of this calculation alone.
+    monitor
+        Called after every ionic step; may raise to stop.
+    settings
+        How pw.x is started, where pseudopotentials are, and when this process has to be through, counted from here.
+    first
         For one geometry of a band or of dynamics: the first one of all, see :func:`pw_input`.
     waves_of
         Folder of another geometry whose wave functions to start from; they are moved here.
+    pseudopotentials
+        The file of each element; those that the settings name if None.
     """
 
-    structure: Structure
-    task: Task
-    card: MethodCard
-    charge: int
-    monitor: Monitor | None
-    directory: Path
-    pseudopotentials: Mapping[str, Pseudopotential]
-    command: Sequence[str]
-    wall_time_s: float | None = None
-    like: Structure | None = None
-    waves_of: Path | None = None
-
-    _path: list[Step] = field(default_factory=list)
-    _warnings: list[str] = field(default_factory=list)
-    _failures: int = 0
-    _rounds: int = 0
-    _last_change: float = 0.0
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        request: Request,
+        folder: Path,
+        monitor: Monitor | None,
+        settings: QeSettings,
+        *,
+        first: Structure | None = None,
+        waves_of: Path | None = None,
+        pseudopotentials: Mapping[str, Pseudopotential] | None = None,
+    ) -> None:
+        self.request, self.structure, self.task = request, request.structure, request.task
+        self.card, self.charge = request.card, request.charge
+        self.directory, self.monitor, self.settings = folder, monitor, settings
+        self.first, self.waves_of = first, waves_of
+        if pseudopotentials is None:
+            pseudopotentials = fitting_pseudopotentials(self.structure.symbol_set, self.card, settings)
+        self.pseudopotentials = pseudopotentials
         self._clock = time.monotonic()
-        self._settings = electronic(self.like or self.structure, self.task, self.card, self.charge)
-        self._smearing = self._settings.smearing.kind if self._settings.smearing.width_ev > 0 else "none"
-        self._warnings.extend(self._settings.notes)
+        self._electronic = electronic(first or self.structure, self.task, self.card, self.charge)
+        self._smearing = self._electronic.smearing.kind if self._electronic.smearing.width_ev > 0 else "none"
+        self._path: list[Step] = []
+        self._warnings = list(self._electronic.notes)
+        self._failures = 0
+        self._rounds = 0
+        self._last_change = 0.0
         self._state: dict[str, Any] = {}
 
     # --- the whole -----------------------------------------------------------------------------------
 
-    def compute(self) -> Outcome:
+    def run(self) -> Outcome:
         """Run until converged, or until there is a reason why not.
 
-        Every outcome leaves ``returned`` in the folder's record, so that a later call knows whether to go on.
+        Every outcome leaves ``returned`` in the folder's record, so that a later call knows whether to continue.
 
         Raises
         ------
         EngineError
             If pw.x is missing, or refuses its input.
         """
-        last: _Run | None = None
+        last: Run | None = None
         for last in self._earlier_runs():
-            self._absorb(last)
+            self.absorb(last)
         outcome = None
         while outcome is None:
-            outcome = self._judge(last) if last is not None else None
+            outcome = self.judge(last) if last is not None else None
             if outcome is None:
                 outcome = self._out_of_time()
             if outcome is None:
-                last = self._run(last)
-                self._absorb(last)
+                last = self._start(last)
+                self.absorb(last)
         self._state["returned"] = "converged" if outcome.converged else "unconverged"
         self._save()
-        if outcome.converged and self.like is None:
+        if outcome.converged and self.first is None:
             for file in (self.directory / "out").glob(f"{PREFIX}.save/wfc*"):
                 file.unlink(missing_ok=True)
         return outcome
 
-    def _absorb(self, run: _Run) -> None:
-        """Take a run's steps: a geometry computed again replaces itself."""
+    def absorb(self, run: Run) -> None:
+        """Take the steps of a run: a geometry computed again replaces itself."""
         energies = [step.extrapolated_ev(self._smearing) for step in run.output.steps if not step.final_basis]
         if energies:
             self._last_change = energies[-1] - energies[-2] if len(energies) > 1 else 0.0
@@ -154,57 +164,52 @@ class QeRun:
 
     # --- what a run means ----------------------------------------------------------------------------
 
-    def _judge(self, run: _Run) -> Outcome | None:
-        """The outcome after a run, or None if another one is to follow."""
+    def judge(self, run: Run) -> Outcome | None:
+        """Return the outcome after a run, or None if another one is to follow."""
         output, name = run.output, f"{stem(run.number)}.out"
         if self._path and self._path[-1].largest_force > EXPLODED_EV_PER_ANGSTROM:
-            return self._failed(f"the forces exploded at step {self._moves}: {self._path[-1].largest_force:.3g} "
-                                "eV/angstrom")  # fmt: skip
+            largest = f"{self._path[-1].largest_force:.3g} eV/angstrom"
+            return self._failed(f"the forces exploded at step {self._moves}: {largest}", Reason.EXPLODED)
         if run.damage is not None and run.status is not None:
-            return self._failed(run.damage.problem)
+            return self._failed(run.damage.problem, Reason.DAMAGED)
         if output.end == "error":
             return self._after_error(run, name)
         if output.scf_failed:
             return self._next_rung(f"{name}: the electrons did not converge")
         if run.status is None and (output.end == "open" or output.stopped in ("time", "user")):
-            return None  # left by an earlier process: go on
+            return None  # left by an earlier process: continue
         if output.stopped == "time":
-            return self._partial(f"stopped at its wall time after {self._moves} steps; run it again to go on")
+            return self._stopped_at_wall_time()
         if output.stopped == "user":
-            return self._partial(f"stopped by {PREFIX}.EXIT after {self._moves} steps; run it again to go on")
+            why = f"stopped by {PREFIX}.EXIT after {self._moves} steps; run it again to continue"
+            return self._partial(why, Reason.STOPPED)
         if output.end == "open":
-            return self._partial(_ended(run.status, self.directory / name, output.lines))
+            return self._partial(_ended(run.status, self.directory / name, output.lines), Reason.FAILED)
         if output.last is None:
-            return self._failed(f"{self.directory / name}:{output.lines}: pw.x ended without an energy")
+            why = f"{self.directory / name}:{output.lines}: pw.x ended without an energy"
+            return self._failed(why, Reason.FAILED)
         return self._check_step(output)
 
-    def _check_step(self, output: PwOutput) -> Outcome | None:
-        """A run came to its end: whether its last step is what was asked for."""
+    def _check_step(self, output: Output) -> Outcome | None:
+        """Compare the last step of a run that came to its end with what was asked for."""
         step = self._path[-1]
         if self.task == "static":
             return self._outcome(step)
-        force, stress = step.largest_force, self._stress(step)
-        same_basis = self.task not in CELL_COMPONENTS or step.final_basis
-        if (
-            same_basis
-            and force <= self.card.force_tolerance_ev_per_angstrom
-            and (stress is None or stress <= self.card.stress_tolerance_gpa)
-        ):
+        left = shortfall(step, self.task, self.card)
+        if left is None:
             outcome = self._outcome(step)
             outcome.ionic_converged = True
             return outcome
-        pressing = "" if stress is None else f", stress {stress:.3f} GPa (tolerance {self.card.stress_tolerance_gpa})"
-        left = f"force {force:.3f} eV/angstrom (tolerance {self.card.force_tolerance_ev_per_angstrom}){pressing}"
         if self._moves >= self.card.max_steps:
-            return self._unrelaxed(f"not relaxed after {self.card.max_steps} steps: {left}")
+            return self._unrelaxed(f"not relaxed after {self.card.max_steps} steps: {left}", Reason.NOT_RELAXED)
         self._rounds += 1
         if self._rounds > ROUNDS:
-            return self._unrelaxed(f"not relaxed after {ROUNDS} new starts: {left}")
+            return self._unrelaxed(f"not relaxed after {ROUNDS} new starts: {left}", Reason.NOT_RELAXED)
         if output.stopped == "optimiser":
             self._warnings.append(f"pw.x's optimiser gave up after {self._moves} steps and was started again")
         return None
 
-    def _after_error(self, run: _Run, name: str) -> Outcome | None:
+    def _after_error(self, run: Run, name: str) -> Outcome | None:
         output = run.output
         routine = output.error_routine or ""
         where = f"{self.directory / name}:{output.error_line}"
@@ -222,7 +227,7 @@ class QeRun:
         if self._failures < len(LADDER):
             self._warnings.append(f"{why} with {before}; tried again with {self._options()}")
             return None
-        outcome = self._partial(f"{why}, last with {before}")
+        outcome = self._partial(f"{why}, last with {before}", Reason.ELECTRONS)
         outcome.electronic_converged = False
         return outcome
 
@@ -230,7 +235,11 @@ class QeRun:
         seconds = self._seconds_left()
         if seconds is None or seconds > 0:
             return None
-        return self._partial(f"stopped at its wall time after {self._moves} steps; run it again to go on")
+        return self._stopped_at_wall_time()
+
+    def _stopped_at_wall_time(self) -> Outcome:
+        why = f"stopped at its wall time after {self._moves} steps; run it again to continue"
+        return self._partial(why, Reason.OUT_OF_TIME)
 
     # --- outcomes ------------------------------------------------------------------------------------
 
@@ -239,48 +248,34 @@ class QeRun:
         return max(0, len(self._path) - 1)
 
     def _outcome(self, step: Step) -> Outcome:
-        energies = np.array([one.extrapolated_ev(self._smearing) for one in self._path])
-        arrays: dict[str, Any] = {
-            "forces_ev_per_angstrom": step.forces_ev_per_angstrom,
-            "energies_ev": energies,
-            "positions_angstrom": np.array([one.fractional @ one.cell_angstrom for one in self._path]),
-            "cells_angstrom": np.array([one.cell_angstrom for one in self._path]),
-        }
-        if self.like is not None:
-            arrays["free_energy_ev"] = step.energy_ev
-        if step.stress_gpa is not None:
-            arrays["stress_gpa"] = step.stress_gpa
         if step.scf_correction_ev_per_angstrom > self.card.force_tolerance_ev_per_angstrom and self.task != "static":
             self._warnings.append(
                 f"the electrons' share of the forces is uncertain by {step.scf_correction_ev_per_angstrom:.3f} "
                 "eV/angstrom, more than the tolerance; lower energy_tolerance_ev"
             )
-        return Outcome(
-            structure=self._structure(step.cell_angstrom, step.fractional),
-            energy_ev=step.extrapolated_ev(self._smearing),
-            ionic_converged=None,
-            electronic_converged=True,
-            ionic_steps=self._moves,
-            max_force_ev_per_angstrom=step.largest_force,
-            max_stress_gpa=self._stress(step),
-            energy_change_last_step_ev=self._last_change,
-            warnings=self._warnings,
-            arrays=arrays,
+        outcome = outcome_of(
+            self._path,
+            self.request,
+            self._smearing,
+            last_change_ev=self._last_change,
+            point=self.first is not None,
         )
-
-    def _partial(self, why: str) -> Outcome:
-        """The last whole step, marked as no result; a static calculation has none."""
-        if self.task == "static" or not self._path:
-            return self._failed(why)
-        return self._unrelaxed(why)
-
-    def _unrelaxed(self, why: str) -> Outcome:
-        outcome = self._outcome(self._path[-1])
-        outcome.ionic_converged = False
-        outcome.error = why
+        outcome.warnings = self._warnings
         return outcome
 
-    def _failed(self, why: str) -> Outcome:
+    def _partial(self, why: str, reason: Reason) -> Outcome:
+        """Return the last complete step, marked as no result; a static calculation has none."""
+        if self.task == "static" or not self._path:
+            return self._failed(why, reason)
+        return self._unrelaxed(why, reason)
+
+    def _unrelaxed(self, why: str, reason: Reason) -> Outcome:
+        outcome = self._outcome(self._path[-1])
+        outcome.ionic_converged = False
+        outcome.error, outcome.reason = why, reason
+        return outcome
+
+    def _failed(self, why: str, reason: Reason) -> Outcome:
         step = self._path[-1] if self._path else None
         here = self._structure(step.cell_angstrom, step.fractional) if step else self.structure
         return Outcome(
@@ -290,14 +285,9 @@ class QeRun:
             electronic_converged=None,
             ionic_steps=self._moves,
             error=why,
+            reason=reason,
             warnings=self._warnings,
         )
-
-    def _stress(self, step: Step) -> float | None:
-        """Largest component of the stress among those that the task relaxes, GPa."""
-        if step.stress_gpa is None or self.task not in CELL_COMPONENTS:
-            return None
-        return max(abs(float(step.stress_gpa[_VOIGT[i]])) for i in CELL_COMPONENTS[self.task])
 
     def _structure(self, cell: np.ndarray, fractional: np.ndarray) -> Structure:
         return Structure(
@@ -311,16 +301,17 @@ class QeRun:
 
     def _options(self) -> ScfOptions:
         rung = LADDER[min(self._failures, len(LADDER) - 1)]
-        slab = self._settings.slab and self._failures > 0
+        slab = self._electronic.slab and self._failures > 0
         return ScfOptions(rung.mixing_beta, slab, rung.diagonalization, rung.max_iterations)
 
     def _seconds_left(self) -> float | None:
-        if self.wall_time_s is None:
+        allowed = self.settings.wall_time_s
+        if allowed is None:
             return None
-        margin = min(600.0, max(20.0, 0.05 * self.wall_time_s))
-        return self.wall_time_s - margin - (time.monotonic() - self._clock)
+        margin = min(600.0, max(20.0, 0.05 * allowed))
+        return allowed - margin - (time.monotonic() - self._clock)
 
-    def _run(self, before: _Run | None) -> _Run:
+    def _start(self, before: Run | None) -> Run:
         if before is None:
             start = self.structure
         elif before.damage is not None and self._path:
@@ -331,21 +322,16 @@ class QeRun:
         name = stem(number)
         shutil.rmtree(self.directory / "out", ignore_errors=True)
         waves = before is None and self._take_waves()
-        write_whole(
-            self.directory / f"{name}.in",
-            pw_input(
-                start,
-                self.task,
-                self.card,
-                self.charge,
-                self.pseudopotentials,
-                options=self._options(),
-                max_seconds=self._seconds_left(),
-                max_steps=max(1, self.card.max_steps - self._moves),
-                like=self.like,
-                waves=waves,
-            ),
+        inputs = inputs_of(
+            replace(self.request, structure=start),
+            self.pseudopotentials,
+            options=self._options(),
+            max_seconds=self._seconds_left(),
+            max_steps=max(1, self.card.max_steps - self._moves),
+            like=self.first,
+            waves=waves,
         )
+        inputs.write(self.directory, name)
         self._state.setdefault("runs", []).append(
             {"number": number, "cell": start.lattice.matrix.tolist(), "fractional": start.frac_coords.tolist()}
         )
@@ -354,13 +340,30 @@ class QeRun:
         for leftover in (f"{PREFIX}.EXIT", "CRASH"):
             (self.directory / leftover).unlink(missing_ok=True)
 
-        reader = OutputReader(self.directory / f"{name}.out", start, stress=self.task in CELL_COMPONENTS)
-        reported = 0
+        reader = Reader(self.directory / f"{name}.out", start, stress=self.task in CELL_COMPONENTS)
         base = len(self._path)
         if self._path and before is not None and self._path[-1].same_geometry(start.lattice.matrix, start.frac_coords):
             base -= 1
+        damage, status = None, -1
+        try:
+            status = run_program(
+                [*self.settings.command, "-in", f"{name}.in"],
+                self.directory,
+                output=f"{name}.out",
+                what=WHAT,
+                environment=environment(),
+                poll=self._reporter(reader, base),
+                ask_to_stop=self._ask_to_stop,
+            )
+        except DamagedOutputError as error:
+            damage = error
+        return Run(number, start, reader.result, damage, status)
 
-        def poll() -> None:
+    def _reporter(self, reader: Reader, base: int) -> Callable[[], None]:
+        """Return what reads new output, and tells the monitor of every step in it, the first of which is `base`."""
+        reported = 0
+
+        def report() -> None:
             nonlocal reported
             reader.read()
             while reported < len(reader.result.steps):
@@ -369,20 +372,7 @@ class QeRun:
                 if self.monitor is not None and not step.final_basis:
                     self.monitor(base + reported - 1, step.extrapolated_ev(self._smearing), step.largest_force)
 
-        damage, status = None, -1
-        try:
-            status = run_program(
-                [*self.command, "-in", f"{name}.in"],
-                self.directory,
-                output=f"{name}.out",
-                what="Quantum ESPRESSO (pw.x)",
-                environment=environment(),
-                poll=poll,
-                ask_to_stop=self._ask_to_stop,
-            )
-        except DamagedOutputError as error:
-            damage = error
-        return _Run(number, start, reader.result, damage, status)
+        return report
 
     def _take_waves(self) -> bool:
         if self.waves_of is None:
@@ -399,7 +389,7 @@ class QeRun:
 
     # --- what an earlier process left ----------------------------------------------------------------
 
-    def _earlier_runs(self) -> list[_Run]:
+    def _earlier_runs(self) -> list[Run]:
         """Runs of this very calculation that an earlier process left in the folder, oldest first."""
         end_orphan(self.directory)
         identity = self._identity()
@@ -439,34 +429,34 @@ class QeRun:
             and np.allclose(step.fractional, self.structure.frac_coords, atol=1e-7)
         )
 
-    def _read_run(self, record: dict[str, Any]) -> _Run | None:
+    def _read_run(self, record: dict[str, Any]) -> Run | None:
         number = int(record["number"])
         start = self._structure(np.asarray(record["cell"], dtype=float), np.asarray(record["fractional"], dtype=float))
         path = self.directory / f"{stem(number)}.out"
         if not path.is_file():
             return None
-        reader = OutputReader(path, start, stress=self.task in CELL_COMPONENTS)
+        reader = Reader(path, start, stress=self.task in CELL_COMPONENTS)
         try:
             reader.read()
         except DamagedOutputError as error:
-            return _Run(number, start, reader.result, error)
-        return _Run(number, start, reader.result)
+            return Run(number, start, reader.result, error)
+        return Run(number, start, reader.result)
 
     def _identity(self) -> str:
-        content = [
+        content: list[Any] = [
             self.task,
             self.charge,
             self.card.hash,
             [site.specie.symbol for site in self.structure],
             sorted((element, p.digest) for element, p in self.pseudopotentials.items()),
         ]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+        return json_sha256(content)[:32]
 
     def _save(self) -> None:
         write_whole(self.directory / STATE, json.dumps(self._state))
 
 
-def _electronic_failure(output: PwOutput) -> bool:
+def _electronic_failure(output: Output) -> bool:
     return output.scf_failed or (output.end == "error" and output.error_routine in ELECTRONIC_ROUTINES)
 
 
@@ -478,4 +468,4 @@ def _ended(status: int | None, file: Path, line: int) -> str:
             how = f"was ended by {signal.Signals(number).name}"
         if number == signal.SIGKILL:
             how += " (out of memory?)"
-    return f"pw.x {how} before it was through ({file}:{line}); run it again to go on"
+    return f"pw.x {how} before it was through ({file}:{line}); run it again to continue"

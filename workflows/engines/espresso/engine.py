@@ -6,13 +6,12 @@ start; its verdict is not trusted, but the forces and the stress that it prints 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,31 +21,35 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
+from anodeflow.files import short_digest
 from anodeflow.settings import QeSettings, expanded, load_settings
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
-from anodeflow.workflows.engines.espresso.calculation import QeRun
+from anodeflow.workflows.engines.espresso.calculation import WHAT, Calculation
 from anodeflow.workflows.engines.espresso.folder import end_orphan, environment
 from anodeflow.workflows.engines.espresso.inputs import (
     DENSITY_FACTOR,
+    Inputs,
     check_cell,
     check_order,
     density_cutoff_ry,
     dynamics_input,
-    pw_input,
+    inputs_of,
 )
 from anodeflow.workflows.engines.espresso.pseudopotentials import (
     Pseudopotential,
-    choose_pseudopotentials,
+    fitting_pseudopotentials,
     missing_pseudopotentials,
+    pseudopotentials_of,
     too_soft,
 )
-from anodeflow.workflows.engines.external import find_program, write_whole
+from anodeflow.workflows.engines.external import find_program
 from anodeflow.workflows.engines.motion.point_calculator import FOLDER, PointCalculator
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
+from anodeflow.workflows.engines.plane_waves.folder import needed, potentials_folder
+from anodeflow.workflows.engines.plane_waves.preflight import check_card, problems
 
-WHAT = "Quantum ESPRESSO (pw.x)"
 # Raise it when the same card comes to mean something else in pw.x's input.
 CONVENTION = 1
 BANNER_S = 20.0
@@ -71,13 +74,13 @@ class QeEngine(Engine):
         """See :meth:`Engine.record`; the hash is of the engine, not of pw.x's release, which need not run here."""
         settings = load_settings().qe
         version = pw_version(tuple(settings.command))
-        chosen = self._potentials(elements, settings)
+        chosen = pseudopotentials_of(elements, settings)
         return EngineRecord(
             name=self.name,
             kind="plane-wave DFT",
             version=f"Quantum ESPRESSO pw.x {version}",
             model=expanded(settings.potentials).name if settings.potentials else None,
-            hash=hashlib.sha256(f"quantum-espresso pw.x {CONVENTION}".encode()).hexdigest()[:16],
+            hash=short_digest(f"quantum-espresso pw.x {CONVENTION}"),
             potentials={element: f"{p.path.name} {p.digest}" for element, p in chosen.items()},
         )
 
@@ -85,16 +88,10 @@ class QeEngine(Engine):
         """See :meth:`Engine.preflight`."""
         settings = load_settings().qe
         find_program(settings.command, WHAT)
-        if card.cutoff_ev is None or card.kpoints is None:
-            raise EngineError(
-                f"card '{card.name}' has no {'cutoff_ev' if card.cutoff_ev is None else 'kpoints'}, which pw.x needs",
-                "choose a card for plane waves, such as pbe-slab",
-            )
-        if card.functional != "PBE":
-            raise EngineError(f"card '{card.name}' asks for functional {card.functional}", "only PBE is set up")
+        check_card(card, "pw.x")
         if settings.potentials is None or not expanded(settings.potentials).is_dir():
             raise EngineError(
-                "; ".join(missing_pseudopotentials(["the study's elements"], _folder(settings))),
+                "; ".join(missing_pseudopotentials(["the study's elements"], potentials_folder(settings.potentials))),
                 "set qe: potentials: in the settings, or ANODEFLOW_QE_POTENTIALS",
             )
         return []
@@ -103,18 +100,14 @@ class QeEngine(Engine):
         """See :meth:`Engine.missing`; what is there but unfit (several files, another functional, too hard for the
         card's cutoff) is listed too."""
         settings = load_settings().qe
-        lines = []
-        try:
-            find_program(settings.command, WHAT)
-        except EngineError as error:
-            lines.append(error.problem)
-        absent = missing_pseudopotentials(elements, _folder(settings), settings.potentials_of)
+        lines = problems(partial(find_program, settings.command, WHAT))
+        absent = missing_pseudopotentials(elements, potentials_folder(settings.potentials), settings.potentials_of)
         if absent:
             return lines + absent
         chosen: dict[str, Pseudopotential] = {}
         for element in sorted(set(elements)):
             try:
-                chosen |= self._potentials([element], settings)
+                chosen |= pseudopotentials_of([element], settings)
             except EngineError as error:
                 lines.append(str(error))
         return lines + (too_soft(chosen, card.cutoff_ev / Rydberg) if card.cutoff_ev else [])
@@ -124,63 +117,54 @@ class QeEngine(Engine):
     ) -> list[str]:
         """See :meth:`Engine.write_inputs`: ``pw.in``, which names the folder of pseudopotentials; pw.x need not be
         here."""
-        chosen = self._fitting(structure, card)
-        text = pw_input(structure, task, card, charge, chosen)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EngineError(f"cannot make the folder '{directory}': {error.strerror}", "name another") from None
-        write_whole(directory / "pw.in", text)
-        return ["pw.in"]
+        chosen = fitting_pseudopotentials(structure.symbol_set, card, load_settings().qe)
+        return inputs_of(Request(structure, task, card, charge), chosen).write(directory)
 
     def write_point_inputs(
         self, structure: Structure, card: MethodCard, charge: int, directory: Path, *, like: Structure | None = None
     ) -> list[str]:
         """See :meth:`Engine.write_point_inputs`."""
-        chosen = self._fitting(structure, card)
-        write_whole(directory / "pw.in", pw_input(structure, "static", card, charge, chosen, like=like or structure))
-        return ["pw.in"]
+        chosen = fitting_pseudopotentials(structure.symbol_set, card, load_settings().qe)
+        return inputs_of(Request(structure, "static", card, charge), chosen, like=like or structure).write(directory)
 
     def write_own_dynamics(
         self, structure: Structure, card: MethodCard, charge: int, directory: Path, steps: int | None = None
     ) -> list[str]:
         """See :meth:`Engine.write_own_dynamics`; NVT is stochastic velocity rescaling."""
-        directory.mkdir(parents=True, exist_ok=True)
-        text = dynamics_input(structure, card, charge, self._fitting(structure, card), steps=steps)
-        write_whole(directory / "pw.in", text)
-        return ["pw.in"]
+        chosen = fitting_pseudopotentials(structure.symbol_set, card, load_settings().qe)
+        return Inputs(dynamics_input(structure, card, charge, chosen, steps=steps)).write(directory)
+
+    def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
+        """See :meth:`Engine.compute`."""
+        structure, task = request.structure, request.task
+        folder, settings = self._ready(structure, folder)
+        check_cell(structure, task, electronic(structure, task, request.card, request.charge))
+        return Calculation(request, folder, monitor, settings).run()
 
     def ase_calculator(
         self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
     ) -> PointCalculator:
         """See :meth:`Engine.ase_calculator`."""
-        directory, settings, chosen = self._ready(structure, card, directory)
-        end_orphan(directory / FOLDER)
+        folder, settings = self._ready(structure, directory)
+        chosen = fitting_pseudopotentials(structure.symbol_set, card, settings)
+        end_orphan(folder / FOLDER)
 
-        def point(geometry: Structure, folder: Path, before: Path | None, left: float | None) -> Outcome:
-            return QeRun(
-                structure=geometry,
-                task="static",
-                card=card,
-                charge=charge,
-                monitor=None,
-                directory=folder,
-                pseudopotentials=chosen,
-                command=settings.command,
-                wall_time_s=left,
-                like=structure,
-                waves_of=before,
-            ).compute()
+        def point(geometry: Structure, here: Path, before: Path | None, left: float | None) -> Outcome:
+            request = Request(geometry, "static", card, charge)
+            limited = settings.model_copy(update={"wall_time_s": left})
+            return Calculation(
+                request, here, None, limited, first=structure, waves_of=before, pseudopotentials=chosen
+            ).run()
 
         notes = electronic(structure, "static", card, charge).notes
         return PointCalculator(
-            point, structure, directory / FOLDER, bulky=("out",), notes=notes, wall_time_s=settings.wall_time_s
+            point, structure, folder / FOLDER, bulky=("out",), notes=notes, wall_time_s=settings.wall_time_s
         )
 
     def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`."""
         electrons = {}
-        for element, chosen in self._potentials(elements, load_settings().qe).items():
+        for element, chosen in pseudopotentials_of(elements, load_settings().qe).items():
             if abs(chosen.valence - round(chosen.valence)) > 1e-6:
                 raise EngineError(
                     f"pseudopotential '{chosen.path}' has {chosen.valence} valence electrons", "use one of an atom"
@@ -188,64 +172,22 @@ class QeEngine(Engine):
             electrons[element] = round(chosen.valence)
         return electrons
 
-    def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
-        """See :meth:`Engine.compute`."""
-        structure, task, card, charge = request.structure, request.task, request.card, request.charge
-        directory = folder
-        directory, settings, chosen = self._ready(structure, card, directory)
-        check_cell(structure, task, electronic(structure, task, card, charge))
-        return QeRun(
-            structure=structure,
-            task=task,
-            card=card,
-            charge=charge,
-            monitor=monitor,
-            directory=directory,
-            pseudopotentials=chosen,
-            command=settings.command,
-            wall_time_s=settings.wall_time_s,
-        ).compute()
-
     def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
         """See :meth:`Engine.seconds_per_step`; the model is :func:`core_seconds`."""
         if card is None or card.cutoff_ev is None:
             return 0.0
         try:
-            chosen = self._potentials(structure.symbol_set, load_settings().qe)
+            chosen = pseudopotentials_of(structure.symbol_set, load_settings().qe)
         except EngineError:
             chosen = {}
         return core_seconds(structure, card, chosen)
 
-    def _ready(
-        self, structure: Structure, card: MethodCard, directory: Path | None
-    ) -> tuple[Path, QeSettings, dict[str, Pseudopotential]]:
-        """What a run needs, or an error with what is not there."""
-        if directory is None:
-            raise EngineError("pw.x needs a folder of its own", "give a directory")
-        settings = load_settings().qe
+    def _ready(self, structure: Structure, folder: Path | None) -> tuple[Path, QeSettings]:
+        """Return what a run needs, or raise an error with what is not there."""
+        here, settings = needed(folder, "pw.x"), load_settings().qe
         find_program(settings.command, WHAT)
         check_order(structure)
-        return directory, settings, self._fitting(structure, card)
-
-    def _potentials(self, elements: Iterable[str], settings: QeSettings) -> dict[str, Pseudopotential]:
-        wanted = sorted(set(elements))
-        if not wanted:
-            return {}
-        return choose_pseudopotentials(wanted, _folder(settings), settings.potentials_of)
-
-    def _fitting(self, structure: Structure, card: MethodCard) -> dict[str, Pseudopotential]:
-        chosen = self._potentials(structure.symbol_set, load_settings().qe)
-        if card.cutoff_ev is not None:
-            hard = too_soft(chosen, card.cutoff_ev / Rydberg)
-            if hard:
-                raise EngineError(
-                    "; ".join(hard), f"raise cutoff_ev of card '{card.name}', or use softer pseudopotentials"
-                )
-        return chosen
-
-
-def _folder(settings: QeSettings) -> Path | None:
-    return None if settings.potentials is None else expanded(settings.potentials).resolve()
+        return here, settings
 
 
 @lru_cache(maxsize=8)

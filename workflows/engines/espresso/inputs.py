@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase.units import Bohr, Rydberg
@@ -16,9 +17,10 @@ from pymatgen.core import Element, Structure
 
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.contract import Task
+from anodeflow.workflows.engines.contract import Request, Task
 from anodeflow.workflows.engines.espresso.pseudopotentials import Pseudopotential
 from anodeflow.workflows.engines.plane_waves.electronic import Electronic, electronic, moments_of_atoms, widest_gap
+from anodeflow.workflows.engines.plane_waves.folder import write_files
 
 PREFIX = "anodeflow"
 CALCULATIONS: dict[Task, str] = {"static": "scf", "relax": "relax", "relax_cell": "vc-relax", "relax_c": "vc-relax"}
@@ -50,6 +52,23 @@ class ScfOptions:
     def __str__(self) -> str:
         mode = "local-TF" if self.local_tf else "plain"
         return f"mixing_beta {self.mixing_beta}, {mode} mixing, {self.diagonalization}"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The input of one run of pw.x."""
+
+    text: str
+
+    def write(self, folder: Path, stem: str = "pw") -> list[str]:
+        """Write the file; return its name."""
+        return write_files(folder, {f"{stem}.in": self.text})
+
+
+def inputs_of(request: Request, pseudopotentials: Mapping[str, Pseudopotential], **options: Any) -> Inputs:
+    """Return the input of one task; the options are those of :func:`pw_input`."""
+    text = pw_input(request.structure, request.task, request.card, request.charge, pseudopotentials, **options)
+    return Inputs(text)
 
 
 def density_cutoff_ry(cutoff_ry: float, pseudopotentials: Mapping[str, Pseudopotential]) -> float:

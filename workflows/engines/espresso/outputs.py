@@ -1,52 +1,45 @@
-"""What pw.x printed, read line by line as it grows: geometries, energies, forces, stress, and how it ended.
+"""What pw.x printed, read as it grows: geometries with energies, forces and stress, and how the run ended.
 
-Only whole lines and whole blocks count, so a file cut off anywhere gives fewer steps, never a wrong number.
+What the lines mean is in :mod:`anodeflow.analysis.program_output.espresso`. Here they become steps of a calculation
+whose atoms are known, and an outcome that the card's tolerances judge.
 """
 
 from __future__ import annotations
 
-import math
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from ase.units import Bohr, Rydberg
 from pymatgen.core import Structure
 
+from anodeflow.analysis.program_output.espresso import DamagedLineError, End, Event, PwLines
 from anodeflow.errors import EngineError
+from anodeflow.units import PWSCF_RY_PER_BOHR3_TO_GPA
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.contract import Outcome, Request, Task
+from anodeflow.workflows.engines.motion.relax import CELL_COMPONENTS
 
 # Longer lines are not of pw.x: the rest of such a line is skipped.
-LONGEST_LINE = 4096
+_LONGEST_LINE = 4096
 _CHUNK = 1 << 16
-GPA_PER_RY_BOHR3 = 14710.50763
+# The start is listed with six digits.
+_LISTED_ANGSTROM = 2e-4
 # Share of the smearing term -TS that is taken off the free energy F: E0 = F - share * (-TS).
-EXTRAPOLATION = {
+_EXTRAPOLATION = {
     "gaussian": 1 / 2,
     "fermi-dirac": 1 / 2,
     "methfessel-paxton": 1 / 3,
     "marzari-vanderbilt": 0.0,
     "none": 0.0,
 }
-
-_NUMBER = r"([+-]?\d+\.\d*(?:[EeDd][+-]?\d+)?)"
-_ENERGY = re.compile(rf"!\s+total energy\s+=\s*{_NUMBER} Ry")
-_ENTROPY = re.compile(rf"\s+smearing contrib\. \(-TS\)\s+=\s*{_NUMBER} Ry")
-_FORCE = re.compile(rf"\s+atom\s+(\d+)\s+type\s+\d+\s+force =\s*{_NUMBER}\s*{_NUMBER}\s*{_NUMBER}")
-_TOTAL_FORCE = re.compile(rf"\s+Total force =\s*{_NUMBER}\s+Total SCF correction =\s*{_NUMBER}")
-_STRESS_ROW = re.compile(r"\s*" + r"\s*".join([_NUMBER] * 6))
-_VECTOR = re.compile(rf"\s*{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}")
-_POSITION = re.compile(rf"([A-Z][a-z]?)\s+{_NUMBER}\s+{_NUMBER}\s+{_NUMBER}(?:\s+[01]\s+[01]\s+[01])?")
-_MAGNETIZATION = re.compile(rf"\s+total magnetization\s+=\s*{_NUMBER} Bohr mag/cell")
-_VERSION = re.compile(r"\s+Program PWSCF v\.(\S+)\s+starts")
-_ATOMS = re.compile(r"\s+number of atoms/cell\s+=\s+(\d+)")
-
-End = Literal["open", "done", "error"]
+_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 class DamagedOutputError(EngineError):
-    """An output file holds something that is no number where one belongs."""
+    """An output file holds something that is no number where one belongs, or contradicts itself."""
 
 
 @dataclass
@@ -60,7 +53,7 @@ class Step:
     entropy_ev
         -TS, zero or negative in most cases; zero with fixed occupations.
     forces_ev_per_angstrom
-        (N, 3); components held by ``if_pos`` are printed as zero.
+        (N, 3); zero on what is held.
     stress_gpa
         (3, 3), positive under tension (the sign of ASE: (1/V) dE/d strain); pw.x prints the opposite.
     """
@@ -78,26 +71,32 @@ class Step:
 
     @property
     def largest_force(self) -> float:
-        """Largest length of the force on an atom, eV/angstrom."""
+        """Return the largest length of the force on an atom, eV/angstrom."""
         return float(np.linalg.norm(self.forces_ev_per_angstrom, axis=1).max())
 
     def extrapolated_ev(self, smearing: str) -> float:
-        """Energy at zero smearing width, eV.
+        """Return the energy at zero smearing width, eV.
 
         (E + F)/2 for Gaussian and Fermi-Dirac smearing, (E + 2F)/3 for Methfessel-Paxton of first order
         (doi:10.1103/PhysRevB.40.3616, doi:10.1103/PhysRevB.54.11169), F for Marzari-Vanderbilt.
         """
-        return self.energy_ev - EXTRAPOLATION[smearing] * self.entropy_ev
+        return self.energy_ev - _EXTRAPOLATION[smearing] * self.entropy_ev
+
+    def relaxed_stress_gpa(self, task: Task) -> float | None:
+        """Return the largest component of the stress among those that a task relaxes, GPa."""
+        if self.stress_gpa is None or task not in CELL_COMPONENTS:
+            return None
+        return max(abs(float(self.stress_gpa[_VOIGT[i]])) for i in CELL_COMPONENTS[task])
 
     def same_geometry(self, cell: np.ndarray, fractional: np.ndarray) -> bool:
-        """Whether a geometry is this step's, to what pw.x prints."""
+        """Return whether a geometry is this step's, to what pw.x prints."""
         return bool(
             np.allclose(self.cell_angstrom, cell, atol=2e-8) and np.allclose(self.fractional, fractional, atol=2e-9)
         )
 
 
 @dataclass
-class PwOutput:
+class Output:
     """What is known of a run so far.
 
     Attributes
@@ -124,11 +123,11 @@ class PwOutput:
 
     @property
     def last(self) -> Step | None:
-        """The newest computed geometry."""
+        """Return the newest computed geometry."""
         return self.steps[-1] if self.steps else None
 
 
-class OutputReader:
+class Reader:
     """Reads one output file of pw.x, also while it is being written.
 
     Parameters
@@ -136,40 +135,33 @@ class OutputReader:
     path
         The file; it need not be there yet.
     start
-        Geometry of the input file.
+        Geometry of the input file; ``selective_dynamics`` tells what is held.
     stress
         Whether a step is whole only with its stress.
     """
 
     def __init__(self, path: Path, start: Structure, *, stress: bool) -> None:
         self.path = path
-        self.result = PwOutput(start.lattice.matrix.copy(), start.frac_coords.copy())
-        self._symbols = [site.specie.symbol for site in start]
-        self._with_stress = stress
+        self.result = Output(start.lattice.matrix.copy(), start.frac_coords.copy())
+        self._start = start
+        self._held = ~np.asarray(
+            start.site_properties.get("selective_dynamics", np.ones((len(start), 3))), dtype=bool
+        )  # fmt: skip
+        self._lines = PwLines(self._held)
+        self._lines.symbols = [site.specie.symbol for site in start]
+        self._whole_with: Event = "stress" if stress else "total force"
         self._offset = 0
         self._rest = b""
         self._skip = False
-        self._block: str | None = None
-        self._rows: list[list[float]] = []
-        self._error: list[str] = []
-        self._clear()
 
-    def _clear(self) -> None:
-        self._energy: float | None = None
-        self._entropy = 0.0
-        self._magnetization: float | None = None
-        self._converged = False
-        self._forces: np.ndarray | None = None
-        self._correction: float | None = None
-        self._energy_line = 0
-
-    def read(self) -> PwOutput:
+    def read(self) -> Output:
         """Read what has come since the last call.
 
         Raises
         ------
         DamagedOutputError
-            If the file holds something that is no number where one belongs; file and line are named.
+            If the file holds something that is no number where one belongs, or contradicts itself; file and line are
+            named.
         EngineError
             If it is of other atoms, or cannot be read.
         """
@@ -188,179 +180,94 @@ class OutputReader:
     def _take(self, chunk: bytes) -> None:
         pieces = (self._rest + chunk).split(b"\n")
         self._rest = pieces.pop()
-        for piece in pieces:
-            self.result.lines += 1
-            if self._skip:
-                self._skip = False
-            elif len(piece) <= LONGEST_LINE:
-                self._line(piece.decode("utf-8", errors="replace").rstrip("\r"))
-        if len(self._rest) > LONGEST_LINE:
+        try:
+            for piece in pieces:
+                if self._skip or len(piece) > _LONGEST_LINE:
+                    self._lines.line += 1
+                    self._skip = False
+                else:
+                    self._line(piece)
+        except DamagedLineError as error:
+            raise self._damaged(error) from None
+        finally:
+            self._sum_up()
+        if len(self._rest) > _LONGEST_LINE:
             self._rest, self._skip = b"", True
 
-    # --- one line ------------------------------------------------------------------------------------
-
-    def _line(self, line: str) -> None:
-        result = self.result
-        if line.lstrip().startswith("%%%%%%%%"):
-            self._error_rule()
-        elif self._block == "error":
-            self._error.append(line.strip())
-        elif self._block is not None:
-            self._in_block(line)
-        elif line.startswith("!"):
-            self._energy = self._match(_ENERGY, line)[0] * Rydberg
-            self._energy_line = result.lines
-        elif line.startswith("CELL_PARAMETERS"):
-            self._open("cell", line, "(angstrom)")
-        elif line.startswith("ATOMIC_POSITIONS"):
-            self._open("positions", line, "(crystal)")
-        elif "smearing contrib." in line:
-            self._entropy = self._match(_ENTROPY, line)[0] * Rydberg
-        elif "total magnetization" in line and "Bohr" in line and (found := _MAGNETIZATION.match(line)):
-            self._magnetization = float(found.group(1))
-        elif "convergence has been achieved in" in line:
-            self._converged = True
-        elif "convergence NOT achieved" in line:
+    def _line(self, line: bytes) -> None:
+        lines, result = self._lines, self.result
+        event = lines.feed(line)
+        if event == "atoms" and lines.atoms != len(self._start):
+            raise EngineError(
+                f"{self.path}:{lines.line} has {lines.atoms} atoms, the calculation {len(self._start)}",
+                "the folder holds another calculation: remove it",
+            )
+        if event == "sites" and not lines.final_scf:
+            self._check_start()
+        elif event == "unconverged":
             result.scf_failed = True
-        elif "Forces acting on atoms" in line:
-            self._block, self._rows = "forces", []
-        elif "Total force =" in line:
-            self._total_force(line)
-        elif "total   stress" in line:
-            self._block, self._rows = "stress", []
-        else:
-            self._milestones(line)
+        elif event == self._whole_with:
+            self._take_step()
+        elif event == "positions" and lines.coming is not None:
+            coming = lines.coming
+            if coming.unit != "crystal" or coming.cell_unit not in (None, "angstrom"):
+                raise lines.wrong(f"the geometry is in units ({coming.unit}), not as this calculation asked for")
+            result.fractional = coming.positions
+            if coming.cell is not None:
+                result.cell_angstrom = coming.cell
+            lines.next_geometry()
 
-    def _milestones(self, line: str) -> None:
-        result = self.result
-        if "JOB DONE." in line:
-            result.end = "done"
-        elif "bfgs converged in" in line:
-            result.optimiser_converged = True
-        elif "inal scf calculation at the relaxed structure" in line:
-            result.final_scf = True
-            self._clear()
-        elif "The maximum number of steps has been reached" in line:
-            result.stopped = "steps"
-        elif "Maximum CPU time exceeded" in line:
-            result.stopped = "time"
-        elif "Program stopped by user request" in line:
-            result.stopped = "user"
-        elif "bfgs failed" in line or "history already reset at previous step" in line:
-            result.stopped = "optimiser"
-        elif "number of atoms/cell" in line and (found := _ATOMS.match(line)):
-            if int(found.group(1)) != len(self._symbols):
-                raise EngineError(
-                    f"{self._where()} has {found.group(1)} atoms, the calculation {len(self._symbols)}",
-                    "the folder holds another calculation: remove it",
-                )
-        elif (found := _VERSION.match(line)) is not None:
-            result.version = found.group(1)
+    def _check_start(self) -> None:
+        """Refuse the output of another geometry."""
+        lines = self._lines
+        if lines.axes is None or lines.sites is None or lines.alat_bohr is None:
+            return
+        unit = lines.alat_bohr * Bohr
+        lattice = self._start.lattice
+        apart = lattice.get_fractional_coords(lines.sites * unit) - self._start.frac_coords
+        moved = lattice.get_cartesian_coords(apart - np.round(apart))
+        off = max(float(np.abs(lines.axes * unit - lattice.matrix).max()), float(np.abs(moved).max()))
+        if off > _LISTED_ANGSTROM:
+            raise lines.wrong(f"the geometry above is not the one that was asked for: it differs by {off:.4f} angstrom")
 
-    def _in_block(self, line: str) -> None:
-        if self._block == "forces":
-            if not line.strip() and not self._rows:
-                return
-            number, *force = self._match(_FORCE, line)
-            if int(number) != len(self._rows) + 1:
-                raise self._broken(line, f"the force of atom {len(self._rows) + 1}")
-            self._rows.append(force)
-            if len(self._rows) == len(self._symbols):
-                self._forces = np.array(self._rows) * (Rydberg / Bohr)
-                self._block = None
-        elif self._block == "stress":
-            self._rows.append(self._match(_STRESS_ROW, line)[:3])
-            if len(self._rows) == 3:
-                self._block = None
-                self._finish(-np.array(self._rows) * GPA_PER_RY_BOHR3)
-        elif self._block == "cell":
-            self._rows.append(self._match(_VECTOR, line))
-            if len(self._rows) == 3:
-                self._new_cell = np.array(self._rows)
-                self._block = None
-        elif self._block == "positions":
-            found = _POSITION.fullmatch(line.rstrip())
-            if found is None or found.group(1) != self._symbols[len(self._rows)]:
-                raise self._broken(line, f"the position of {self._symbols[len(self._rows)]}")
-            self._rows.append([float(found.group(i)) for i in (2, 3, 4)])
-            if len(self._rows) == len(self._symbols):
-                self.result.fractional = np.array(self._rows)
-                if self._new_cell is not None:
-                    self.result.cell_angstrom = self._new_cell
-                self._block = None
-
-    _new_cell: np.ndarray | None = None
-
-    def _open(self, block: str, line: str, unit: str) -> None:
-        if unit not in line:
-            raise self._broken(line, f"coordinates in units {unit}")
-        self._block, self._rows = block, []
-        if block == "cell":
-            self._new_cell = None
-
-    def _total_force(self, line: str) -> None:
-        _total, correction = self._match(_TOTAL_FORCE, line)
-        self._correction = correction * (Rydberg / Bohr)
-        if not self._with_stress:
-            self._finish(None)
-
-    def _finish(self, stress: np.ndarray | None) -> None:
-        """A geometry is complete: take it, if its electrons converged and nothing of it is missing."""
-        result = self.result
-        if self._energy is not None and self._converged and self._forces is not None and self._correction is not None:
+    def _take_step(self) -> None:
+        """Take a geometry that is complete, if its electrons converged and nothing of it is missing."""
+        lines, now, result = self._lines, self._lines.now, self.result
+        if now.energy is not None and now.converged and now.forces is not None and now.scf_correction is not None:
+            stress = None if now.stress is None else -now.stress * PWSCF_RY_PER_BOHR3_TO_GPA
             result.steps.append(
                 Step(
                     result.cell_angstrom.copy(),
                     result.fractional.copy(),
-                    self._energy,
-                    self._entropy,
-                    self._forces,
-                    stress,
-                    self._energy_line,
-                    self._correction,
-                    result.final_scf,
-                    self._magnetization,
+                    now.energy * Rydberg,
+                    now.entropy * Rydberg,
+                    np.where(self._held, 0.0, now.forces) * (Rydberg / Bohr),
+                    stress if self._whole_with == "stress" else None,
+                    now.line,
+                    now.scf_correction * (Rydberg / Bohr),
+                    lines.final_scf,
+                    now.magnetization,
                 )
             )
-        self._clear()
+        lines.next_geometry()
 
-    def _error_rule(self) -> None:
-        result = self.result
-        if self._block != "error":
-            self._block, self._error = "error", []
-            if result.error_line is None:
-                result.error_line = result.lines
-            return
-        self._block = None
-        result.end = "error"
-        if result.error_message is None:
-            found = re.match(r"Error in routine\s+(\S+)", self._error[0]) if self._error else None
-            result.error_routine = found.group(1) if found else None
-            result.error_message = " ".join(" ".join(self._error).split())[:500]
+    def _sum_up(self) -> None:
+        lines, result = self._lines, self.result
+        result.lines, result.version, result.end = lines.line, lines.version, lines.end
+        result.optimiser_converged, result.final_scf = lines.optimiser_converged, lines.final_scf
+        result.stopped = lines.stopped
+        result.error_routine, result.error_message = lines.error_routine, lines.error_message
+        result.error_line = lines.error_line
 
-    # --- numbers -------------------------------------------------------------------------------------
-
-    def _match(self, pattern: re.Pattern[str], line: str) -> list[float]:
-        found = pattern.fullmatch(line.rstrip())
-        if found is None:
-            raise self._broken(line, "a number")
-        numbers = [float(re.sub("[dD]", "e", text)) for text in found.groups()]
-        if not all(math.isfinite(n) for n in numbers):
-            raise self._broken(line, "a finite number")
-        return numbers
-
-    def _where(self) -> str:
-        return f"{self.path}:{self.result.lines}"
-
-    def _broken(self, line: str, wanted: str) -> DamagedOutputError:
+    def _damaged(self, error: DamagedLineError) -> DamagedOutputError:
         return DamagedOutputError(
-            f"{self._where()}: '{' '.join(line.split())[:80]}' does not hold {wanted}",
+            f"{self.path}:{error.line}: {error.problem}",
             "the calculation went astray or the file is damaged; look at its geometry and start it again",
         )
 
 
-def read_output(path: Path, start: Structure, *, stress: bool = False) -> PwOutput:
-    """Read a whole output file; see :class:`OutputReader`.
+def read_output(path: Path, start: Structure, *, stress: bool = False) -> Output:
+    """Read a whole output file; see :class:`Reader`.
 
     Raises
     ------
@@ -369,4 +276,69 @@ def read_output(path: Path, start: Structure, *, stress: bool = False) -> PwOutp
     """
     if not path.is_file():
         raise EngineError(f"no file '{path}'", "run the calculation")
-    return OutputReader(path, start, stress=stress).read()
+    return Reader(path, start, stress=stress).read()
+
+
+def shortfall(step: Step, task: Task, card: MethodCard) -> str | None:
+    """Return in what a step misses the card's tolerances; None where it meets them.
+
+    Parameters
+    ----------
+    step
+        The last one of a relaxation. One of a cell that was relaxed counts only in the basis of that cell.
+    task, card
+        What was asked for.
+    """
+    force, stress = step.largest_force, step.relaxed_stress_gpa(task)
+    if (
+        (task not in CELL_COMPONENTS or step.final_basis)
+        and force <= card.force_tolerance_ev_per_angstrom
+        and (stress is None or stress <= card.stress_tolerance_gpa)
+    ):
+        return None
+    pressing = "" if stress is None else f", stress {stress:.3f} GPa (tolerance {card.stress_tolerance_gpa})"
+    return f"force {force:.3f} eV/angstrom (tolerance {card.force_tolerance_ev_per_angstrom}){pressing}"
+
+
+def outcome_of(
+    steps: Sequence[Step], request: Request, smearing: str, *, last_change_ev: float = 0.0, point: bool = False
+) -> Outcome:
+    """Return what the steps of a calculation give; whether the last one is the end is the caller's to say.
+
+    Parameters
+    ----------
+    steps
+        At least one.
+    request
+        What was asked for.
+    smearing
+        Kind of smearing, for the energy at zero width.
+    last_change_ev
+        Change of the energy in the last step.
+    point
+        Whether it is one geometry of a band or of dynamics, which needs the free energy.
+    """
+    step = steps[-1]
+    energies = [one.extrapolated_ev(smearing) for one in steps]
+    arrays: dict[str, Any] = {
+        "forces_ev_per_angstrom": step.forces_ev_per_angstrom,
+        "energies_ev": np.array(energies),
+        "positions_angstrom": np.array([one.fractional @ one.cell_angstrom for one in steps]),
+        "cells_angstrom": np.array([one.cell_angstrom for one in steps]),
+    }
+    if point:
+        arrays["free_energy_ev"] = step.energy_ev
+    if step.stress_gpa is not None:
+        arrays["stress_gpa"] = step.stress_gpa
+    start = request.structure
+    return Outcome(
+        structure=Structure(step.cell_angstrom, start.species, step.fractional, site_properties=start.site_properties),
+        energy_ev=energies[-1],
+        ionic_converged=None,
+        electronic_converged=True,
+        ionic_steps=len(steps) - 1,
+        max_force_ev_per_angstrom=step.largest_force,
+        max_stress_gpa=step.relaxed_stress_gpa(request.task),
+        energy_change_last_step_ev=last_change_ev,
+        arrays=arrays,
+    )

@@ -6,7 +6,6 @@ nothing of a file but a dozen fields is of interest here.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -15,9 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Literal
 
+from ase.units import Rydberg
 from pymatgen.core import Element
 
 from anodeflow.errors import EngineError
+from anodeflow.settings import QeSettings
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.plane_waves.folder import file_digest, file_stamp, potentials_folder
 
 Kind = Literal["NC", "US", "PAW"]
 
@@ -68,8 +71,8 @@ class Pseudopotential:
 
     @property
     def digest(self) -> str:
-        """First 16 hex digits of the SHA-256 of the file."""
-        return _digest(self.path, *_stamp(self.path))
+        """Return the first 16 hexadecimal digits of the SHA-256 of the file."""
+        return file_digest(self.path)
 
     @property
     def needs_augmentation(self) -> bool:
@@ -85,24 +88,7 @@ def read_header(path: Path) -> Pseudopotential:
     EngineError
         If the file cannot be read, is no UPF file, is cut off, or its header lacks or garbles a field.
     """
-    return _read_header(path, *_stamp(path))
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise EngineError(f"pseudopotential '{path}': {error.strerror}", "check the path") from None
-    return status.st_mtime_ns, status.st_size
-
-
-@lru_cache(maxsize=2048)
-def _digest(path: Path, _modified: int, _size: int) -> str:
-    try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise EngineError(f"pseudopotential '{path}': {error.strerror}", "check the file") from None
+    return _read_header(path, *file_stamp(path))
 
 
 @lru_cache(maxsize=2048)
@@ -374,3 +360,43 @@ def too_soft(chosen: Mapping[str, Pseudopotential], cutoff_ry: float) -> list[st
         for element, p in sorted(chosen.items())
         if p.cutoff_ry is not None and p.cutoff_ry > cutoff_ry * (1 + 1e-6)
     ]
+
+
+def pseudopotentials_of(elements: Iterable[str], settings: QeSettings) -> dict[str, Pseudopotential]:
+    """Return the file of each element as the settings name it; nothing for no element.
+
+    Raises
+    ------
+    EngineError
+        As :func:`choose_pseudopotentials`.
+    """
+    wanted = sorted(set(elements))
+    if not wanted:
+        return {}
+    return choose_pseudopotentials(wanted, potentials_folder(settings.potentials), settings.potentials_of)
+
+
+def fitting_pseudopotentials(
+    elements: Iterable[str], card: MethodCard, settings: QeSettings
+) -> dict[str, Pseudopotential]:
+    """Return the file of each element, fit for the cutoff of a card.
+
+    Parameters
+    ----------
+    elements
+        Symbols.
+    card
+        Gives the cutoff.
+    settings
+        Name the folder, and the file of an element where it holds several.
+
+    Raises
+    ------
+    EngineError
+        As :func:`choose_pseudopotentials`; or if a file needs a higher cutoff.
+    """
+    chosen = pseudopotentials_of(elements, settings)
+    hard = [] if card.cutoff_ev is None else too_soft(chosen, card.cutoff_ev / Rydberg)
+    if hard:
+        raise EngineError("; ".join(hard), f"raise cutoff_ev of card '{card.name}', or use softer pseudopotentials")
+    return chosen

@@ -124,7 +124,7 @@ class PointCalculator(Calculator):
         left, clock = self._seconds_left(), time.monotonic()
         if left is not None and left < self._longest_s:
             raise EngineError(
-                f"out of its wall time after {self._number} geometries in '{self._folder}'", "run it again to go on"
+                f"out of its wall time after {self._number} geometries in '{self._folder}'", "run it again to continue"
             )
         self._number += 1
         folder = self._folder / f"{self._number:0{DIGITS}d}"
