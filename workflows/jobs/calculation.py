@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-import numpy as np
 from jobflow import Job, Maker, OutputReference
 from pymatgen.core import Structure
 
@@ -20,39 +17,10 @@ from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Request, Task
+from anodeflow.workflows.fingerprints import fingerprint as fingerprint
+from anodeflow.workflows.fingerprints import structure_digest as structure_digest
 from anodeflow.workflows.jobs.folders import make_folder
 from anodeflow.workflows.jobs.recognised import Attempt, Recognised, job_of
-
-
-def structure_digest(structure: Structure) -> str:
-    """Return a hash of cell, species, positions (to 1e-5 angstrom), and frozen degrees of freedom."""
-    data: list[Any] = [
-        np.round(structure.lattice.matrix, 5).tolist(),
-        [str(s) for s in structure.species_and_occu],
-        np.round(np.mod(np.round(structure.frac_coords, 7), 1.0), 6).tolist(),
-    ]
-    frozen = structure.site_properties.get("selective_dynamics")
-    if frozen is not None and not np.all(frozen):
-        data.append(np.asarray(frozen, dtype=bool).tolist())
-    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
-
-
-def fingerprint(structure: Structure, task: Task, charge: int, card_hash: str, engine: EngineRecord) -> str:
-    """Return what makes two calculations the same.
-
-    Parameters
-    ----------
-    structure, task, charge
-        What is computed.
-    card_hash
-        How accurately.
-    engine
-        By whom, its pseudopotentials included.
-    """
-    content: list[Any] = [structure_digest(structure), task, charge, card_hash, engine.hash]
-    if engine.potentials:
-        content.append(dict(sorted(engine.potentials.items())))
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, eq=False)

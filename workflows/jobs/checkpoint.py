@@ -18,6 +18,7 @@ import numpy as np
 from anodeflow.errors import InputError, StoreError
 from anodeflow.files import atomic_path
 from anodeflow.workflows.engines.contract import Array, DynamicsState
+from anodeflow.workflows.fingerprints import run_hash as run_hash
 
 FORMAT = "anodeflow-checkpoint"
 VERSION = 1
@@ -27,11 +28,6 @@ _THERMOSTAT = "thermostat_"
 
 class CheckpointVersionError(InputError):
     """A checkpoint of another version of the format: it is kept, not computed anew."""
-
-
-def run_hash(identity: dict[str, Any]) -> str:
-    """Hash of what makes two runs the same: geometry, card, engine, seed, ensemble and intervals."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass

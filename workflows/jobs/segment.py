@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,13 +27,12 @@ from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import Dynamics, MethodCard
 from anodeflow.workflows.engines.contract import DynamicsState
 from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_temperature_k
-from anodeflow.workflows.jobs.calculation import structure_digest
+from anodeflow.workflows.fingerprints import run_hash, segment_key, structure_digest
 from anodeflow.workflows.jobs.checkpoint import (
     ROWS,
     Checkpoint,
     CheckpointVersionError,
     load_checkpoint,
-    run_hash,
     save_checkpoint,
 )
 from anodeflow.workflows.jobs.folders import calculation_folder, make_folder
@@ -190,8 +188,7 @@ class Segment(Recognised[DynamicsSegmentDoc]):
     @cached_property
     def key(self) -> str:
         """See :class:`Recognised`: the run and the steps."""
-        content = [run_hash(self.identity), self.first_step, self.last_step]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+        return segment_key(run_hash(self.identity), self.first_step, self.last_step)
 
     @property
     def elements(self) -> tuple[str, ...]:

@@ -1,0 +1,64 @@
+"""What makes two calculations the same: hashes of geometry, task, charge, card and engine.
+
+Pure functions, which whoever computes and whoever checks what others computed share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from pymatgen.core import Structure
+
+from anodeflow.documents import EngineRecord
+
+
+def structure_digest(structure: Structure) -> str:
+    """Return a hash of cell, species, positions (to 1e-5 angstrom), and frozen degrees of freedom."""
+    data: list[Any] = [
+        np.round(structure.lattice.matrix, 5).tolist(),
+        [str(s) for s in structure.species_and_occu],
+        np.round(np.mod(np.round(structure.frac_coords, 7), 1.0), 6).tolist(),
+    ]
+    frozen = structure.site_properties.get("selective_dynamics")
+    if frozen is not None and not np.all(frozen):
+        data.append(np.asarray(frozen, dtype=bool).tolist())
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
+
+
+def fingerprint(structure: Structure, task: str, charge: int, card_hash: str, engine: EngineRecord) -> str:
+    """Return what makes two calculations the same.
+
+    Parameters
+    ----------
+    structure, task, charge
+        What is computed.
+    card_hash
+        How accurately.
+    engine
+        By whom, its pseudopotentials included.
+    """
+    content: list[Any] = [structure_digest(structure), task, charge, card_hash, engine.hash]
+    if engine.potentials:
+        content.append(dict(sorted(engine.potentials.items())))
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def run_hash(identity: dict[str, Any]) -> str:
+    """Return what makes two runs of dynamics the same: geometry, card, engine, seed, ensemble and intervals."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def segment_key(run: str, first_step: int, last_step: int) -> str:
+    """Return the fingerprint of a segment of a run of dynamics.
+
+    Parameters
+    ----------
+    run
+        Hash of the run.
+    first_step, last_step
+        It begins from the state at the first and ends at the last.
+    """
+    return hashlib.sha256(json.dumps([run, first_step, last_step]).encode()).hexdigest()[:32]
