@@ -1,4 +1,4 @@
-"""Classes of stored documents that have moved to another module: documents written before are still read."""
+"""Classes that stored documents name: those that may be named at all, and those that have moved to another module."""
 
 from __future__ import annotations
 
@@ -10,6 +10,33 @@ MOVED_MODULES = {"anodeflow.analysis.documents": "anodeflow.documents"}
 MOVED_CLASSES = {
     "anodeflow.analysis.documents": ("CalculationDoc", "CardRecord", "Document", "EngineRecord", "StudyDoc")
 }
+#: Documents that a job may end in, by the module of their class.
+DOCUMENT_CLASSES = {
+    "anodeflow.documents": ("CalculationDoc",),
+    "anodeflow.analysis.binding": ("BindingEnergyDoc", "BindingStudyDoc"),
+    "anodeflow.analysis.crystal_properties": ("CrystalDoc", "CrystalStudyDoc"),
+    "anodeflow.analysis.dynamics_runs": ("DynamicsSegmentDoc",),
+    "anodeflow.analysis.dynamics_study": ("DynamicsStudyDoc", "DynamicsSystemDoc"),
+    "anodeflow.analysis.interface_energy": ("InterfaceEnergyDoc",),
+    "anodeflow.analysis.migration_documents": ("BandDoc", "MigrationBarrierDoc", "MigrationStudyDoc"),
+    "anodeflow.analysis.study_documents": ("InterfaceStudyDoc", "SurfaceStudyDoc"),
+    "anodeflow.analysis.surface_energy": ("SurfaceEnergyDoc",),
+}
+#: What else a stored document may name: what jobflow wraps an output in, geometries, and cells that a job built.
+OTHER_CLASSES = {
+    "": ("",),
+    "jobflow.core.schemas": ("JobStoreDocument",),
+    "jobflow.core.reference": ("OutputReference",),
+    "pymatgen.core.structure": ("Structure",),
+    "anodeflow.workflows.studies.graph": ("BuiltCell",),
+}
+
+
+def may_be_named(module: object, name: object) -> bool:
+    """Return whether a stored document may name this class: a reader of it would import the module."""
+    if not isinstance(module, str) or not isinstance(name, str):
+        return False
+    return any(name in known.get(module, ()) for known in (DOCUMENT_CLASSES, MOVED_CLASSES, OTHER_CLASSES))
 
 
 def redirect_old_names() -> None:
