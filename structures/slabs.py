@@ -23,6 +23,7 @@ from pymatgen.core.surface import Slab
 from anodeflow.errors import InputError
 from anodeflow.parameters import named, setting
 from anodeflow.structures.cleaving import Bonds, Cleaver, coordination_numbers, describe_cell
+from anodeflow.structures.defaults import VACUUM_ANGSTROM
 
 
 @dataclass
@@ -126,7 +127,7 @@ def list_terminations(
     *,
     min_thickness_angstrom: float = 10.0,
     layers: int | None = None,
-    vacuum_angstrom: float = 15.0,
+    vacuum_angstrom: float = VACUUM_ANGSTROM,
     oxidation_states: Mapping[str, float] | None = None,
     bonds: Bonds | None = None,
     crystal: str | None = None,
@@ -181,7 +182,7 @@ def build_slab(
     termination: int | str = 0,
     min_thickness_angstrom: float = 10.0,
     layers: int | None = None,
-    vacuum_angstrom: float = 15.0,
+    vacuum_angstrom: float = VACUUM_ANGSTROM,
     symmetric_preferred: bool = True,
     supercell: tuple[int, int] = (1, 1),
     min_lateral_angstrom: float | None = None,

@@ -30,6 +30,7 @@ from anodeflow.cli.output.build import (
 )
 from anodeflow.errors import InputError, StoreError, StructureError
 from anodeflow.parameters import parameters_named
+from anodeflow.structures.defaults import VACUUM_ANGSTROM
 from anodeflow.suggest import nearest
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def build() -> None:
 @click.option("--thickness", type=float, default=10.0, show_default=True, help="Least thickness, angstrom.")
 @click.option("--layers", type=int, help="Take exactly so many planes instead.")
 @click.option("--stoichiometric", is_flag=True, help="Keep whole repeat units, even if the two faces then differ.")
-@click.option("--vacuum", type=float, default=15.0, show_default=True, help="Empty space, angstrom.")
+@click.option("--vacuum", type=float, default=VACUUM_ANGSTROM, show_default=True, help="Empty space, angstrom.")
 @click.option("--supercell", type=click.IntRange(1), nargs=2, default=(1, 1), metavar="A B", help="Repeats in plane.")
 @click.option("--freeze", type=int, default=0, metavar="N", help="Hold the lowest N planes still.")
 @click.option("--max-atoms", type=click.IntRange(1), default=400, show_default=True, help="Refuse larger slabs.")

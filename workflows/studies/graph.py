@@ -133,7 +133,7 @@ class Step(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calculation(Step):
+class CalculationStep(Step):
     """A single point or a relaxation.
 
     Parameters
@@ -161,6 +161,32 @@ class Calculation(Step):
         return setup.maker(self.task, self.card, self.warm).make(start, self.label, self.crystal, self.charge)
 
 
+def crystal_label(name: str) -> str:
+    """Return the label of a crystal's relaxation."""
+    return f"{name}/crystal"
+
+
+def crystal_step(
+    name: str, structure: Structure, *, task: Task = "relax_cell", expected_steps: int = 8
+) -> CalculationStep:
+    """Return the relaxation of a crystal.
+
+    Parameters
+    ----------
+    name
+        What the study file calls it, or the stem of its file.
+    structure
+        As the catalogue or the file has it.
+    task
+        ``relax`` keeps its cell.
+    expected_steps
+        For the estimate of the cost.
+    """
+    return CalculationStep(
+        label=crystal_label(name), task=task, structure=structure, expected_steps=expected_steps, crystal=name
+    )
+
+
 class BuiltCell(Document):
     """A cell built of relaxed crystals, and what a reader must know of it."""
 
@@ -179,7 +205,7 @@ class HostCell(Travelling, ABC):
     needs
         Labels of the calculations of whose relaxed structures it is built.
     host, task, expected_steps, crystal
-        Label of its relaxation, and the rest of it: see :class:`Calculation`.
+        Label of its relaxation, and the rest of it: see :class:`CalculationStep`.
     """
 
     label: str
@@ -312,7 +338,7 @@ def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
                 built = entry.build([cell for cell in needed if isinstance(cell, Structure)])
                 found[entry.label] = built
                 add(
-                    Calculation(
+                    CalculationStep(
                         label=entry.host,
                         task=entry.task,
                         structure=built.structure,
@@ -450,16 +476,18 @@ def _once(entries: Iterable[Entry]) -> list[Entry]:
     Raises
     ------
     InputError
-        If two calculations of different structures have one label.
+        If two of one label are not the same.
     """
     kept: dict[str, Entry] = {}
     for entry in entries:
         first = kept.setdefault(entry.label, entry)
-        if first is entry or not (isinstance(first, Step) and isinstance(entry, Step)):
-            continue
-        if structure_digest(first.structure) != structure_digest(entry.structure):
+        if isinstance(first, Step) and isinstance(entry, Step):
+            same = structure_digest(first.structure) == structure_digest(entry.structure)
+        else:
+            same = first == entry
+        if not same:
             raise InputError(
-                f"two calculations of different structures are called '{entry.label}'",
-                "rename the structure file of one of them",
+                f"two different parts of the study are called '{entry.label}'",
+                "give one of its crystals another name, or put it in another study",
             )
     return list(kept.values())

@@ -11,7 +11,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from anodeflow.errors import InputError
 from anodeflow.structures.adsorption import adsorption_sites, insert_both
-from anodeflow.structures.catalogue import crystal_names, get_entry
+from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.interstitials import interstitial_sites
 from anodeflow.structures.sites import Site, insert
 from anodeflow.structures.slabs import build_slab
@@ -79,7 +79,9 @@ class Slab(Options):
 
     min_thickness_angstrom: float = Field(10.0, ge=3, le=60)
     min_lateral_angstrom: float = Field(8.0, ge=2, le=40, description="shortest distance between Li and its images")
-    vacuum_angstrom: float | None = Field(None, ge=5, le=100, description="default: that of the card, else 12")
+    vacuum_angstrom: float | None = Field(
+        None, ge=5, le=100, description=f"default: that of the card, else {VACUUM_WITH_LITHIUM_ANGSTROM:g}"
+    )
     max_atoms: int = Field(400, ge=2, le=2000)
 
 
@@ -88,16 +90,6 @@ class Cells(Options):
 
     bulk: Bulk
     slab: Slab
-
-
-def catalogue_fixes_cell(crystal: str) -> bool:
-    """Whether this is a catalogue crystal whose cell must not be relaxed."""
-    return crystal in crystal_names() and get_entry(crystal).cell_is_fixed
-
-
-def is_salt(crystal: Structure) -> bool:
-    """Whether a crystal holds an anion (N, O, P, S, Se, halogens): then it is no metal."""
-    return any(el.symbol in {"N", "O", "P", "S", "Se", "F", "Cl", "Br", "I"} for el in crystal.composition)
 
 
 def primitive(crystal: Structure) -> Structure:
@@ -122,7 +114,7 @@ def build_host(
         host.surface.miller,
         termination=host.surface.termination,
         min_thickness_angstrom=host.surface.min_thickness_angstrom or cells.slab.min_thickness_angstrom,
-        vacuum_angstrom=cells.slab.vacuum_angstrom or 12.0,
+        vacuum_angstrom=cells.slab.vacuum_angstrom or VACUUM_WITH_LITHIUM_ANGSTROM,
         supercell=host.surface.supercell or (1, 1),
         min_lateral_angstrom=None if host.surface.supercell else cells.slab.min_lateral_angstrom,
         max_atoms=cells.slab.max_atoms,

@@ -18,6 +18,7 @@ from anodeflow.analysis.binding import (
 from anodeflow.analysis.lithium_sites import SiteStart, host_result
 from anodeflow.documents import CalculationDoc, CardRecord
 from anodeflow.errors import AnodeflowError, EngineError, InputError
+from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.jobs.calculation import CalculationMaker
@@ -29,13 +30,12 @@ from anodeflow.workflows.studies.binding.cells import (
     Host,
     Slab,
     build_host,
-    catalogue_fixes_cell,
     displaced,
-    is_salt,
     li_sites,
     lithium_atoms,
     with_lithium,
 )
+from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, is_salt
 
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
 
@@ -120,8 +120,8 @@ class BindingStudy(Study):
 
     @property
     def cells(self) -> Cells:
-        """The options of the cells, with the vacuum settled: the study's, else the card's, else 12 angstrom."""
-        vacuum = self.slab.vacuum_angstrom or self.method.vacuum_angstrom or 12.0
+        """The options of the cells, with the vacuum settled: the study's, else the card's, else the default."""
+        vacuum = self.slab.vacuum_angstrom or self.method.vacuum_angstrom or VACUUM_WITH_LITHIUM_ANGSTROM
         return Cells(bulk=self.bulk, slab=self.slab.model_copy(update={"vacuum_angstrom": vacuum}))
 
     def crystals_used(self) -> list[str]:

@@ -11,10 +11,9 @@ from pymatgen.core import Structure
 from anodeflow.analysis.crystal_properties import CrystalStudyDoc, crystal_doc, formation_energies, voltages
 from anodeflow.errors import AnodeflowError
 from anodeflow.structures.cleaving import primitive_cell
-from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.binding.cells import catalogue_fixes_cell
-from anodeflow.workflows.studies.graph import Calculation, Entry, Travelling
+from anodeflow.workflows.studies.graph import Entry, Travelling, crystal_label, crystal_step
+from anodeflow.workflows.studies.lithium import crystal_task
 
 
 class CrystalStudy(Study):
@@ -39,10 +38,6 @@ class CrystalStudy(Study):
         """See :meth:`Study.crystals_used`."""
         return list(self.crystals)
 
-    def task(self, name: str) -> Task:
-        """Whether the cell is relaxed, or only the atoms."""
-        return "relax" if catalogue_fixes_cell(name) else "relax_cell"
-
     def computed(self, name: str) -> Structure:
         """The cell that is computed."""
         given = self.crystal(name)
@@ -55,22 +50,13 @@ class CrystalStudy(Study):
 
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
-        fixed = [name for name in self.crystals if self.task(name) == "relax"]
+        fixed = [name for name in self.crystals if crystal_task(name) == "relax"]
         notes = [f"{name}: cell kept as given (dispersion-bound crystal)" for name in fixed]
         return [*super().preflight(), *self.check_cells(), *notes]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal."""
-        return [
-            Calculation(
-                label=_label(name),
-                task=self.task(name),
-                structure=self.computed(name),
-                expected_steps=8,
-                crystal=name,
-            )
-            for name in self.crystals
-        ]
+        return [crystal_step(name, self.computed(name), task=crystal_task(name)) for name in self.crystals]
 
     def facts(self) -> CatalogueSettings | None:
         """See :meth:`Study.facts`: the catalogue's setting of each crystal, where another cell was computed."""
@@ -80,7 +66,7 @@ class CrystalStudy(Study):
 
     def document(self, results: dict[str, Any], record: Record, facts: CatalogueSettings | None) -> CrystalStudyDoc:
         """See :meth:`Study.document`: all crystals, and what follows from them together."""
-        calculations = {name: results[_label(name)] for name in self.crystals}
+        calculations = {name: results[crystal_label(name)] for name in self.crystals}
         docs = [
             crystal_doc(name, calculation, None if facts is None else facts.matrices[number])
             for number, (name, calculation) in enumerate(calculations.items())
@@ -103,7 +89,3 @@ class CatalogueSettings(Travelling):
     """The cell of each crystal as given, in vectors of the computed one, whole numbers, shape (3, 3) each."""
 
     matrices: list[list[list[float]]]
-
-
-def _label(name: str) -> str:
-    return f"{name}/crystal"

@@ -11,6 +11,7 @@ from pymatgen.core import Structure
 
 from anodeflow.errors import StructureError
 from anodeflow.structures.cleaving import primitive_cell
+from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.structures.migration import Hop, Mechanism, choose_hops, lithium_hops
 from anodeflow.structures.migration_paths import hop_cells, mirrored_end
@@ -32,7 +33,9 @@ class Cell(Options):
     min_image_distance_angstrom: float = Field(10.0, ge=4, le=40, description="between the defect and its images")
     max_atoms: int = Field(300, ge=2, le=2000)
     min_thickness_angstrom: float = Field(10.0, ge=3, le=60, description="of slabs, and of each side of an interface")
-    vacuum_angstrom: float | None = Field(None, ge=5, le=100, description="default: that of the card, else 12")
+    vacuum_angstrom: float | None = Field(
+        None, ge=5, le=100, description=f"default: that of the card, else {VACUUM_WITH_LITHIUM_ANGSTROM:g}"
+    )
 
 
 class Side(Options):

@@ -12,6 +12,7 @@ from pymatgen.core import Structure
 from anodeflow.analysis.migration_documents import BandDoc, MigrationBarrierDoc, MigrationStudyDoc, barrier_doc
 from anodeflow.documents import CalculationDoc, CardRecord
 from anodeflow.errors import AnodeflowError, EngineError
+from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.migration import Hop
 from anodeflow.structures.migration_paths import (
     EndPoints,
@@ -23,11 +24,11 @@ from anodeflow.structures.migration_paths import (
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Engine
-from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.jobs.band import NO_CLIMB, band_job
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.studies.base import PlannedCalculation, Study, identify, origin
-from anodeflow.workflows.studies.binding.cells import catalogue_fixes_cell, displaced, is_salt
+from anodeflow.workflows.studies.binding.cells import displaced
+from anodeflow.workflows.studies.lithium import crystal_task, is_salt
 from anodeflow.workflows.studies.migration.cells import Cell, HopCells, MigrationPath, build_host, hop_cells_of
 
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
@@ -137,15 +138,11 @@ class MigrationStudy(Study):
 
     # --- the flow ------------------------------------------------------------------------------------
 
-    def crystal_task(self, name: str) -> Task:
-        """Whether the crystal's cell is relaxed, or only its atoms."""
-        return "relax" if catalogue_fixes_cell(name) else "relax_cell"
-
     def flow(self) -> Flow:
         """The study as a Flow: crystals, hosts, end points, bands, one document a hop, one summary."""
         crystals = {
             name: self.identify(
-                self.maker(self.crystal_task(name)).make(self.crystal(name), f"{name}/crystal", name),
+                self.maker(crystal_task(name)).make(self.crystal(name), f"{name}/crystal", name),
                 f"{name}/crystal",
             )
             for name in self.crystals_used()
@@ -160,7 +157,7 @@ class MigrationStudy(Study):
                 "warm_start": self.warm_start,
                 "path": path.model_dump(mode="json"),
                 "cell": self.cell.model_dump(mode="json"),
-                "vacuum_angstrom": self.method.vacuum_angstrom or 12.0,
+                "vacuum_angstrom": self.method.vacuum_angstrom or VACUUM_WITH_LITHIUM_ANGSTROM,
                 "band": self.band_options(path),
                 "charge_mode": self.charge_mode,
                 "caveats": self.caveats(path),
@@ -211,10 +208,13 @@ class MigrationStudy(Study):
             calculations.setdefault(label, made)
 
         for name in self.crystals_used():
-            add(f"{name}/crystal", self.crystal_task(name), self.crystal(name), 8)
+            add(f"{name}/crystal", crystal_task(name), self.crystal(name), 8)
         for path in self.paths:
             host, _ = build_host(
-                [self.crystal(n) for n in path.crystals], path, self.cell, self.method.vacuum_angstrom or 12.0
+                [self.crystal(n) for n in path.crystals],
+                path,
+                self.cell,
+                self.method.vacuum_angstrom or VACUUM_WITH_LITHIUM_ANGSTROM,
             )
             if path.needs_host:
                 add(f"{path.label}/host", path.host_task, host, 20)

@@ -1,0 +1,25 @@
+"""What the studies of lithium in a host share: which cells are kept, which crystals are salts, and the vacuum."""
+
+from __future__ import annotations
+
+from pymatgen.core import Structure
+
+from anodeflow.structures.catalogue import crystal_names, get_entry
+from anodeflow.workflows.engines.contract import Task
+
+_ANIONS = {"N", "O", "P", "S", "Se", "F", "Cl", "Br", "I"}
+
+
+def catalogue_fixes_cell(crystal: str) -> bool:
+    """Return whether this is a catalogue crystal whose cell must not be relaxed."""
+    return crystal in crystal_names() and get_entry(crystal).cell_is_fixed
+
+
+def crystal_task(crystal: str) -> Task:
+    """Return how a crystal is relaxed: its atoms, and its cell unless the catalogue fixes it."""
+    return "relax" if catalogue_fixes_cell(crystal) else "relax_cell"
+
+
+def is_salt(crystal: Structure) -> bool:
+    """Return whether a crystal holds an anion (N, O, P, S, Se, halogens): then it is not a metal."""
+    return any(el.symbol in _ANIONS for el in crystal.composition)
