@@ -90,6 +90,10 @@ def write_castep(path: Path, number: int) -> None:
 def vasprun_head() -> str:
     """The smallest head that all three readers accept."""
     atoms = "".join(f"    <rc><c>{symbol}</c><c>   1</c></rc>\n" for symbol in SYMBOLS)
+    kinds = "".join(
+        f"    <rc><c>{SYMBOLS.count(symbol):4d}</c><c>{symbol}</c><c>1.0</c><c>1.0</c><c> PAW_PBE {symbol} </c></rc>\n"
+        for symbol in dict.fromkeys(SYMBOLS)
+    )
     vectors = "".join(f"    <v> {' '.join(f'{SIDE * (i == j):16.8f}' for j in range(3))} </v>\n" for i in range(3))
     rows = "".join("    <v> {:16.8f} {:16.8f} {:16.8f} </v>\n".format(*row) for row in next(positions(1)))
     start = f'  <crystal>\n   <varray name="basis" >\n{vectors}   </varray>\n  </crystal>\n'
@@ -107,8 +111,7 @@ def vasprun_head() -> str:
         '  <array name="atoms" >\n   <dimension dim="1">ion</dimension>\n   <field type="string">element</field>\n'
         f'   <field type="int">atomtype</field>\n   <set>\n{atoms}   </set>\n  </array>\n'
         '  <array name="atomtypes" >\n   <dimension dim="1">type</dimension>\n   <set>\n'
-        "    <rc><c> 256</c><c>Li</c><c>      6.94</c><c>      1.0</c><c>  PAW_PBE Li 17Jan2003  </c></rc>\n"
-        "   </set>\n  </array>\n </atominfo>\n"
+        f"{kinds}   </set>\n  </array>\n </atominfo>\n"
         f' <structure name="initialpos" >\n{start}  <varray name="positions" >\n{rows}  </varray>\n </structure>\n'
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,8 @@ Symbols = NDArray[np.str_]
 # Above this share of the smallest height of the cell a move between two frames is suspicious: with moves of
 # this size some would already be longer than half of it and be taken for their images.
 SUSPICIOUS_MOVE = 0.25
+# So many frames are named in a warning.
+FLAGS_SHOWN = 12
 # Further from the origin a double has no digits left for where in its cell an atom is.
 FURTHEST_ANGSTROM = 1e8
 
@@ -55,6 +57,10 @@ class TruncatedFileError(Exception):
     def __init__(self, line: int | None, problem: str) -> None:
         self.line, self.problem = line, problem
         super().__init__(problem)
+
+
+class TrajectoryFlagged(UserWarning):
+    """Frames whose electrons did not converge, or about which the file contradicts itself."""
 
 
 class UnwrapWarning(UserWarning):
@@ -100,6 +106,8 @@ class Frame:
         Whether the electrons were; None where the file does not say.
     source : str
         File the frame comes from, for messages.
+    problems : tuple of str
+        Where the file contradicts itself about this step, or lacks what other steps have.
     """
 
     index: int
@@ -115,6 +123,7 @@ class Frame:
     time_fs: float | None = None
     electronic_converged: bool | None = None
     source: str = ""
+    problems: tuple[str, ...] = ()
 
     @property
     def cell(self) -> Array:
@@ -184,19 +193,23 @@ class Trajectory(ABC):
         InputError
             If there is none.
         """
-        frames = iter(self)
+        frames = self._checked()
         try:
             return next(frames)
         except StopIteration:
             raise InputError(f"{self.path}: holds no frame", "check that the run wrote any") from None
         finally:
-            frames.close()  # type: ignore[attr-defined]
+            frames.close()
 
     @abstractmethod
     def _frames(self) -> Iterator[Frame]:
         """Frames from the start; `TruncatedFileError` where the file ends too early."""
 
     def __iter__(self) -> Iterator[Frame]:
+        return flagged(self._checked(), self.path)
+
+    def _checked(self) -> Generator[Frame, None, None]:
+        """Frames from the start, checked; where the file ends too early, a report."""
         self.incomplete = None
         frame = None
         try:
@@ -332,7 +345,7 @@ class Selection(Trajectory):
     def _frames(self) -> Iterator[Frame]:
         yield from iter(self)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def _checked(self) -> Generator[Frame, None, None]:
         self.incomplete = None
         source = self._source
         if isinstance(source, RandomAccessTrajectory):
@@ -345,13 +358,41 @@ class Selection(Trajectory):
             if end is not None and frame is not None and (stop is None or stop > len(source)):
                 self._report(end, frame)
             return
-        yield from islice(source, self._slice.start, self._slice.stop, self._slice.step)
+        yield from islice(source._checked(), self._slice.start, self._slice.stop, self._slice.step)
         self.incomplete = source.incomplete
 
     def __len__(self) -> int:
         if not isinstance(self._source, RandomAccessTrajectory):
             raise TypeError(f"the number of frames of {self.path} is known only after reading it")
         return len(range(*self._slice.indices(len(self._source))))
+
+
+def flagged(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
+    """Hand frames on; when they end, warn of those whose electrons did not converge and of those with problems.
+
+    Yields
+    ------
+    Frame
+        The same.
+    """
+    found: dict[str, list[int]] = {}
+    number = 0
+    try:
+        for frame in frames:
+            number += 1
+            if frame.electronic_converged is False:
+                found.setdefault("the electrons did not converge", []).append(frame.index)
+            for problem in frame.problems:
+                found.setdefault(problem, []).append(frame.index)
+            yield frame
+    finally:
+        for problem, indices in found.items():
+            shown = ", ".join(map(str, indices[:FLAGS_SHOWN])) + (", ..." if len(indices) > FLAGS_SHOWN else "")
+            which = f"frame {shown}" if len(indices) == 1 else f"frames {shown}"
+            warnings.warn(
+                TrajectoryFlagged(f"{path}: {problem} in {len(indices)} of {number} frames (from 0: {which})"),
+                stacklevel=3,
+            )
 
 
 def checked_cell(cell: Array, path: Path | str, line: int | None) -> Array:

@@ -92,7 +92,7 @@ class JoinedTrajectory(Trajectory):
         interval: int | None = None
         for number, (segment, shift) in enumerate(zip(self.segments, self._shifts, strict=True)):
             following = self._starts[number + 1] if number + 1 < len(self.segments) else None
-            for raw in segment:
+            for raw in segment._checked():
                 frame = self._numbered(raw, shift)
                 step = frame.step or 0
                 if following is not None and step >= (following.step or 0):

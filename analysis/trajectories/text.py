@@ -11,6 +11,7 @@ import bz2
 import gzip
 import io
 import lzma
+import math
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ from anodeflow.errors import InputError
 
 MAX_LINE = 1 << 20
 MAX_ATOMS = 10_000_000
+MAX_WHOLE = 10**15
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 
 
@@ -266,10 +268,53 @@ def real(word: bytes, source: Source, what: str) -> float:
     InputError
         If it is none.
     """
-    try:
-        value = float(word)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
+    value = number(word)
+    if not math.isfinite(value):
         raise source.error(f"{what} is '{word.decode('latin-1')[:30]}', no finite number")
     return value
+
+
+def number(word: bytes) -> float:
+    """Return a number as programs write it; NaN for anything else, such as stars or the underscores of Python."""
+    try:
+        value = math.nan if b"_" in word else float(word)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def whole_number(word: bytes, source: Source, what: str, most: int = MAX_WHOLE) -> int:
+    """Return a count or the number of a step.
+
+    Parameters
+    ----------
+    word
+        The digits.
+    source, what
+        For messages.
+    most
+        The largest that makes sense.
+
+    Raises
+    ------
+    InputError
+        If it is not a whole number from 0 to `most`.
+    """
+    digits = word.strip().lstrip(b"0") or word.strip()[:1]
+    if not digits.isdigit() or len(digits) > len(str(most)) or int(digits) > most:
+        shown = word.decode("latin-1").strip()[:30]
+        raise source.error(f"{what} is '{shown}', not a whole number from 0 to {most}")
+    return int(digits)
+
+
+def uneven(lines: Sequence[bytes]) -> bool:
+    """Return whether the numbers of a table have different numbers of decimals, as where a digit was lost.
+
+    Tables of programs have lines of one width; only those that differ are looked at.
+    """
+    width = len(lines[0])
+    odd = [line for line in lines if len(line) != width]
+    if not odd:
+        return False
+    kinds = {len(word.partition(b".")[2]) for line in [lines[0], *odd] for word in line.split()}
+    return len(kinds) > 1

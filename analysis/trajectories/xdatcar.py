@@ -16,7 +16,7 @@ from anodeflow.analysis.trajectories.frames import (
     TruncatedFileError,
     checked_cell,
 )
-from anodeflow.analysis.trajectories.text import Source, real
+from anodeflow.analysis.trajectories.text import Source, real, uneven, whole_number
 
 _CONFIGURATION = re.compile(rb"\s*(Direct|Cartesian)\s+configuration\s*=\s*(\d+|\*+)", re.IGNORECASE)
 _SYMBOL = re.compile(r"[A-Z][a-z]?$")
@@ -35,6 +35,7 @@ class XdatcarTrajectory(Trajectory):
                 return
             name, cell, species = _header(source, line)
             self.metadata.setdefault("title", name)
+            told = _Told()
             index = 0
             while True:
                 line = source.readline()
@@ -46,14 +47,7 @@ class XdatcarTrajectory(Trajectory):
                         raise source.error("a blank line instead of 'Direct configuration='", _OLD)
                     if not line.strip() and _only_blank_lines_follow(source):
                         return
-                    where = source.line
-                    _, cell, again = _header(source, line)
-                    if len(again) != len(species) or (again != species).any():
-                        raise source.error(
-                            f"a header with other atoms ({len(again)}) than the first ({len(species)})",
-                            "split the file: a trajectory keeps its atoms",
-                            line=where,
-                        )
+                    cell = _next_header(source, line, species)
                     line = source.readline()
                     match = _CONFIGURATION.match(line)
                     if not line:
@@ -62,10 +56,52 @@ class XdatcarTrajectory(Trajectory):
                         raise source.error(f"'Direct configuration=' expected, found '{_shown(line)}'")
                 if match.group(1).lower() != b"direct":
                     raise source.error("Cartesian configurations are not what VASP writes", "convert the file")
-                fractional, _ = source.table(len(species), (0, 1, 2), "coordinates of atom")
-                step = int(match.group(2)) if match.group(2).isdigit() else None
-                yield Frame(index, species, fractional @ cell, cell, step=step, source=str(self.path))
+                stars = not match.group(2).isdigit()
+                step = None if stars else whole_number(match.group(2), source, "the number of the configuration")
+                fractional, text = source.table(len(species), (0, 1, 2), "coordinates of atom")
+                problems = told.problems(step, text)
+                yield Frame(
+                    index, species, fractional @ cell, cell, step=step, source=str(self.path), problems=problems
+                )
                 index += 1
+
+
+class _Told:
+    """What the configurations so far tell of the next: their numbers and digits are even."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+        self._stride: int | None = None
+        self._even: bool | None = None
+
+    def problems(self, step: int | None, text: bytes) -> tuple[str, ...]:
+        """Return what of a configuration does not fit to those before."""
+        found = []
+        rows = text.splitlines()
+        odd = uneven(rows) or b"e" in text or b"E" in text
+        if self._even is None:
+            self._even = not odd
+        elif self._even and odd:
+            found.append("numbers have other digits than in the first configuration")
+        stride = None if step is None or self._before is None else step - self._before
+        if stride is not None and self._stride is not None and stride != self._stride:
+            found.append(f"the number of the configuration is not {self._stride} above that of the one before")
+        self._stride = stride if self._stride is None else self._stride
+        self._before = step
+        return tuple(found)
+
+
+def _next_header(source: Source, first: bytes, species: Symbols) -> Array:
+    """The cell of a header that stands before a later configuration; its atoms must be the same."""
+    where = source.line
+    _, cell, again = _header(source, first)
+    if len(again) != len(species) or (again != species).any():
+        raise source.error(
+            f"a header with other atoms ({len(again)}) than the first ({len(species)})",
+            "split the file: a trajectory keeps its atoms",
+            line=where,
+        )
+    return cell
 
 
 def _shown(line: bytes) -> str:
@@ -122,6 +158,7 @@ def _header(source: Source, first: bytes) -> tuple[str, Array, Symbols]:
         raise source.error(
             f"{len(symbols)} counts of atoms expected, found '{_shown(b' '.join(counts))}'",
         )
-    source.plausible(sum(int(count) for count in counts))
-    species = np.repeat(np.array(symbols), [int(count) for count in counts])
+    numbers = [whole_number(count, source, "a count of atoms") for count in counts]
+    source.plausible(sum(numbers))
+    species = np.repeat(np.array(symbols), numbers)
     return _shown(first), cell, species

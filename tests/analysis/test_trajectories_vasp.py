@@ -127,11 +127,11 @@ class TestVasprun:
             frames = list(trajectory)
         complete = list(open_trajectory(DATA / "vasprun_cell.xml.gz"))
         assert len(frames) == 18
-        assert trajectory.incomplete.line == 2554
+        assert trajectory.incomplete.line == 2555  # the last one of the file
         for frame, whole in zip(frames, complete, strict=False):
             assert (frame.positions == whole.positions).all()
             assert frame.energy_ev == whole.energy_ev
-        with pytest.raises(InputError, match=r"line 2554.*after 18 complete frames"):
+        with pytest.raises(InputError, match=r"line 2555.*after 18 complete frames"):
             list(open_trajectory(DATA / "vasprun_truncated.xml.gz", strict=True))
 
     @pytest.mark.parametrize(
