@@ -13,6 +13,7 @@ import pytest
 from needs import needs_linux
 from pymatgen.core import Structure
 
+from anodeflow.analysis.trajectories.outcar import OutcarReader, OutcarStep
 from anodeflow.errors import EngineError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.migration_paths import interpolated_path, matched_end_points
@@ -21,7 +22,6 @@ from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Band, Request
 from anodeflow.workflows.engines.motion.band import improved_tangent
 from anodeflow.workflows.engines.vasp.band import take_step
-from anodeflow.workflows.engines.vasp.process import OutcarStep, OutcarTail
 from anodeflow.workflows.jobs.kept_band import KeptBand
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
@@ -271,7 +271,7 @@ def ammonia(tmp_path):
         file = tmp_path / f"OUTCAR-{number}"
         with gzip.open(REAL / f"{number:02d}" / "OUTCAR.gz") as packed, file.open("wb") as plain:
             shutil.copyfileobj(packed, plain)
-        tail = OutcarTail(file, 4)
+        tail = OutcarReader(file, 4)
         steps.append(tail.read())
         assert tail.version == "vasp.5.4.4.18Apr17-6-g9f103f2a35"
     return images, steps, tmp_path
@@ -305,7 +305,7 @@ def test_a_real_outcar_cut_anywhere_gives_whole_steps_only(ammonia):
     _, steps, folder = ammonia
     text = (folder / "OUTCAR-1").read_bytes()
     growing = folder / "growing"
-    tail, found = OutcarTail(growing, 4), []
+    tail, found = OutcarReader(growing, 4), []
     for end in np.linspace(0, len(text), 41).astype(int):
         growing.write_bytes(text[:end])
         found += tail.read()

@@ -20,7 +20,7 @@ from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import Dynamics, load_card
 from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_temperature_k
 from anodeflow.workflows.engines.vasp import dynamics as vasp_dynamics
-from anodeflow.workflows.engines.vasp.dynamics import CONTCAR, WENT_ON, Contcar
+from anodeflow.workflows.engines.vasp.dynamics import CONTCAR, CONTINUED, Contcar
 from anodeflow.workflows.jobs.checkpoint import load_checkpoint
 from anodeflow.workflows.jobs.recognised import recognised_of
 from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
@@ -104,7 +104,7 @@ def test_the_frames_are_newtons_and_every_step_is_there_once():
     assert docs[1].mean_temperature_k == pytest.approx(
         kinetic_temperature_k(docs[1].arrays["kinetic_ev"].mean(), 8), rel=1e-9
     )
-    assert docs[1].warnings[0] == WENT_ON
+    assert docs[1].warnings[0] == CONTINUED
     # no energy was computed twice: a segment starts from the CONTCAR of the one before
     made = [open_trajectory(Path(d.directory) / "vasprun.xml") for d in docs]
     assert [sum(1 for _ in one) for one in made] == [STEPS + 1, STEPS]
@@ -157,7 +157,7 @@ def test_a_crash_goes_on_from_the_step_before_it(monkeypatch):
     assert "\n" not in str(caught.value)
     monkeypatch.delenv("VASP_STAND_IN_FAULT")
     docs = chain(1)
-    assert docs[0].warnings[0] == WENT_ON
+    assert docs[0].warnings[0] == CONTINUED
     frames = joined(docs)
     assert [f.step for f in frames] == [f.step for f in whole]
     for one, other in zip(frames, whole, strict=True):

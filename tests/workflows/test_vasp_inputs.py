@@ -12,11 +12,12 @@ from anodeflow.settings import VaspSettings
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.contract import Request
 from anodeflow.workflows.engines.vasp.inputs import (
     check_tags,
     dipole_centre,
+    inputs_of,
     species_order,
-    vasp_inputs,
 )
 from anodeflow.workflows.engines.vasp.moving_inputs import neb_inputs, vasp_md_tags, vasp_neb_tags
 
@@ -26,6 +27,10 @@ from vasp_setup import environment, potcar, write_potcars
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vasp"
 SPEC = VaspSettings()
+
+
+def inputs_for(structure, task, card, charge, settings, **options):
+    return inputs_of(Request(structure, task, card, charge), settings, **options)
 
 
 @pytest.mark.parametrize("card", PAPER_CARDS)
@@ -70,7 +75,7 @@ def test_species_are_grouped_and_the_order_comes_back():
     mixed = salt("CLLC")
     order = species_order(mixed)
     assert order.tolist() == [0, 3, 1, 2]
-    inputs = vasp_inputs(mixed, "relax", load_card("lacss2024-bulk"), 0, SPEC, spec=True)
+    inputs = inputs_for(mixed, "relax", load_card("lacss2024-bulk"), 0, SPEC, spec=True)
     assert [s.specie.symbol for s in inputs.structure] == ["Cl", "Cl", "Li", "Li"]
     assert inputs.texts()["POSCAR"].splitlines()[5:7] == ["Cl Li", "2 2"]
     assert inputs.structure.frac_coords[np.argsort(order)] == pytest.approx(mixed.frac_coords)
@@ -79,7 +84,7 @@ def test_species_are_grouped_and_the_order_comes_back():
 def test_frozen_atoms_travel_with_their_atoms():
     mixed = salt("LCLC")
     mixed.add_site_property("selective_dynamics", [[True] * 3, [False] * 3, [True, True, False], [True] * 3])
-    lines = vasp_inputs(mixed, "relax", load_card("lacss2024-bulk"), 0, SPEC, spec=True).texts()["POSCAR"].splitlines()
+    lines = inputs_for(mixed, "relax", load_card("lacss2024-bulk"), 0, SPEC, spec=True).texts()["POSCAR"].splitlines()
     assert lines[7].lower().startswith("s")
     assert [line.split()[3:6] for line in lines[9:13]] == [
         ["T", "T", "T"], ["T", "T", "F"], ["F", "F", "F"], ["T", "T", "T"],
@@ -88,7 +93,7 @@ def test_frozen_atoms_travel_with_their_atoms():
 
 @pytest.mark.parametrize(("task", "nsw", "isif"), [("static", 0, 2), ("relax", 300, 2), ("relax_cell", 300, 3)])
 def test_tasks(task, nsw, isif):
-    incar = vasp_inputs(load_crystal("LiCl"), task, load_card("lacss2024-bulk"), 0, SPEC, spec=True).incar
+    incar = inputs_for(load_crystal("LiCl"), task, load_card("lacss2024-bulk"), 0, SPEC, spec=True).incar
     assert (incar["NSW"], incar["ISIF"]) == (nsw, isif)
     assert incar["GGA"].upper() == "PE"
     assert ("EDIFFG" in incar) == (task != "static")
@@ -99,16 +104,16 @@ def test_tasks(task, nsw, isif):
 
 
 def test_only_the_height_is_free_in_relax_c():
-    inputs = vasp_inputs(load_crystal("LiCl"), "relax_c", load_card("lacss2024-bulk"), 0, SPEC, spec=True)
+    inputs = inputs_for(load_crystal("LiCl"), "relax_c", load_card("lacss2024-bulk"), 0, SPEC, spec=True)
     assert "LATTICE_CONSTRAINTS = False False True" in str(inputs.incar)
     tilted = Structure(Lattice([[3, 0, 1], [0, 3, 0], [0, 0, 5]]), ["Li"], [[0, 0, 0]])
     with pytest.raises(InputError, match="plane z = 0"):
-        vasp_inputs(tilted, "relax_c", load_card("lacss2024-bulk"), 0, SPEC, spec=True)
+        inputs_for(tilted, "relax_c", load_card("lacss2024-bulk"), 0, SPEC, spec=True)
 
 
 @pytest.mark.parametrize(("charge", "electrons"), [(0, None), (1, 39), (-2, 42)])
 def test_electrons_are_named_for_charged_cells_only(charge, electrons):
-    inputs = vasp_inputs(load_crystal("LiCl"), "static", load_card("lacss2024-bulk"), charge, SPEC, spec=True)
+    inputs = inputs_for(load_crystal("LiCl"), "static", load_card("lacss2024-bulk"), charge, SPEC, spec=True)
     assert inputs.incar.get("NELECT") == electrons  # 4 x 3 + 4 x 7 = 40
     assert any("table of valences" in note for note in inputs.notes) == (charge != 0)
     assert inputs.incar["ISPIN"] == (2 if charge % 2 else 1)
@@ -116,7 +121,7 @@ def test_electrons_are_named_for_charged_cells_only(charge, electrons):
 
 def test_electrons_come_from_the_potcar(tmp_path):
     settings = VaspSettings(potentials=write_potcars(tmp_path), potentials_of={"Li": "Li"})
-    inputs = vasp_inputs(load_crystal("LiCl"), "static", load_card("lacss2024-bulk"), 1, settings)
+    inputs = inputs_for(load_crystal("LiCl"), "static", load_card("lacss2024-bulk"), 1, settings)
     assert inputs.incar["NELECT"] == 4 * 1 + 4 * 7 - 1
     assert inputs.symbols == ["Li", "Cl"]
 
@@ -125,15 +130,15 @@ def test_a_core_of_odd_electrons_is_refused(tmp_path):
     folder = write_potcars(tmp_path)
     (folder / "POT_GGA_PAW_PBE_54" / "POTCAR.Li_sv").write_text(potcar("Li_sv", 2, "Li", 499, 374))
     with pytest.raises(EngineError, match="odd number in its core"):
-        vasp_inputs(load_crystal("LiCl"), "static", load_card("lacss2024-bulk"), 0, VaspSettings(potentials=folder))
+        inputs_for(load_crystal("LiCl"), "static", load_card("lacss2024-bulk"), 0, VaspSettings(potentials=folder))
 
 
 def test_an_isolated_ion_without_electrons_is_refused():
     box = Structure(Lattice.cubic(12), ["Li"], [[0.5, 0.5, 0.5]])
     one = VaspSettings(potentials_of={"Li": "Li"})
     with pytest.raises(InputError, match="0 valence electrons"):
-        vasp_inputs(box, "static", load_card("lacss2024-bulk"), 1, one, spec=True)
-    atom = vasp_inputs(box, "static", load_card("lacss2024-bulk"), 0, SPEC, spec=True)
+        inputs_for(box, "static", load_card("lacss2024-bulk"), 1, one, spec=True)
+    atom = inputs_for(box, "static", load_card("lacss2024-bulk"), 0, SPEC, spec=True)
     assert (atom.incar["ISPIN"], atom.incar["NUPDOWN"], atom.incar["ISYM"]) == (2, 1, 0)
     assert atom.incar["MAGMOM"] == [1.0]
     assert atom.gamma_only
@@ -142,7 +147,7 @@ def test_an_isolated_ion_without_electrons_is_refused():
 def test_the_dipole_sits_in_the_middle_of_the_slab():
     slab = Structure(Lattice.orthorhombic(4, 4, 20), ["Li", "Li", "Li"], [[0, 0, 0.9], [0, 0, 0.0], [0.5, 0.5, 0.1]])
     assert dipole_centre(slab, 2) == pytest.approx([0.5, 0.5, 0.0])
-    incar = vasp_inputs(licl_slab(), "relax", load_card("lacss2024-surface"), 0, SPEC, spec=True).incar
+    incar = inputs_for(licl_slab(), "relax", load_card("lacss2024-surface"), 0, SPEC, spec=True).incar
     assert incar["LDIPOL"] is True
     assert incar["IDIPOL"] == 3
 
@@ -151,9 +156,9 @@ def test_what_vasp_has_not_is_refused():
     card = load_card("lacss2024-bulk")
     cold = card.varied("cold", smearing={"kind": "marzari-vanderbilt", "width_ev": 0.1})
     with pytest.raises(EngineError, match="no marzari-vanderbilt"):
-        vasp_inputs(load_crystal("LiCl"), "static", cold, 0, SPEC, spec=True)
+        inputs_for(load_crystal("LiCl"), "static", cold, 0, SPEC, spec=True)
     wide = card.varied("fd", smearing={"kind": "fermi-dirac", "width_ev": 0.1})
-    assert vasp_inputs(load_crystal("LiCl"), "static", wide, 0, SPEC, spec=True).incar["ISMEAR"] == -1
+    assert inputs_for(load_crystal("LiCl"), "static", wide, 0, SPEC, spec=True).incar["ISMEAR"] == -1
 
 
 def test_a_misspelt_tag_is_an_error():
@@ -207,10 +212,10 @@ def test_bands():
 def test_cutoff_against_the_potcar(tmp_path):
     settings = VaspSettings(potentials=write_potcars(tmp_path))
     with pytest.raises(EngineError, match=r"280 eV, and POTCAR Li_sv needs at least 374"):
-        vasp_inputs(load_crystal("Li"), "static", load_card("lacss2024-bulk").varied("low", cutoff_ev=280), 0, settings)
-    low = vasp_inputs(licl_slab(), "static", load_card("lacss2024-surface"), 0, settings)
+        inputs_for(load_crystal("Li"), "static", load_card("lacss2024-bulk").varied("low", cutoff_ev=280), 0, settings)
+    low = inputs_for(licl_slab(), "static", load_card("lacss2024-surface"), 0, settings)
     assert any("below ENMAX of POTCAR Li_sv" in note for note in low.notes)
-    high = vasp_inputs(load_crystal("LiCl"), "static", load_card("lacss2024-bulk"), 0, settings)
+    high = inputs_for(load_crystal("LiCl"), "static", load_card("lacss2024-bulk"), 0, settings)
     assert not any("ENMAX" in note for note in high.notes)
 
 
@@ -230,8 +235,8 @@ def test_every_missing_potcar_is_named_with_the_path_tried(tmp_path, monkeypatch
     ("text", "words"),
     [
         (potcar("Cl", 7, "Cl", 262, 196, functional="CA"), "another functional: LEXCH = CA"),
-        ("nothing of the kind\n", "no POTCAR that can be read"),
-        (potcar("Cl", 7, "Cl", 262, 196)[:300], "no POTCAR that can be read|cut off"),
+        ("nothing of the kind\n", "not a POTCAR that can be read"),
+        (potcar("Cl", 7, "Cl", 262, 196)[:300], "not a POTCAR that can be read|cut off"),
         (potcar("Cl", 7, "S", 262, 196), "is of S, not of Cl"),
         (potcar("Cl", 7, "Cl", 262, 196).replace("ENMAX", "ENXAM"), "no usable header"),
     ],
@@ -240,7 +245,7 @@ def test_a_wrong_potcar_is_one_clear_line(tmp_path, text, words):
     folder = write_potcars(tmp_path)
     (folder / "POT_GGA_PAW_PBE_54" / "POTCAR.Cl").write_text(text)
     with pytest.raises(EngineError, match=words) as caught:
-        vasp_inputs(load_crystal("LiCl"), "static", load_card("lacss2024-bulk"), 0, VaspSettings(potentials=folder))
+        inputs_for(load_crystal("LiCl"), "static", load_card("lacss2024-bulk"), 0, VaspSettings(potentials=folder))
     assert "\n" not in str(caught.value)
     assert "made up" not in str(caught.value)  # no text of a POTCAR
 

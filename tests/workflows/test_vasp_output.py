@@ -11,9 +11,11 @@ from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import load_card
+from anodeflow.workflows.engines.contract import Reason, Request
 from anodeflow.workflows.engines.plane_waves.electronic import Electronic
-from anodeflow.workflows.engines.vasp.inputs import VaspInputs
-from anodeflow.workflows.engines.vasp.outputs import outcome_of, read_outcar, read_vasprun, unwrapped, version_number
+from anodeflow.workflows.engines.vasp import outputs
+from anodeflow.workflows.engines.vasp.inputs import Inputs
+from anodeflow.workflows.engines.vasp.outputs import Reader, unwrapped, version_number
 
 DATA = Path(__file__).parents[1] / "data" / "vasp"
 CARD = load_card("lacss2024-bulk")
@@ -31,16 +33,19 @@ def unpacked(name, folder):
 def as_asked(folder, **changes):
     """The start and the inputs of which a run is the result, from the run itself."""
     from pymatgen.io.vasp.inputs import Incar
-    from pymatgen.io.vasp.outputs import Vasprun
 
-    run = Vasprun(str(folder / "vasprun.xml"), parse_dos=False, parse_eigen=False, parse_potcar_file=False)
-    start = run.initial_structure
-    tags = dict(run.incar) | {"NELM": run.parameters["NELM"]} | changes
-    mesh = tuple(int(n) for n in run.kpoints.kpts[0])
-    settings = Electronic(300.0, mesh, True, False, 0.0, None, tags.get("EDIFF", 1e-4), 0, None, (False,) * 3, "PBE")
-    plain = Structure(start.lattice, [s.specie.symbol for s in start], start.frac_coords)
-    order = np.arange(len(start))
-    return plain, VaspInputs(Incar(tags), None, plain, order, [], settings)
+    head = Reader(folder).read().head
+    cell, coords = head.initial
+    tags = dict(head.incar) | {"NELM": int(head.number("NELM"))} | changes
+    settings = Electronic(
+        300.0, head.mesh, True, False, 0.0, None, tags.get("EDIFF", 1e-4), 0, None, (False,) * 3, "PBE"
+    )
+    plain = Structure(cell, [str(symbol) for symbol in head.species], coords)
+    return plain, Inputs(Incar(tags), None, plain, np.arange(len(plain)), [], settings)
+
+
+def outcome_of(folder, start, inputs, task, card):
+    return outputs.outcome_of(folder, Request(start, task, card), inputs, stand_in=False)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,7 @@ def asked(tmp_path_factory):
 
 def outcome(asked, name, task="relax", card=CARD, folder=None):
     kept, start, inputs = asked[name]
-    return outcome_of(folder or kept, start, inputs, task, card, stand_in=False)
+    return outcome_of(folder or kept, start, inputs, task, card)
 
 
 @pytest.mark.parametrize("name", ENERGIES)
@@ -62,7 +67,7 @@ def test_the_energy_is_that_of_sigma_to_zero(asked, name):
     # In files of VASP 5.4 the e_0_energy behind an ionic step is the entropy alone.
     found = outcome(asked, name)
     assert found.energy_ev == pytest.approx(ENERGIES[name], abs=1e-6)
-    assert read_outcar(asked[name][0] / "OUTCAR").energies_ev[-1] == pytest.approx(ENERGIES[name])
+    assert Reader(asked[name][0]).read().outcar.energies_ev[-1] == pytest.approx(ENERGIES[name])
     assert found.arrays["energies_ev"][-1] == found.energy_ev
 
 
@@ -70,15 +75,17 @@ def test_what_converged_and_what_did_not(asked):
     electrons = outcome(asked, "elec-unconverged")
     assert electrons.electronic_converged is False
     assert not electrons.converged
+    assert electrons.reason is Reason.ELECTRONS
     assert "8 iterations" in electrons.error
     ions = outcome(asked, "ionic-unconverged")
     assert ions.electronic_converged is True
     assert ions.ionic_converged is False
     assert "not relaxed after 5 steps" in ions.error
     assert ions.ionic_steps == 5
+    assert ions.reason is Reason.NOT_RELAXED
     fine = outcome(asked, "converged", task="static")
     assert fine.converged
-    assert fine.error is None
+    assert (fine.error, fine.reason) == (None, None)
     assert fine.arrays["program"].startswith("vasp 5.4.4")
 
 
@@ -98,24 +105,25 @@ def test_forces_and_stress_decide_not_vasp(asked):
 def test_other_settings_other_atoms_and_other_programs_are_refused(asked, tmp_path):
     folder, start, _ = asked["si-relax"]
     _, inputs = as_asked(folder, ENCUT=400.0, ISMEAR=1)
-    found = outcome_of(folder, start, inputs, "relax", CARD, stand_in=False)
+    found = outcome_of(folder, start, inputs, "relax", CARD)
     assert "ENCUT is 250.0, not 400.0" in found.error
+    assert found.reason is Reason.FAILED
     assert not found.converged
     other = replace(inputs, structure=Structure(start.lattice, ["Si", "Ge"], start.frac_coords))
     with pytest.raises(EngineError, match="other atoms"):
-        outcome_of(folder, start, other, "relax", CARD, stand_in=False)
+        outcome_of(folder, start, other, "relax", CARD)
     text = (folder / "vasprun.xml").read_text().replace('type="string">vasp </i>', 'type="string">pasv </i>', 1)
     (tmp_path / "vasprun.xml").write_text(text)
     with pytest.raises(EngineError, match="written by 'pasv', not by VASP"):
-        outcome_of(tmp_path, start, inputs, "relax", CARD, stand_in=False)
+        outcome_of(tmp_path, start, inputs, "relax", CARD)
 
 
 def test_a_run_that_ended_in_its_first_step_has_no_number(tmp_path, asked):
     unpacked("unfinished", tmp_path)
     with pytest.raises(EngineError, match=r"no complete ionic step .*ends too early, at line"):
-        read_vasprun(tmp_path / "vasprun.xml")
+        Reader(tmp_path).read()
     with pytest.raises(EngineError, match="no '"):
-        read_vasprun(tmp_path / "nothing.xml")
+        Reader(tmp_path / "nothing").read()
 
 
 def test_stars_are_no_numbers(asked, tmp_path):
@@ -124,9 +132,10 @@ def test_stars_are_no_numbers(asked, tmp_path):
     at = text.rindex('<i name="e_fr_energy">')
     (tmp_path / "vasprun.xml").write_text(text[:at] + text[at:].replace("-10.61882724", "************", 1))
     (tmp_path / "OUTCAR").write_bytes((folder / "OUTCAR").read_bytes())
-    found = outcome_of(tmp_path, start, inputs, "relax", CARD, stand_in=False)
+    found = outcome_of(tmp_path, start, inputs, "relax", CARD)
     assert found.energy_ev is None
     assert "no numbers" in found.error
+    assert found.reason is Reason.EXPLODED
 
 
 @pytest.mark.parametrize("file", ["vasprun.xml", "OUTCAR"])
@@ -150,6 +159,7 @@ def test_cut_off_anywhere_it_is_an_error_or_says_so(asked, tmp_path, name, file)
             continue
         assert not found.converged, place
         assert "too early" in found.error
+        assert found.reason is Reason.DAMAGED
         assert any(abs(found.energy_ev - energy) < 1e-9 for energy in known), place
     assert not any("\n" in text for text in said)
 
@@ -167,7 +177,7 @@ def test_cut_off_at_two_hundred_places(asked, tmp_path, name, file):
     for place in sorted(random.Random(name + file).sample(range(end), 200)):
         (tmp_path / file).write_bytes(data[:place])
         try:
-            found = outcome_of(tmp_path, source[1], source[2], "relax", CARD, stand_in=False)
+            found = outcome_of(tmp_path, source[1], source[2], "relax", CARD)
         except EngineError as error:
             said.append(str(error))
             continue

@@ -1,13 +1,11 @@
 """A nudged elastic band that VASP moves: its ends first, then the images in their folders, judged by their forces.
 
-VASP's own word that a band is relaxed counts springs as forces and is not used; energies, positions and forces are
-read of every image's OUTCAR as the steps come, and VASP is stopped once the forces across the path are small.
+VASP's own criterion for a relaxed band counts springs as forces and is not used; energies, positions and forces are
+read from every image's OUTCAR as the steps come, and VASP is stopped once the forces across the path are small.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -17,36 +15,28 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Structure
 
+from anodeflow.analysis.trajectories.outcar import OutcarReader, OutcarStep
 from anodeflow.errors import EngineError, InputError
+from anodeflow.files import json_sha256
 from anodeflow.settings import VaspSettings
 from anodeflow.structures.migration_paths import band_problem
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.contract import Band, Keeper, Monitor
+from anodeflow.workflows.engines.contract import Band, Keeper, Monitor, Reason, Request
 from anodeflow.workflows.engines.motion.band import CLIMB_BELOW_EV_PER_ANGSTROM, forces_across
 from anodeflow.workflows.engines.motion.relax import EXPLODED_EV_PER_ANGSTROM
+from anodeflow.workflows.engines.vasp.attempts import OUTPUTS, Progress, continued, put_aside
 from anodeflow.workflows.engines.vasp.calculation import (
     HEARTBEAT_S,
     MAX_ROUNDS,
-    VaspCalculation,
+    Calculation,
     geometry_digest,
     signature,
     vasp_command,
     words,
 )
 from anodeflow.workflows.engines.vasp.moving_inputs import neb_inputs, write_band
-from anodeflow.workflows.engines.vasp.outputs import free_components, read_outcar, unwrapped
-from anodeflow.workflows.engines.vasp.process import (
-    OUTPUTS,
-    OutcarStep,
-    OutcarTail,
-    Progress,
-    ask_to_stop,
-    continued,
-    largest_force,
-    put_aside,
-    run_under_custodian,
-    telling_line,
-)
+from anodeflow.workflows.engines.vasp.outputs import free_components, unwrapped
+from anodeflow.workflows.engines.vasp.process import ask_to_stop, largest_force, run_under_custodian, telling_line
 from anodeflow.workflows.monitor import pulse
 
 # Images that VASP left further from those handed over belong to another band.
@@ -97,10 +87,10 @@ class VaspBand:
         self.inner = self.folders[1:-1]
         self.ends: list[OutcarStep] = []
         ends = [geometry_digest(images[0]), geometry_digest(images[-1])]
-        self.progress = Progress(signature(self.inputs), hashlib.sha256(json.dumps(ends).encode()).hexdigest()[:16])
+        self.progress = Progress(signature(self.inputs), json_sha256(ends)[:16])
 
     def run(self) -> Band:
-        """Go on with what is in the folder, or start; see :class:`anodeflow.workflows.engines.motion.band.Band`.
+        """Continue with what is in the folder, or start.
 
         Raises
         ------
@@ -122,9 +112,8 @@ class VaspBand:
         """Compute the two ends in their folders; whether both have sound energies."""
         for number in (0, len(self.images) - 1):
             tell = None if self.monitor is None else self._tell_of_an_end
-            calculation = VaspCalculation(
-                self.images[number], "static", self.card, self.charge, tell, self.folders[number], self.settings
-            )
+            request = Request(self.images[number], "static", self.card, self.charge)
+            calculation = Calculation(request, self.folders[number], tell, self.settings)
             if calculation.inputs.settings.mesh != self.inputs.settings.mesh:
                 raise InputError(
                     f"end {number} of the band has k-points {calculation.inputs.settings.mesh}, the band "
@@ -137,7 +126,7 @@ class VaspBand:
                 raise EngineError(f"end point {where} of a band: {outcome.error}", "see its folder, and run it again")
             if not outcome.converged:
                 self.band.electronic_converged = outcome.electronic_converged
-                self.band.error = f"end point {where}: {outcome.error}"
+                self.band.error, self.band.reason = f"end point {where}: {outcome.error}", outcome.reason
                 return False
             forces = np.where(self.free, outcome.arrays["forces_ev_per_angstrom"], 0.0)
             self.ends.append(OutcarStep(outcome.energy_ev, self.images[number].cart_coords, forces, True))
@@ -148,7 +137,7 @@ class VaspBand:
             self.monitor(self.band.steps, energy_ev, force)
 
     def _take_over(self) -> None:
-        """Go on from the images that an earlier attempt left, where they are those of this band."""
+        """Continue from the images that an earlier attempt left, where they are those of this band."""
         found = Progress.load(self.directory)
         mine = found is not None and (found.signature, found.start) == (self.progress.signature, self.progress.start)
         if found is not None and mine:
@@ -179,27 +168,28 @@ class VaspBand:
         """One stage, in rounds of VASP; whether its tolerance is met. The first only has to come near."""
         tolerance = self.card.force_tolerance_ev_per_angstrom
         wanted = tolerance if last else max(3 * tolerance, CLIMB_BELOW_EV_PER_ANGSTROM)
-        own, reason = wanted, ""
+        own, end = wanted, None
         for _ in range(MAX_ROUNDS):
             if self.band.steps >= self.card.max_steps:
                 break
             attempt = _Attempt(self, climbs, wanted)
-            reason = attempt.run(own)
+            end = attempt.run(own)
             self.images[1:-1] = self.band.images[1:-1]
-            if attempt.problem:
-                self.band.error = attempt.problem
+            if attempt.problem is not None:
+                self.band.reason, self.band.error = attempt.problem
                 return False
             if attempt.met:
                 return True
-            if reason:
+            if end is not None:
                 break
             own *= 0.3  # VASP's own criterion was met before the forces across the path were small
         largest = max(self.band.residuals_ev_per_angstrom, default=math.nan)
-        if not reason and self.band.steps < self.card.max_steps:
-            reason = f"VASP ended {MAX_ROUNDS} times by its own criterion"
+        if end is None and self.band.steps < self.card.max_steps:
+            end = Reason.NOT_RELAXED, f"VASP ended {MAX_ROUNDS} times by its own criterion"
+        self.band.reason = Reason.NOT_RELAXED if end is None else end[0]
         self.band.error = (
             f"band not relaxed after {self.band.steps} steps: force {largest:.3f} eV/angstrom across the path "
-            f"(tolerance {tolerance}){'; ' if reason else ''}{reason}"
+            f"(tolerance {tolerance}){'' if end is None else f'; {end[1]}'}"
         )
         return False
 
@@ -259,15 +249,15 @@ class _Attempt:
 
     def __init__(self, of: VaspBand, climbs: bool, wanted: float) -> None:
         self.of, self.climbs, self.wanted = of, climbs, wanted
-        self.met, self.problem, self.out_of_time = False, "", False
-        atoms = len(of.images[0])
-        self.tails = [OutcarTail(folder / "OUTCAR", atoms) for folder in of.inner]
+        self.met, self.out_of_time = False, False
+        self.problem: tuple[Reason, str] | None = None
+        self.tails = [OutcarReader(folder / "OUTCAR", len(of.images[0])) for folder in of.inner]
         self.pending: list[list[OutcarStep]] = [[] for _ in of.inner]
         self.began = self.told = self.stepped = time.monotonic()
         self.slowest = 0.0
 
-    def run(self, own_tolerance: float) -> str:
-        """Run VASP to its end; why it ended, where that was neither its own criterion nor the wanted one."""
+    def run(self, own_tolerance: float) -> tuple[Reason, str] | None:
+        """Run VASP to its end; return why it ended, where that was neither its own criterion nor the wanted one."""
         of = self.of
         of.put_aside()
         left = of.card.model_copy(update={"max_steps": of.card.max_steps - of.band.steps})
@@ -287,17 +277,17 @@ class _Attempt:
                     f"VASP failed before the first step of a band was complete: {telling_line(of.directory)}",
                     f"look into '{of.directory}', and run it again",
                 )
-            return f"VASP or custodian gave up: {words(failure)}; {telling_line(of.directory)}"
+            return Reason.FAILED, f"VASP or custodian gave up: {words(failure)}; {telling_line(of.directory)}"
         if not made:
             raise EngineError(
                 f"VASP wrote no step of a band ({telling_line(of.directory)})", f"look into '{of.directory}'"
             )
-        cut = [f.name for f in of.inner if not read_outcar(f / "OUTCAR").finished]
+        cut = [tail.path.parent.name for tail in self.tails if not tail.finished]
         if cut and not self.met:
-            return f"OUTCAR of image {', '.join(cut)} ends too early; {telling_line(of.directory)}"
+            return Reason.DAMAGED, f"OUTCAR of image {', '.join(cut)} ends too early; {telling_line(of.directory)}"
         if of.band.electronic_converged is False:
-            return "the electrons of an image did not converge in the last step"
-        return "the time of the batch job was nearly over" if self.out_of_time else ""
+            return Reason.ELECTRONS, "the electrons of an image did not converge in the last step"
+        return (Reason.OUT_OF_TIME, "the time of the batch job was nearly over") if self.out_of_time else None
 
     def poll(self) -> None:
         """Take what is new; stop VASP where nothing is left to do."""
@@ -312,14 +302,15 @@ class _Attempt:
         of, band, now = self.of, self.of.band, time.monotonic()
         self.slowest, self.stepped = max(self.slowest, now - self.stepped), now
         band.steps += 1
-        if self.met or self.problem:
+        if self.met or self.problem is not None:
             return  # made while VASP followed the request to stop
         for number, step in enumerate(steps, 1):
             force = largest_force(step.forces, np.ones_like(step.forces, dtype=bool))
             if not math.isfinite(step.energy_ev) or not force <= EXPLODED_EV_PER_ANGSTROM:
                 self.problem = (
+                    Reason.EXPLODED,
                     f"the forces exploded at step {band.steps}, image {number}: energy {step.energy_ev:.6g} eV, force "
-                    f"{force:.3g} eV/angstrom"
+                    f"{force:.3g} eV/angstrom",
                 )
                 band.energies_ev = []
                 ask_to_stop(of.directory, *of.inner)
@@ -330,9 +321,9 @@ class _Attempt:
             of.keep(band.steps, self.climbs, coords)
         slid = band_problem(list(coords))
         if slid:
-            self.problem = f"step {band.steps}: {slid}"
+            self.problem = Reason.BAD_PATH, f"step {band.steps}: {slid}"
         self.met = not slid and bool(band.electronic_converged) and max(band.residuals_ev_per_angstrom) <= self.wanted
-        if self.problem or self.met:
+        if self.problem is not None or self.met:
             ask_to_stop(of.directory, *of.inner)
         self._tell()
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pymatgen.core import Structure
 
+from anodeflow.analysis.trajectories.outcar import OutcarReader
 from anodeflow.errors import EngineError
+from anodeflow.files import json_sha256
 from anodeflow.settings import VaspSettings
-from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.contract import Monitor, Outcome, Task
+from anodeflow.workflows.engines.contract import Monitor, Outcome, Reason, Request
 from anodeflow.workflows.engines.external import find_program
-from anodeflow.workflows.engines.vasp.inputs import VaspInputs, vasp_inputs
+from anodeflow.workflows.engines.vasp.attempts import OUTPUTS, Progress, continued, put_aside, steps_made
+from anodeflow.workflows.engines.vasp.inputs import Inputs, inputs_of
+from anodeflow.workflows.engines.vasp.outputs import (
+    constraints_unknown,
+    corrections,
+    free_components,
+    outcome_of,
+    too_old,
+)
+from anodeflow.workflows.engines.vasp.process import StepTail, handlers, run_under_custodian, telling_line
 from anodeflow.workflows.monitor import pulse
-
-if TYPE_CHECKING:
-    from anodeflow.workflows.engines.vasp.process import Progress, StepTail
 
 # A relaxed cell is computed again with plane waves of its own, until it stays where it is.
 MAX_ROUNDS = 5
@@ -30,27 +34,45 @@ MAX_ROUNDS = 5
 HEARTBEAT_S = 2.0
 
 
-class VaspCalculation:
-    """One calculation in its folder: attempts, rounds, and what they add up to."""
+class Calculation:
+    """One calculation.
 
-    def __init__(
-        self,
-        structure: Structure,
-        task: Task,
-        card: MethodCard,
-        charge: int,
-        monitor: Monitor | None,
-        directory: Path,
-        settings: VaspSettings,
-    ) -> None:
-        self.start, self.task, self.card, self.charge = structure, task, card, charge
-        self.monitor, self.directory, self.settings = monitor, directory, settings
-        self.cell_moves = task in ("relax_cell", "relax_c")
-        self.inputs = vasp_inputs(structure, task, card, charge, settings)
-        self.command = vasp_command(settings, self.inputs.gamma_only)
+    A relaxed cell is started again from where it ended, because its plane waves were those of the first cell, until the
+    first step of a round is within the tolerances.
+
+    Parameters
+    ----------
+    request
+        What to compute.
+    folder
+        Of this calculation alone; it may hold what an earlier attempt left.
+    monitor
+        Called after every ionic step; may raise to stop.
+    settings
+        Of this machine.
+
+    Raises
+    ------
+    EngineError
+        If the program or a POTCAR is missing, or the card asks for what VASP cannot do.
+    InputError
+        If the card does not suit the cell.
+    """
+
+    def __init__(self, request: Request, folder: Path, monitor: Monitor | None, settings: VaspSettings) -> None:
+        self._request, self._folder, self._monitor, self._settings = request, folder, monitor, settings
+        self._cell_moves = request.task in ("relax_cell", "relax_c")
+        self.inputs = inputs_of(request, settings)
+        self._command = vasp_command(settings, self.inputs.gamma_only)
 
     def run(self) -> Outcome:
-        """Go on with what is in the folder, or start."""
+        """Continue with what is in the folder, or start.
+
+        Raises
+        ------
+        EngineError
+            If VASP cannot be started or writes nothing, or the folder holds results of something else.
+        """
         progress, geometry, finished = self._resume()
         if finished is not None:
             return finished
@@ -58,74 +80,85 @@ class VaspCalculation:
         for number in range(1, MAX_ROUNDS + 1):
             outcome = self._attempt(geometry, progress, tightened)
             made = outcome.ionic_steps
-            left = self.card.max_steps - progress.steps_before - made
+            left = self._request.card.max_steps - progress.steps_before - made
             still = made == 1 and outcome.converged
-            again = self.cell_moves and not still and left > 0 and self._stands(outcome)
+            again = self._cell_moves and not still and left > 0 and self._sound(outcome)
             if not again or number == MAX_ROUNDS:
                 break
             if not outcome.converged:
                 tightened *= 0.3  # VASP's own criterion was met before the card's stress tolerance
             geometry = outcome.structure
             self._put_aside(progress, made)
-        if self.cell_moves and outcome.converged and made > 1:
+        if self._cell_moves and outcome.converged and made > 1:
             outcome.warnings.append(
                 f"the cell still moved in round {number}: its energy is that of plane waves of the round's first cell"
             )
         return self._summed(outcome, progress)
 
-    def _stands(self, outcome: Outcome) -> bool:
+    def _sound(self, outcome: Outcome) -> bool:
         """Whether VASP ended by itself, with sound numbers: only stress or forces may be above the tolerance."""
-        from anodeflow.workflows.engines.vasp.outputs import read_outcar
-
         if outcome.energy_ev is None or outcome.electronic_converged is False:
             return False
-        return outcome.converged or (
-            read_outcar(self.directory / "OUTCAR").accurate and outcome.ionic_converged is False
-        )
+        if outcome.converged:
+            return True
+        outcar = OutcarReader(self._folder / "OUTCAR", len(self._request.structure))
+        outcar.read()
+        return outcar.accurate and outcome.ionic_converged is False
 
     def _attempt(self, geometry: Structure, progress: Progress, tightened: float) -> Outcome:
-        from anodeflow.workflows.engines.vasp.outputs import constraints_unknown, outcome_of, too_old
-        from anodeflow.workflows.engines.vasp.process import StepTail, handlers, run_under_custodian, telling_line
-
-        left = max(1, self.card.max_steps - progress.steps_before)
+        """Run VASP once."""
+        left = max(1, self._request.card.max_steps - progress.steps_before)
         inputs = self._inputs(geometry, left, tightened)
-        inputs.write(self.directory)
-        (self.directory / "STOPCAR").unlink(missing_ok=True)
-        progress.save(self.directory)
-        tail = StepTail(self.directory / "OUTCAR", _free_in_file(self.start, inputs))
-        beat = Heartbeat(self.monitor, progress.steps_before)
+        inputs.write(self._folder)
+        (self._folder / "STOPCAR").unlink(missing_ok=True)
+        progress.save(self._folder)
+        tail = StepTail(self._folder / "OUTCAR", free_components(self._request.structure)[inputs.order])
+        beat = Heartbeat(self._monitor, progress.steps_before)
 
         def poll() -> None:
             fresh = tail.read()
-            if self.task == "relax_c" and constraints_unknown(tail.version):
+            if self._request.task == "relax_c" and constraints_unknown(tail.version):
                 raise too_old(tail.version)
             beat.tell(tail, fresh)
 
         failure = run_under_custodian(
-            self.directory, self.command, using=handlers(self.settings.wall_time_s), poll=poll
+            self._folder, self._command, using=handlers(self._settings.wall_time_s), poll=poll
         )
         try:
-            outcome = outcome_of(
-                self.directory, self.start, inputs, self.task, self.card, stand_in=self.settings.stand_in
-            )
+            outcome = outcome_of(self._folder, self._request, inputs, stand_in=self._settings.stand_in)
         except EngineError as error:
-            if failure is None or (not tail.steps and tail.version is None):
-                why = "" if failure is None else f" ({telling_line(self.directory)})"
-                raise EngineError(f"{error.problem}{why}", error.remedy) from None
-            outcome = Outcome(
-                self.start, None, None if self.task == "static" else False, None,
-                error=f"VASP failed before the first ionic step was complete: {telling_line(self.directory)}",
-            )  # fmt: skip
-        if failure is not None and outcome.error is None:
-            outcome.error = f"VASP or custodian gave up: {words(failure)}; {telling_line(self.directory)}"
-        elif failure is not None:
-            outcome.error = f"{outcome.error}; {words(failure)}; {telling_line(self.directory)}"
-        outcome.warnings = [*inputs.notes, *_corrections(self.directory), *outcome.warnings]
+            outcome = self._nothing(error, failure, tail)
+        if failure is not None:
+            why = f"{words(failure)}; {telling_line(self._folder)}"
+            outcome.error = f"{outcome.error}; {why}" if outcome.error else f"VASP or custodian gave up: {why}"
+            if outcome.reason in (None, Reason.DAMAGED, Reason.NOT_RELAXED):
+                outcome.reason = Reason.FAILED
+        outcome.warnings = [*inputs.notes, *_corrections(self._folder), *outcome.warnings]
         return outcome
 
-    def _inputs(self, geometry: Structure, steps: int, tightened: float) -> VaspInputs:
-        card = self.card.model_copy(update={"max_steps": steps})
-        made = vasp_inputs(geometry, self.task, card, self.charge, self.settings)
+    def _nothing(self, error: EngineError, failure: BaseException | None, tail: StepTail) -> Outcome:
+        """The outcome of a run that failed before its first ionic step was complete.
+
+        Raises
+        ------
+        EngineError
+            If VASP did not fail, or did not begin.
+        """
+        if failure is None or (not tail.steps and tail.version is None):
+            why = "" if failure is None else f" ({telling_line(self._folder)})"
+            raise EngineError(f"{error.problem}{why}", error.remedy) from None
+        return Outcome(
+            self._request.structure,
+            None,
+            None if self._request.task == "static" else False,
+            None,
+            error=f"VASP failed before the first ionic step was complete: {telling_line(self._folder)}",
+            reason=Reason.FAILED,
+        )
+
+    def _inputs(self, geometry: Structure, steps: int, tightened: float) -> Inputs:
+        card = self._request.card.model_copy(update={"max_steps": steps})
+        made = inputs_of(replace(self._request, structure=geometry, card=card), self._settings)
         # k-points and spin were settled for the start; a cell that has changed a little keeps them
         made = replace(made, kpoints=self.inputs.kpoints, settings=self.inputs.settings)
         if tightened != 1.0:
@@ -133,44 +166,41 @@ class VaspCalculation:
         return made
 
     def _resume(self) -> tuple[Progress, Structure, Outcome | None]:
-        """What earlier attempts left: steps made, geometry to go on from, or the finished outcome."""
-        from anodeflow.workflows.engines.vasp.outputs import outcome_of
-        from anodeflow.workflows.engines.vasp.process import OUTPUTS, Progress, continued, put_aside, steps_made
-
-        fresh = Progress(signature(self.inputs), geometry_digest(self.start))
-        found = Progress.load(self.directory)
+        """What earlier attempts left: steps made, geometry to continue from, or the finished outcome."""
+        start, task, most = self._request.structure, self._request.task, self._request.card.max_steps
+        fresh = Progress(signature(self.inputs), geometry_digest(start))
+        found = Progress.load(self._folder)
         if found is None or (found.signature, found.start) != (fresh.signature, fresh.start):
-            if any((self.directory / name).exists() for name in OUTPUTS):
-                put_aside(self.directory, 1, "other")
-                (self.directory / "WAVECAR").unlink(missing_ok=True)
-            return fresh, self.start, None
+            if self._has_outputs():
+                put_aside(self._folder, 1, "other")
+                (self._folder / "WAVECAR").unlink(missing_ok=True)
+            return fresh, start, None
         try:
-            outcome = outcome_of(
-                self.directory, self.start, self.inputs, self.task, self.card, stand_in=self.settings.stand_in
-            )
+            outcome = outcome_of(self._folder, self._request, self.inputs, stand_in=self._settings.stand_in)
         except EngineError:
             outcome = None
-        made = steps_made(self.directory)
-        settled = outcome is not None and outcome.converged and not (self.cell_moves and made > 1)
-        if outcome is not None and (settled or (found.steps_before + made >= self.card.max_steps > 0 and made)):
-            return found, self.start, self._summed(outcome, found)
-        geometry = continued(self.directory, self.start, self.inputs, self.task) if self.task != "static" else None
+        made = steps_made(self._folder)
+        settled = outcome is not None and outcome.converged and not (self._cell_moves and made > 1)
+        if outcome is not None and (settled or (found.steps_before + made >= most > 0 and made)):
+            return found, start, self._summed(outcome, found)
+        geometry = continued(self._folder, start, self.inputs, task) if task != "static" else None
         if geometry is None:
-            geometry = self.start if outcome is None or outcome.energy_ev is None else outcome.structure
-        if any((self.directory / name).exists() for name in OUTPUTS):
-            self._put_aside(found, made if self.task != "static" else 0)
+            geometry = start if outcome is None or outcome.energy_ev is None else outcome.structure
+        if self._has_outputs():
+            self._put_aside(found, made if task != "static" else 0)
         return found, geometry, None
 
-    def _put_aside(self, progress: Progress, made: int) -> None:
-        from anodeflow.workflows.engines.vasp.process import put_aside
+    def _has_outputs(self) -> bool:
+        return any((self._folder / name).exists() for name in OUTPUTS)
 
+    def _put_aside(self, progress: Progress, made: int) -> None:
         progress.attempts += 1
         progress.steps_before += made
-        put_aside(self.directory, progress.attempts)
-        progress.save(self.directory)
+        put_aside(self._folder, progress.attempts)
+        progress.save(self._folder)
 
     def _summed(self, outcome: Outcome, progress: Progress) -> Outcome:
-        if self.task == "static":
+        if self._request.task == "static":
             return outcome
         outcome.ionic_steps += progress.steps_before
         if progress.attempts:
@@ -179,7 +209,16 @@ class VaspCalculation:
 
 
 def vasp_command(settings: VaspSettings, gamma_only: bool, images: int = 0) -> tuple[str, ...]:
-    """The words of the command line for a calculation, or for a band of so many images.
+    """Return the words of the command line.
+
+    Parameters
+    ----------
+    settings
+        Of this machine.
+    gamma_only
+        Whether the version for the Gamma point alone will do.
+    images
+        Of a band, between its ends.
 
     Raises
     ------
@@ -218,40 +257,29 @@ class Heartbeat:
                 pulse()
 
 
-def _free_in_file(start: Structure, inputs: VaspInputs) -> np.ndarray:
-    from anodeflow.workflows.engines.vasp.outputs import free_components
-
-    return free_components(start)[inputs.order]
-
-
-def signature(inputs: VaspInputs) -> str:
-    """Hash of everything but the geometry and the step limit."""
+def signature(inputs: Inputs) -> str:
+    """Return a hash of everything but the geometry and the step limit."""
     tags = {key: str(value) for key, value in inputs.incar.items() if key not in ("NSW", "DIPOL")}
     content = [sorted(tags.items()), str(inputs.kpoints), [s.specie.symbol for s in inputs.structure], inputs.titles]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    return json_sha256(content)[:16]
 
 
 def geometry_digest(structure: Structure) -> str:
-    """Hash of cell and positions to 1e-5 angstrom."""
+    """Return a hash of cell and positions to 1e-5 angstrom."""
     content = [np.round(structure.lattice.matrix, 5).tolist(), np.round(structure.cart_coords, 5).tolist()]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    return json_sha256(content)[:16]
 
 
 def words(error: BaseException) -> str:
-    """How an exception reads in a message."""
+    """Return an exception as it reads in a message."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:160]}"
 
 
-def _corrections(directory: Path) -> list[str]:
-    """What custodian's handlers changed, in words."""
-    try:
-        log = json.loads((directory / "custodian.json").read_text())
-        made = [c for run in log for c in run.get("corrections", [])]
-        return [
-            f"custodian: {', '.join(map(str, c.get('errors') or ['unknown error']))}; "
-            f"{len(c.get('actions') or [])} change(s) of the inputs"
-            for c in made
-        ]
-    except (OSError, ValueError, TypeError, AttributeError):
-        return []
+def _corrections(folder: Path) -> list[str]:
+    """What custodian's handlers changed, as text."""
+    return [
+        f"custodian: {', '.join(map(str, found.get('errors') or ['unknown error']))}; "
+        f"{len(found.get('actions') or [])} change(s) of the inputs"
+        for found in corrections(folder)
+    ]

@@ -2,7 +2,7 @@
 
 VASP computes forces at x(k), moves the atoms, and writes x(k + 1) with its velocities and thermostat into CONTCAR. So
 the state after step k is x(k) with the text of that CONTCAR, which becomes the POSCAR of the next start: steps follow
-each other without an energy computed twice. Going on is exact to the digits of a CONTCAR, and a Langevin thermostat
+each other without an energy computed twice. Continuing is exact to the digits of a CONTCAR, and a Langevin thermostat
 draws new random numbers: the same ensemble, not the same trajectory bit for bit.
 """
 
@@ -23,6 +23,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from anodeflow.analysis.trajectories.frames import Frame
 from anodeflow.analysis.trajectories.vasprun import GrowingVasprun
 from anodeflow.errors import ConvergenceError, EngineError
+from anodeflow.files import write_atomically
 from anodeflow.settings import VaspSettings
 from anodeflow.workflows.cards import Dynamics, MethodCard
 from anodeflow.workflows.engines.contract import Array, DynamicsState, FrameSink, Sample
@@ -34,11 +35,11 @@ from anodeflow.workflows.engines.motion.dynamics import (
     kinetic_temperature_k,
     thermostat_of,
 )
+from anodeflow.workflows.engines.vasp.attempts import OUTPUTS, put_aside
 from anodeflow.workflows.engines.vasp.calculation import HEARTBEAT_S, vasp_command, words
-from anodeflow.workflows.engines.vasp.inputs import write_text
 from anodeflow.workflows.engines.vasp.moving_inputs import md_inputs, with_velocities
 from anodeflow.workflows.engines.vasp.outputs import check_program
-from anodeflow.workflows.engines.vasp.process import OUTPUTS, put_aside, run_under_custodian, telling_line
+from anodeflow.workflows.engines.vasp.process import run_under_custodian, telling_line
 from anodeflow.workflows.monitor import pulse
 
 # Name under which a state carries the CONTCAR, as bytes.
@@ -49,7 +50,7 @@ CHECKPOINT_S = 2.0
 LARGEST_SEED = 900_000_000
 NO_CONSERVED = "VASP prints no conserved quantity for its Langevin thermostat: no drift is given"
 NO_CHAIN = "VASP's Nose-Hoover thermostat is a single one: chain_length is not honoured"
-WENT_ON = "VASP went on from a CONTCAR: exact to its digits, not bit for bit"
+CONTINUED = "VASP continued from a CONTCAR: exact to its digits, not bit for bit"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Contcar:
 
     @classmethod
     def parsed(cls, text: str, atoms: int) -> Contcar | None:
-        """Read it; None where it is not whole. Velocities are in angstrom/fs."""
+        """Read it; return None where it is not complete. Velocities are in angstrom/fs."""
         lines = text.splitlines()
         try:
             at = 7 + (lines[7].strip()[:1].upper() == "S")
@@ -140,7 +141,7 @@ class VaspDynamics:
         ConvergenceError
             If the dynamics explode.
         EngineError
-            If VASP cannot be started, fails, or ends early; what it made is kept, and the next start goes on from it.
+            If VASP cannot be started, fails, or ends early; what it made is kept, and the next start continues from it.
         """
         if any((self.directory / name).exists() for name in OUTPUTS):
             put_aside(self.directory, 1)
@@ -159,7 +160,7 @@ class VaspDynamics:
             why = words(failure) if failure is not None else "it was asked to stop, or its time was nearly over"
             raise EngineError(
                 f"VASP ended at step {self.step} of {self.last_step}; {why}; {telling_line(self.directory)}",
-                "run it again: it goes on from its last checkpoint",
+                "run it again: it continues from its last checkpoint",
             )
         self._say()
         return made
@@ -170,7 +171,7 @@ class VaspDynamics:
         if self.contcar is None:
             velocities = (self.state.momenta / self.masses * units.fs)[self.inputs.order]
             self.contcar = with_velocities(self.inputs.texts()["POSCAR"], velocities)
-        write_text(self.directory / "POSCAR", self.contcar)
+        write_atomically(self.directory / "POSCAR", self.contcar)
         (self.directory / "STOPCAR").unlink(missing_ok=True)
 
     def poll(self) -> None:
@@ -279,7 +280,7 @@ class VaspDynamics:
     def _say(self) -> None:
         """What a reader of the segment must know."""
         if CONTCAR in self.state.thermostat:
-            self.notes.append(WENT_ON)
+            self.notes.append(CONTINUED)
         if self.kind == "langevin" and self.state.step >= 0:
             self.notes.append(NO_CONSERVED)
         if self.kind == "nose-hoover" and (self.now.chain_length or 1) > 1:

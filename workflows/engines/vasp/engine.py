@@ -7,9 +7,8 @@ The licence of VASP covers program and POTCARs; neither comes with this package.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +16,23 @@ from pymatgen.core import Element, Structure
 
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError, InputError
+from anodeflow.files import short_digest
 from anodeflow.settings import load_settings
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine, write_note
 from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
 from anodeflow.workflows.engines.external import find_program
 from anodeflow.workflows.engines.plane_waves.cost import UNCERTAINTY, plane_wave_seconds
-from anodeflow.workflows.engines.vasp.calculation import VaspCalculation
-from anodeflow.workflows.engines.vasp.inputs import (
-    CONSTRAINTS_SINCE,
-    SMEARINGS,
-    vasp_inputs,
-)
+from anodeflow.workflows.engines.vasp.inputs import CONSTRAINTS_SINCE, SMEARINGS, inputs_of
 from anodeflow.workflows.engines.vasp.moving_inputs import md_inputs, neb_inputs, write_band
-from anodeflow.workflows.engines.vasp.potcar import FUNCTIONAL, find_potcar, potcar_folder, potcar_symbol, spec_valence
+from anodeflow.workflows.engines.vasp.potcar import (
+    FUNCTIONAL,
+    MissingPotcarError,
+    find_potcar,
+    potcar_folder,
+    potcar_symbol,
+    spec_valence,
+)
 
 if TYPE_CHECKING:
     from anodeflow.workflows.cards import Dynamics
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 KIND = "plane-wave DFT (PAW)"
 STAND_IN_KIND = "stand-in for VASP: not DFT"
 CONTINUED = (
-    "task dynamics, going on: VASP moves the atoms. A run takes CONTCAR of the segment before as its POSCAR, in place "
-    "of the start that lies here.\n"
+    "task dynamics, continued: VASP moves the atoms. A run takes CONTCAR of the segment before as its POSCAR, in place "
+    "of the start that is here.\n"
 )
 BAND = (
     "task neb: VASP moves the images, {climbs}. First the two ends in their own folders, then the band: a run makes "
@@ -74,7 +76,7 @@ class VaspEngine(Engine):
             kind=STAND_IN_KIND if settings.stand_in else KIND,
             version=f"as named in the OUTCAR of each calculation; command {settings.command[0]}",
             model=f"POTCAR library {FUNCTIONAL}",
-            hash=hashlib.sha256(content.encode()).hexdigest()[:16],
+            hash=short_digest(content),
             potentials=potentials,
             stand_in=settings.stand_in,
             mode="a test program in place of VASP: nothing of the card but its tolerances"
@@ -121,11 +123,10 @@ class VaspEngine(Engine):
         """See :meth:`Engine.missing`."""
         settings = load_settings().vasp
         absent = []
-        for command in (settings.command,):
-            try:
-                find_program(command, "vasp")
-            except EngineError as error:
-                absent.append(error.problem)
+        try:
+            find_program(settings.command, "vasp")
+        except EngineError as error:
+            absent.append(error.problem)
         for element in elements:
             try:
                 find_potcar(element, settings)
@@ -160,8 +161,8 @@ class VaspEngine(Engine):
         self, structure: Structure, task: Task, card: MethodCard, charge: int, directory: Path
     ) -> list[str]:
         """See :meth:`Engine.write_inputs`; a POTCAR.spec where a POTCAR is missing."""
-        settings = load_settings().vasp
-        return vasp_inputs(structure, task, card, charge, settings, spec=self._spec(structure)).write(directory)
+        request = Request(structure, task, card, charge)
+        return inputs_of(request, load_settings().vasp, spec=_without_potcars(structure)).write(directory)
 
     def write_dynamics_inputs(
         self,
@@ -178,7 +179,7 @@ class VaspEngine(Engine):
             raise InputError("molecular dynamics of a charged cell are not written", "use a neutral cell")
         settings = load_settings().vasp
         energies = steps if continued else steps + 1
-        inputs = md_inputs(structure, card, settings, spec=self._spec(structure), steps=energies)
+        inputs = md_inputs(structure, card, settings, spec=_without_potcars(structure), steps=energies)
         names = inputs.write(directory)
         return [*names, write_note(directory, CONTINUED)] if continued else names
 
@@ -186,40 +187,22 @@ class VaspEngine(Engine):
         self, images: Sequence[Structure], card: MethodCard, charge: int, directory: Path, *, climb: bool = True
     ) -> list[str]:
         """See :meth:`Engine.write_band_inputs`: VASP moves the images; the ends are written as statics."""
-        settings, spec = load_settings().vasp, self._spec(images[0])
+        settings, spec = load_settings().vasp, _without_potcars(images[0])
         inputs = neb_inputs(images, card, charge, settings, spec=spec, climbing=climb and settings.vtst)
         names = write_band(inputs, images, directory)
         for number in (0, len(images) - 1):
             folder = directory / f"{number:02d}"
-            end = vasp_inputs(images[number], "static", card, charge, settings, spec=spec).write(folder)
+            end = inputs_of(Request(images[number], "static", card, charge), settings, spec=spec).write(folder)
             names += [f"{folder.name}/{name}" for name in end if name != "POSCAR"]
         climbs = "the highest image climbs" if climb and settings.vtst else "no image climbs"
         return [*names, write_note(directory, BAND.format(climbs=climbs))]
 
-    def _spec(self, structure: Structure) -> bool:
-        settings = load_settings().vasp
-        try:
-            for element in structure.symbol_set:
-                find_potcar(element, settings)
-        except EngineError as error:
-            if potcar_folder(settings) is not None and not error.problem.startswith("no POTCAR for"):
-                raise
-            return True
-        return False
-
     def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
-        """See :meth:`Engine.compute`.
+        """See :meth:`Engine.compute`."""
+        from anodeflow.workflows.engines.vasp.calculation import Calculation  # custodian, which plans do not need
 
-        A relaxed cell is started again from where it ended, because its plane waves were those of the first cell,
-        until the first step of a round is within the tolerances.
-        """
-        structure, task, card, charge = request.structure, request.task, request.card, request.charge
-        directory = folder
-        if folder is None:
-            with tempfile.TemporaryDirectory(prefix="anodeflow-vasp-") as temporary:
-                return self.compute(request, Path(temporary), monitor)
-        settings = load_settings().vasp
-        return VaspCalculation(structure, task, card, charge, monitor, directory, settings).run()
+        with _own(folder) as place:
+            return Calculation(request, place, monitor, load_settings().vasp).run()
 
     def climbs(self) -> bool:
         """See :meth:`Engine.climbs`."""
@@ -237,10 +220,8 @@ class VaspEngine(Engine):
         """See :meth:`Engine.neb`; VASP moves the images, with its own optimiser and springs."""
         from anodeflow.workflows.engines.vasp.band import VaspBand
 
-        if directory is None:
-            with tempfile.TemporaryDirectory(prefix="anodeflow-vasp-") as folder:
-                return self.neb(images, card, charge, directory=Path(folder), **options)
-        return VaspBand(images, card, charge, directory, load_settings().vasp, **options).run()
+        with _own(directory) as place:
+            return VaspBand(images, card, charge, place, load_settings().vasp, **options).run()
 
     def dynamics(
         self,
@@ -257,3 +238,30 @@ class VaspEngine(Engine):
 
         settings = load_settings().vasp
         return VaspDynamics(state, card, dynamics, settings, directory=directory, notes=notes, **options).run()
+
+
+@contextlib.contextmanager
+def _own(folder: Path | None) -> Iterator[Path]:
+    """The folder of a calculation: the one given, or a temporary one."""
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="anodeflow-vasp-") as temporary:
+        yield Path(temporary)
+
+
+def _without_potcars(structure: Structure) -> bool:
+    """Whether inputs have to do without POTCARs, because one is missing.
+
+    Raises
+    ------
+    EngineError
+        If a POTCAR that is there cannot be used.
+    """
+    settings = load_settings().vasp
+    try:
+        for element in structure.symbol_set:
+            find_potcar(element, settings)
+    except MissingPotcarError:
+        return True
+    return False

@@ -1,8 +1,7 @@
-"""What a method card means in VASP's words: INCAR, KPOINTS, POSCAR and the order of the atoms in it."""
+"""What a method card means for VASP: INCAR, KPOINTS, POSCAR and the order of the atoms in it."""
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -14,9 +13,10 @@ import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError, InputError
+from anodeflow.files import write_atomically
 from anodeflow.settings import VaspSettings
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.contract import Task
+from anodeflow.workflows.engines.contract import Request, Task
 from anodeflow.workflows.engines.plane_waves.electronic import (
     Electronic,
     electronic,
@@ -53,7 +53,7 @@ DECISIVE = (
 
 
 @dataclass
-class VaspInputs:
+class Inputs:
     """The inputs of one calculation.
 
     Attributes
@@ -88,8 +88,8 @@ class VaspInputs:
         """Elements in the order of the POSCAR."""
         return list(dict.fromkeys(site.specie.symbol for site in self.structure))
 
-    def moved(self, structure: Structure) -> VaspInputs:
-        """The same inputs for another geometry of the same atoms, in the order of the structure given first."""
+    def moved(self, structure: Structure) -> Inputs:
+        """Return the same inputs for another geometry of the same atoms, in the order of the structure given first."""
         placed = Structure(
             structure.lattice,
             self.structure.species,
@@ -99,7 +99,7 @@ class VaspInputs:
         return replace(self, structure=placed)
 
     def texts(self) -> dict[str, str]:
-        """The files by name, but for the POTCAR."""
+        """Return the files by name, but for the POTCAR."""
         from pymatgen.io.vasp.inputs import Poscar
 
         return {
@@ -110,31 +110,30 @@ class VaspInputs:
             ),
         }
 
-    def write(self, directory: Path) -> list[str]:
-        """Write the files; their names. A POTCAR.spec (symbols alone) stands in for a POTCAR that is not there."""
+    def write(self, folder: Path) -> list[str]:
+        """Write the files and return their names. A POTCAR.spec (symbols alone) stands in for a missing POTCAR.
+
+        Raises
+        ------
+        EngineError
+            If they cannot be written.
+        """
         texts = self.texts()
         if self.potcar is not None:
             texts["POTCAR"] = str(self.potcar)
         else:
             texts["POTCAR.spec"] = "\n".join(self.symbols) + "\n"
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             for name, text in texts.items():
-                write_text(directory / name, text)
+                write_atomically(folder / name, text)
         except OSError as error:
-            raise EngineError(f"cannot write VASP's inputs to '{directory}': {error.strerror}", "check it") from None
+            raise EngineError(f"cannot write VASP's inputs to '{folder}': {error.strerror}", "check it") from None
         return list(texts)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file under another name first, so that it is never half there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
 def tidy(structure: Structure) -> Structure:
-    """A copy without the noise of the last digits, so that the same cell gives the same file everywhere."""
+    """Return a copy without the noise of the last digits, so that the same cell gives the same file everywhere."""
     return Structure(
         np.round(structure.lattice.matrix, 12) + 0.0,
         structure.species,
@@ -144,7 +143,13 @@ def tidy(structure: Structure) -> Structure:
 
 
 def species_order(structure: Structure) -> np.ndarray:
-    """Indices that group the atoms by species, in the order in which species and atoms first come."""
+    """Return indices that group the atoms by species, in the order in which species and atoms first come.
+
+    Raises
+    ------
+    InputError
+        If sites are partly occupied.
+    """
     if not structure.is_ordered:
         raise InputError(f"{structure.formula} has partly occupied sites", "choose one configuration of it")
     symbols = [site.specie.symbol for site in structure]
@@ -152,20 +157,12 @@ def species_order(structure: Structure) -> np.ndarray:
     return np.array(sorted(range(len(symbols)), key=lambda i: rank[symbols[i]]), dtype=int)
 
 
-def vasp_inputs(
-    structure: Structure,
-    task: Task,
-    card: MethodCard,
-    charge: int,
-    settings: VaspSettings,
-    *,
-    spec: bool = False,
-) -> VaspInputs:
-    """Inputs of a static calculation or a relaxation.
+def inputs_of(request: Request, settings: VaspSettings, *, spec: bool = False) -> Inputs:
+    """Return the inputs of a static calculation or a relaxation.
 
     Parameters
     ----------
-    structure, task, card, charge
+    request
         What is to be computed.
     settings
         Of this machine: which POTCARs, and where.
@@ -179,7 +176,8 @@ def vasp_inputs(
     InputError
         If the card does not suit the cell.
     """
-    made = electronic(structure, task, card, charge)
+    structure, task, card = request.structure, request.task, request.card
+    made = electronic(structure, task, card, request.charge)
     return assembled(structure, made, ionic_tags(structure, task, card), card, settings, spec=spec)
 
 
@@ -191,8 +189,20 @@ def assembled(
     settings: VaspSettings,
     *,
     spec: bool,
-) -> VaspInputs:
-    """Inputs with the electrons of a card and the `tags` of a motion, which override; raises as :func:`vasp_inputs`."""
+) -> Inputs:
+    """Return inputs with the electrons of a card and the tags of a motion.
+
+    Parameters
+    ----------
+    structure
+        The cell.
+    made
+        What the card means for its electrons.
+    tags
+        Of the motion; they override those of the electrons, and None takes one away.
+    card, settings, spec
+        As for :func:`inputs_of`, which names the errors, too.
+    """
     notes = list(made.notes)
     order = species_order(structure)
     elements = list(dict.fromkeys(structure[i].specie.symbol for i in order))
@@ -231,7 +241,7 @@ def _assemble(
     titles: list[str],
     notes: list[str],
     spec: bool,
-) -> VaspInputs:
+) -> Inputs:
     moments = moments_of_atoms(structure, made)
     frozen = structure.site_properties.get("selective_dynamics")
     properties: dict[str, list[Any]] = {}
@@ -251,7 +261,7 @@ def _assemble(
     symbols = {element: potcar_symbol(element, settings) for element in elements}
     incar = _incar(grouped, tags, made, symbols)
     check_tags(incar)
-    return VaspInputs(
+    return Inputs(
         incar=incar,
         kpoints=kpoints(made),
         structure=grouped,
@@ -289,7 +299,7 @@ def _incar(grouped: Structure, tags: dict[str, Any], made: Electronic, symbols: 
 
 
 def kpoints(made: Electronic) -> Any:
-    """The KPOINTS file: an automatic mesh, on Gamma or shifted as Monkhorst and Pack have it."""
+    """Return the KPOINTS file: an automatic mesh, on Gamma or shifted as Monkhorst and Pack have it."""
     from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 
     style = KpointsSupportedModes.Gamma if made.gamma_centred else KpointsSupportedModes.Monkhorst
@@ -297,7 +307,16 @@ def kpoints(made: Electronic) -> Any:
 
 
 def electronic_tags(structure: Structure, made: Electronic, notes: list[str]) -> dict[str, Any]:
-    """INCAR tags of the electrons; what is worth saying is added to `notes`.
+    """Return INCAR tags of the electrons.
+
+    Parameters
+    ----------
+    structure
+        The cell.
+    made
+        What the card means for it.
+    notes
+        Takes what a reader must know.
 
     Raises
     ------
@@ -339,7 +358,18 @@ def electronic_tags(structure: Structure, made: Electronic, notes: list[str]) ->
 
 
 def ionic_tags(structure: Structure, task: Task, card: MethodCard) -> dict[str, Any]:
-    """INCAR tags of the motion of ions and cell."""
+    """Return INCAR tags of the motion of ions and cell.
+
+    Parameters
+    ----------
+    structure, task, card
+        Of the request.
+
+    Raises
+    ------
+    InputError
+        If only the height of a cell is to relax whose first two vectors do not lie in the plane.
+    """
     if task == "static":
         return {"NSW": 0, "IBRION": -1, "ISIF": 2, "LWAVE": False}
     optimiser = (card.optimiser or "").lower()
@@ -363,14 +393,14 @@ def ionic_tags(structure: Structure, task: Task, card: MethodCard) -> dict[str, 
 
 
 def dipole_centre(structure: Structure, axis: int) -> list[float]:
-    """Centre of the slab in fractions of the cell: opposite to the middle of its vacuum."""
+    """Return the centre of the slab in fractions of the cell: opposite to the middle of its vacuum."""
     centre = [0.5, 0.5, 0.5]
     centre[axis] = round((widest_gap(structure, axis)[1] + 0.5) % 1.0, 4)
     return centre
 
 
 def table_valences(elements: Sequence[str], settings: VaspSettings) -> dict[str, int]:
-    """Electrons each element brings, from the table.
+    """Return the electrons each element brings, from the table.
 
     Raises
     ------
@@ -398,12 +428,12 @@ def _electrons(structure: Structure, valence: dict[str, int], charge: int) -> in
 
 
 def check_tags(incar: Any) -> None:
-    """Whether every tag and value is one that VASP knows.
+    """Check that every tag and value is one that VASP knows.
 
     Raises
     ------
     EngineError
-        If not; pymatgen says so with a warning only, and VASP not at all.
+        If one is not; pymatgen only warns of it, and VASP does not even do that.
     """
     known = type(incar)({tag: value for tag, value in incar.items() if tag not in VTST_TAGS})
     with warnings.catch_warnings(record=True) as caught:

@@ -1,4 +1,4 @@
-"""What moves the atoms in VASP's words: molecular dynamics, and nudged elastic bands with their folders."""
+"""Inputs of what VASP moves: molecular dynamics, and nudged elastic bands with their folders."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.errors import InputError
+from anodeflow.files import write_atomically
 from anodeflow.settings import VaspSettings
+from anodeflow.units import BOLTZMANN_EV_PER_K, EV_TO_AMU_A2_PER_FS2
 from anodeflow.workflows.cards import Dynamics, MethodCard
 from anodeflow.workflows.engines.motion.dynamics import FRICTION_PER_PS
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
-from anodeflow.workflows.engines.vasp.inputs import VaspInputs, assembled, write_text
+from anodeflow.workflows.engines.vasp.inputs import Inputs, assembled
 
 # Dynamics bear the error of projecting in real space in smaller cells than energies do.
 REAL_SPACE_ATOMS_MD = 30
 SPRING_EV_PER_ANGSTROM2 = 5
-# VASP's unit of SMASS: amu angstrom^2, with positions counted in lengths of the first lattice vector.
-BOLTZMANN_EV_PER_K = 8.617333262e-5
-AMU_ANGSTROM2_PER_FS2_EV = 0.00964853322
 
 
 def vasp_md_tags(structure: Structure, card: MethodCard, *, steps: int | None = None) -> dict[str, Any]:
-    """INCAR tags of molecular dynamics, besides those of the electrons; None takes one of these away.
+    """Return INCAR tags of molecular dynamics, besides those of the electrons; None takes one of these away.
 
     Parameters
     ----------
@@ -71,26 +70,27 @@ def vasp_md_tags(structure: Structure, card: MethodCard, *, steps: int | None = 
 
 
 def nose_mass(structure: Structure, dynamics: Dynamics) -> float:
-    """SMASS of a Nose thermostat that swings with a period of ``damping_fs``.
+    """Return SMASS of a Nose thermostat that swings with a period of ``damping_fs``.
 
-    Q = 2 g k T (period/2 pi)^2 with g = 3N - 3 (Nose, J. Chem. Phys. 81, 511 (1984), doi:10.1063/1.447334), over the
-    square of the first lattice vector, as VASP has it. SMASS = 0 is VASP's own choice, a period of 40 steps.
+    Q = 2 g k T (period/2 pi)^2 with g = 3N - 3 (Nose, J. Chem. Phys. 81, 511 (1984), doi:10.1063/1.447334), in amu and
+    over the square of the first lattice vector, in whose lengths VASP counts. SMASS = 0 is VASP's own choice, a period
+    of 40 steps.
     """
     kinetic = 2 * (3 * len(structure) - 3) * BOLTZMANN_EV_PER_K * dynamics.temperature_k
     period = (dynamics.damping_fs or 0.0) / (2 * math.pi)
-    return round(kinetic * AMU_ANGSTROM2_PER_FS2_EV * (period / structure.lattice.a) ** 2, 6)
+    return round(kinetic * EV_TO_AMU_A2_PER_FS2 * (period / structure.lattice.a) ** 2, 6)
 
 
 def md_inputs(
     structure: Structure, card: MethodCard, settings: VaspSettings, *, spec: bool, steps: int | None = None
-) -> VaspInputs:
-    """Inputs of molecular dynamics; raises as :func:`vasp_md_tags`."""
+) -> Inputs:
+    """Return inputs of molecular dynamics; parameters and errors as of :func:`vasp_md_tags` and :func:`inputs_of`."""
     tags = vasp_md_tags(structure, card, steps=steps)
     return assembled(structure, electronic(structure, "static", card), tags, card, settings, spec=spec)
 
 
 def with_velocities(poscar: str, velocities: np.ndarray) -> str:
-    """A POSCAR with velocities (N, 3) in angstrom/fs, atoms in its order."""
+    """Return a POSCAR with velocities (N, 3) in angstrom/fs, atoms in its order."""
     return poscar + "\n" + "".join(" ".join(f"{x:23.15E}" for x in row) + "\n" for row in velocities)
 
 
@@ -102,7 +102,7 @@ def vasp_neb_tags(
     vtst: bool = True,
     spring_ev_per_angstrom2: int = SPRING_EV_PER_ANGSTROM2,
 ) -> dict[str, Any]:
-    """INCAR tags of a nudged elastic band, besides those of the electrons.
+    """Return INCAR tags of a nudged elastic band, besides those of the electrons.
 
     Parameters
     ----------
@@ -142,8 +142,23 @@ def vasp_neb_tags(
 
 def neb_inputs(
     images: Sequence[Structure], card: MethodCard, charge: int, settings: VaspSettings, *, spec: bool, climbing: bool
-) -> VaspInputs:
-    """Inputs of a band; k-points, spin and NELECT are those of its first image.
+) -> Inputs:
+    """Return inputs of a band; k-points, spin and NELECT are those of its first image.
+
+    Parameters
+    ----------
+    images
+        Of the band, ends included.
+    card
+        How accurately.
+    charge
+        Of the cell, e.
+    settings
+        Of this machine.
+    spec
+        Without POTCARs.
+    climbing
+        Whether the highest image climbs.
 
     Raises
     ------
@@ -155,20 +170,22 @@ def neb_inputs(
     first = [site.specie.symbol for site in images[0]]
     for number, image in enumerate(images):
         if [site.specie.symbol for site in image] != first:
-            raise InputError(f"image {number} of the band has other atoms, or another order, than image 0", "mend it")
+            raise InputError(
+                f"image {number} of the band has other atoms, or another order, than image 0", "correct it"
+            )
     tags = vasp_neb_tags(card, images=len(images) - 2, climbing=climbing, vtst=settings.vtst)
     made = electronic(images[0], "relax", card, charge)
     return assembled(images[0], made, tags, card, settings, spec=spec)
 
 
-def write_band(inputs: VaspInputs, images: Sequence[Structure], directory: Path) -> list[str]:
-    """Write the inputs of a band and the POSCAR of every image in its folder; names of the files."""
+def write_band(inputs: Inputs, images: Sequence[Structure], directory: Path) -> list[str]:
+    """Write the inputs of a band and the POSCAR of every image in its folder; return the names of the files."""
     names = inputs.write(directory)
     (directory / "POSCAR").unlink()
     names.remove("POSCAR")
     for number, image in enumerate(images):
         folder = directory / f"{number:02d}"
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "POSCAR", inputs.moved(image).texts()["POSCAR"])
+        write_atomically(folder / "POSCAR", inputs.moved(image).texts()["POSCAR"])
         names.append(f"{number:02d}/POSCAR")
     return names

@@ -1,15 +1,15 @@
 """What VASP wrote, turned into one outcome; nothing that is cut off, unconverged or not of the card passes as a number.
 
-vasprun.xml gives the numbers. OUTCAR must agree with its last energy, and must have been finished.
+vasprun.xml gives the numbers. OUTCAR must agree with every energy and with the last geometry, forces and stress, and
+must have been finished. The lines of both are read in :mod:`anodeflow.analysis.trajectories`.
 """
 
 from __future__ import annotations
 
-import itertools
+import json
 import math
 import re
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,81 +17,49 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Structure
 
-from anodeflow.errors import EngineError
+from anodeflow.analysis.trajectories.outcar import OutcarReader, OutcarStep
+from anodeflow.analysis.trajectories.vasprun_reader import VasprunReader
+from anodeflow.analysis.trajectories.vasprun_steps import VasprunHead, VasprunStep
+from anodeflow.errors import EngineError, InputError
+from anodeflow.units import KILOBAR_TO_GPA
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines.contract import Outcome, Task
-from anodeflow.workflows.engines.vasp.inputs import CONSTRAINTS_SINCE, DECISIVE, VaspInputs
+from anodeflow.workflows.engines.contract import Outcome, Reason, Request, Task
+from anodeflow.workflows.engines.vasp.inputs import CONSTRAINTS_SINCE, DECISIVE, Inputs
 
-# Energies of OUTCAR and vasprun.xml agree to this, eV.
-AGREEMENT_EV = 1e-4
-KILOBAR_TO_GPA = 0.1
+CHUNK = 1 << 20
+# What OUTCAR and vasprun.xml may differ by: OUTCAR has six decimals of energies and forces at least, five of positions.
+SAME_ENERGY_EV, SAME_FORCE_EV_PER_ANGSTROM, SAME_PLACE_ANGSTROM, SAME_STRESS_KBAR = 2e-6, 2e-5, 2e-5, 1e-3
 # In-plane lattice vectors may not move by more, angstrom.
 RIGID_ANGSTROM = 1e-4
-# Stress components (Voigt order xx yy zz yz xz xy, as index pairs) that a task relaxes.
+# Stress components that a task relaxes, as index pairs.
 RELAXED_STRESS = {"relax_cell": [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)], "relax_c": [(2, 2)]}
+# In the order of OUTCAR.
+OUTCAR_STRESS = [(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0)]
+# Of several reasons the one that comes first here is given.
+GRAVEST = (
+    Reason.EXPLODED, Reason.DAMAGED, Reason.FAILED, Reason.ELECTRONS, Reason.OUT_OF_TIME, Reason.STOPPED,
+    Reason.NOT_RELAXED,
+)  # fmt: skip
+LOOK = "look at vasp.out beside it, and run it again"
+_NUMBER = re.compile(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?")
 
-_ENERGY = re.compile(r"energy  without entropy=\s*(\S+)\s+energy\(sigma->0\) =\s*(\S+)")
-_VERSION = re.compile(r"^\s*(\S*?)\.?(\d+)\.(\d+)(?:\.(\d+))?\S*\s")
-_NUMBER = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
-
-
-@dataclass
-class Outcar:
-    """What is read of an OUTCAR."""
-
-    version: str | None = None
-    energies_ev: tuple[float, ...] = ()
-    finished: bool = False
-    accurate: bool = False
-    stopped: bool = False
-    lines: int = 0
-
-
-def read_outcar(path: Path) -> Outcar:
-    """Version, energies(sigma->0) of the ionic steps, and how it ended; an empty record where there is no file."""
-    found, energies = Outcar(), []
-    try:
-        with path.open(errors="replace") as handle:
-            for number, line in enumerate(handle):
-                if number == 0:
-                    found.version = line.strip().split(" ")[0] or None
-                if "energy  without entropy=" in line:
-                    match = _ENERGY.search(line)
-                    energies.append(_float(match[2]) if match else math.nan)
-                elif "reached required accuracy" in line:
-                    found.accurate = True
-                elif "soft stop encountered" in line or "hard stop encountered" in line:
-                    found.stopped = True
-                elif "General timing and accounting" in line:
-                    found.finished = True
-                found.lines = number + 1
-    except OSError:
-        return Outcar()
-    found.energies_ev = tuple(energies)
-    return found
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+Problem = tuple[Reason, str]
 
 
 def version_number(text: str | None) -> tuple[int, int, int] | None:
-    """(6, 4, 2) of ``vasp.6.4.2``, or None."""
+    """Return (6, 4, 2) of ``vasp.6.4.2``, or None."""
     match = _NUMBER.search(text or "")
     return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else None
 
 
 def constraints_unknown(version: str | None) -> bool:
-    """Whether a version of VASP ignores LATTICE_CONSTRAINTS in a relaxation."""
+    """Return whether a version of VASP ignores LATTICE_CONSTRAINTS in a relaxation."""
     number = version_number(version)
     return number is not None and number < CONSTRAINTS_SINCE
 
 
 def too_old(version: str | None) -> EngineError:
-    """What is said of a VASP that would relax the whole cell where only its height may change."""
+    """Return what is said of a VASP that would relax the whole cell where only its height may change."""
     return EngineError(
         f"{version} ignores LATTICE_CONSTRAINTS in a relaxation and would relax the whole cell "
         f"(known from VASP {'.'.join(map(str, CONSTRAINTS_SINCE))} on)",
@@ -100,118 +68,78 @@ def too_old(version: str | None) -> EngineError:
 
 
 @dataclass
-class IonicStep:
-    """One ionic step, atoms in the order of the POSCAR."""
+class Run:
+    """What was read of a run.
 
-    energy_ev: float
-    forces: np.ndarray
-    stress_kbar: np.ndarray | None
-    lattice: np.ndarray
-    frac_coords: np.ndarray
-    electronic_steps: int
-    last_change_ev: float
+    Attributes
+    ----------
+    head, steps
+        Of vasprun.xml, atoms in the order of the POSCAR; at least one step.
+    outcar, outcar_steps
+        How OUTCAR says that the run went, and its steps.
+    cut_off
+        Why there are no further steps in vasprun.xml, if it has no proper end.
+    """
 
-
-@dataclass
-class Vasprun:
-    """What is read of a vasprun.xml. `cut_off` names the line where it ends too early."""
-
-    program: str
-    version: str
-    symbols: list[str]
-    titles: list[str]
-    incar: dict[str, Any]
-    parameters: dict[str, Any]
-    mesh: tuple[int, ...] | None
-    steps: list[IonicStep]
+    head: VasprunHead
+    steps: list[VasprunStep]
+    outcar: OutcarReader
+    outcar_steps: list[OutcarStep]
     cut_off: str | None = None
 
+    @property
+    def program(self) -> str:
+        """Name and version of the program."""
+        return f"{self.head.program.lower()} {self.head.version}"
 
-def read_vasprun(path: Path) -> Vasprun:
-    """Read a vasprun.xml, whole or cut off.
 
-    Raises
-    ------
-    EngineError
-        If it is not there, is no vasprun.xml, or ends before the first ionic step does.
-    """
-    from pymatgen.io.vasp.outputs import Vasprun as Reader
+class Reader:
+    """Reads vasprun.xml and OUTCAR of a folder."""
 
-    if not path.is_file():
-        raise EngineError(f"no '{path}': VASP wrote no results", "look at vasp.out and std_err.txt beside it")
-    options = {"parse_dos": False, "parse_eigen": False, "parse_potcar_file": False}
-    cut_off = None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    def __init__(self, folder: Path) -> None:
+        self.file, self._outcar = folder / "vasprun.xml", folder / "OUTCAR"
+
+    def read(self) -> Run:
+        """Read both, complete or cut off.
+
+        Raises
+        ------
+        EngineError
+            If there is no vasprun.xml, or it ends before the first ionic step does.
+        """
+        if not self.file.is_file():
+            raise EngineError(f"no '{self.file}': VASP wrote no results", "look at vasp.out and std_err.txt beside it")
+        reader, steps, cut_off = VasprunReader(self.file, strict=False), [], None
         try:
-            try:
-                run = Reader(str(path), exception_on_bad_xml=True, **options)
-            except SyntaxError as error:  # lxml's, without importing it here
-                cut_off = f"vasprun.xml ends too early, at line {error.lineno}"
-                run = Reader(str(path), exception_on_bad_xml=False, **options)
-            steps = [_step(step) for step in run.ionic_steps]
-            if not steps:
-                raise IndexError
-            kpoints = run.kpoints
-            mesh = tuple(int(n) for n in kpoints.kpts[0]) if kpoints is not None and kpoints.num_kpts == 0 else None
-            return Vasprun(
-                program=str(run.generator.get("program", "")).strip().lower(),
-                version=str(run.generator.get("version", "")).strip(),
-                symbols=[str(symbol) for symbol in run.atomic_symbols],
-                titles=[" ".join(str(title).split()) for title in run.potcar_symbols],
-                incar=dict(run.incar),
-                parameters=dict(run.parameters),
-                mesh=mesh,
-                steps=steps,
-                cut_off=cut_off,
-            )
-        except EngineError:
-            raise
-        except Exception as error:  # pymatgen's reader fails in many ways on files that are cut off or broken
-            where = cut_off or f"{type(error).__name__}: {error}"
-            raise EngineError(
-                f"'{path}' holds no complete ionic step ({where})", "look at vasp.out beside it, and run it again"
-            ) from None
+            with self.file.open("rb") as handle:
+                while data := handle.read(CHUNK):
+                    steps += reader.feed(data)
+        except InputError as error:
+            cut_off = f"vasprun.xml is damaged ({error.problem})"
+        except OSError as error:
+            raise EngineError(f"cannot read '{self.file}': {error.strerror}", "check it") from None
+        if cut_off is None and not reader.ended:
+            cut_off = f"vasprun.xml ends too early, at line {reader.line_of_end}"
+        if not steps:
+            raise EngineError(f"'{self.file}' holds no complete ionic step ({cut_off or 'it has none'})", LOOK)
+        if steps[-1].forces is None:
+            raise EngineError(f"'{self.file}' has no forces in ionic step {len(steps)}", LOOK)
+        outcar = OutcarReader(self._outcar, len(steps[-1].fractional))
+        return Run(reader.head, steps, outcar, outcar.read(), cut_off)
 
 
-def _step(step: dict[str, Any]) -> IonicStep:
-    """One ionic step; the entropy is that of its last iteration, VASP 5.4 writes a wrong e_0_energy behind it."""
-    iterations = [it for it in step["electronic_steps"] if "e_fr_energy" in it]
-    if "e_0_energy" not in iterations[-1]:
-        raise KeyError("e_0_energy")
-    energy = step["e_fr_energy"] + iterations[-1]["e_0_energy"] - iterations[-1]["e_fr_energy"]
-    changes = [b["e_fr_energy"] - a["e_fr_energy"] for a, b in itertools.pairwise(iterations)]
-    structure = step["structure"]
-    forces = np.asarray(step["forces"], dtype=float)
-    if forces.shape != (len(structure), 3):
-        raise ValueError(f"forces of shape {forces.shape}")
-    stress = step.get("stress")
-    return IonicStep(
-        energy_ev=float(energy),
-        forces=forces,
-        stress_kbar=None if stress is None else np.asarray(stress, dtype=float).reshape(3, 3),
-        lattice=np.array(structure.lattice.matrix),
-        frac_coords=np.array(structure.frac_coords),
-        electronic_steps=len(step["electronic_steps"]),
-        last_change_ev=abs(float(changes[-1])) if changes else 0.0,
-    )
-
-
-def outcome_of(
-    directory: Path, start: Structure, inputs: VaspInputs, task: Task, card: MethodCard, *, stand_in: bool
-) -> Outcome:
-    """The outcome of the run in a folder, atoms in the order of `start`.
+def outcome_of(folder: Path, request: Request, inputs: Inputs, *, stand_in: bool) -> Outcome:
+    """Return the outcome of the run in a folder, atoms in the order of the structure asked for.
 
     Parameters
     ----------
-    directory
+    folder
         Holds vasprun.xml and OUTCAR.
-    start
-        What was asked for; its species, order and site properties come back.
+    request
+        What was asked for: species, order and site properties of its structure come back; the tolerances of its card
+        are checked here, whatever VASP says of its own.
     inputs
         What was written for it.
-    task, card
-        What was to be done; the tolerances are checked here, whatever VASP says of its own.
     stand_in
         Whether a test program's results are accepted.
 
@@ -220,61 +148,86 @@ def outcome_of(
     EngineError
         If there is no complete ionic step, or the results are those of another program, cell or POTCAR.
     """
-    run = read_vasprun(directory / "vasprun.xml")
-    outcar = read_outcar(directory / "OUTCAR")
-    check_program(run.program, directory / "vasprun.xml", stand_in)
-    _check_cell(run, inputs, directory)
-    last = run.steps[-1]
+    run = Reader(folder).read()
+    check_program(run.head.program, folder / "vasprun.xml", stand_in)
+    _check_cell(run, inputs, folder)
+    outcome = _numbers(run, request, inputs)
+    problems = list(_problems(run, inputs))
+    if outcome.energy_ev is None:
+        problems.insert(0, (Reason.EXPLODED, f"energy or forces of ionic step {len(run.steps)} are no numbers"))
+    else:
+        problems += _unconverged(run, outcome, request, inputs, folder)
+    if request.task == "relax_c" and outcome.energy_ev is not None:
+        moved = run.steps[-1].cell[:2] - request.structure.lattice.matrix[:2]
+        if np.abs(moved).max() > RIGID_ANGSTROM:
+            raise too_old(run.program)
+    outcome.warnings += _warnings(run, inputs)
+    outcome.error = "; ".join(text for _, text in problems) or None
+    outcome.reason = gravest(reason for reason, _ in problems)
+    return outcome
+
+
+def gravest(reasons: Iterable[Reason]) -> Reason | None:
+    """Return the reason that is to be given where there are several; None for none."""
+    return min(reasons, key=GRAVEST.index, default=None)
+
+
+def _numbers(run: Run, request: Request, inputs: Inputs) -> Outcome:
+    """The numbers of a run; no energy where one of the last step is none."""
+    last, start, task = run.steps[-1], request.structure, request.task
+    if last.forces is None:
+        raise EngineError("the last ionic step has no forces", LOOK)
     back = np.argsort(inputs.order)
     forces = last.forces[back]
-    free = free_components(start)
-    strength = np.linalg.norm(np.where(free, forces, 0.0), axis=1)
-    positions = [unwrapped(start, step.lattice, step.frac_coords[back]) for step in run.steps]
+    strength = np.linalg.norm(np.where(free_components(start), forces, 0.0), axis=1)
+    positions = [unwrapped(start, step.cell, step.fractional[back]) for step in run.steps]
     final = Structure(
-        last.lattice, start.species, positions[-1], coords_are_cartesian=True, site_properties=start.site_properties
+        last.cell, start.species, positions[-1], coords_are_cartesian=True, site_properties=start.site_properties
     )
-    energies = [step.energy_ev for step in run.steps]
-    problems = list(_problems(run, outcar, inputs))
-    stress = _largest_stress(last, task)
-    finite = math.isfinite(last.energy_ev) and np.isfinite(forces).all() and np.isfinite(last.frac_coords).all()
+    energies = [_energy(step) for step in run.steps]
+    finite = math.isfinite(energies[-1]) and bool(np.isfinite(forces).all() and np.isfinite(last.fractional).all())
     outcome = Outcome(
         structure=final if finite else start,
-        energy_ev=last.energy_ev if finite else None,
-        ionic_converged=None,
+        energy_ev=energies[-1] if finite else None,
+        ionic_converged=None if finite or task == "static" else False,
         electronic_converged=electronic_converged(last, inputs),
         ionic_steps=0 if task == "static" else len(run.steps),
         max_force_ev_per_angstrom=float(strength.max()) if finite else None,
-        max_stress_gpa=stress,
+        max_stress_gpa=_largest_stress(last, task),
         energy_change_last_step_ev=energies[-1] - energies[-2] if len(energies) > 1 else 0.0,
         arrays={
             "forces_ev_per_angstrom": forces,
             "energies_ev": np.array(energies),
             "positions_angstrom": np.array(positions),
-            "cells_angstrom": np.array([step.lattice for step in run.steps]),
-            "program": f"{run.program} {run.version}",
+            "cells_angstrom": np.array([step.cell for step in run.steps]),
+            "program": run.program,
         },
     )
     if last.stress_kbar is not None:
         # VASP's stress is minus the derivative of the energy by the strain; here, as in ASE, tension is positive.
         outcome.arrays["stress_gpa"] = -last.stress_kbar * KILOBAR_TO_GPA
-    if not finite:
-        outcome.ionic_converged = None if task == "static" else False
-        problems.insert(0, f"energy or forces of ionic step {len(run.steps)} are no numbers")
-    elif outcome.electronic_converged is False:
-        problems.append(
-            f"the electrons did not converge in the last ionic step: {last.electronic_steps} iterations, last change "
-            f"{last.last_change_ev:.1e} eV (EDIFF {inputs.settings.energy_tolerance_ev:g})"
-        )
-    if task != "static" and finite:
-        problems += _ionic(outcome, outcar, task, card, len(run.steps))
-    if task == "relax_c" and finite and np.abs(last.lattice[:2] - start.lattice.matrix[:2]).max() > RIGID_ANGSTROM:
-        raise too_old(f"{run.program} {run.version}")
-    outcome.warnings += _warnings(run, inputs)
-    outcome.error = "; ".join(problems) or None
     return outcome
 
 
-def _ionic(outcome: Outcome, outcar: Outcar, task: Task, card: MethodCard, steps: int) -> Iterator[str]:
+def _energy(step: VasprunStep) -> float:
+    energy = step.energy_sigma0_ev
+    return math.nan if energy is None else float(energy)
+
+
+def _unconverged(run: Run, outcome: Outcome, request: Request, inputs: Inputs, folder: Path) -> Iterator[Problem]:
+    """What of a run with sound numbers did not converge; the outcome learns whether its ions did."""
+    last = run.steps[-1]
+    if outcome.electronic_converged is False:
+        yield (
+            Reason.ELECTRONS,
+            f"the electrons did not converge in the last ionic step: {last.electronic_steps} iterations, last change "
+            f"{last.last_change_ev or 0.0:.1e} eV (EDIFF {inputs.settings.energy_tolerance_ev:g})",
+        )
+    if request.task != "static":
+        yield from _ionic(outcome, run, request.task, request.card, folder)
+
+
+def _ionic(outcome: Outcome, run: Run, task: Task, card: MethodCard, folder: Path) -> Iterator[Problem]:
     """Judge the relaxation by its forces and stress; what is wrong."""
     force, tolerance = outcome.max_force_ev_per_angstrom or 0.0, card.force_tolerance_ev_per_angstrom
     stress, limit = outcome.max_stress_gpa, card.stress_tolerance_gpa
@@ -283,59 +236,122 @@ def _ionic(outcome: Outcome, outcar: Outcar, task: Task, card: MethodCard, steps
     if task in RELAXED_STRESS:
         if stress is None or not math.isfinite(stress):
             outcome.ionic_converged = False
-            yield "no stress in vasprun.xml, so the cell cannot be judged"
+            yield Reason.DAMAGED, "no stress in vasprun.xml, so the cell cannot be judged"
             return
         relaxed = relaxed and stress <= limit * (1 + 1e-6)
         says += f", stress {stress:.3f} GPa (tolerance {limit})"
     outcome.ionic_converged = relaxed
-    if not relaxed:
-        yield f"{'stopped' if outcar.stopped else 'not relaxed'} after {steps} steps: {says}"
+    if not relaxed and run.outcar.stopped:
+        reason = Reason.OUT_OF_TIME if out_of_time(folder) else Reason.STOPPED
+        yield reason, f"stopped after {len(run.steps)} steps: {says}"
+    elif not relaxed:
+        yield Reason.NOT_RELAXED, f"not relaxed after {len(run.steps)} steps: {says}"
 
 
-def _problems(run: Vasprun, outcar: Outcar, inputs: VaspInputs) -> Iterator[str]:
+def corrections(folder: Path) -> list[dict[str, Any]]:
+    """Return what custodian's handlers did, from its log; nothing where there is none that can be read."""
+    try:
+        log = json.loads((folder / "custodian.json").read_text())
+        return [correction for job in log for correction in job.get("corrections", [])]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
+
+
+def out_of_time(folder: Path) -> bool:
+    """Return whether custodian stopped VASP because the batch job was nearly over."""
+    return any("Walltime" in str(correction.get("errors")) for correction in corrections(folder))
+
+
+def _problems(run: Run, inputs: Inputs) -> Iterator[Problem]:
+    outcar = run.outcar
     if run.cut_off is not None:
-        yield f"{run.cut_off}; the last complete ionic step is {len(run.steps)}"
+        yield Reason.DAMAGED, f"{run.cut_off}; the last complete ionic step is {len(run.steps)}"
     elif not outcar.finished:
-        yield f"OUTCAR ends too early, at line {outcar.lines}: VASP did not finish, or the disk is full"
-    elif not outcar.energies_ev or not abs(outcar.energies_ev[-1] - run.steps[-1].energy_ev) <= AGREEMENT_EV:
-        written = f"{outcar.energies_ev[-1]:.6f}" if outcar.energies_ev else "none"
         yield (
-            f"OUTCAR and vasprun.xml disagree in the last energy(sigma->0): {written} and "
-            f"{run.steps[-1].energy_ev:.6f} eV"
+            Reason.DAMAGED,
+            f"OUTCAR ends too early, at line {outcar.lines}: VASP did not finish, or the disk is full",
         )
+    else:
+        found = next(_disagreements(run), None)
+        if found is not None:
+            yield Reason.DAMAGED, f"OUTCAR and vasprun.xml disagree in {found}"
+    for problem in run.steps[-1].problems:
+        yield Reason.DAMAGED, f"vasprun.xml contradicts itself in ionic step {len(run.steps)}: {problem}"
     changed = changed_tags(run, inputs)
     if changed:
-        yield f"not computed with the card's settings: {'; '.join(changed)} (an error handler changed them)"
+        yield (
+            Reason.FAILED,
+            f"not computed with the card's settings: {'; '.join(changed)} (an error handler changed them)",
+        )
 
 
-def _warnings(run: Vasprun, inputs: VaspInputs) -> list[str]:
+def _disagreements(run: Run) -> Iterator[str]:
+    """In what OUTCAR and vasprun.xml differ; energies of all steps, the rest of the last one."""
+    energies = run.outcar.energies_ev
+    written = f"{energies[-1]:.6f}" if energies else "none"
+    if not energies or not abs(energies[-1] - _energy(run.steps[-1])) <= SAME_ENERGY_EV:
+        if not energies or math.isfinite(_energy(run.steps[-1])):
+            yield f"the last energy(sigma->0): {written} and {_energy(run.steps[-1]):.6f} eV"
+        return
+    if len(energies) != len(run.steps):
+        yield f"the number of ionic steps: {len(energies)} and {len(run.steps)}"
+        return
+    for number, (energy, step) in enumerate(zip(energies, run.steps, strict=True), 1):
+        if not abs(energy - _energy(step)) <= SAME_ENERGY_EV:
+            yield f"the energy(sigma->0) of ionic step {number}: {energy:.6f} and {_energy(step):.6f} eV"
+            return
+    if not run.outcar_steps or len(run.outcar_steps) != len(run.steps):
+        return
+    last, told = run.steps[-1], run.outcar_steps[-1]
+    moved = told.positions @ np.linalg.inv(last.cell) - last.fractional
+    apart = np.abs((moved - np.round(moved)) @ last.cell)
+    if not apart.max() <= SAME_PLACE_ANGSTROM:
+        atom = int(np.argmax(apart.max(axis=1)))
+        yield f"the last position of atom {atom + 1} of the POSCAR, by {apart.max():.5f} angstrom"
+    if last.forces is not None:
+        apart = np.abs(told.forces - last.forces)
+        if not apart.max() <= SAME_FORCE_EV_PER_ANGSTROM:
+            atom = int(np.argmax(apart.max(axis=1)))
+            yield f"the last force on atom {atom + 1} of the POSCAR, by {apart.max():.5f} eV/angstrom"
+    if last.stress_kbar is not None and told.stress_kbar is not None and np.isfinite(told.stress_kbar).all():
+        found = np.array([last.stress_kbar[i, j] for i, j in OUTCAR_STRESS])
+        if not np.abs(found - told.stress_kbar).max() <= SAME_STRESS_KBAR:
+            yield f"the last stress, by {np.abs(found - told.stress_kbar).max():.3f} kbar"
+
+
+def _warnings(run: Run, inputs: Inputs) -> list[str]:
+    found = []
     earlier = [i + 1 for i, step in enumerate(run.steps[:-1]) if not electronic_converged(step, inputs)]
-    if not earlier:
-        return []
-    named = ", ".join(map(str, earlier[:5])) + (", ..." if len(earlier) > 5 else "")
-    return [f"the electrons did not converge in ionic step(s) {named}, before the last one"]
+    if earlier:
+        named = ", ".join(map(str, earlier[:5])) + (", ..." if len(earlier) > 5 else "")
+        found.append(f"the electrons did not converge in ionic step(s) {named}, before the last one")
+    odd = [str(i + 1) for i, step in enumerate(run.steps[:-1]) if step.problems]
+    if odd:
+        found.append(f"vasprun.xml contradicts itself in ionic step(s) {', '.join(odd[:5])}, before the last one")
+    if run.head.odd:
+        found.append(f"values in vasprun.xml that are none, and are not used: {', '.join(run.head.odd[:5])}")
+    return found
 
 
-def electronic_converged(step: IonicStep, inputs: VaspInputs) -> bool:
-    """Fewer iterations than allowed, and a last change of the energy within EDIFF (a run may be stopped between)."""
-    allowed = int(inputs.incar.get("NELM", 60))
-    small = step.last_change_ev <= inputs.settings.energy_tolerance_ev * 1.01 + 1e-8
-    return step.electronic_steps < allowed and small
+def electronic_converged(step: VasprunStep, inputs: Inputs) -> bool:
+    """Return whether the electrons of a step converged, by the limit and the tolerance that were asked for."""
+    tolerance = inputs.settings.energy_tolerance_ev
+    return step.electrons_converged(int(inputs.incar.get("NELM", 60)), tolerance) is not False
 
 
-def changed_tags(run: Vasprun, inputs: VaspInputs) -> list[str]:
-    """Settings that decide the energy and are not what was written for the card."""
+def changed_tags(run: Run, inputs: Inputs) -> list[str]:
+    """Return the settings that decide the energy and are not what was written for the card."""
     changed = []
     for tag in DECISIVE:
-        wanted, used = inputs.incar.get(tag), run.incar.get(tag)
-        if tag == "EDIFF" and used is not None and wanted is not None and float(used) <= float(wanted):
-            continue  # tighter is no other calculation
+        wanted, used = inputs.incar.get(tag), run.head.incar.get(tag)
+        if tag == "EDIFF" and wanted is not None and isinstance(used, int | float) and used <= float(wanted):
+            continue  # tighter is not another calculation
         if not _same(wanted, used):
             changed.append(
                 f"{tag} is {used if used is not None else 'unset'}, not {wanted if wanted is not None else 'unset'}"
             )
-    if run.mesh is not None and run.mesh != tuple(inputs.settings.mesh):
-        changed.append(f"k-points {run.mesh}, not {inputs.settings.mesh}")
+    if run.head.mesh is not None and run.head.mesh != tuple(inputs.settings.mesh):
+        changed.append(f"k-points {run.head.mesh}, not {inputs.settings.mesh}")
     return changed
 
 
@@ -352,12 +368,21 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def check_program(program: str, file: Path, stand_in: bool) -> None:
-    """Whether a vasprun.xml was written by VASP.
+    """Check that a vasprun.xml was written by VASP.
+
+    Parameters
+    ----------
+    program
+        What the file names.
+    file
+        For the message.
+    stand_in
+        Whether the settings announce a test program.
 
     Raises
     ------
     EngineError
-        If not, and no stand-in is announced in the settings.
+        If it was not, and no stand-in is announced.
     """
     if program.lower() != "vasp" and not stand_in:
         raise EngineError(
@@ -366,18 +391,20 @@ def check_program(program: str, file: Path, stand_in: bool) -> None:
         )
 
 
-def _check_cell(run: Vasprun, inputs: VaspInputs, directory: Path) -> None:
+def _check_cell(run: Run, inputs: Inputs, folder: Path) -> None:
     wanted = [site.specie.symbol for site in inputs.structure]
-    if run.symbols != wanted:
-        cell, asked = _kinds(run.symbols), _kinds(wanted)
+    symbols = [] if run.head.species is None else [str(symbol) for symbol in run.head.species]
+    if symbols != wanted:
+        cell, asked = _kinds(symbols), _kinds(wanted)
         raise EngineError(
-            f"'{directory / 'vasprun.xml'}' is of other atoms ({cell}) than asked for ({asked})",
+            f"'{folder / 'vasprun.xml'}' is of other atoms ({cell}) than asked for ({asked})",
             "remove the folder, and run it again",
         )
     titles = [" ".join(title.split()) for title in inputs.titles]
-    if titles and run.titles and run.titles != titles:
+    if titles and run.head.titles and run.head.titles != titles:
         raise EngineError(
-            f"'{directory / 'vasprun.xml'}' was computed with POTCARs {', '.join(run.titles)}, not {', '.join(titles)}",
+            f"'{folder / 'vasprun.xml'}' was computed with POTCARs {', '.join(run.head.titles)}, not "
+            f"{', '.join(titles)}",
             "remove the folder, and run it again",
         )
 
@@ -386,7 +413,7 @@ def _kinds(symbols: list[str]) -> str:
     return f"{len(symbols)}: {' '.join(dict.fromkeys(symbols))}"
 
 
-def _largest_stress(step: IonicStep, task: Task) -> float | None:
+def _largest_stress(step: VasprunStep, task: Task) -> float | None:
     if step.stress_kbar is None:
         return None
     pairs = RELAXED_STRESS.get(task)
@@ -395,7 +422,7 @@ def _largest_stress(step: IonicStep, task: Task) -> float | None:
 
 
 def free_components(structure: Structure) -> np.ndarray:
-    """(N, 3) booleans: whether an atom may move along a lattice vector, from ``selective_dynamics``."""
+    """Return (N, 3) booleans: whether an atom may move along a lattice vector, from ``selective_dynamics``."""
     frozen = structure.site_properties.get("selective_dynamics")
     if frozen is None:
         return np.ones((len(structure), 3), dtype=bool)
@@ -403,7 +430,7 @@ def free_components(structure: Structure) -> np.ndarray:
 
 
 def unwrapped(start: Structure, lattice: np.ndarray, frac_coords: np.ndarray) -> np.ndarray:
-    """Cartesian positions, each atom in the periodic image nearest to where it started; VASP folds them back."""
+    """Return Cartesian positions, each atom in the periodic image nearest to where it started; VASP folds them back."""
     frac = frac_coords - np.round(frac_coords - start.frac_coords)
     positions: np.ndarray = frac @ lattice
     return positions

@@ -1,11 +1,10 @@
-"""POTCAR files: where they lie, what their headers say, and whether they suit a card.
+"""POTCAR files: where they are, what their headers say, and whether they suit a card.
 
 Nothing of a POTCAR but a dozen header entries and a digest leaves this module: the licence of VASP forbids it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import warnings
@@ -18,6 +17,7 @@ from typing import Any
 from pymatgen.core import Element
 
 from anodeflow.errors import EngineError
+from anodeflow.files import short_digest
 from anodeflow.settings import VaspSettings, expanded
 from anodeflow.workflows.cards import MethodCard
 
@@ -39,6 +39,10 @@ RECOMMENDED: dict[str, tuple[str, int]] = {
 # Electrons of other symbols of the elements above; in spec mode no file says them.
 OTHER_VALENCES = {"Li": 1, "Na": 1, "Mg_pv": 8, "In": 3, "Sn": 4, "Ga": 3, "Ge": 4, "H_h": 1, "S_h": 6, "P_h": 5,
                   "Cl_h": 7, "Na_sv": 9, "K_pv": 7, "Mg_sv": 10}  # fmt: skip
+
+
+class MissingPotcarError(EngineError):
+    """There is no POTCAR for an element; inputs can be written without."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,12 @@ class PotcarFile:
 
 
 def potcar_symbol(element: str, settings: VaspSettings) -> str:
-    """The symbol for an element: the settings' choice, else the recommended one, else the element."""
+    """Return the symbol for an element: the settings' choice, else the recommended one, else the element."""
     return settings.potentials_of.get(element) or RECOMMENDED.get(element, (element, 0))[0]
 
 
 def potcar_folder(settings: VaspSettings) -> Path | None:
-    """The folder of POTCARs: that of the settings, else PMG_VASP_PSP_DIR, else None."""
+    """Return the folder of POTCARs: that of the settings, else PMG_VASP_PSP_DIR, else None."""
     if settings.potentials is not None:
         return expanded(settings.potentials)
     named = os.environ.get("PMG_VASP_PSP_DIR")
@@ -89,23 +93,25 @@ def potcar_folder(settings: VaspSettings) -> Path | None:
 
 
 def paths_to_try(symbol: str, folder: Path) -> list[Path]:
-    """Where a POTCAR may lie: pymatgen's layout, or that of VASP's own archive."""
+    """Return where a POTCAR may be: pymatgen's layout, or that of VASP's own archive."""
     places = [folder / name for name in FOLDERS]
     names = [Path(f"POTCAR.{symbol}.gz"), Path(f"POTCAR.{symbol}"), Path(symbol, "POTCAR"), Path(symbol, "POTCAR.gz")]
     return [place / name for place in places for name in names]
 
 
 def find_potcar(element: str, settings: VaspSettings) -> PotcarFile:
-    """The POTCAR of an element.
+    """Return the POTCAR of an element.
 
     Raises
     ------
+    MissingPotcarError
+        If there is none; the paths tried are named.
     EngineError
-        If there is none (the paths tried are named), or it cannot be used.
+        If it cannot be used.
     """
     symbol, folder = potcar_symbol(element, settings), potcar_folder(settings)
     if folder is None:
-        raise EngineError(
+        raise MissingPotcarError(
             f"no folder of POTCARs for {symbol}: neither vasp.potentials in the settings nor PMG_VASP_PSP_DIR is set",
             "set one; anodeflow plan can write inputs with a POTCAR.spec without",
         )
@@ -113,7 +119,7 @@ def find_potcar(element: str, settings: VaspSettings) -> PotcarFile:
     found = next((path for path in tried if path.is_file()), None)
     if found is None:
         where = f"{folder / FOLDERS[0]}/POTCAR.{symbol}(.gz) or {symbol}/POTCAR(.gz), {FOLDERS[1]} and {folder} itself"
-        raise EngineError(
+        raise MissingPotcarError(
             f"no POTCAR for {symbol} ({element}): tried {where}",
             "put it there, or name another under vasp.potentials_of in the settings",
         )
@@ -121,16 +127,16 @@ def find_potcar(element: str, settings: VaspSettings) -> PotcarFile:
         stat = found.stat()
     except OSError as error:
         raise EngineError(f"cannot read the POTCAR '{found}': {error.strerror}", "check it") from None
-    made = _read(found, symbol, stat.st_mtime_ns, stat.st_size)
-    if made.element != element:
-        raise EngineError(f"POTCAR '{found}' is of {made.element}, not of {element}", "correct vasp.potentials_of")
-    return made
+    file = _read(found, symbol, stat.st_mtime_ns, stat.st_size)
+    if file.element != element:
+        raise EngineError(f"POTCAR '{found}' is of {file.element}, not of {element}", "correct vasp.potentials_of")
+    return file
 
 
 @lru_cache(maxsize=128)
 def _read(path: Path, symbol: str, _changed: int, size: int) -> PotcarFile:
     if size > LARGEST_BYTES:
-        raise EngineError(f"'{path}' is no POTCAR of one element: {size} bytes", "check the file")
+        raise EngineError(f"'{path}' is not a POTCAR of one element: {size} bytes", "check the file")
     single = read_single(path)
     values: dict[str, Any] = single.keywords
     try:
@@ -139,7 +145,7 @@ def _read(path: Path, symbol: str, _changed: int, size: int) -> PotcarFile:
         if not all(math.isfinite(n) and n > 0 for n in numbers):
             raise ValueError(f"ZVAL, ENMAX, ENMIN are {numbers}")
         if abs(numbers[0] - round(numbers[0])) > 1e-6:
-            raise ValueError(f"ZVAL is {numbers[0]}, no whole number")
+            raise ValueError(f"ZVAL is {numbers[0]}, not a whole number")
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise EngineError(
             f"POTCAR '{path}' has no usable header: {type(error).__name__}: {error}", "check it"
@@ -150,14 +156,14 @@ def _read(path: Path, symbol: str, _changed: int, size: int) -> PotcarFile:
             f"use the {FUNCTIONAL} files",
         )
     if not values.get("LPAW", False):
-        raise EngineError(f"POTCAR '{path}' is no PAW data set (LPAW)", f"use the {FUNCTIONAL} files")
-    digest = hashlib.sha256(single.data.strip().encode()).hexdigest()[:16]
+        raise EngineError(f"POTCAR '{path}' is not a PAW data set (LPAW)", f"use the {FUNCTIONAL} files")
+    digest = short_digest(single.data.strip())
     known = bool(single.is_valid)
     return PotcarFile(path, symbol, title, element, round(numbers[0]), numbers[1], numbers[2], PBE, digest, known)
 
 
 def read_single(path: Path) -> Any:
-    """A POTCAR of one element as pymatgen's ``PotcarSingle``.
+    """Return a POTCAR of one element as pymatgen's ``PotcarSingle``.
 
     Raises
     ------
@@ -169,31 +175,31 @@ def read_single(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = PotcarSingle.from_file(str(path))
+            single = PotcarSingle.from_file(str(path))
     except (OSError, EOFError) as error:
         raise EngineError(f"cannot read the POTCAR '{path}': {error}", "check the file") from None
     except Exception as error:  # whatever pymatgen's reader meets in a broken file
         raise EngineError(
-            f"'{path}' is no POTCAR that can be read: {type(error).__name__}", "get the file again"
+            f"'{path}' is not a POTCAR that can be read: {type(error).__name__}", "get the file again"
         ) from None
-    if "END of PSCTR-controll parameters" not in made.data:
+    if "END of PSCTR-controll parameters" not in single.data:
         raise EngineError(f"POTCAR '{path}' is cut off in its header", "get the file again")
-    return made
+    return single
 
 
 def potcar_texts(elements: Iterable[str], settings: VaspSettings) -> Any:
-    """pymatgen's ``Potcar`` of the elements in the order given, to be written beside a POSCAR."""
+    """Return pymatgen's ``Potcar`` of the elements in the order given, to be written beside a POSCAR."""
     from pymatgen.io.vasp.inputs import Potcar
 
-    made = Potcar()
-    made.functional = FUNCTIONAL
+    potcar = Potcar()
+    potcar.functional = FUNCTIONAL
     for element in elements:
-        made.append(read_single(find_potcar(element, settings).path))
-    return made
+        potcar.append(read_single(find_potcar(element, settings).path))
+    return potcar
 
 
 def spec_valence(element: str, settings: VaspSettings) -> int | None:
-    """Electrons an element brings, from the table of recommended symbols; None where it is not known."""
+    """Return the electrons an element brings, from the table of recommended symbols; None where it is not known."""
     symbol = potcar_symbol(element, settings)
     recommended = RECOMMENDED.get(element)
     if recommended is not None and recommended[0] == symbol:
@@ -202,7 +208,7 @@ def spec_valence(element: str, settings: VaspSettings) -> int | None:
 
 
 def check_cutoff(files: Mapping[str, PotcarFile], card: MethodCard) -> list[str]:
-    """Notes on a card's cutoff below ENMAX.
+    """Return notes on a card's cutoff below ENMAX.
 
     Raises
     ------
@@ -229,6 +235,6 @@ def check_cutoff(files: Mapping[str, PotcarFile], card: MethodCard) -> list[str]
 
 
 def even_core(element: str, valence: int) -> bool:
-    """Whether valence and atomic number agree on odd or even; cores are closed shells but for 4f elements."""
+    """Return whether valence and atomic number agree on odd or even; cores are closed shells but for 4f elements."""
     number = Element(element).Z
     return number > 56 or (number - valence) % 2 == 0
