@@ -5,14 +5,13 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import yaml
 from monty.json import MontyEncoder
 from needs import needs_proc
+from runs import began, start
 
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import load_card
@@ -20,42 +19,8 @@ from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.local import runner
 from anodeflow.workflows.store import open_job_store
 
-SITE = Path(__file__).parents[1] / "site"
-TINY = {
-    "study": "binding-energy",
-    "engine": "folderless",
-    "hosts": ["Li"],
-    "references": ["bulk_metal"],
-    "bulk": {"min_image_distance_angstrom": 5.0},
-}
 # A process that was killed leaves at once what it holds; a loaded machine takes a while to see it.
 SLACK_S = 3.0
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with a study, in which commands find the test engines."""
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    monkeypatch.setenv("PYTHONPATH", str(SITE))
-    monkeypatch.setenv("ANODEFLOW_TEST_LOG", str(tmp_path / "computed"))
-    return tmp_path
-
-
-def start(folder, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "anodeflow", "run", "tiny.yaml", "--json", *arguments],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def began(folder, number=1):
-    """Wait until so many calculations have begun."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if (folder / "computed").exists() and len((folder / "computed").read_text().splitlines()) >= number:
-            return
-        time.sleep(0.05)
-    pytest.fail("no calculation began")
 
 
 def children(pid):

@@ -6,11 +6,12 @@ Only pymongo and sqlite3 are imported: opening a store through maggma and FireWo
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from anodeflow.workflows.store.database import (
     load_database,
     server_errors,
 )
+from anodeflow.workflows.store.runs import RUNS, RunRecord
 
 REASONS = 5
 MOST_UNCONVERGED = 1000
@@ -36,6 +38,7 @@ SELECT "k:metadata.study_hash", SUM("k:output.converged" = X'2801'), SUM("k:outp
     SUM("k:metadata.label" = 'summary'), MAX("k:completed_at"), MAX("k:metadata.study")
 FROM jobs WHERE "k:metadata.study_hash" IS NOT NULL AND "k:index" = 1 GROUP BY 1 ORDER BY 5 DESC
 """
+LIVE = f"SELECT document FROM {RUNS}"  # noqa: S608 - a name of our own
 UNCONVERGED = """
 SELECT "k:metadata.study_hash", "k:metadata.label", json_extract(document, '$.output.error')
 FROM jobs WHERE "k:metadata.study_hash" IS NOT NULL AND "k:index" = 1 AND "k:output.converged" = X'2800' LIMIT ?
@@ -123,7 +126,8 @@ def of_database(database: Database) -> list[StudyProgress]:
         counts = found.jobs.aggregate(_counts(others)) if others else []
         columns = ("_id", "done", "bad", "summaries", "last", "study")
         rows += [_stored_row([one[c] for c in columns], reasons.get(one["_id"], [])) for one in counts]
-        return sorted(rows, key=lambda row: row.submitted_at or "", reverse=True)
+        rows = sorted(rows, key=lambda row: row.submitted_at or "", reverse=True)
+        return _with_runs(rows, found[RUNS].find({}))
 
 
 def _counts(studies: list[str]) -> list[dict[str, Any]]:
@@ -249,12 +253,16 @@ def _one_line(text: str) -> str:
 
 
 def of_file(path: Path) -> list[StudyProgress]:
-    """Every study in the results file of this machine, newest first: what is there, as nothing waits in a file."""
+    """Return every study in the results file of this machine, newest first: what is there, and what runs now."""
     if not path.is_file():
         raise StoreError(f"no store at {path}", "run a study first, or name one with --store")
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=20.0)
         try:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            runs = [json.loads(text) for (text,) in connection.execute(LIVE)] if RUNS in tables else []
+            if runs and "jobs" not in tables:  # nothing of the first run is finished yet
+                return _with_runs([], runs)
             counts = connection.execute(COUNTS).fetchall()
             reasons = [
                 (study, Reason(str(label), _one_line(error or "not converged")))
@@ -262,9 +270,28 @@ def of_file(path: Path) -> list[StudyProgress]:
             ]
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:
         raise StoreError(f"the store {path} cannot be read ({error})", "check it with anodeflow results") from None
-    return [_stored_row(count, [reason for name, reason in reasons if name == count[0]]) for count in counts]
+    rows = [_stored_row(count, [reason for name, reason in reasons if name == count[0]]) for count in counts]
+    return _with_runs(rows, runs)
+
+
+def _with_runs(rows: list[StudyProgress], runs: Iterable[dict[str, Any]]) -> list[StudyProgress]:
+    """Return the rows with what runs on some machine now; a study that has no result yet comes first."""
+    known = {row.study_hash: row for row in rows}
+    for content in runs:
+        record = RunRecord.read(content)
+        if record is None or not record.goes_on():
+            continue
+        row = known.get(record.study_hash)
+        if row is None:
+            row = known[record.study_hash] = StudyProgress(record.study_hash, record.study, "running")
+            rows = [row, *rows]
+        row.state = "running"
+        row.running += record.running
+        row.waiting += record.waiting
+        row.failed += record.failed
+    return rows
 
 
 def _stored_row(counts: Sequence[Any], reasons: list[Reason]) -> StudyProgress:

@@ -28,6 +28,7 @@ from monty.json import MontyEncoder
 from anodeflow import errors
 from anodeflow.errors import AnodeflowError, EngineError, StoreError
 from anodeflow.workflows.jobs.recognised import recognised_of
+from anodeflow.workflows.local.live import LiveRun
 from anodeflow.workflows.local.worker import STOP
 
 # Errors after which every other calculation would fail the same way.
@@ -151,6 +152,8 @@ class LocalRunner:
         self._looked_up: dict[int, bool] = {}
         self._tries: Counter[str] = Counter()
         self.report = RunReport()
+        about = next((made.metadata for made, _ in flow.iterflow()), {})
+        self._live = LiveRun(store, str(about.get("study_hash", "")), str(about.get("study", "")))
         self._add(flow)
 
     def run(self) -> RunReport:
@@ -160,10 +163,8 @@ class LocalRunner:
         if threading.current_thread() is threading.main_thread():
             previous = signal.signal(signal.SIGTERM, _interrupt)
         try:
-            while (self._waiting or self._busy()) and self.report.fatal is None:
-                self._start_ready()
-                if self._busy():
-                    self._take_messages()
+            with self._live:
+                self._until_done()
         except KeyboardInterrupt:
             self.report.interrupted = True
         finally:
@@ -172,6 +173,17 @@ class LocalRunner:
                 signal.signal(signal.SIGTERM, previous)
         self.report.wall_time_s = time.perf_counter() - clock
         return self.report
+
+    def _until_done(self) -> None:
+        while (self._waiting or self._busy()) and self.report.fatal is None:
+            self._start_ready()
+            if self._busy():
+                self._tell()
+                self._take_messages()
+
+    def _tell(self) -> None:
+        """Let other processes see how far this run is."""
+        self._live.tell(len(self._busy()), len(self._waiting), len(self.report.failed))
 
     # --- the graph -----------------------------------------------------------------------------------
 
@@ -286,6 +298,7 @@ class LocalRunner:
                 return
             ended = message["event"] != "step"
             self._take(worker, message)
+            self._tell()
 
     def _take(self, worker: _Worker, message: dict[str, Any]) -> None:
         made = worker.job

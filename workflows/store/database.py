@@ -232,6 +232,20 @@ def database_file(where: str) -> Path | None:
     return named if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", where) and named.is_file() else None
 
 
+def store_place(where: str | os.PathLike[str]) -> str:
+    """What another process of this machine must be told to open the same store: a path is made absolute."""
+    text = os.fspath(where)
+    if is_uri(text):
+        return full_uri(text)
+    return os.path.abspath(os.path.expanduser(database_file(text) or text))
+
+
+def store_shown(where: str | os.PathLike[str]) -> str:
+    """A store as a message names it, and as the next command takes it: a URI without its password."""
+    text = os.fspath(where)
+    return without_password(full_uri(text)) if is_uri(text) else text
+
+
 def load_database(where: str | Path) -> Database:
     """A database by its URI, file, cluster folder or name.
 

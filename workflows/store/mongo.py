@@ -11,6 +11,7 @@ from maggma.stores import GridFSStore, MongoStore
 from pymongo import IndexModel
 
 from anodeflow.errors import StoreError
+from anodeflow.workflows.store.completion import with_first_completion
 from anodeflow.workflows.store.database import (
     DATABASE_SCHEMA,
     META,
@@ -126,6 +127,10 @@ class ServerStore(_OnServer, MongoStore):
         else:
             super().update(docs, key)
 
+    def beside(self, collection_name: str, key: str) -> ServerStore:
+        """Return another collection of the same database."""
+        return ServerStore(self._secret, collection_name, self.read_only, key=key)
+
     def connect(self, force_reset: bool = False) -> None:
         """See `maggma.core.Store.connect`."""
         if self._coll is None or force_reset:
@@ -160,6 +165,7 @@ class ServerJobStore(JobStore):
     def update(self, docs: Any, key: list | str | None = None, save: Any = None) -> None:
         """See `jobflow.JobStore.update`."""
         jobs: Any = self.docs_store
+        docs = with_first_completion(jobs, docs)
         with jobs.held_back():
             super().update(docs, key=key, save=save)  # type: ignore[arg-type]
 

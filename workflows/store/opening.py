@@ -10,10 +10,14 @@ from typing import Any
 from jobflow import JobStore
 
 from anodeflow.errors import StoreError
+from anodeflow.workflows.store.completion import with_first_completion
 from anodeflow.workflows.store.connection import DAMAGED, error_code, open_database, store_errors
-from anodeflow.workflows.store.database import database_file, full_uri, is_uri, without_password
+from anodeflow.workflows.store.database import database_file, is_uri
 from anodeflow.workflows.store.mongo import open_server_store
+from anodeflow.workflows.store.renamed import redirect_old_names
 from anodeflow.workflows.store.sqlite import SQLiteStore, one_transaction
+
+redirect_old_names()  # before the first document is read
 
 JOB_FIELDS = (
     "uuid",
@@ -49,6 +53,7 @@ class EmbeddedJobStore(JobStore):
             As for `jobflow.JobStore.update`.
         """
         stores: list[Any] = [self.docs_store, *self.additional_stores.values()]  # type: ignore[has-type]
+        docs = with_first_completion(self.docs_store, docs)
         with one_transaction(*stores):
             super().update(docs, key=key, save=save)  # type: ignore[arg-type]
 
@@ -82,20 +87,6 @@ def open_job_store(path: str | os.PathLike[str], *, must_exist: bool = False, re
     store = EmbeddedJobStore(jobs, additional_stores={"data": data})
     store.connect()
     return store
-
-
-def store_place(where: str | os.PathLike[str]) -> str:
-    """What another process of this machine must be told to open the same store: a path is made absolute."""
-    text = os.fspath(where)
-    if is_uri(text):
-        return full_uri(text)
-    return os.path.abspath(os.path.expanduser(database_file(text) or text))
-
-
-def store_shown(where: str | os.PathLike[str]) -> str:
-    """A store as a message names it, and as the next command takes it: a URI without its password."""
-    text = os.fspath(where)
-    return without_password(full_uri(text)) if is_uri(text) else text
 
 
 def newest_output(
