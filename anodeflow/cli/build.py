@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -35,6 +36,8 @@ from anodeflow.suggest import nearest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from anodeflow.structures.argyrodite_files import MeasuredArgyrodite
 
 # What a builder of structures calls its parameters, and the option that sets each.
 OPTIONS = {
@@ -256,34 +259,41 @@ def interface(
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--anion-order", type=click.Choice(["auto", "ordered", "random", "lowest"]), default="auto",
               show_default=True, help="How S and the halide share the free-anion sites.")  # fmt: skip
-@click.option("--lattice", type=float, default=9.86, show_default=True, help="Edge of the cubic cell, angstrom.")
+@click.option("--lattice", type=float, help="Edge of the cubic cell, angstrom; default: 9.86, or that of the file.")
 @common_options
 def argyrodite(
-    formula: str, formula_units: int | None, number: int, seed: int, anion_order: Any, lattice: float,
+    formula: str, formula_units: int | None, number: int, seed: int, anion_order: Any, lattice: float | None,
     output: Path | None, force: bool, relaxed: bool, store: Path, engine: str, card: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Make ordered argyrodite configurations.
 
-    FORMULA is met exactly or refused; the configurations are ranked by Ewald energy.
+    FORMULA is met exactly or refused; the configurations are ranked by Ewald energy. It may be the file of a
+    measured, disordered crystal: its edge and site inversion are then kept, its halides in whole atoms of the cell.
 
     \b
     anodeflow build argyrodite Li6PS5Cl
     anodeflow build argyrodite Li5.4PS4.4Cl1.6 --n 3 --seed 1
+    anodeflow build argyrodite measured.cif
     """
     from anodeflow.structures.argyrodite import argyrodite_configurations, parse_argyrodite
     from anodeflow.structures.catalogue import get_entry
 
     with parameters_named(OPTIONS):
-        composition = parse_argyrodite(formula)
+        measured = measured_in_file(formula, formula_units or 4)
+        composition = measured.composition if measured else parse_argyrodite(formula)
         label = composition.formula.replace("/", "_")
         folder = checked_folder(output, f"{label}-argyrodite" + ("-relaxed" if relaxed else ""), force)
         ensemble = argyrodite_configurations(
-            composition, formula_units=formula_units, n=number, seed=seed, anion_order=anion_order,
-            lattice_angstrom=lattice,
+            composition, formula_units=formula_units or (4 if measured else None), n=number, seed=seed,
+            anion_order=anion_order, site_inversion=measured.site_inversion if measured else None,
+            lattice_angstrom=lattice or (measured.lattice_angstrom if measured else 9.86),
         )  # fmt: skip
     summary, items = ensemble.as_dict(), []
     frame = get_entry("Li6PS5Cl")
     summary["source"] = {"framework": frame.name, "source": frame.source, "method": frame.method}
+    if measured:
+        summary["source"] |= source_of_file(Path(formula).expanduser())
+        ensemble.warnings[:0] = measured.warnings
     for n, configuration in enumerate(ensemble.configurations, start=1):
         structure, stem = configuration.structure, f"{label}-{n}"
         record = summary["configurations"][n - 1]
@@ -356,6 +366,22 @@ def side_of(name: str, place: Relaxed | None) -> tuple[str, Any, dict[str, Any]]
 
     source = {"argyrodite": name, "configuration": "lowest Ewald energy, seed 0", "source": get_entry("LPSC").source}
     return name.replace("/", "_"), name, source
+
+
+def measured_in_file(name: str, formula_units: int) -> MeasuredArgyrodite | None:
+    """The argyrodite in a file of this name, None where there is no such file."""
+    from anodeflow.structures.argyrodite_files import measured_argyrodite
+    from anodeflow.structures.structure_files import read_disordered
+
+    path = Path(name).expanduser()
+    if not path.is_file() and path.suffix.lower() not in (".cif", ".json", ".res", ".ins", ".gz", ".bz2", ".xz"):
+        return None
+    return measured_argyrodite(read_disordered(path), formula_units)
+
+
+def source_of_file(path: Path) -> dict[str, str]:
+    """Path and checksum of a structure file."""
+    return {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def is_argyrodite(name: str) -> bool:
