@@ -14,6 +14,13 @@ from pretended import cluster, springs, study_file  # noqa: F401 - fixtures
 HERE = Path(__file__).parent
 
 
+def pytest_collection_modifyitems(items):
+    """Tell the slow tests of this folder, which wait and are timed, from those that compute."""
+    for item in items:
+        if item.path.parent == HERE and item.get_closest_marker("slow"):
+            item.add_marker("queue")
+
+
 def free_ports(number):
     sockets = [socket.socket() for _ in range(number)]
     try:
