@@ -13,6 +13,7 @@ import matplotlib as mpl
 mpl.use("Agg", force=False)
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from anodeflow.errors import InputError
 from anodeflow.files import atomic_path
@@ -52,6 +53,23 @@ def miller_label(miller: Sequence[int]) -> str:
     """Write a Miller index as it is printed: ``(1, -1, 0)`` becomes ``(1$\\overline{1}$0)``."""
     digits = [rf"$\overline{{{-h}}}$" if h < 0 else str(h) for h in miller]
     return f"({(' ' if any(abs(h) > 9 for h in miller) else '').join(digits)})"
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """Return a number with a true minus sign."""
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def with_error(value: float, half_width: float) -> str:
+    """Return a value and its half-width, rounded to two digits of the latter (two to four decimals)."""
+    decimals = 1 - int(np.floor(np.log10(half_width))) if half_width > 0 else 4
+    decimals = min(4, max(2, decimals))
+    return f"{signed(value, decimals)} ± {half_width:.{decimals}f}"
+
+
+def percent_confidence(level: float) -> str:
+    """Return a level of confidence as it is printed: 0.95 becomes ``95 % confidence``."""
+    return f"{100 * level:g} % confidence"
 
 
 def panel_letter(number: int) -> str:

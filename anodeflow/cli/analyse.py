@@ -5,7 +5,6 @@ Nothing heavy is imported before the command runs.
 
 from __future__ import annotations
 
-import csv
 import sys
 import warnings
 from collections.abc import Iterator
@@ -161,18 +160,19 @@ def analyse(
     document = analyse_file(trajectory, request, kind)
     if frames:
         document.selection = frames
+    from anodeflow.cli.output.console import print_json
+    from anodeflow.cli.output.trajectories import print_analysis, write_curves
+
     if table is not None:
-        write_csv(document, table)
+        write_curves(document, table)
     if figures:
-        from anodeflow.analysis.figures.dynamics import analysis_figure
         from anodeflow.analysis.figures.style import save_figure
+        from anodeflow.analysis.figures.trajectories import analysis_figure
 
         for file in figures:
             save_figure(analysis_figure(document), file)
             click.echo(f"figure: {file}", err=True)
     if as_json:
-        from anodeflow.cli.output.console import print_json
-
         print_json(document.model_dump(mode="json"))
     else:
         print_analysis(document)
@@ -361,102 +361,3 @@ def times_of(record: Record, request: Request, file: Path) -> list[float] | None
                 "leave --timestep-fs out",
             )
     return stated
-
-
-# --- output ------------------------------------------------------------------------------------------
-
-
-def curves(document: TrajectoryAnalysisDoc) -> Iterator[tuple[str, str, str, float, float, float | None]]:
-    """Every point of every curve: quantity, of what, unit of x, x, y, standard error."""
-    for rdf in document.rdf:
-        for k, (r, g) in enumerate(zip(rdf.r_angstrom, rdf.g, strict=True)):
-            yield "g", rdf.pair, "angstrom", r, g, rdf.g_se[k] if rdf.g_se else None
-        errors = rdf.running_coordination_se
-        for k, (r, n) in enumerate(zip(rdf.r_upper_angstrom, rdf.running_coordination, strict=True)):
-            yield "running_coordination", rdf.pair, "angstrom", r, n, errors[k] if errors else None
-    for run in document.tetrahedra:
-        times, unit = (run.times_fs, "fs") if run.times_fs is not None else (list(range(run.frames)), "frame")
-        for name in ("intact_fraction", "persistent_fraction", "mean_coordination"):
-            for t, y in zip(times, getattr(run, name), strict=False):
-                yield name, run.pair, unit, t, y, None
-    for d in document.diffusion:
-        for k, (t, y) in enumerate(zip(d.lag_fs, d.msd_angstrom2, strict=True)):
-            yield "msd_angstrom2", d.element, "fs", t, y, d.msd_se_angstrom2[k] if d.msd_se_angstrom2 else None
-    if document.profile is not None:
-        for element, windows in document.profile.density_per_angstrom3.items():
-            for (start, stop), values in zip(document.profile.windows, windows, strict=True):
-                for z, y in zip(document.profile.z_angstrom, values, strict=True):
-                    yield "density_per_angstrom3", f"{element} frames {start}:{stop}", "angstrom", z, y, None
-
-
-def write_csv(document: TrajectoryAnalysisDoc, file: Path) -> None:
-    """Write all curves atomically as one long table."""
-    from anodeflow.files import atomic_path
-
-    try:
-        with atomic_path(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["quantity", "of", "x_unit", "x", "y", "standard_error"])
-            for quantity, of, unit, x, y, spread in curves(document):
-                writer.writerow(
-                    [quantity, of, unit, f"{x:.10g}", f"{y:.10g}", "" if spread is None else f"{spread:.4g}"]
-                )
-    except OSError as error:
-        raise InputError(f"cannot write '{file}': {error.strerror}", "choose another folder") from None
-
-
-def number(value: float | None, error: float | None = None, digits: int = 3) -> str:
-    """A number with its standard error, or a dash."""
-    if value is None:
-        return "–"
-    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
-
-
-def print_analysis(document: TrajectoryAnalysisDoc) -> None:
-    """Tables for a person."""
-    from anodeflow.cli.output.tables import print_rows
-
-    atoms = " ".join(f"{element}{count}" for element, count in document.elements.items())
-    step = "" if document.timestep_fs is None else f", {document.timestep_fs:g} fs apart"
-    click.echo(f"{document.file}: {atoms}, {document.frames} frames{step}")
-    if document.rdf:
-        rows = [
-            {
-                "pair": d.pair,
-                "first_peak_angstrom": number(d.first_peak_angstrom, d.first_peak_se_angstrom),
-                "height": d.first_peak_height,
-                "first_minimum_angstrom": number(d.first_minimum_angstrom),
-                "coordination_number": number(d.coordination_number, d.coordination_number_se),
-                "meaning": f"{d.neighbour} around {d.centre}",
-            }
-            for d in document.rdf
-        ]
-        print_rows(rows, as_json=False)
-    for run in document.tetrahedra:
-        click.echo(
-            f"{run.pair}: {run.centres} {run.pair.split('-')[0]}, intact ({run.wanted} neighbours within "
-            f"{run.cutoff_angstrom:.3f} Å, {run.cutoff_source}): {run.first_intact_fraction:.3f} at first, "
-            f"{run.last_intact_fraction:.3f} over the last tenth (persistent: {run.last_persistent_fraction:.3f})"
-        )
-    for d in document.diffusion:
-        error = "" if d.d_se_cm2_per_s is None else f" ± {d.d_se_cm2_per_s:.1e}"
-        flag = "" if d.diffusive else "  NOT DIFFUSIVE"
-        click.echo(
-            f"{d.element}: D = {d.d_cm2_per_s:.3e}{error} cm2/s (lags {d.fit_fs[0]:g} to {d.fit_fs[1]:g} fs, "
-            f"d ln MSD / d ln t = {d.loglog_slope:.2f}){flag}"
-        )
-    checks = document.checks
-    if checks is not None and checks.energy_drift_ev_per_atom_ps is not None:
-        error_mev = 1000 * (checks.energy_drift_se_ev_per_atom_ps or 0)
-        click.echo(
-            f"{checks.energy} energy: drift {1000 * checks.energy_drift_ev_per_atom_ps:+.3f} ± {error_mev:.3f} meV per "
-            "atom and ps"
-        )
-    if checks is not None and checks.mean_temperature_k is not None:
-        click.echo(
-            f"temperature: {number(checks.mean_temperature_k, checks.mean_temperature_se_k, 1)} K, spread "
-            f"{checks.temperature_std_k:.1f} K (canonical {checks.canonical_std_k:.1f} K)"
-        )
-    parts: list[Any] = [*document.rdf, *document.tetrahedra, *document.diffusion, *([checks] if checks else [])]
-    for warning in [*document.warnings, *(text for part in parts for text in part.warnings)]:
-        click.echo(f"note: {warning}")

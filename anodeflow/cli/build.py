@@ -5,42 +5,41 @@ Nothing heavy is imported before a command runs.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from anodeflow.cli.crystal_source import (
+    Relaxed,
+    crystal_of,
+    measured_in_file,
+    record_of_file,
+    relaxed_crystal,
+    side_of,
+)
 from anodeflow.cli.group import Commands
 from anodeflow.cli.options import json_option, store_option
 from anodeflow.cli.output.build import (
-    Item,
     argyrodite_text,
-    checked_folder,
     index_name,
     interface_text,
     match_row,
     print_listing,
     slab_text,
     termination_row,
-    write,
 )
-from anodeflow.errors import InputError, StoreError, StructureError
+from anodeflow.cli.output.structure_files import Item, checked_folder, write_folder
+from anodeflow.errors import InputError
 from anodeflow.parameters import parameters_named
 from anodeflow.structures.defaults import VACUUM_ANGSTROM
 from anodeflow.suggest import nearest
 
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
-
-    from anodeflow.structures.argyrodite_files import MeasuredArgyrodite
-
 # What a builder of structures calls its parameters, and the option that sets each.
-OPTIONS = {
+_OPTIONS = {
     "layers": "--layers",
     "shift": "--shift",
     "min_thickness_angstrom": "--thickness",
@@ -55,7 +54,7 @@ OPTIONS = {
 }
 
 
-class WithIndices(click.Command):
+class _WithIndices(click.Command):
     """A command whose arguments may be negative numbers, and which still knows a misspelt option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -69,21 +68,12 @@ class WithIndices(click.Command):
         return super().parse_args(ctx, args)
 
 
-@dataclass(frozen=True)
-class Relaxed:
-    """Where a relaxed crystal is looked up."""
-
-    store: Path
-    engine: str
-    card: str
-
-
-def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every `build` command."""
+def _common_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every `build` command."""
     for option in (
         json_option,
-        click.option("--card", default="embedded", show_default=True, help="With --relaxed: the method card."),
-        click.option("--engine", default="sevennet-0", show_default=True, help="With --relaxed: who relaxed it."),
+        click.option("--card", default="embedded", show_default=True, help="With --relaxed: its method card."),
+        click.option("--engine", default="sevennet-0", show_default=True, help="With --relaxed: its engine."),
         store_option,
         click.option("--relaxed", is_flag=True, help="Start from the relaxed crystal in the results store."),
         click.option("--force", is_flag=True, help="Replace the files of an earlier build in this folder."),
@@ -106,7 +96,7 @@ def build() -> None:
     """
 
 
-@build.command(cls=WithIndices, context_settings={"ignore_unknown_options": True})
+@build.command(cls=_WithIndices, context_settings={"ignore_unknown_options": True})
 @click.argument("crystal")
 @click.argument("miller", nargs=-1, metavar="H K L")
 @click.option("--termination", metavar="N|LABEL", default="0", show_default=True, help="Which one of --list.")
@@ -118,7 +108,7 @@ def build() -> None:
 @click.option("--supercell", type=click.IntRange(1), nargs=2, default=(1, 1), metavar="A B", help="Repeats in plane.")
 @click.option("--freeze", type=int, default=0, metavar="N", help="Hold the lowest N planes still.")
 @click.option("--max-atoms", type=click.IntRange(1), default=400, show_default=True, help="Refuse larger slabs.")
-@common_options
+@_common_options
 def slab(
     crystal: str, miller: tuple[str, ...], termination: str, listing: bool, thickness: float, layers: int | None,
     stoichiometric: bool, vacuum: float, supercell: tuple[int, int], freeze: int, max_atoms: int, output: Path | None,
@@ -133,29 +123,29 @@ def slab(
     anodeflow build slab Li9Al4 4 0 0 --list
     anodeflow build slab LiCl 1 -1 0 --thickness 15 --freeze 2
     """
-    index = miller_index(miller)
+    index = _miller_index(miller)
     from pymatgen.core import Structure
 
     from anodeflow.structures.slabs import build_slab, list_terminations
 
-    with parameters_named(OPTIONS):
-        label, bulk, source = crystal_of(crystal, Relaxed(store, engine, card) if relaxed else None)
+    with parameters_named(_OPTIONS):
+        label, bulk, record = crystal_of(crystal, Relaxed(store, engine, card) if relaxed else None)
         common: dict[str, Any] = {
             "min_thickness_angstrom": thickness, "layers": layers, "vacuum_angstrom": vacuum, "crystal": label,
             "max_atoms": max_atoms,
         }  # fmt: skip
         more: dict[str, Any] = {"symmetric_preferred": not stoichiometric, "supercell": supercell}
         if listing:
-            found = list_terminations(bulk, index, **common)
-            models = [build_slab(bulk, index, termination=n, **common, **more) for n in range(len(found))]
+            terminations = list_terminations(bulk, index, **common)
+            models = [build_slab(bulk, index, termination=n, **common, **more) for n in range(len(terminations))]
             print_listing([termination_row(model) for model in models], as_json)
             return
         chosen: int | str = int(termination) if re.fullmatch(r"\d+", termination) else termination
         model = build_slab(bulk, index, termination=chosen, freeze_layers=freeze, **common, **more)
     name = f"{label}-{index_name(index)}-slab" + (f"-t{model.termination_index}" if model.termination_index else "")
     folder = checked_folder(output, name + ("-relaxed" if relaxed else ""), force)
-    item = Item(Structure.from_sites(model.structure.sites), name, *slab_text(model, bulk.lattice, source))
-    write(folder, force, [item], {"kind": "slab", **model.as_dict(), "source": source}, model.notes, as_json)
+    item = Item(Structure.from_sites(model.structure.sites), name, *slab_text(model, bulk.lattice, record))
+    write_folder(folder, force, [item], {"kind": "slab", **model.as_dict(), "source": record}, model.notes, as_json)
 
 
 @build.command()
@@ -177,7 +167,7 @@ def slab(
 @click.option("--vacuum", type=float, help="Empty space over the film, angstrom; default: none, two contacts.")
 @click.option("--list", "listing", is_flag=True, help="List the lattice matches; write nothing.")
 @click.option("--match", "match_number", type=click.IntRange(0), metavar="N", help="Take this one of --list.")
-@common_options
+@_common_options
 def interface(
     film: str, substrate: str, film_miller: tuple[int, int, int] | None,
     substrate_miller: tuple[int, int, int] | None, max_strain: float, max_area: float, max_atoms: int,
@@ -190,7 +180,7 @@ def interface(
     FILM and SUBSTRATE are names of the catalogue, structure files or argyrodite formulas.
 
     Without --match the match with the fewest atoms is taken among those strained by 2 % or less; if there is
-    none, the least strained. --scan ranks by geometry, which is no energy.
+    none, the least strained. --scan ranks by geometry, which is not an energy.
 
     \b
     anodeflow build interface Li LiCl
@@ -211,17 +201,17 @@ def interface(
         "max_strain": max_strain / 100, "max_area_angstrom2": max_area, "max_atoms": max_atoms,
     }  # fmt: skip
     placing: dict[str, Any] = {"gap_angstrom": gap, "vacuum_angstrom": vacuum, "shift": shift}
-    with parameters_named(OPTIONS):
+    with parameters_named(_OPTIONS):
         sides = [side_of(film, place), side_of(substrate, place)]
         layers = [
-            slab_spec(bulk, miller, min_thickness_angstrom=thickness or MIN_SIDE_ANGSTROM).build().layers
-            for (_, bulk, _), miller, thickness in (
+            slab_spec(side.crystal, miller, min_thickness_angstrom=thickness or MIN_SIDE_ANGSTROM).build().layers
+            for side, miller, thickness in (
                 (sides[0], film_miller, film_thickness),
                 (sides[1], substrate_miller, substrate_thickness),
             )
         ]
         model = named_interface(
-            sides[0][1], sides[1][1], film_miller=film_miller, substrate_miller=substrate_miller,
+            sides[0].crystal, sides[1].crystal, film_miller=film_miller, substrate_miller=substrate_miller,
             film_layers=layers[0], substrate_layers=layers[1], strained=strained, **limits, **placing,
         )  # fmt: skip
         if listing or match_number is not None:
@@ -237,19 +227,20 @@ def interface(
             )  # fmt: skip
         if scan:
             model = scan_registry(model)[0]
-    model = replace(
-        model,
-        structure=model.structure.get_sorted_structure(),  # one block an element in the POSCAR
-    )
+    model = replace(model, structure=model.structure.get_sorted_structure())  # one block an element in the POSCAR
     faces = [
-        f"{label}-{index_name(side.miller)}"
-        for (label, _, _), side in zip(sides, (model.film, model.substrate), strict=True)
+        f"{side.label}-{index_name(slab_model.miller)}"
+        for side, slab_model in zip(sides, (model.film, model.substrate), strict=True)
     ]
     name = f"{faces[0]}-{faces[1]}-interface" + ("" if match_number is None else f"-m{match_number}")
     folder = checked_folder(output, name + ("-relaxed" if relaxed else ""), force)
     item = Item(model.structure, name, *interface_text(model, sides))
-    sources = {"film": sides[0][2], "substrate": sides[1][2]}
-    write(folder, force, [item], {"kind": "interface", **model.as_dict(), "source": sources}, model.warnings, as_json)
+    summary = {
+        "kind": "interface",
+        **model.as_dict(),
+        "source": {"film": sides[0].record, "substrate": sides[1].record},
+    }
+    write_folder(folder, force, [item], summary, model.warnings, as_json)
 
 
 @build.command()
@@ -260,7 +251,7 @@ def interface(
 @click.option("--anion-order", type=click.Choice(["auto", "ordered", "random", "lowest"]), default="auto",
               show_default=True, help="How S and the halide share the free-anion sites.")  # fmt: skip
 @click.option("--lattice", type=float, help="Edge of the cubic cell, angstrom; default: 9.86, or that of the file.")
-@common_options
+@_common_options
 def argyrodite(
     formula: str, formula_units: int | None, number: int, seed: int, anion_order: Any, lattice: float | None,
     output: Path | None, force: bool, relaxed: bool, store: Path, engine: str, card: str, as_json: bool,
@@ -278,7 +269,7 @@ def argyrodite(
     from anodeflow.structures.argyrodite import argyrodite_configurations, parse_argyrodite
     from anodeflow.structures.catalogue import get_entry
 
-    with parameters_named(OPTIONS):
+    with parameters_named(_OPTIONS):
         measured = measured_in_file(formula, formula_units or 4)
         composition = measured.composition if measured else parse_argyrodite(formula)
         label = composition.formula.replace("/", "_")
@@ -292,7 +283,7 @@ def argyrodite(
     frame = get_entry("Li6PS5Cl")
     summary["source"] = {"framework": frame.name, "source": frame.source, "method": frame.method}
     if measured:
-        summary["source"] |= source_of_file(Path(formula).expanduser())
+        summary["source"] |= record_of_file(Path(formula).expanduser())
         ensemble.warnings[:0] = measured.warnings
     for n, configuration in enumerate(ensemble.configurations, start=1):
         structure, stem = configuration.structure, f"{label}-{n}"
@@ -303,14 +294,11 @@ def argyrodite(
             structure, record["source"] = relaxed_crystal(stem, structure, Relaxed(store, engine, card), remedy)
         items.append(Item(structure, stem, *argyrodite_text(ensemble, n, relaxed), number=n))
         record["files"] = items[-1].files
-    write(folder, force, items, {"kind": "argyrodite", **summary}, ensemble.warnings, as_json)
+    write_folder(folder, force, items, {"kind": "argyrodite", **summary}, ensemble.warnings, as_json)
 
 
-# --- what is built from ------------------------------------------------------------------------------
-
-
-def miller_index(words: Sequence[str]) -> tuple[int, int, int]:
-    """Three integers from the command line."""
+def _miller_index(words: Sequence[str]) -> tuple[int, int, int]:
+    """Return three integers from the command line."""
     given = " ".join(words)
     if len(words) == 4:
         raise InputError(f"Miller index '{given}' has four numbers", "leave out the third: H K L")
@@ -319,134 +307,3 @@ def miller_index(words: Sequence[str]) -> tuple[int, int, int]:
     except ValueError:
         raise InputError(f"Miller index '{given}' is not three integers", "write it like 1 0 0 or 1 -1 0") from None
     return h, k, l
-
-
-def crystal_of(name: str, place: Relaxed | None) -> tuple[str, Structure, dict[str, Any]]:
-    """Label, ordered structure and source of a catalogue name or a file, relaxed if a store is given."""
-    from anodeflow.files import file_sha256
-    from anodeflow.structures.catalogue import get_entry, load_crystal
-
-    path = Path(name).expanduser()
-    if is_argyrodite(name):
-        raise StructureError(
-            f"{name} has partially occupied positions, a slab needs an ordered configuration",
-            f"run `anodeflow build argyrodite {name}`, then give the path of one of its CIF files instead",
-        )
-    try:
-        entry = get_entry(name)
-    except InputError:
-        structure = load_crystal(name)
-        # A POSCAR has no name of its own; a file that begins so would be read back as one.
-        named = not path.name.upper().startswith(("POSCAR", "CONTCAR"))
-        label = path.stem if named else structure.composition.reduced_formula
-        source = {"file": str(path), "sha256": file_sha256(path)}
-        host = path.stem if path.suffix else name
-    else:
-        structure, label, host = load_crystal(entry.name), entry.name, entry.name
-        source = {"catalogue": entry.name, "source": entry.source, "method": entry.method}
-    if place is not None:
-        structure, found = relaxed_crystal(host, structure, place, f"a study with `crystal: {name}` among its hosts")
-        source |= found
-    structure = structure.copy()
-    structure.remove_oxidation_states()
-    structure.properties = {"crystal": label}
-    return label, structure, source
-
-
-def side_of(name: str, place: Relaxed | None) -> tuple[str, Any, dict[str, Any]]:
-    """As `crystal_of`; an argyrodite formula stands for its configuration of lowest Ewald energy."""
-    if not is_argyrodite(name):
-        return crystal_of(name, place)
-    if place is not None:
-        raise InputError(
-            f"{name} names no single crystal that could have been relaxed",
-            f"run `anodeflow build argyrodite {name}`, relax one of its CIF files in a study, and give that file",
-        )
-    from anodeflow.structures.catalogue import get_entry
-
-    source = {"argyrodite": name, "configuration": "lowest Ewald energy, seed 0", "source": get_entry("LPSC").source}
-    return name.replace("/", "_"), name, source
-
-
-def measured_in_file(name: str, formula_units: int) -> MeasuredArgyrodite | None:
-    """The argyrodite in a file of this name, None where there is no such file."""
-    from anodeflow.structures.argyrodite_files import measured_argyrodite
-    from anodeflow.structures.structure_files import read_disordered
-
-    path = Path(name).expanduser()
-    if not path.is_file() and path.suffix.lower() not in (".cif", ".json", ".res", ".ins", ".gz", ".bz2", ".xz"):
-        return None
-    return measured_argyrodite(read_disordered(path), formula_units)
-
-
-def source_of_file(path: Path) -> dict[str, str]:
-    """Path and checksum of a structure file."""
-    return {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def is_argyrodite(name: str) -> bool:
-    """Whether a name is an argyrodite composition, and neither a file nor an ordered crystal."""
-    from anodeflow.structures.argyrodite import parse_argyrodite
-    from anodeflow.structures.catalogue import get_entry
-
-    if Path(name).expanduser().is_file():
-        return False
-    with suppress(InputError):
-        return not get_entry(name).is_ordered
-    with suppress(InputError):
-        return bool(parse_argyrodite(name))
-    return False
-
-
-def relaxed_crystal(
-    label: str, given: Structure, place: Relaxed, remedy: str
-) -> tuple[Structure, dict[str, Any]]:  # fmt: skip
-    """The newest converged relaxation of a crystal in the store, started from the structure that was given."""
-    from anodeflow.documents import CalculationDoc
-    from anodeflow.structures.catalogue import crystal_names, get_entry
-    from anodeflow.workflows.store import open_job_store
-
-    command = f"make it with `anodeflow run STUDY.yaml --store {place.store}`: {remedy}, engine: {place.engine}, card: {place.card}"  # noqa: E501
-    try:
-        store = open_job_store(place.store, must_exist=True, read_only=True)
-    except StoreError as error:
-        raise StoreError(error.problem, command if not place.store.exists() else error.remedy) from None
-    fixed = label in crystal_names() and get_entry(label).cell_is_fixed
-    task = "relax" if fixed else "relax_cell"  # a dispersion-bound crystal keeps its cell in every study
-    criteria = {
-        "output.doc_type": "CalculationDoc", "output.converged": True, "output.label": f"{label}/crystal",
-        "output.task": task, "output.charge": 0, "output.engine.name": place.engine, "output.card.name": place.card,
-    }  # fmt: skip
-    found = store.query(criteria, properties=["output", "completed_at"], sort={"completed_at": -1})
-    documents = [(CalculationDoc.model_validate(row["output"]), str(row.get("completed_at"))) for row in found]
-    store.close()
-    for doc, completed_at in documents:
-        if doc.initial_structure is not None and same_crystal(doc.initial_structure, given):
-            structure = doc.structure.copy()
-            for name in list(structure.site_properties):
-                structure.remove_site_property(name)
-            record = {
-                "relaxed": f"{label}/crystal", "task": task, "fingerprint": doc.fingerprint,
-                "engine": doc.engine.model_dump(), "card": doc.card.model_dump(), "store": str(place.store),
-                "completed_at": completed_at,
-            }  # fmt: skip
-            return structure, record
-    what = f"{place.store} holds no converged '{label}/crystal' ({task}) of engine {place.engine}, card {place.card}"
-    raise InputError(
-        what + (f" (but {len(documents)} of another structure of this name)" if documents else ""), command
-    )
-
-
-def same_crystal(first: Structure, second: Structure) -> bool:
-    """Whether two cells are the same within what a structure file keeps of them."""
-    import numpy as np
-
-    if len(first) != len(second) or first.composition != second.composition:
-        return False
-    shift = (first.frac_coords - second.frac_coords + 0.5) % 1.0 - 0.5
-    same = [a.specie.symbol == b.specie.symbol for a, b in zip(first, second, strict=True)]
-    return bool(
-        all(same)
-        and np.allclose(first.lattice.parameters, second.lattice.parameters, atol=2e-3)
-        and np.abs(shift).max() < 5e-4
-    )

@@ -7,9 +7,9 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.coordination import intact_tetrahedra
 from anodeflow.analysis.diffusion import diffusion
-from anodeflow.analysis.figures.dynamics import diffusion_figure, profile_figure, rdf_figure, tetrahedra_figure
-from anodeflow.analysis.figures.dynamics_study import broken_centres
+from anodeflow.analysis.figures.dynamics import broken_centres
 from anodeflow.analysis.figures.pictures import draw_side_view
+from anodeflow.analysis.figures.trajectories import diffusion_figure, profile_figure, rdf_figure, tetrahedra_figure
 from anodeflow.analysis.profiles import layer_profile
 from anodeflow.analysis.rdf import partial_rdf
 from anodeflow.errors import InputError

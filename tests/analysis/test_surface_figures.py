@@ -7,8 +7,9 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
+from anodeflow.analysis.figures.interface import interface_energy_figure
 from anodeflow.analysis.figures.style import miller_label, save_figure
-from anodeflow.analysis.figures.surfaces import interface_energy_figure, surface_energy_figure
+from anodeflow.analysis.figures.surfaces import surface_energy_figure
 from anodeflow.analysis.fits import confidence_band, fit_line
 from anodeflow.analysis.interface_energy import InterfaceEnergyDoc, InterfacePoint, PublishedComparison, StrainCheck
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc, SurfaceMember

@@ -119,12 +119,12 @@ STUDIES: tuple[StudyKind, ...] = (
     ),
     StudyKind(
         "interface-energy", f"{_HERE}.interface.study:InterfaceStudy", f"{_ANALYSIS}.study_documents:InterfaceStudyDoc",
-        f"{_PRINT}.interface:print_interface", f"{_ANALYSIS}.figures.surfaces:interface_study_figure",
+        f"{_PRINT}.interface:print_interface", f"{_ANALYSIS}.figures.interface:interface_study_figure",
         f"{_HERE}.interface.tables:TABLES", f"{_HERE}.interface.published:compared",
     ),
     StudyKind(
         "molecular-dynamics", f"{_HERE}.dynamics.study:DynamicsStudy", f"{_ANALYSIS}.dynamics_study:DynamicsStudyDoc",
-        f"{_PRINT}.dynamics:print_dynamics", f"{_ANALYSIS}.figures.dynamics_study:dynamics_study_figure",
+        f"{_PRINT}.dynamics:print_dynamics", f"{_ANALYSIS}.figures.dynamics:dynamics_study_figure",
     ),
     StudyKind(
         "migration", f"{_HERE}.migration.study:MigrationStudy", f"{_ANALYSIS}.migration_documents:MigrationStudyDoc",
