@@ -1,0 +1,487 @@
+"""The registry of an interface: where the film's face stands over the substrate's, whatever the origin of the crystals.
+
+A shift of the film in fractions of a cell says nothing by itself: which atoms stand over which depends on the origins
+of the two slabs. Here a registry is the in-plane vector from a named atom of the substrate's face to a named atom of
+the film's face. Candidates are the points that symmetry singles out, and in larger cells a grid over the cell of
+displacements (the lattice that the translations of both sides generate together), each orbit once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import ceil, isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.core import Element, Structure
+
+from anodeflow.errors import ConvergenceError, InputError, StructureError
+from anodeflow.structures.interface_contacts import symmetry_moves
+from anodeflow.structures.interfaces import InterfaceModel, build_interface, film_matrix
+from anodeflow.structures.plane_lattices import displacement_cell
+
+#: Atoms of a face: those within this height of the outermost nucleus. Rumpled rock-salt planes are far flatter,
+#: lattice planes of metals further apart.
+FACE_DEPTH_ANGSTROM = 0.6
+#: Atoms count as one over the other, or as equally near, within this distance in the plane.
+OVER_ANGSTROM = 0.15
+#: A contact wider than this is no contact: the sides of ionic crystals and metals touch at 2 to 3 angstrom.
+OPEN_GAP_ANGSTROM = 3.5
+#: The grid over the cell of displacements, where that cell is larger.
+GRID_ANGSTROM = 1.0
+#: Two points of the cell of displacements closer than this, in its fractions, are one.
+SAME_FRACTION = 2e-3
+#: More candidates than this are not scored.
+MOST_CANDIDATES = 64
+
+#: Energy in eV and relaxed geometry of a cell whose film must keep its registry.
+Score = Callable[[Structure], tuple[float, Structure]]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """How two faces lie on each other at one contact.
+
+    Attributes
+    ----------
+    label : str
+        As text, e.g. ``"Li over Cl"``, ``"Li over bridge Cl-Cl"``, ``"Li at (0.13, 0.40) from Cl"``.
+    film_atom, substrate_atom : str
+        The named atoms, by element: the most electronegative of the substrate's face, and of the film's.
+    vector_angstrom : tuple of float
+        Shortest in-plane vector from a named atom of the substrate to one of the film.
+    fractions : tuple of float
+        The same in the cell of displacements, from 0 to 1.
+    nearest_angstrom : tuple of float
+        In-plane distances from the film's named atom to the nearest atoms of the substrate's face, up to four.
+    """
+
+    label: str
+    film_atom: str
+    substrate_atom: str
+    vector_angstrom: tuple[float, float]
+    fractions: tuple[float, float]
+    nearest_angstrom: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RankedRegistry:
+    """One candidate with its score.
+
+    Attributes
+    ----------
+    model : InterfaceModel
+        The cell as built, at `gap_angstrom`.
+    registry : Registry
+        Of contact 1.
+    energy_ev : float
+        Of the whole cell, at the best separation.
+    relaxed : Structure
+        The geometry of that energy.
+    gap_angstrom : float
+        Distance along z between the outermost nuclei of that geometry at contact 1.
+    """
+
+    model: InterfaceModel
+    registry: Registry
+    energy_ev: float
+    relaxed: Structure
+    gap_angstrom: float
+
+
+def registries(model: InterfaceModel) -> tuple[Registry, ...]:
+    """Name the registry of every contact of an interface.
+
+    Returns
+    -------
+    tuple of Registry
+        Of contact 1 and, in a periodic cell, of contact 2.
+    """
+    return tuple(registry_at(model, contact) for contact in range(1, model.contacts + 1))
+
+
+def registry_at(model: InterfaceModel, contact: int = 1, structure: Structure | None = None) -> Registry:
+    """Name the registry of one contact.
+
+    Parameters
+    ----------
+    model
+        The interface.
+    contact
+        1 (film above the substrate's upper face) or 2 (the next image of the substrate above the film).
+    structure
+        A relaxed geometry of the same atoms; that of the model if absent.
+
+    Raises
+    ------
+    InputError
+        A contact that the cell does not have.
+    """
+    if contact not in range(1, model.contacts + 1):
+        raise InputError(f"contact {contact} of {model.name}", f"the cell has contacts 1 to {model.contacts}")
+    cell = (structure or model.structure).lattice.matrix[:2, :2]
+    film_face = _face(model, "film", "lower" if contact == 1 else "upper", structure)
+    substrate_face = _face(model, "substrate", "upper" if contact == 1 else "lower", structure)
+    film_atoms, substrate_atoms = _named(film_face), _named(substrate_face)
+    displacements = displacement_lattice(model)
+    back = np.linalg.inv(displacements @ cell)
+    turns = _turns(model, displacements)
+    # of all pairs of named atoms, and of all that symmetry makes of each, the shortest vector; then the least fractions
+    best = None
+    for f, s in product(film_atoms.positions, substrate_atoms.positions):
+        for turn in turns:
+            fractions = np.round(turn @ ((f - s) @ back), 3) % 1.0 + 0.0
+            vector = _shortest(fractions, displacements @ cell)
+            key = (round(float(np.linalg.norm(vector)), 2), *fractions.tolist())
+            if best is None or key < best[0]:
+                best = key, vector, f
+    if best is None:
+        raise StructureError(f"{model.name} has a face without atoms", "report this interface")
+    key, vector, over = best
+    label, nearest = _place(film_atoms, over, substrate_face, cell, key[1:], substrate_atoms.element)
+    return Registry(
+        label=label,
+        film_atom=film_atoms.element,
+        substrate_atom=substrate_atoms.element,
+        vector_angstrom=(float(vector[0]), float(vector[1])),
+        fractions=(float(key[1]), float(key[2])),
+        nearest_angstrom=nearest,
+    )
+
+
+def displacement_lattice(model: InterfaceModel) -> NDArray[np.float64]:
+    """Give the cell of all shifts that change the interface, shape (2, 2), rows in fractions of the interface cell."""
+    repeat = np.diag(model.repeat)
+    film = repeat @ film_matrix(model.match, model.film_face)
+    substrate = repeat @ np.array(model.match.substrate_matrix, dtype=int)
+    return displacement_cell(film, substrate, model.structure.lattice.matrix[:2, :2])
+
+
+def candidate_shifts(
+    model: InterfaceModel, *, grid_angstrom: float = GRID_ANGSTROM, most: int = MOST_CANDIDATES
+) -> list[tuple[float, float]]:
+    """List the inequivalent shifts of the film that a search must try.
+
+    The points that a symmetry shared by both sides leaves in place, and a grid through the most symmetric of them; of
+    each orbit one. The list does not depend on the origins of the crystals.
+
+    Parameters
+    ----------
+    model
+        Any interface of the two slabs; its own shift is not special.
+    grid_angstrom
+        Largest distance of grid points.
+    most
+        Refuse longer lists.
+
+    Returns
+    -------
+    list of tuple
+        For ``build_interface(shift=...)``; high-symmetry points first.
+
+    Raises
+    ------
+    InputError
+        A spacing without meaning, or more candidates than `most`.
+    """
+    if not 0.05 <= grid_angstrom <= 20:
+        raise InputError(f"grid_angstrom is {grid_angstrom}", "use 0.05 to 20, e.g. 1")
+    cell = displacement_lattice(model)
+    back = np.linalg.inv(cell)
+    moves = [
+        (back.T @ w @ cell.T, t @ back)
+        for w, t, flips in symmetry_moves(model.structure)
+        if not flips or model.vacuum_angstrom is None
+    ]
+    special = _fixed_points(moves)
+    origin = special[0] if special else _named_origin(model) @ back
+    lengths = np.linalg.norm(cell @ model.structure.lattice.matrix[:2, :2], axis=1)
+    # an even number of points holds the middle of each edge, so that it matters little where the grid begins
+    counts = [2 * max(1, ceil(length / grid_angstrom / 2)) for length in lengths]
+    points = [*special, *(origin + np.array([i / counts[0], j / counts[1]]) for i, j in product(*map(range, counts)))]
+    shifts: list[tuple[float, float]] = []
+    seen = np.empty((0, 2))
+    for point in points:
+        if not _is_among(point, seen):
+            # moves act on the film's displacement from where it is in the model
+            inside = (np.round(point, 9) % 1.0) @ cell + np.asarray(model.shift)
+            shifts.append((float(inside[0]), float(inside[1])))
+            seen = np.concatenate([seen, [w @ point + t for w, t in moves]])
+    if len(shifts) > most:
+        raise InputError(
+            f"{model.name} has {len(shifts)} inequivalent registries on a grid of {grid_angstrom:g} angstrom",
+            f"use a coarser grid: at most {most} are tried",
+        )
+    return shifts
+
+
+def with_shift(model: InterfaceModel, shift: Sequence[float], gap_angstrom: float | None = None) -> InterfaceModel:
+    """Build the same interface with the film elsewhere."""
+    return build_interface(
+        model.film,
+        model.substrate,
+        model.match,
+        strained=model.strained,
+        gap_angstrom=model.gaps_angstrom[0] if gap_angstrom is None else gap_angstrom,
+        shift=shift,
+        vacuum_angstrom=model.vacuum_angstrom,
+        film_face=model.film_face,
+        repeat=model.repeat,
+        max_strain=1.0,
+        max_atoms=len(model.structure),
+    )
+
+
+def search_registry(
+    model: InterfaceModel,
+    score: Score,
+    *,
+    grid_angstrom: float = GRID_ANGSTROM,
+    gaps_angstrom: Sequence[float] = (2.0, 2.4, 2.8, 3.2),
+    refine: bool = True,
+) -> list[RankedRegistry]:
+    """Rank the registries of an interface by energy, lowest first.
+
+    Every candidate begins at the gap that keeps its atoms apart best among `gaps_angstrom`; `score` relaxes it along
+    the normal. With `refine`, the surroundings of the best candidate that no symmetry holds in place are tried with
+    half the spacing, and half of that.
+
+    Parameters
+    ----------
+    model
+        Any interface of the two slabs.
+    score
+        Energy (eV) and relaxed geometry of a cell; it must keep the in-plane position of the film.
+    grid_angstrom
+        As in :func:`candidate_shifts`.
+    gaps_angstrom
+        Gaps to begin with.
+    refine
+        Look between the grid points, too.
+
+    Returns
+    -------
+    list of RankedRegistry
+
+    Raises
+    ------
+    InputError
+        As in :func:`candidate_shifts`, or no gap given.
+    StructureError
+        Atoms overlap in every candidate.
+    ConvergenceError
+        `score` gives an energy that is not finite.
+    """
+    if not gaps_angstrom:
+        raise InputError("no gap to begin with", "give at least one in gaps_angstrom")
+    shifts = candidate_shifts(model, grid_angstrom=grid_angstrom)
+    ranked = [found for shift in shifts if (found := _scored(model, shift, score, gaps_angstrom)) is not None]
+    if not ranked:
+        raise StructureError(f"atoms overlap in every registry of {model.name}", "use wider gaps_angstrom")
+    ranked.sort(key=_order)
+    if refine and len(shifts) > 1 and not _is_held(ranked[0].model):
+        step = grid_angstrom
+        while step > grid_angstrom / 4:
+            step /= 2
+            around = _neighbours(ranked[0].model, step)
+            ranked += [new for shift in around if (new := _scored(model, shift, score, gaps_angstrom)) is not None]
+            ranked.sort(key=_order)
+    return ranked
+
+
+def _order(found: RankedRegistry) -> tuple[float, str, tuple[float, float]]:
+    return round(found.energy_ev, 6), found.registry.label, found.registry.fractions
+
+
+def _scored(
+    model: InterfaceModel, shift: Sequence[float], score: Score, gaps: Sequence[float]
+) -> RankedRegistry | None:
+    """Score one candidate from the gap at which its contacts are neither tight nor open; None if atoms overlap."""
+    begin = None
+    for gap in sorted(gaps):
+        try:
+            begin = with_shift(model, shift, gap)
+        except StructureError:
+            continue
+        if not any("touch" in warning for warning in begin.warnings):
+            break
+    if begin is None:
+        return None
+    energy, relaxed = score(begin.structure.copy())
+    if not isfinite(energy):
+        raise ConvergenceError(f"the energy of {model.name} at shift {tuple(shift)} is {energy}", "converge it")
+    return RankedRegistry(begin, registry_at(begin), float(energy), relaxed, contact_gap(begin, relaxed))
+
+
+def contact_gap(model: InterfaceModel, structure: Structure, contact: int = 1) -> float:
+    """Measure the distance along z between the outermost nuclei at one contact of a relaxed cell, angstrom."""
+    film = np.array(model.structure.site_properties["side"]) == "film"
+    heights = _unwrapped_heights(model, structure)
+    if contact == 1:
+        return float(heights[film].min() - heights[~film].max())
+    return float(structure.lattice.c + heights[~film].min() - heights[film].max())
+
+
+def contact_problems(model: InterfaceModel, structure: Structure) -> list[str]:
+    """Say what is wrong with the contacts of a relaxed cell: open ones, and two that differ.
+
+    Returns
+    -------
+    list of str
+        Empty where both contacts are closed and have one registry.
+    """
+    problems = []
+    for contact in range(1, model.contacts + 1):
+        gap = contact_gap(model, structure, contact)
+        if gap > OPEN_GAP_ANGSTROM:
+            problems.append(f"contact {contact} is open: a gap of {gap:.2f} angstrom is no contact")
+    if model.contacts == 2:
+        first, second = (registry_at(model, contact, structure) for contact in (1, 2))
+        if first.label != second.label:
+            problems.append(f"the contacts differ: {first.label} at contact 1, {second.label} at contact 2")
+    return problems
+
+
+# --- faces and named atoms ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Atoms:
+    """Atoms of a face: elements and in-plane positions, shape (n, 2), angstrom."""
+
+    elements: tuple[str, ...]
+    positions: NDArray[np.float64]
+
+    @property
+    def element(self) -> str:
+        return self.elements[0]
+
+
+def _unwrapped_heights(model: InterfaceModel, structure: Structure) -> NDArray[np.float64]:
+    """Heights of a relaxed cell's atoms, each on its own side of the cell's boundary as in the model."""
+    moved = structure.frac_coords[:, 2] - model.structure.frac_coords[:, 2]
+    return (model.structure.frac_coords[:, 2] + moved - np.round(moved)) * structure.lattice.c
+
+
+def _face(model: InterfaceModel, side: str, end: str, structure: Structure | None) -> _Atoms:
+    geometry = structure or model.structure
+    heights = _unwrapped_heights(model, geometry)
+    own = np.array(model.structure.site_properties["side"]) == side
+    edge = heights[own].min() if end == "lower" else heights[own].max()
+    chosen = np.flatnonzero(own & (np.abs(heights - edge) <= FACE_DEPTH_ANGSTROM))
+    return _Atoms(tuple(geometry[int(n)].specie.symbol for n in chosen), geometry.cart_coords[chosen][:, :2])
+
+
+def _named(face: _Atoms) -> _Atoms:
+    """The atoms of the most electronegative element of a face."""
+    named = max(set(face.elements), key=lambda symbol: (Element(symbol).X, symbol))
+    return _Atoms(
+        tuple(symbol for symbol in face.elements if symbol == named),
+        face.positions[[symbol == named for symbol in face.elements]],
+    )
+
+
+def _named_origin(model: InterfaceModel) -> NDArray[np.float64]:
+    """The shift, from where the film is, that puts the named atoms over each other; in fractions of the cell."""
+    vector = np.asarray(registry_at(model).vector_angstrom)
+    return -vector @ np.linalg.inv(model.structure.lattice.matrix[:2, :2])
+
+
+def _shortest(fractions: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shortest of a vector and its translations by a reduced cell; ties by the rounded components."""
+    images = [(fractions + np.array(step)) @ cell for step in product((-2, -1, 0, 1), repeat=2)]
+    return min(images, key=lambda v: (round(float(np.linalg.norm(v)), 4), *(-np.round(v, 4)).tolist()))
+
+
+def _place(
+    film: _Atoms, over: NDArray[np.float64], substrate: _Atoms, cell: NDArray[np.float64],
+    fractions: Sequence[float], named: str,
+) -> tuple[str, tuple[float, ...]]:  # fmt: skip
+    """Say over what an atom of the film stands, and how far in the plane the nearest atoms of the substrate are."""
+    offsets = [np.array(step) @ cell for step in product((-1, 0, 1), repeat=2)]
+    around = sorted(
+        (round(float(np.linalg.norm(position + offset - over)), 4), symbol)
+        for symbol, position in zip(substrate.elements, substrate.positions, strict=True)
+        for offset in offsets
+    )
+    distances = tuple(distance for distance, _ in around[:4])
+    if distances[0] <= OVER_ANGSTROM:
+        return f"{film.element} over {around[0][1]}", distances
+    equal = [symbol for distance, symbol in around if distance - distances[0] <= OVER_ANGSTROM]
+    if len(equal) == 2:
+        return f"{film.element} over bridge {'-'.join(sorted(equal))}", distances
+    if len(equal) >= 3:
+        return f"{film.element} over hollow of {len(equal)} ({', '.join(sorted(set(equal)))})", distances
+    return f"{film.element} at ({fractions[0]:.2f}, {fractions[1]:.2f}) from {named}", distances
+
+
+def _turns(model: InterfaceModel, displacements: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Linear parts of the moves that keep the contacts apart, on fractions of the cell of displacements."""
+    back = np.linalg.inv(displacements)
+    return [back.T @ w @ displacements.T for w, _, flips in symmetry_moves(model.structure) if not flips]
+
+
+# --- symmetry of shifts ------------------------------------------------------------------------------
+
+
+def _fixed_points(moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
+    """Points that moves shared by both sides leave in place, and no neighbour of them; the most symmetric first.
+
+    Fractions of the cell of displacements, between 0 and 1.
+    """
+    lines = [(w - np.eye(2), t) for w, t in moves if np.abs(w - np.eye(2)).max() > 1e-6]
+    found: list[NDArray[np.float64]] = []
+    for (first, s), (second, t) in product(lines, repeat=2):
+        rows, right = np.concatenate([first, second]), np.concatenate([s, t])
+        if np.linalg.matrix_rank(rows, tol=1e-6) < 2:
+            continue
+        steps = np.array(list(product((-2, -1, 0, 1, 2), repeat=4)))
+        solutions = (steps - right) @ np.linalg.pinv(rows).T
+        exact = np.abs(solutions @ rows.T + right - steps).max(axis=1) < SAME_FRACTION
+        for point in solutions[exact] % 1.0:
+            if not _is_among(point, np.array(found).reshape(-1, 2)):
+                found.append(point)
+    return sorted(found, key=lambda p: (-_stabiliser(p, moves), *np.round(p, 3).tolist()))
+
+
+def _is_among(point: NDArray[np.float64], points: NDArray[np.float64]) -> bool:
+    """Whether a point is one of several, up to whole cells."""
+    away = points - point
+    return bool((np.abs(away - np.round(away)).max(axis=1) < SAME_FRACTION).any()) if len(points) else False
+
+
+def _stabiliser(point: NDArray[np.float64], moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> int:
+    moved = [w @ point + t - point for w, t in moves]
+    return sum(1 for m in moved if np.abs(m - np.round(m)).max() < SAME_FRACTION)
+
+
+def _is_held(model: InterfaceModel) -> bool:
+    """Whether symmetry holds this registry in place, so that no force moves the film in the plane."""
+    here = [(w, t) for w, t, flips in symmetry_moves(model.structure) if not flips or model.vacuum_angstrom is None]
+    cell = displacement_lattice(model)
+    back = np.linalg.inv(cell)
+    holding = []
+    for w, t in here:
+        left = t @ back  # where the move takes the film as it stands
+        if np.abs(left - np.round(left)).max() < SAME_FRACTION:
+            holding.append(w)
+    free = np.eye(2) if not holding else np.mean(holding, axis=0)
+    return bool(np.linalg.matrix_rank(free, tol=1e-6) == 0)
+
+
+def _neighbours(model: InterfaceModel, step_angstrom: float) -> list[tuple[float, float]]:
+    """Eight shifts around that of a model."""
+    back = np.linalg.inv(model.structure.lattice.matrix[:2, :2])
+    return [
+        (float(s[0]), float(s[1]))
+        for i, j in product((-1, 0, 1), repeat=2)
+        if (i, j) != (0, 0)
+        for s in [np.asarray(model.shift) + step_angstrom * np.array([i, j]) @ back]
+    ]
+
+
+def model_of(found: RankedRegistry) -> InterfaceModel:
+    """Build the cell of a ranked registry again, at the gap to which it relaxed (to 0.1 angstrom)."""
+    return replace(with_shift(found.model, found.model.shift, round(found.gap_angstrom, 1)), score=found.energy_ev)
