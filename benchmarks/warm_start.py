@@ -28,8 +28,8 @@ from anodeflow.structures.migration_paths import hop_cells, interpolated_path, m
 from anodeflow.structures.sites import insert
 from anodeflow.structures.slabs import build_slab
 from anodeflow.workflows.cards import KPoints, MethodCard, load_card
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Request
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.band import warmed_band
 from anodeflow.workflows.jobs.calculation import warmed
 

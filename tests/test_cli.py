@@ -105,7 +105,7 @@ def test_neutral_in_place_of_an_ion_is_said(tmp_path, command):
 def test_missing_package_is_one_line(tmp_path, command, monkeypatch):
     import importlib.util
 
-    from anodeflow.workflows import engines
+    from anodeflow.workflows.engines import registry as engines
 
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "chgnet" else real(n, *a))

@@ -86,7 +86,7 @@ class Pretended:
 @pytest.fixture
 def springs(monkeypatch):
     monkeypatch.syspath_prepend(SITE)
-    from anodeflow.workflows import engines
+    from anodeflow.workflows.engines import registry as engines
 
     monkeypatch.setitem(engines.PROGRAMS, "springs", ("springs_engine", "SpringsEngine"))
 

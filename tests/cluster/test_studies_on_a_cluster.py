@@ -69,7 +69,7 @@ def test_a_study_is_submitted_once(cluster, study_file, command):
 
 def race(folder, file, results):
     sys.path.insert(0, str(SITE))
-    from anodeflow.workflows import engines
+    from anodeflow.workflows.engines import registry as engines
 
     engines.PROGRAMS["springs"] = ("springs_engine", "SpringsEngine")
     try:

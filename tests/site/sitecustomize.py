@@ -4,7 +4,7 @@ import importlib.abc
 import importlib.util
 import sys
 
-NAME = "anodeflow.workflows.engines"
+NAME = "anodeflow.workflows.engines.registry"
 
 
 class AddEngine(importlib.abc.MetaPathFinder):

@@ -70,7 +70,7 @@ def potential(symbols):
         return lambda frac, cell: morse(symbols, frac, cell)
     from ase import Atoms
 
-    from anodeflow.workflows.engines import get_engine
+    from anodeflow.workflows.engines.registry import get_engine
 
     calculator = get_engine(name).calculator()
 

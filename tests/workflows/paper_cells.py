@@ -6,7 +6,7 @@ from pymatgen.core import Structure
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.slabs import build_slab
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.registry import get_engine
 
 
 def slab_with_lithium():

@@ -11,7 +11,6 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import Dynamics, KPoints, Smearing, load_card
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.castep.inputs import cartesian_axis, frozen_components, uses_symmetry
 from anodeflow.workflows.engines.castep.keywords import (
     CELL,
@@ -21,6 +20,7 @@ from anodeflow.workflows.engines.castep.keywords import (
     read_param,
 )
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
+from anodeflow.workflows.engines.registry import get_engine
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "castep"
 CARD = load_card("cui2026-binding")

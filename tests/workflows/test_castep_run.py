@@ -13,9 +13,9 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import KPoints, load_card
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.castep.engine import Watch
 from anodeflow.workflows.engines.contract import Request
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.monitor import StopRequested
 
 STAND_IN = Path(__file__).parent.parent / "stand_ins" / "castep_stand_in.py"

@@ -6,8 +6,8 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.structures.catalogue import load_crystal
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.potentials.chgnet_forces import LeanCHGNet, Neighbours
+from anodeflow.workflows.engines.registry import get_engine
 
 pytest.importorskip("chgnet")
 

@@ -17,8 +17,8 @@ from anodeflow.documents import CalculationDoc
 from anodeflow.errors import ConvergenceError, InputError
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import Dynamics, load_card
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.potentials import engine as potentials
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs import lock, recognised
 from anodeflow.workflows.jobs.checkpoint import load_checkpoint, run_hash, save_checkpoint
 from anodeflow.workflows.jobs.recognised import recognised_of

@@ -10,7 +10,7 @@ from ultrasoft import ultrasoft  # noqa: F401 - a fixture
 from anodeflow.documents import CalculationDoc
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import KPoints, load_card
-from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.store import open_job_store
 

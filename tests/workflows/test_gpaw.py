@@ -11,12 +11,12 @@ from anodeflow.errors import EngineError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import KPoints, load_card
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Outcome, Reason, Request
 from anodeflow.workflows.engines.gpaw.data_sets import data_set
 from anodeflow.workflows.engines.gpaw.inputs import put_back, vacuum_at_the_boundary
 from anodeflow.workflows.engines.gpaw.mpi import read_result, write_result
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.store import open_job_store
 
 pytestmark = needs_gpaw

@@ -13,7 +13,6 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import Smearing, load_card
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.espresso.engine import QeEngine
 from anodeflow.workflows.engines.espresso.inputs import (
     ScfOptions,
@@ -23,6 +22,7 @@ from anodeflow.workflows.engines.espresso.inputs import (
     pw_input,
 )
 from anodeflow.workflows.engines.espresso.pseudopotentials import choose_pseudopotentials
+from anodeflow.workflows.engines.registry import get_engine
 
 GOLDEN = Path(__file__).parent.parent / "data" / "qe" / "inputs"
 VALENCE = {"Li": 3, "Al": 3, "P": 5, "S": 6, "Cl": 7}

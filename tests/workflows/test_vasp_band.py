@@ -18,9 +18,9 @@ from anodeflow.errors import EngineError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.migration_paths import interpolated_path, matched_end_points
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Band, Request
 from anodeflow.workflows.engines.motion.band import improved_tangent
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.engines.vasp.band import take_step
 from anodeflow.workflows.jobs.kept_band import KeptBand
 

@@ -11,8 +11,8 @@ from anodeflow.errors import EngineError, InputError
 from anodeflow.settings import VaspSettings
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Request
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.engines.vasp.inputs import (
     check_tags,
     dipole_centre,

@@ -14,8 +14,8 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Request
+from anodeflow.workflows.engines.registry import get_engine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
 from vasp_setup import STAND_IN, environment

@@ -28,7 +28,7 @@ def engine_finding(folder: ClusterFolder) -> Finding:
         If it is not.
     """
     from anodeflow.workflows.cards import load_card
-    from anodeflow.workflows.engines import get_engine
+    from anodeflow.workflows.engines.registry import get_engine
 
     name = folder.settings.engine or "potential"
     engine = get_engine("sevennet-0" if name == "potential" else name)

@@ -27,7 +27,7 @@ from anodeflow.structures.migration_paths import (
 )
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.calculation import structure_digest
 from anodeflow.workflows.jobs.folders import calculation_folder
 from anodeflow.workflows.jobs.kept_band import KEPT_BAND, BandState, KeptBand

@@ -15,8 +15,8 @@ from anodeflow.documents import CalculationDoc, EngineRecord
 from anodeflow.structures.symmetry import keep_symmetry
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Request, Task
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.fingerprints import fingerprint as fingerprint
 from anodeflow.workflows.fingerprints import structure_digest as structure_digest
 from anodeflow.workflows.jobs.folders import make_folder

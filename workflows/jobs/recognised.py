@@ -23,8 +23,8 @@ from anodeflow.documents import CardRecord, ComputedDoc, EngineRecord
 from anodeflow.errors import AnodeflowError
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.folders import calculation_folder
 from anodeflow.workflows.jobs.lock import alone
 from anodeflow.workflows.store import newest_output

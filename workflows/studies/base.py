@@ -19,9 +19,9 @@ from anodeflow.documents import CardRecord, EngineRecord, StudyDoc
 from anodeflow.errors import EngineError, InputError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import MethodCard, load_card
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Task
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.calculation import CalculationMaker, structure_digest
 from anodeflow.workflows.studies import registry
 from anodeflow.workflows.studies.graph import SETTLED, Entry, Identity, Setup, Stage, Step, Travelling, jobs_of, plan

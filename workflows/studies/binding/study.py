@@ -19,8 +19,8 @@ from anodeflow.analysis.lithium_sites import SiteStart, host_result
 from anodeflow.documents import CalculationDoc, CardRecord
 from anodeflow.errors import AnodeflowError, EngineError, InputError
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.contract import Task
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.studies.base import PlannedCalculation, Study, identify, origin
 from anodeflow.workflows.studies.binding.cells import (

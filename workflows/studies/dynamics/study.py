@@ -16,9 +16,9 @@ from anodeflow.errors import AnodeflowError, EngineError, InputError
 from anodeflow.structures.interface_sides import slab_spec
 from anodeflow.structures.structure_files import read_structure
 from anodeflow.workflows.cards import Dynamics, MethodCard
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.motion.dynamics import equilibrating
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin

@@ -22,8 +22,8 @@ from anodeflow.structures.migration_paths import (
     number_of_images,
 )
 from anodeflow.workflows.cards import MethodCard
-from anodeflow.workflows.engines import get_engine
 from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.band import NO_CLIMB, band_job
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.studies.base import PlannedCalculation, Study, identify, origin

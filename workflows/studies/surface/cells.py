@@ -7,7 +7,7 @@ from pymatgen.core import Structure
 
 from anodeflow.structures.oriented_bulk import crystal_in_slab_cell
 from anodeflow.structures.slabs import SlabModel, build_slab
-from anodeflow.workflows.engines import get_engine
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.graph import Setup
 

@@ -1,0 +1,47 @@
+"""Engines by name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from functools import lru_cache
+
+from anodeflow.errors import InputError
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.potentials.engine import POTENTIALS, PotentialEngine
+
+# Engines with electrons, loaded when they are asked for: name, module and class.
+PROGRAMS = {
+    "vasp": ("anodeflow.workflows.engines.vasp.engine", "VaspEngine"),
+    "castep": ("anodeflow.workflows.engines.castep.engine", "CastepEngine"),
+    "qe": ("anodeflow.workflows.engines.espresso.engine", "QeEngine"),
+    "gpaw": ("anodeflow.workflows.engines.gpaw.engine", "GpawEngine"),
+}
+
+
+def engine_names() -> list[str]:
+    """Names a study may give; ``family:PATH`` where a model file has to be named."""
+    return [*(name if potential.bundled else f"{name}:PATH" for name, potential in POTENTIALS.items()), *PROGRAMS]
+
+
+@lru_cache(maxsize=8)
+def get_engine(name: str) -> Engine:
+    """The engine of this name.
+
+    Raises
+    ------
+    InputError
+        If there is none; the nearest names are offered.
+    """
+    family = name.partition(":")[0]
+    if family in POTENTIALS:
+        return PotentialEngine(name)
+    if name in PROGRAMS:
+        module, kind = PROGRAMS[name]
+        made: Engine = getattr(importlib.import_module(module), kind)()
+        return made
+    near = difflib.get_close_matches(name, engine_names(), n=2, cutoff=0.4)
+    raise InputError(
+        f"unknown engine '{name}'",
+        f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(engine_names())}",
+    )
