@@ -125,7 +125,12 @@ def expanded(path: Path) -> Path:
     return path.expanduser()
 
 
-def places_of_run(directory: str | Path) -> tuple[Path, Path]:
-    """Where the files of a calculation may be: where it ran, or where the archive that it came with was unpacked."""
+def imported_runs() -> Path:
+    """Folder of the files of calculations that came with archives."""
+    return expanded(load_settings().runs).resolve() / "imported"
+
+
+def places_of_run(directory: str | Path) -> tuple[Path, ...]:
+    """Where the files of a calculation may be: where it ran, in the folder of runs, or unpacked from an archive."""
     ran = Path(directory)
-    return ran, expanded(load_settings().runs).resolve() / ran.name
+    return ran, expanded(load_settings().runs).resolve() / ran.name, imported_runs() / ran.name

@@ -55,6 +55,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"no file '{path}'", "check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read '{path}': {error}", "give a readable YAML text file") from None
+    return read_yaml_text(text, path)
+
+
+def read_yaml_text(text: str, path: str | Path) -> dict[str, Any]:
+    """Read the text of a YAML file that holds one mapping.
+
+    Parameters
+    ----------
+    text
+        The text.
+    path
+        The file, for messages.
+
+    Raises
+    ------
+    InputError
+        If it is not YAML, holds the same key twice, or is not a mapping.
+    """
     try:
         loader = _PlainLoader(text)
         node = loader.get_single_node()
@@ -75,7 +93,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def _refuse_duplicates(node: yaml.Node | None, path: Path) -> None:
+def _refuse_duplicates(node: yaml.Node | None, path: str | Path) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:

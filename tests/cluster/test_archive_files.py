@@ -13,22 +13,17 @@ from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.store.archive import export_study, import_study, verify_archive
 
 sys.path.insert(0, str(Path(__file__).parent))
-from archives import rewrite
+from archives import fill as fill_study
+from archives import key_of, rewrite, summary
 
-CALCULATION = "LiCl_bulk_i1-0123456789"
+CALCULATION = f"Li_crystal-{key_of()[:10]}"
 MAY_GO = ("INCAR", "OUTCAR", "vasprun.xml.gz", "POTCAR.spec", "castep.cell", "01/OUTCAR", "trajectory.atraj")
 MAY_NOT = ("POTCAR", "WAVECAR", "CHGCAR", "Li.pbe-s-kjpaw_psl.1.0.0.UPF", "castep.check", "Li_00.usp", ".lock",
            "a/b/OUTCAR", "state.gpw")  # fmt: skip
 
 
 def fill(store, folder):
-    last = {"study": "binding-energy", "title": "t", "settings": {}, "engine": {}, "card": {}, "software": {}}
-    jobs = [
-        finished_job(1, "LiCl/bulk/i1", {"energy_ev": -1.0, "directory": str(folder / CALCULATION)}),
-        finished_job(2, "summary", last),
-        finished_job(3, "a potential's", {"energy_ev": 0.0, "directory": str(folder)}),
-    ]
-    store.docs_store.update(jobs, ["uuid", "index"])
+    fill_study(store, str(folder / CALCULATION))
 
 
 @pytest.fixture
@@ -52,7 +47,7 @@ def test_files_travel_and_what_may_not_stays(archive, tmp_path, monkeypatch):
         names = [name for name in opened.namelist() if name.startswith("files/")]
     assert sorted(names) == sorted(f"files/{CALCULATION}/{name}" for name in MAY_GO)
     monkeypatch.setenv("ANODEFLOW_RUNS", str(tmp_path / "there"))
-    there = tmp_path / "there" / CALCULATION
+    there = tmp_path / "there" / "imported" / CALCULATION
     there.mkdir(parents=True)
     (there / "INCAR").write_text("mine")
     import_study(archive, open_job_store(tmp_path / "b.sqlite"))
@@ -144,7 +139,8 @@ def test_dynamics_go_on_from_an_archive(tmp_path, monkeypatch):
 
     store = open_job_store(tmp_path / "a.sqlite")
     first = segment(None, 1, store)
-    fill(store, tmp_path / "here")
+    last = finished_job(9, "summary", summary(engine=first.engine, card=first.card, crystals=[]))
+    store.docs_store.update([last], ["uuid", "index"])
     assert export_study(store, STUDY_HASH, tmp_path / "study.zip").files == 2
     straight = segment(first, 2, open_job_store(tmp_path / "straight.sqlite"))
 
@@ -153,6 +149,6 @@ def test_dynamics_go_on_from_an_archive(tmp_path, monkeypatch):
     other = open_job_store(tmp_path / "b.sqlite")
     import_study(tmp_path / "study.zip", other)
     found = recognised_of(asked(None, 1)).find(other)
-    assert found.directory == str(tmp_path / "there" / Path(first.directory).name)
+    assert found.directory == str(tmp_path / "there" / "imported" / Path(first.directory).name)
     assert segment(None, 1, other).wall_time_s == first.wall_time_s  # not computed again
     assert segment(found, 2, other).checkpoint_digest == straight.checkpoint_digest

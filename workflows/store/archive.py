@@ -19,12 +19,12 @@ import os
 import re
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import yaml
 from bson import json_util
@@ -32,15 +32,17 @@ from jobflow import JobStore
 
 from anodeflow.errors import InputError, StoreError
 from anodeflow.workflows.store import archive_files
-from anodeflow.workflows.store.moving import DATA, put_same, study_blobs
+from anodeflow.workflows.store.archive_documents import MARK, SUMMARY, Archived, UnfitError, archived
+from anodeflow.workflows.store.archive_numbers import NumbersCheck
+from anodeflow.workflows.store.archive_reading import CHECKSUMS, DATA_NAME, SETTINGS, VERSIONS, ArchiveFile
+from anodeflow.workflows.store.moving import DATA, is_there, put_same, study_blobs, without_mark
+from anodeflow.workflows.store.sqlite import SQLiteStore, one_transaction
+from anodeflow.yaml_input import read_yaml_text
 
 FORMAT = 1
-CHECKSUMS, VERSIONS = "CHECKSUMS.sha256", "versions.json"
-LARGEST_FILE, LARGEST_ARCHIVE = 2 * 2**30, 50 * 2**30
-MOST_FILES = 500_000
 EPOCH = (2020, 1, 1, 0, 0, 0)
-NAMES = re.compile(r"(study\.yaml|submitted\.yaml|versions\.json|CITATION\.cff|CHECKSUMS\.sha256|README\.txt|"
-                   r"documents/\d{5,7}(\.data)?\.json)")  # fmt: skip
+# Keys that a study file begins with.
+_FIRST = ("study", "title", "engine", "card")
 SOFTWARE = ("anodeflow", "jobflow", "maggma", "pymatgen", "ase", "numpy", "scipy")
 CITATION = """cff-version: 1.2.0
 message: If you use these data, cite the software and the sources named in study.yaml and in the documents.
@@ -160,7 +162,7 @@ def _write(
         found = store.docs_store.query_one({"uuid": uuid, "index": index})
         if found is None:
             raise StoreError(f"the document {uuid} has gone while study {study_hash} was exported", "export it again")
-        add_text(f"documents/{number:05d}.json", _text({k: v for k, v in found.items() if k != "_id"}))
+        add_text(f"documents/{number:05d}.json", _text(without_mark({k: v for k, v in found.items() if k != "_id"})))
         large = sorted(study_blobs(store, [(uuid, index)]), key=lambda blob: str(blob["blob_uuid"]))
         if large:
             add_text(f"documents/{number:05d}.data.json", _text(large))
@@ -178,7 +180,7 @@ def _write(
         version=version("anodeflow"), documents=contents.documents, files=contents.files, study_hash=study_hash
     )
     add_text("README.txt", readme)
-    add_text("study.yaml", yaml.safe_dump(output.get("settings", {}), sort_keys=False, allow_unicode=True))
+    add_text(SETTINGS, settings_text(output.get("settings", {})))
     if submitted is not None:
         add_text("submitted.yaml", submitted)
     add_text("CITATION.cff", CITATION.format(version=version("anodeflow")))
@@ -189,6 +191,20 @@ def _write(
     add_text(VERSIONS, json.dumps(versions, indent=1, sort_keys=True))
     add_text(CHECKSUMS, "".join(sums))
     return contents
+
+
+def settings_text(settings: dict[str, Any]) -> str:
+    """Return settings of a study as YAML: the same text whatever order a store keeps keys in."""
+    first = {key: settings[key] for key in _FIRST if key in settings}
+    rest = {key: settings[key] for key in sorted(settings) if key not in first}
+    parts = [{key: _ordered(value)} for key, value in (first | rest).items()]
+    return "".join(yaml.safe_dump(part, sort_keys=False, allow_unicode=True) for part in parts) or "{}\n"
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value)}
+    return [_ordered(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _text(value: Any) -> str:
@@ -203,22 +219,24 @@ def _version(name: str) -> str | None:
 
 
 def verify_archive(file: str | Path) -> ArchiveContents:
-    """Check an archive: names, sizes, every checksum, the number of documents and what they refer to.
+    """Check an archive: names, sizes, every checksum, every document by its schema, and whether its numbers agree.
 
     Raises
     ------
     InputError
-        If it is no archive of a study, truncated, changed, or not safe to open; the reason is named.
+        If it is not an archive of a study, truncated, changed, not safe to open, or its documents contradict each
+        other; the reason is named.
     """
-    with _opened(file) as archive:
-        contents, _ = _checked(archive, Path(file))
-    return contents
+    with ArchiveFile(file) as archive:
+        return _checked(archive, None)
 
 
 def import_study(file: str | Path, store: Any) -> ArchiveContents:
     """Put the study of an archive into a store, after every check; what is there already stays.
 
-    Files of its calculations go to the folder of runs, where they are found again.
+    Every document is marked as imported. Files of its calculations go to the folder of imported runs, where they are
+    found again. In an embedded store all of it appears in one transaction; on a server the summary comes last, and
+    what was written is taken back if something fails.
 
     Raises
     ------
@@ -227,115 +245,186 @@ def import_study(file: str | Path, store: Any) -> ArchiveContents:
     StoreError
         If the store holds other documents under the same identities.
     """
-    path = Path(file)
-    with _opened(path) as archive:
-        contents, names = _checked(archive, path)
-        for name in sorted(n for n in names if n.endswith(".data.json")):
-            for blob in _json(archive, name, path):
-                put_same(store.additional_stores[DATA], blob, ("blob_uuid",))
-        for name in sorted(n for n in names if n.startswith("documents/") and not n.endswith(".data.json")):
-            put_same(store.docs_store, _json(archive, name, path), ("uuid", "index"))
-        archive_files.unpack(archive, sorted(n for n in names if n.startswith(f"{archive_files.FOLDER}/")))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with ArchiveFile(file) as archive:
+        contents = _checked(archive, None)
+        arriving = Arrival(store)
+        mark = {"archive_sha256": archive.sha256(), "at": now, "anodeflow": contents.anodeflow}
+        # Read again: a study may be larger than memory should hold twice.
+        _checked(archive, lambda job: arriving.add(job, mark))
+        written = archive_files.unpack(archive, archive.files)
+        try:
+            arriving.write()
+        except BaseException:
+            archive_files.take_back(written)
+            raise
     return contents
 
 
-def _refuse(file: Path, why: str) -> NoReturn:
-    raise InputError(f"archive '{file}' cannot be used: {why}", "get it anew from where it came") from None
-
-
-class _opened:  # noqa: N801 - used as a function
-    """A zip file; whatever is wrong with it becomes one line."""
-
-    def __init__(self, file: str | Path) -> None:
-        self.file = Path(file)
-
-    def __enter__(self) -> zipfile.ZipFile:
-        if not self.file.is_file():
-            raise InputError(f"no archive '{self.file}'", "check the path")
+def _checked(archive: ArchiveFile, take: Callable[[Archived], None] | None) -> ArchiveContents:
+    """Return what an archive holds, after every check; hand out every document that passed its own."""
+    sums = _checked_sums(archive)
+    contents, versions = _contents(archive)
+    numbers, summary = NumbersCheck(), None
+    seen: set[tuple[str, Any]] = set()
+    folders: dict[str, Archived] = {}
+    lonely = {n for n in archive.names if n.endswith(DATA_NAME)} - {_data_of(n) for n in archive.documents}
+    if lonely:
+        archive.refuse(f"{sorted(lonely)[0]} is of no document")
+    blobs = 0
+    for name in archive.documents:
+        data = archive.json(_data_of(name)) if _data_of(name) in archive.entries else []
         try:
-            self.archive = zipfile.ZipFile(self.file)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-            _refuse(self.file, f"it is truncated or no zip file ({error})")
-        return self.archive
+            job = archived(archive.json(name), data, contents.study_hash)
+            numbers.add(name, job)
+        except UnfitError as error:
+            why = str(error)
+            archive.refuse(why if why.startswith(name) else f"{name}: {why}")
+        identities = [(job.content["uuid"], job.content["index"]), *(("blob", blob["blob_uuid"]) for blob in job.blobs)]
+        if seen.intersection(identities):
+            archive.refuse(f"{name}: another document has the same identity")
+        seen.update(identities)
+        blobs += len(job.blobs)
+        if job.is_summary and job.content["index"] == 1:
+            if summary is not None:
+                archive.refuse(f"{name}: it is a second summary")
+            summary = job.content["output"]
+        folder = archive_files.folder_name(job.content)
+        if folder is not None:
+            folders[folder] = job
+        if take is not None:
+            take(job)
+    try:
+        numbers.finish()
+    except UnfitError as error:
+        archive.refuse(str(error))
+    if blobs != contents.blobs:
+        archive.refuse(f"it holds {blobs} of {contents.blobs} sets of arrays")
+    _check_summary(archive, contents, versions, summary or {})
+    for name in archive.files:
+        if name.split("/")[1] not in folders:
+            archive.refuse(f"{name} is of no calculation of this study")
+    for folder, job in folders.items():
+        for file, digest in archive_files.digests_named(job.content):
+            found = sums.get(f"{archive_files.FOLDER}/{folder}/{file}")
+            if found is not None and found != digest:
+                archive.refuse(f"{file} of '{job.label}' is not the one that its document names")
+    return contents
 
-    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        self.archive.close()
-        broken = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-        if isinstance(error, broken):
-            _refuse(self.file, f"it is damaged ({error})")
+
+def _data_of(name: str) -> str:
+    return name.removesuffix(".json") + DATA_NAME
 
 
-def _checked(archive: zipfile.ZipFile, file: Path) -> tuple[ArchiveContents, list[str]]:
-    names = [entry.filename for entry in archive.infolist()]
-    if len(set(names)) != len(names):
-        _refuse(file, "it holds two files of one name")
-    if len(names) > MOST_FILES or sum(entry.file_size for entry in archive.infolist()) > LARGEST_ARCHIVE:
-        _refuse(file, "it is larger than any study")
-    for entry in archive.infolist():
-        if not NAMES.fullmatch(entry.filename) and not _is_file(entry.filename):
-            _refuse(file, f"it holds a file that does not belong there: {entry.filename[:80]!r}")
-        if entry.file_size > LARGEST_FILE:
-            _refuse(file, f"{entry.filename} is larger than {LARGEST_FILE >> 30} GB")
-    for needed in (CHECKSUMS, VERSIONS, "study.yaml"):
-        if needed not in names:
-            _refuse(file, f"it lacks {needed}")
-    lines = [line.partition("  ") for line in archive.read(CHECKSUMS).decode(errors="replace").splitlines()]
+def _checked_sums(archive: ArchiveFile) -> dict[str, str]:
+    """Return the checksums that an archive lists, after computing each."""
+    lines = [line.partition("  ") for line in archive.text(CHECKSUMS).splitlines()]
     sums = {name: digest for digest, _, name in lines}
-    if set(sums) != set(names) - {CHECKSUMS}:
-        odd = sorted(set(sums) ^ (set(names) - {CHECKSUMS}))[0]
-        _refuse(file, f"{odd} is in the list of checksums or in the archive, not in both")
+    names = set(archive.names) - {CHECKSUMS}
+    if set(sums) != names or len(lines) != len(sums):
+        odd = sorted(set(sums) ^ names)
+        archive.refuse(f"{odd[0] if odd else CHECKSUMS} is in the list of checksums or in the archive, not in both")
     for name, wanted in sums.items():
-        if _digest(archive, name) != wanted:
-            _refuse(file, f"{name} was changed: its checksum is another")
-    versions = _json(archive, VERSIONS, file)
-    if versions.get("format") != FORMAT:
-        _refuse(file, f"it has format {versions.get('format')}, this anodeflow knows format {FORMAT}; update anodeflow")
-    documents = [n for n in names if n.startswith("documents/") and not n.endswith(".data.json")]
+        if archive.digest(name) != wanted:
+            archive.refuse(f"{name} was changed: its checksum is another")
+    return sums
+
+
+def _contents(archive: ArchiveFile) -> tuple[ArchiveContents, dict[str, Any]]:
+    """Return what an archive says it holds, after counting."""
+    versions = archive.json(VERSIONS)
+    if not isinstance(versions, dict):
+        archive.refuse(f"{VERSIONS} is not an object")
+    if versions.get("format") != FORMAT or isinstance(versions["format"], bool):
+        known = f"this anodeflow knows format {FORMAT}; update anodeflow"
+        archive.refuse(f"it has format {versions.get('format')!r:.40}, {known}")
     versions.setdefault("files", 0)
     try:
         contents = ArchiveContents(**{key: versions[key] for key in ArchiveContents.__dataclass_fields__})
     except KeyError as error:
-        _refuse(file, f"{VERSIONS} lacks {error}")
-    if len(documents) != contents.documents:
-        _refuse(file, f"it holds {len(documents)} of {contents.documents} documents")
-    kept = sum(map(_is_file, names))
-    if kept != contents.files:
-        _refuse(file, f"it holds {kept} of {contents.files} files")
-    folders = set()
-    for name in documents:
-        document = _json(archive, name, file)
-        if document.get("metadata", {}).get("study_hash") != contents.study_hash:
-            _refuse(file, f"{name} is of another study")
-        folders.add(archive_files.folder_name(document))
-    for name in filter(_is_file, names):
-        if name.split("/")[1] not in folders:
-            _refuse(file, f"{name} is of no calculation of this study")
-    return contents, names
+        archive.refuse(f"{VERSIONS} lacks {error}")
+    for key in ArchiveContents.__dataclass_fields__:
+        kind = int if key in ("documents", "blobs", "files") else str
+        if type(versions[key]) is not kind or (kind is str and not versions[key].isprintable()):
+            archive.refuse(f"{VERSIONS} says {key} = {versions[key]!r:.40}")
+    if not re.fullmatch(r"[0-9a-f]{16}", contents.study_hash):
+        archive.refuse(f"the hash of its study is {contents.study_hash!r:.40}")
+    if len(archive.documents) != contents.documents:
+        archive.refuse(f"it holds {len(archive.documents)} of {contents.documents} documents")
+    if len(archive.files) != contents.files:
+        archive.refuse(f"it holds {len(archive.files)} of {contents.files} files")
+    return contents, versions
 
 
-def _is_file(name: str) -> bool:
-    """Whether an archive's entry is a file of a calculation that may be unpacked."""
-    return bool(archive_files.NAMES.fullmatch(name) and archive_files.WHOLE_NAMES.fullmatch(name.split("/")[-1]))
+def _check_summary(
+    archive: ArchiveFile, contents: ArchiveContents, versions: dict[str, Any], summary: dict[str, Any]
+) -> None:
+    """Refuse an archive whose description is not that of its last document."""
+    said: dict[str, Any] = {"study": contents.study, "title": contents.title, "study_hash": contents.study_hash}
+    said |= {key: versions.get(key) for key in ("engine", "card")}
+    for key, value in said.items():
+        if summary.get(key, "" if key == "title" else None) != value:
+            archive.refuse(f"{VERSIONS} and the summary differ in '{key}'")
+    settings = read_yaml_text(archive.text(SETTINGS), f"{SETTINGS} of archive '{archive.file}'")
+    if settings != summary.get("settings", {}):
+        differing = sorted(key for key in settings | summary.get("settings", {})
+                           if settings.get(key) != summary.get("settings", {}).get(key))  # fmt: skip
+        archive.refuse(f"{SETTINGS} and the summary differ in '{differing[0] if differing else '?'}'")
 
 
-def _digest(archive: zipfile.ZipFile, name: str) -> str:
-    digest = hashlib.sha256()
-    for part in _parts(archive, name):
-        digest.update(part)
-    return digest.hexdigest()
+class Arrival:
+    """Documents on their way from an archive into a store.
 
+    Parameters
+    ----------
+    store
+        An open store.
+    """
 
-def _parts(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
-    with archive.open(name) as source:
-        while part := source.read(1 << 20):
-            yield part
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self._new: list[tuple[Any, dict[str, Any], tuple[str, ...]]] = []
 
+    def add(self, job: Archived, mark: dict[str, Any]) -> None:
+        """Take one job, marked as imported, unless the store holds the same one.
 
-def _json(archive: zipfile.ZipFile, name: str, file: Path) -> Any:
-    try:
-        return json_util.loads(archive.read(name).decode(), json_options=_OPTIONS)
-    except (ValueError, TypeError, RecursionError) as error:
-        _refuse(file, f"{name} is not JSON ({error})")
+        Raises
+        ------
+        StoreError
+            If the store holds another one under its identity.
+        """
+        content = job.content
+        output = content["output"] if isinstance(content["output"], dict) else {}
+        own = mark | {"computer": output.get("computer")}
+        marked = {**content, "metadata": {**content["metadata"], MARK: own}}
+        wanted = [(self.store.additional_stores[DATA], blob, ("blob_uuid",)) for blob in job.blobs]
+        for place, document, key in [*wanted, (self.store.docs_store, marked, ("uuid", "index"))]:
+            if not is_there(place, document, key):
+                self._new.append((place, document, key))
 
+    def write(self) -> None:
+        """Write everything that was taken: in one transaction where the store knows one.
 
-_OPTIONS = json_util.RELAXED_JSON_OPTIONS.with_options(tz_aware=False, tzinfo=None)
+        Raises
+        ------
+        StoreError
+            If it cannot be written, or does not read back the same.
+        """
+        stores = (self.store.docs_store, *self.store.additional_stores.values())
+        if all(isinstance(store, SQLiteStore) for store in stores):
+            with one_transaction(*stores):
+                for place, document, key in self._new:
+                    place.update([document], list(key))
+            return
+        # Arrays, then documents, then the summary: who sees it may take the study for complete.
+        order = sorted(self._new, key=lambda item: (item[2] != ("blob_uuid",),
+                                                    item[1].get("metadata", {}).get("label") == SUMMARY))  # fmt: skip
+        done: list[tuple[Any, dict[str, Any]]] = []
+        try:
+            for place, document, key in order:
+                done.append((place, {name: document[name] for name in key}))
+                put_same(place, document, key)
+        except BaseException:
+            for place, identity in reversed(done):
+                place.remove_docs(identity)
+            raise

@@ -6,16 +6,19 @@ which are large and read by one program only.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anodeflow.errors import StoreError
-from anodeflow.settings import expanded, load_settings, places_of_run
+from anodeflow.files import atomic_path
+from anodeflow.settings import imported_runs, places_of_run
+from anodeflow.workflows.store.archive_documents import MARK
+
+if TYPE_CHECKING:
+    from anodeflow.workflows.store.archive_reading import ArchiveFile
 
 FOLDER = "files"
 WHOLE_NAMES = re.compile(
@@ -30,9 +33,14 @@ _PART = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
 NAMES = re.compile(rf"{FOLDER}/{_PART}/({_PART}/){{0,{DEEPEST - 1}}}{_PART}")
 
 
+def is_file_of_calculation(name: str) -> bool:
+    """Return whether an entry of an archive is a file of a calculation that may be unpacked."""
+    return bool(NAMES.fullmatch(name) and WHOLE_NAMES.fullmatch(name.split("/")[-1]))
+
+
 def files_of(document: dict[str, Any]) -> Iterator[tuple[str, Path]]:
     """Names in an archive and paths of what the calculation of a document left on this machine, sorted."""
-    folder = None if folder_name(document) is None else find_folder(document["output"]["directory"])
+    folder = find_folder(document)
     if folder is None:
         return
     for path in sorted(folder.rglob("*")):
@@ -47,48 +55,85 @@ def files_of(document: dict[str, Any]) -> Iterator[tuple[str, Path]]:
 def folder_name(document: dict[str, Any]) -> str | None:
     """Name of the folder of a document's calculation; None for a job without files.
 
-    Such a job ran in some folder of other things: only folders named after a calculation count.
+    Such a job ran in some folder of other things: only a folder counts whose name ends with the first digits of the
+    calculation's fingerprint.
     """
     output = document.get("output")
-    directory = output.get("directory") if isinstance(output, dict) else None
-    if not isinstance(directory, str) or not re.search(r"/[^/]+-[0-9a-f]{10}$", directory):
+    if not isinstance(output, dict):
         return None
-    return Path(directory).name
+    directory, key = output.get("directory"), output.get("fingerprint")
+    if not isinstance(directory, str) or not isinstance(key, str) or len(key) < 10:
+        return None
+    return (
+        Path(directory).name
+        if re.search(r"/[^/]+-[0-9a-f]{10}$", directory) and directory.endswith(f"-{key[:10]}")
+        else None
+    )
 
 
-def find_folder(directory: str) -> Path | None:
-    """The folder of a calculation, or None if it is not here."""
-    return next((folder for folder in places_of_run(directory) if folder.is_dir()), None)
+def digests_named(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names and SHA-256 of the files that a document says it left."""
+    output = document["output"]
+    named = ((output.get(key), output.get(f"{key}_sha256")) for key in ("trajectory", "checkpoint"))
+    return [(name, digest) for name, digest in named if isinstance(name, str) and isinstance(digest, str)]
 
 
-def unpack(archive: zipfile.ZipFile, names: Iterable[str]) -> int:
-    """Write the files of an archive, whose names were checked, to the folder of runs; what is there already stays.
+def find_folder(document: dict[str, Any]) -> Path | None:
+    """The folder of a document's calculation, or None if it is not here.
+
+    What was imported lies with what was unpacked: the folder that it ran in may be here too, with files of another
+    attempt.
+    """
+    if folder_name(document) is None:
+        return None
+    places = places_of_run(document["output"]["directory"])
+    if MARK in document.get("metadata", {}):
+        places = places[-1:]
+    return next((folder for folder in places if folder.is_dir()), None)
+
+
+def unpack(archive: ArchiveFile, names: Iterable[str]) -> list[Path]:
+    """Write the files of an archive, which was checked, to the folder of imported runs; what is there already stays.
+
+    Apart from the runs of this machine: nothing that is computed here continues from what a stranger made, unless a
+    document that may be used names it.
 
     Returns
     -------
-    int
-        How many were written.
+    list of Path
+        What was written.
 
     Raises
     ------
     StoreError
         If one cannot be written.
     """
-    runs, written = expanded(load_settings().runs).resolve(), 0
+    written: list[Path] = []
     for name in names:
-        goal = runs.joinpath(*name.split("/")[1:])
+        goal = imported_runs().joinpath(*name.split("/")[1:])
         if goal.exists():
             continue
-        new = goal.with_name(f".{goal.name}.new")
         try:
             goal.parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(name) as source, new.open("wb") as sink:
-                shutil.copyfileobj(source, sink, 1 << 20)
-            os.replace(new, goal)
+            with atomic_path(goal) as new, new.open("wb") as sink:
+                for part in archive.parts(name):
+                    sink.write(part)
         except OSError as error:
-            new.unlink(missing_ok=True)
+            take_back(written)
             raise StoreError(
                 f"cannot write '{goal}': {error.strerror}", "set ANODEFLOW_RUNS to another place"
             ) from None
-        written += 1
+        except BaseException:
+            take_back(written)
+            raise
+        written.append(goal)
     return written
+
+
+def take_back(written: Iterable[Path]) -> None:
+    """Remove files that :func:`unpack` wrote, and folders that are empty then."""
+    for file in written:
+        file.unlink(missing_ok=True)
+        for folder in (file.parent, file.parent.parent):
+            with suppress(OSError):  # not empty
+                folder.rmdir()

@@ -12,6 +12,7 @@ from bson import json_util
 from jobflow import JobStore
 
 from anodeflow.errors import StoreError
+from anodeflow.workflows.store.archive_documents import MARK
 from anodeflow.workflows.store.opening import open_job_store
 
 DATA = "data"
@@ -35,10 +36,18 @@ class MoveReport:
 
 
 def document_digest(document: dict[str, Any]) -> str:
-    """SHA-256 of a document, whichever store it comes from."""
-    plain = {key: value for key, value in document.items() if key not in _OWN}
+    """SHA-256 of a document, whichever store it comes from, and whether or not it was imported there."""
+    plain = without_mark({key: value for key, value in document.items() if key not in _OWN})
     text = json_util.dumps(_plain(plain), sort_keys=True, json_options=json_util.RELAXED_JSON_OPTIONS)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def without_mark(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document without the note from which archive it was imported here."""
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or MARK not in metadata:
+        return document
+    return {**document, "metadata": {key: value for key, value in metadata.items() if key != MARK}}
 
 
 def _plain(value: Any) -> Any:
@@ -120,27 +129,55 @@ def move_study(source: str | Path | JobStore, target: str | Path | JobStore, stu
     return MoveReport(study_hash, documents, blobs, copied)
 
 
+def is_there(store: Any, document: dict[str, Any], key: tuple[str, ...]) -> bool:
+    """Return whether a store holds a document already, imported or not.
+
+    Parameters
+    ----------
+    store
+        One collection.
+    document
+        The document.
+    key
+        The fields that identify it.
+
+    Raises
+    ------
+    StoreError
+        If it holds another one with the same identity.
+    """
+    identity = {name: document[name] for name in key}
+    earlier = store.query_one(identity)
+    if earlier is None:
+        return False
+    if document_digest(earlier) == document_digest(document):
+        return True
+    shown = ", ".join(f"{name} {value}" for name, value in identity.items())
+    raise StoreError(
+        f"{store.name} holds another document with {shown}",
+        "it was computed twice; keep one of them (remove_docs) and copy again",
+    )
+
+
 def put_same(store: Any, document: dict[str, Any], key: tuple[str, ...]) -> bool:
     """Write a document and read it back; False where the same one is there already.
+
+    Parameters
+    ----------
+    store, document, key
+        As for :func:`is_there`.
 
     Raises
     ------
     StoreError
         If another one is there, or what is read back differs.
     """
+    if is_there(store, document, key):
+        return False
     identity = {name: document[name] for name in key}
-    wanted = document_digest(document)
-    shown = ", ".join(f"{name} {value}" for name, value in identity.items())
-    earlier = store.query_one(identity)
-    if earlier is not None:
-        if document_digest(earlier) == wanted:
-            return False
-        raise StoreError(
-            f"{store.name} holds another document with {shown}",
-            "it was computed twice; keep one of them (remove_docs) and copy again",
-        )
     store.update([document], list(key))
     found = store.query_one(identity)
-    if found is None or document_digest(found) != wanted:
+    if found is None or document_digest(found) != document_digest(document):
+        shown = ", ".join(f"{name} {value}" for name, value in identity.items())
         raise StoreError(f"{store.name}: the document with {shown} does not read back the same", "check the server")
     return True
