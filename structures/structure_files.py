@@ -18,6 +18,7 @@ from anodeflow.structures.files.poscar import read_poscar
 from anodeflow.structures.files.pymatgen_json import read_pymatgen_json
 from anodeflow.structures.files.shelx import looks_like_shelx, read_shelx
 
+MAX_EDGE_ANGSTROM = 1000.0
 MAX_COORDINATE = 1000.0
 """Furthest fractional coordinate: beyond, too few digits are left for the place in the cell."""
 MIN_VOLUME_PER_ATOM = 1.0
@@ -126,6 +127,10 @@ def _checked(structure: Structure, path: Path) -> Structure:
         raise StructureError(f"structure file {path} holds {len(structure)} atoms", f"{MAX_ATOMS} are the most")
     if not (np.isfinite(structure.lattice.matrix).all() and np.isfinite(structure.frac_coords).all()):
         raise StructureError(f"structure file {path} holds a coordinate that is not a number", "write it again")
+    if max(map(abs, structure.lattice.matrix.ravel().tolist())) > MAX_EDGE_ANGSTROM:
+        raise StructureError(
+            f"structure file {path} has a cell longer than {MAX_EDGE_ANGSTROM:g} angstrom", "check the lattice vectors"
+        )
     if abs(structure.frac_coords).max() > MAX_COORDINATE:
         raise StructureError(f"structure file {path} holds an atom far outside of its cell", "write it again")
     if not structure.volume > MIN_VOLUME_PER_ATOM * structure.composition.num_atoms:

@@ -23,10 +23,11 @@ from anodeflow.structures.files.opening import ACCEPTED, StructureText
 
 READABLE = frozenset({
     "extxyz", "xyz", "xsf", "castep-cell", "castep-castep", "espresso-in", "espresso-out", "vasp-out", "vasp-xml",
-    "vasp-xdatcar", "cube", "gen", "siesta-xv", "struct_out", "magres", "abinit-out", "v-sim",
+    "vasp-xdatcar", "cube", "gen", "siesta-xv", "struct_out", "magres", "abinit-in", "abinit-out", "v-sim", "turbomole",
 })  # fmt: skip
 _SYMMETRY = {
     "espresso-in": re.compile(r"^\s*space_group\s*=|crystal_sg", re.IGNORECASE | re.MULTILINE),
+    "abinit-in": re.compile(r"\b(spgroup|natrd|spgaxor)\b", re.IGNORECASE),
     "castep-cell": re.compile(r"\bMIXTURE\s*[:=]", re.IGNORECASE),
 }
 """What ASE passes over in a format: sites that stand for several atoms, or for part of one."""
@@ -57,6 +58,8 @@ def read_with_ase(source: StructureText) -> Structure:
     pattern = _SYMMETRY.get(name)
     if pattern is not None and (found := pattern.search(source.text)):
         raise source.unreadable(f"{found[0].strip()!r} is not read here", "write all atoms of the cell, or give a CIF")
+    if name == "xsf":
+        _refuse_other_count(source)
     text = _xyz_with_symbols(source) if name in ("extxyz", "xyz") else source.text
     kind = ase.io.formats.ioformats[name]
     stream = io.BytesIO(text.encode()) if kind.isbinary else io.StringIO(text)
@@ -120,12 +123,17 @@ def _xyz_with_symbols(source: StructureText) -> str:
         words = line.split()
         if len(words) < starts[-1] + int(widths[-1]):
             raise source.unreadable(f"atom {n} of {count} is missing or cut off")
+        for k in (k for k, kind in enumerate(kinds) if kind == "R"):
+            _refuse_no_number(source, n, words[starts[k] : starts[k] + int(widths[k])])
         read = {_element(source, n, words[starts[k]]) for k in [*symbols[:1], *numbers[:1]]}
         if len(read) != 1:
             raise source.unreadable(f"atom {n} is {' and '.join(sorted(read))}")
         for k in [*symbols[:1], *numbers[:1]]:
             words[starts[k]] = "0"
         rows.append(" ".join([read.pop(), *words]))
+    after = next((line for line in lines[2 + count :] if line.strip()), "")
+    if after and not after.strip().isdigit():
+        raise source.unreadable(f"it announces {count} atoms and lists more")
     # The columns that named the elements become numbers that nothing reads.
     for n, k in enumerate([*symbols[:1], *numbers[:1]]):
         names[k], kinds[k] = f"element_{n}", "I"
@@ -133,6 +141,26 @@ def _xyz_with_symbols(source: StructureText) -> str:
     plain = comment.replace(found[0], "") if found else comment
     plain = re.sub(r"\bProperties=\S*", "", plain)
     return "\n".join([first, f"{plain} Properties={properties}", *rows, *lines[2 + count :]])
+
+
+def _refuse_no_number(source: StructureText, n: int, words: list[str]) -> None:
+    for word in words:
+        try:
+            float(word)
+        except ValueError:
+            raise source.unreadable(f"atom {n}: {word[:20]!r} is not a number") from None
+
+
+def _refuse_other_count(source: StructureText) -> None:
+    """Refuse an XSF that lists more atoms than it announces: ASE leaves them out."""
+    lines = [line.split() for line in source.lines]
+    for n, words in enumerate(lines):
+        if words[:1] in (["PRIMCOORD"], ["CONVCOORD"]):
+            count = lines[n + 1][0] if n + 1 < len(lines) and lines[n + 1] else ""
+            listed = lines[n + 2 :]
+            end = next((k for k, row in enumerate(listed) if len(row) < 4), len(listed))
+            if count != str(end):
+                raise source.unreadable(f"it announces {count[:20] or 'no'} atoms and lists {end}")
 
 
 def _element(source: StructureText, n: int, text: str) -> str:

@@ -175,7 +175,7 @@ def _atoms(
     if len(lines) != count:
         raise source.unreadable(f"it announces {count} atoms and lists {len(lines)}")
     labels = {words[1]: int(words[0]) for words, _ in sections.get("Atom Type Labels", [])[1:] if len(words) == 2}
-    style = style.split()[0] if style else _style(source, lines[0][0])
+    style = style.split()[0] if style else _style(source, [words for words, _ in lines])
     if style not in _COLUMNS:
         raise source.unreadable(f"its atom style {style!r} is not one of {', '.join(_COLUMNS)}")
     kind_at, x_at, width = _COLUMNS[style]
@@ -196,12 +196,18 @@ def _atoms(
     return dict(sorted(atoms.items()))
 
 
-def _style(source: StructureText, words: list[str]) -> str:
-    """The style of a section without one, where the number of columns leaves one."""
-    if len(words) in (5, 8):
+def _style(source: StructureText, lines: list[list[str]]) -> str:
+    """The style of a section that names none, where the columns leave one."""
+    widths = {len(words) for words in lines}
+    whole = all(re.fullmatch(r"\d+", words[2]) for words in lines if len(words) > 2)  # a type, not a charge
+    if widths <= {5, 8}:
         return "atomic"
+    if widths <= {6, 9} and not whole:
+        return "charge"
+    if widths <= {7, 10} and whole:
+        return "full"
     raise source.unreadable(
-        f"its section Atoms names no style, and {len(words)} columns fit several",
+        f"its section Atoms names no style, and {'/'.join(map(str, sorted(widths)))} columns fit several",
         "write the style behind the section, such as 'Atoms # charge'",
     )
 
@@ -212,6 +218,8 @@ def _matrix(source: StructureText, box: dict[str, list[float]]) -> list[list[flo
             return [box["avec"], box["bvec"], box["cvec"]]
         x, y, z = (high - low for low, high in (box["xlo xhi"], box["ylo yhi"], box["zlo zhi"]))
         xy, xz, yz = box.get("xy xz yz", [0.0, 0.0, 0.0])
+        if not min(x, y, z) > 0:
+            raise ValueError
     except (KeyError, ValueError):
         raise source.unreadable("its box is not given by xlo xhi, ylo yhi, zlo zhi, or avec, bvec, cvec") from None
     return [[x, 0.0, 0.0], [xy, y, 0.0], [xz, yz, z]]

@@ -43,7 +43,7 @@ _INSTRUCTIONS = frozenset(re.findall(
     " MERG MORE MOVE MPLA NCSY NEUT OMIT PART PLAN PRIG REM RESI RIGU RTAB SADI SAME SFAC SHEL SIMU SIZE SPEC STIR"
     " SUMP SWAT SYMM TEMP TITL TWIN TWST UNIT WGHT WIGL WPDB XNPD ZERR",
 ))  # fmt: skip
-_NOT_READ = {"MOVE", "FRAG", "RESI", "EQIV", "SPEC"}
+_NOT_READ = {"MOVE", "FRAG"}
 """Instructions that change the atoms that follow, and are not read."""
 
 
@@ -82,6 +82,8 @@ def read_shelx(source: StructureText) -> Structure:
     StructureError
         The atoms do not add up to the file's own UNIT, or are listed twice.
     """
+    if not re.search(r"^(END|HKLF)\b", source.text, re.MULTILINE | re.IGNORECASE):
+        raise source.unreadable("it has neither HKLF nor END, so it is cut off", "write it again")
     cards = list(_cards(source))
     cell = _numbers(source, _one(source, cards, "CELL"), 7)[1:]
     if not all(0.5 <= x <= 1000 for x in cell[:3]) or not all(5 <= x <= 175 for x in cell[3:]):
@@ -108,6 +110,7 @@ def read_shelx(source: StructureText) -> Structure:
     except ExpansionError as error:
         raise StructureError(f"structure file {source.path}: {error}", "correct the file or export it again") from None
     _compare_with_unit(source, cards, elements, structure)
+    _compare_with_title(source, structure)
     theirs = by_pymatgen_from_sites(lattice, sites, operations)
     difference = "nothing" if theirs is None else disagreement(structure, theirs)
     if difference:
@@ -253,4 +256,21 @@ def _compare_with_unit(
             f"structure file {source.path}: the atoms and symmetry make {structure.composition.formula} in the cell,"
             f" its own UNIT says {Composition(stated).formula}",
             "atoms or symmetry operations are missing; export it again",
+        )
+
+
+def _compare_with_title(source: StructureText, structure: Structure) -> None:
+    """Refuse a cell that has not the volume and number of atoms that AIRSS writes into TITL."""
+    title = re.search(
+        r"^TITL +\S+ +\S+ +([\d.]+) +[-\d.eE]+ +\S+ +\S+ +(?:(\d{1,6}) +)?\([^)]*\) +n +-", source.text, re.MULTILINE
+    )
+    if title is None:
+        return
+    volume = float(title[1]) if title[1].count(".") < 2 else math.nan
+    count = int(title[2]) if title[2] else len(structure)
+    if not abs(structure.volume / volume - 1) < 0.02 or count != len(structure):
+        raise StructureError(
+            f"structure file {source.path}: it holds {len(structure)} atoms in {structure.volume:.1f} cubic angstrom,"
+            f" its own TITL says {count} in {volume:.1f}",
+            "atoms are missing; export it again",
         )
