@@ -13,6 +13,7 @@ from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.workflows.cards import MethodCard
 
 STUDY_HASH = "0123456789abcdef"
+VALENCE_ELECTRONS = {"Li": 3, "Al": 3, "P": 5, "S": 6, "Cl": 7}
 # Primitive cells at round lattice constants: what pw.x is given in the tests.
 LI = Structure([[-1.7, 1.7, 1.7], [1.7, -1.7, 1.7], [1.7, 1.7, -1.7]], ["Li"], [[0, 0, 0]])
 LICL_CELL = [[0, 2.574, 2.574], [2.574, 0, 2.574], [2.574, 2.574, 0]]
@@ -105,6 +106,22 @@ def ultrasoft_card(**changes: Any) -> MethodCard:
         "relax_cell": True,
     }
     return MethodCard.model_validate(fields | changes)
+
+
+def upf_header(element: str, **changes: Any) -> str:
+    """Return a pseudopotential that is a header and nothing behind it: enough for an input."""
+    known = {"element": element, "pseudo_type": "US", "relativistic": "scalar", "functional": "PBE"}
+    known |= {"z_valence": VALENCE_ELECTRONS[element], "wfc_cutoff": 20.0, "rho_cutoff": 150.0}
+    inside = " ".join(f'{key}="{value}"' for key, value in (known | changes).items())
+    return f'<UPF version="2.0.1">\n<PP_HEADER {inside}/>\n<PP_MESH/>\n</UPF>\n'
+
+
+def write_upf_headers(folder: Path) -> Path:
+    """Write a pseudopotential of every element into a new folder; return that."""
+    folder.mkdir()
+    for element in VALENCE_ELECTRONS:
+        (folder / f"{element}.upf").write_text(upf_header(element))
+    return folder
 
 
 def write_yaml(folder: Path, data: Mapping[str, Any], name: str = "study.yaml") -> Path:

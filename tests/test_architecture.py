@@ -71,3 +71,8 @@ def test_engines_know_no_study_and_studies_no_input_keyword():
         assert "workflows.studies" not in file.read_text(), file
     for file in (ROOT / "workflows" / "studies").rglob("*.py"):
         assert not re.search(r"\b(ENCUT|EDIFFG?|ISIF|IBRION|ecutwfc|cut_off_energy)\b", file.read_text()), file
+
+
+def test_no_file_is_too_long_to_read():
+    files = [*SOURCES, *(f for folder in ("tests", "benchmarks", ".ci") for f in (ROOT / folder).rglob("*.py"))]
+    assert [str(f.relative_to(ROOT)) for f in files if len(f.read_text().splitlines()) > 500] == []

@@ -5,6 +5,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 
 import pytest
+from factories import write_upf_headers
 from needs import needs_gpaw
 
 from anodeflow.workflows.engines.espresso.engine import QeEngine
@@ -32,7 +33,7 @@ def study(tmp_path, monkeypatch):
 def test_every_native_input_of_every_calculation(engine, files, study, command, tmp_path, monkeypatch):
     target = tmp_path / "inputs"
     if engine == "qe":
-        monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(fake_upf(tmp_path)))
+        monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(write_upf_headers(tmp_path / "upf")))
     status, out, err = command("plan", study, "--engine", engine, "--card", "pbe-slab", "--write", target, "--json")
     assert status == 0, err
     plan = json.loads(out)
@@ -49,18 +50,6 @@ def test_every_native_input_of_every_calculation(engine, files, study, command, 
     assert not list(tmp_path.glob(".plan-*"))
     if engine != "qe":
         assert any(note.startswith("missing:") for note in plan["notes"])
-
-
-def fake_upf(folder):
-    """Headers of norm-conserving PBE files: enough for a dry run."""
-    upf = folder / "upf"
-    upf.mkdir()
-    for element, valence in (("Li", 3), ("Al", 3), ("Cl", 7)):
-        (upf / f"{element}.upf").write_text(
-            f'<UPF version="2.0.1">\n<PP_HEADER element="{element}" pseudo_type="NC" relativistic="scalar" '
-            f'functional="PBE" z_valence="{valence}.0" core_correction="F"/>\n</UPF>\n'
-        )
-    return upf
 
 
 def test_what_is_missing_is_an_error_before_a_run(study, command, tmp_path):
@@ -150,7 +139,7 @@ single_points = pytest.mark.parametrize(
 
 @pytest.fixture
 def pseudopotentials(study, tmp_path, monkeypatch):
-    monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(fake_upf(tmp_path)))
+    monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(write_upf_headers(tmp_path / "upf")))
 
 
 @pytest.mark.usefixtures("pseudopotentials")

@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
+from factories import write_upf_headers
 from needs import needs_gpaw
 from paper_cells import PAPER_CARDS, written
-from test_qe_input import VALENCE, header
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 NUMBER = re.compile(r"-?\d+\.\d+(?:[eEdD][+-]?\d+)?")
@@ -19,10 +19,7 @@ NUMBER = re.compile(r"-?\d+\.\d+(?:[eEdD][+-]?\d+)?")
 @pytest.fixture
 def potentials(tmp_path, monkeypatch):
     """Header-only pseudopotentials."""
-    folder = tmp_path / "potentials"
-    folder.mkdir()
-    for element in VALENCE:
-        (folder / f"{element}.upf").write_text(header(element))
+    folder = write_upf_headers(tmp_path / "potentials")
     monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(folder))
     return folder
 

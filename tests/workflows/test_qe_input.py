@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.units import Bohr, Rydberg
-from factories import box, lithium_chloride
+from factories import VALENCE_ELECTRONS, box, lithium_chloride, upf_header, write_upf_headers
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError, InputError
@@ -25,23 +25,12 @@ from anodeflow.workflows.engines.espresso.pseudopotentials import choose_pseudop
 from anodeflow.workflows.engines.registry import get_engine
 
 GOLDEN = Path(__file__).parent.parent / "data" / "qe" / "inputs"
-VALENCE = {"Li": 3, "Al": 3, "P": 5, "S": 6, "Cl": 7}
-
-
-def header(element: str, **changes) -> str:
-    fields = {"element": element, "pseudo_type": "US", "relativistic": "scalar", "functional": "PBE"}
-    fields |= {"z_valence": VALENCE[element], "wfc_cutoff": 20.0, "rho_cutoff": 150.0} | changes
-    inside = " ".join(f'{key}="{value}"' for key, value in fields.items())
-    return f'<UPF version="2.0.1">\n<PP_HEADER {inside}/>\n<PP_MESH/>\n</UPF>\n'
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Header-only pseudopotentials: enough for an input."""
-    place = tmp_path / "potentials"
-    place.mkdir()
-    for element in VALENCE:
-        (place / f"{element}.upf").write_text(header(element))
+    place = write_upf_headers(tmp_path / "potentials")
     monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(place))
     return place
 
@@ -126,8 +115,8 @@ def test_cell_and_positions_keep_their_digits(folder):
 
 
 def test_density_cutoff(folder, tmp_path):
-    (tmp_path / "Li.upf").write_text(header("Li", pseudo_type="NC"))
-    (tmp_path / "Cl.upf").write_text(header("Cl", rho_cutoff=500.0))
+    (tmp_path / "Li.upf").write_text(upf_header("Li", pseudo_type="NC"))
+    (tmp_path / "Cl.upf").write_text(upf_header("Cl", rho_cutoff=500.0))
     soft = choose_pseudopotentials(["Li"], tmp_path)
     assert density_cutoff_ry(40.0, soft) == 160.0
     both = choose_pseudopotentials(["Li", "Cl"], tmp_path)
@@ -153,7 +142,7 @@ def test_smearing_names(folder, kind):
 def test_moments_add_up_to_that_of_the_cell(folder):
     text = written(folder, lithium())
     assert value(text, "nspin") == "2"
-    assert float(value(text, "starting_magnetization(1)")) * VALENCE["Li"] == pytest.approx(1.0)
+    assert float(value(text, "starting_magnetization(1)")) * VALENCE_ELECTRONS["Li"] == pytest.approx(1.0)
 
 
 def test_dipole_correction_lies_in_the_middle_of_the_vacuum(folder):
@@ -222,7 +211,7 @@ def test_how_the_electrons_are_sought(folder):
 
 
 def test_a_card_below_the_suggested_minimum_is_refused(folder, tmp_path):
-    (folder / "Li.upf").write_text(header("Li", wfc_cutoff=60.0))
+    (folder / "Li.upf").write_text(upf_header("Li", wfc_cutoff=60.0))
     engine = QeEngine()
     with pytest.raises(EngineError, match=r"Li\.upf.*60 Ry \(816 eV\).*36\.75 Ry \(500 eV\).*cui2026-binding"):
         engine.write_inputs(lithium(), "static", load_card("cui2026-binding"), 0, tmp_path / "no")
@@ -243,6 +232,6 @@ def test_what_is_missing(folder, monkeypatch):
 
 def test_valence_electrons(folder):
     assert QeEngine().valence_electrons(["Li", "Cl"]) == {"Cl": 7, "Li": 3}
-    (folder / "Li.upf").write_text(header("Li", z_valence=2.5))
+    (folder / "Li.upf").write_text(upf_header("Li", z_valence=2.5))
     with pytest.raises(EngineError, match=r"2\.5 valence electrons"):
         QeEngine().valence_electrons(["Li"])
