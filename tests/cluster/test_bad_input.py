@@ -11,7 +11,7 @@ from ultrasoft import ultrasoft  # noqa: F401 - a fixture
 
 from anodeflow.errors import InputError, StoreError
 from anodeflow.workflows.cluster import launching, rocket
-from anodeflow.workflows.cluster.healing import last_line
+from anodeflow.workflows.cluster.launches import last_line
 from anodeflow.workflows.cluster.launchpad import tries
 from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
 

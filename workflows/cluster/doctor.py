@@ -10,12 +10,20 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
+
+import yaml
 
 from anodeflow.errors import AnodeflowError
+from anodeflow.settings import expanded, load_settings
 from anodeflow.workflows.cluster import scheduler
 from anodeflow.workflows.cluster.findings import BROKEN, GOOD, WARNING, Finding, engine_finding
 from anodeflow.workflows.cluster.folder import ClusterFolder
+from anodeflow.workflows.cluster.launching import queue_script
 from anodeflow.workflows.cluster.launchpad import use_environment
+from anodeflow.workflows.cluster.probe import through_the_queue
+from anodeflow.workflows.cluster.resources import adapter_values
+from anodeflow.workflows.store.connection import on_network_file_system
 
 LARGEST_SKEW_S = 30.0
 LEAST_FREE_BYTES = 2 * 2**30
@@ -36,8 +44,6 @@ def examine(folder: ClusterFolder, patience_s: float | None = None) -> list[Find
     patience_s
         Also send a test job, and wait so long for it; None sends none.
     """
-    from anodeflow.workflows.cluster.probe import through_the_queue
-
     findings: list[Finding] = []
     checks = dict(CHECKS)
     if patience_s is not None:
@@ -109,11 +115,6 @@ def _scheduler(folder: ClusterFolder) -> Iterator[Finding]:
 
 
 def _script(folder: ClusterFolder) -> Iterator[Finding]:
-    from types import SimpleNamespace
-
-    from anodeflow.workflows.cluster.launching import queue_script
-    from anodeflow.workflows.cluster.resources import adapter_values
-
     use_environment(folder)
     size = folder.settings.sizes[-1]
     asked = adapter_values(folder.settings.scheduler, size, size.walltime)
@@ -144,8 +145,6 @@ def _slurm_accepts(text: str) -> Iterator[Finding]:
 
 
 def _python(folder: ClusterFolder) -> Iterator[Finding]:
-    import yaml
-
     adapter = yaml.safe_load(folder.file(ADAPTER).read_text()) or {}
     words = str(adapter.get("rocket_launch", "")).split()
     python = next((word for word in words if "/python" in word), None)
@@ -176,9 +175,6 @@ def _engine(folder: ClusterFolder) -> Iterator[Finding]:
 
 
 def _folders(folder: ClusterFolder) -> Iterator[Finding]:
-    from anodeflow.settings import expanded, load_settings
-    from anodeflow.workflows.store.connection import on_network_file_system
-
     use_environment(folder)
     for place in (folder.launches, expanded(load_settings().runs)):
         place.mkdir(parents=True, exist_ok=True)

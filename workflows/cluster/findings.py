@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.cluster.folder import ClusterFolder
+from anodeflow.workflows.engines.registry import get_engine
 
 GOOD, WARNING, BROKEN = "good", "warning", "broken"
 
@@ -27,9 +29,6 @@ def engine_finding(folder: ClusterFolder) -> Finding:
     EngineError
         If it is not.
     """
-    from anodeflow.workflows.cards import load_card
-    from anodeflow.workflows.engines.registry import get_engine
-
     name = folder.settings.engine or "potential"
     engine = get_engine("sevennet-0" if name == "potential" else name)
     notes = engine.preflight(load_card("embedded" if name == "potential" else "lacss2024-bulk"))

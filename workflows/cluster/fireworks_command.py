@@ -23,6 +23,7 @@ def run_fireworks(folder: ClusterFolder, command: str, arguments: list[str]) -> 
         Of the command.
     """
     pad = open_launchpad(folder)
+    # Here, because FireWorks reads its settings when it is imported, and prints which it found.
     with contextlib.redirect_stdout(sys.stderr):
         from fireworks.core.launchpad import LaunchPad
         from fireworks.scripts import lpad_run, qlaunch_run

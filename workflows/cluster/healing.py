@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from anodeflow.workflows.cluster.folder import ClusterFolder
+from anodeflow.workflows.cluster.launches import last_line, reservation_of
 from anodeflow.workflows.cluster.launchpad import STUDIES, give_up, tries
-from anodeflow.workflows.cluster.rocket import reservation_of
 from anodeflow.workflows.cluster.scheduler import DELAYED, queued_jobs, start_now
 from anodeflow.workflows.store.database import server_errors
 
@@ -182,6 +182,7 @@ class Healer:
 
     def _make_change_again(self, fw_id: int, study_hash: str, old: str | None) -> bool:
         """Let a workflow take in the end of a job once more; False where it has done so meanwhile."""
+        # Here, because FireWorks reads its settings when it is imported: the folder's environment has to be set.
         from fireworks.core.launchpad import WFLock
 
         # Whoever holds the lock is waited for; a dead one's is taken over, as FireWorks does.
@@ -241,16 +242,6 @@ class Healer:
         self.pad.fireworks.delete_many(
             {"spec.study_hash": study_hash, "fw_id": {"$nin": nodes}, "state": {"$in": ["WAITING", "READY"]}}
         )
-
-
-def last_line(folder: Path) -> str:
-    """The last thing that a job, its shell or the scheduler wrote to the job's output."""
-    try:
-        files = sorted(folder.glob("*.o*[0-9t]"), key=lambda file: file.stat().st_mtime)
-        lines = [line.strip() for file in files for line in file.read_text(errors="replace").splitlines()]
-    except OSError:
-        return ""
-    return next((line[:300] for line in reversed(lines) if line), "")
 
 
 def _study(seen: dict[str, Any]) -> str:

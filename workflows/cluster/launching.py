@@ -11,10 +11,10 @@ from importlib.metadata import version
 from typing import Any
 
 from anodeflow.errors import AnodeflowError, EngineError
+from anodeflow.files import write_atomically
 from anodeflow.workflows.cluster import scheduler
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_seconds
 from anodeflow.workflows.cluster.launchpad import fireworker, set_reservation
-from anodeflow.workflows.cluster.rendering import write_whole
 from anodeflow.workflows.store.database import server_errors
 from anodeflow.yaml_input import read_yaml
 
@@ -99,7 +99,7 @@ def send_one(folder: ClusterFolder, pad: Any, worker: Any) -> str | None:
         place = folder.launches / study / f"{firework.fw_id}-{number}"
         place.mkdir(parents=True, exist_ok=True)
         pad.change_launch_dir(launch_id, str(place))
-        write_whole(place / SCRIPT, queue_script(folder, firework, str(place)))
+        write_atomically(place / SCRIPT, queue_script(folder, firework, str(place)))
         job = scheduler.send(folder.settings.scheduler, place / SCRIPT)
     except (AnodeflowError, OSError):
         pad.cancel_reservation(launch_id)
@@ -116,6 +116,7 @@ def queue_script(folder: ClusterFolder, firework: Any, place: str, arguments: st
     EngineError
         If a value for it holds a character that a script must not.
     """
+    # Here, because FireWorks reads its settings when it is imported: the folder's environment has to be set.
     from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
     settings: dict[str, Any] = read_yaml(folder.file("my_qadapter.yaml"))

@@ -122,9 +122,27 @@ def use_environment(folder: ClusterFolder) -> None:
 
 def fireworker(folder: ClusterFolder, category: str | list[str] = "") -> Any:
     """This cluster as FireWorks knows it, for jobs of these categories (all if empty)."""
-    from fireworks.core.fworker import FWorker
+    from fireworks.core.fworker import FWorker  # here, as in run_firework
 
     return FWorker(folder.settings.worker, category=category)
+
+
+def run_firework(pad: Any, folder: ClusterFolder, fw_id: int | None) -> bool:
+    """Run one firework in this process; False where it is not there to be run.
+
+    Parameters
+    ----------
+    pad
+        The LaunchPad.
+    folder
+        Its cluster folder.
+    fw_id
+        Which; None for any that is due.
+    """
+    # Here, because FireWorks reads its settings when it is imported: the folder's environment has to be set.
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    return bool(launch_rocket(pad, fireworker(folder), fw_id, strm_lvl="ERROR"))
 
 
 def set_reservation(pad: Any, launch_id: int, job: str) -> bool:
@@ -157,7 +175,7 @@ def tries(pad: Any, fw_id: int) -> int:
 
 def give_up(pad: Any, launch_id: int, line: str) -> None:
     """Call a launch failed, for a reason in one line."""
-    from fireworks.core.firework import FWAction
+    from fireworks.core.firework import FWAction  # here, as in run_firework
 
     action = FWAction(stored_data={"_exception": {"_details": {"error": line}, "_stacktrace": line}}, exit=True)
     pad.complete_launch(launch_id, action, "FIZZLED")

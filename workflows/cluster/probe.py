@@ -13,12 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from anodeflow.errors import AnodeflowError
+from anodeflow.files import write_atomically
 from anodeflow.workflows.cluster import scheduler
 from anodeflow.workflows.cluster.findings import BROKEN, GOOD, WARNING, Finding, engine_finding
 from anodeflow.workflows.cluster.folder import ClusterFolder, walltime_text
-from anodeflow.workflows.cluster.healing import last_line
+from anodeflow.workflows.cluster.launches import last_line
 from anodeflow.workflows.cluster.launching import SCRIPT, queue_script
-from anodeflow.workflows.cluster.rendering import write_whole
 from anodeflow.workflows.cluster.resources import adapter_values
 
 ANSWER = "probe.json"
@@ -40,7 +40,7 @@ def probe(folder: ClusterFolder) -> int:
         answer["engine"] = ""
     except AnodeflowError as error:
         answer["engine"] = str(error)
-    write_whole(Path(ANSWER), json.dumps(answer))
+    write_atomically(Path(ANSWER), json.dumps(answer))
     return 0
 
 
@@ -58,7 +58,7 @@ def through_the_queue(folder: ClusterFolder, patience_s: float) -> Iterator[Find
     place = Path(tempfile.mkdtemp(prefix="doctor-", dir=folder.launches))
     walltime = walltime_text(min(LONGEST_S, size.walltime_s))
     job = SimpleNamespace(fw_id=0, name="doctor", spec={"_queueadapter": adapter_values(kind, size, walltime)})
-    write_whole(place / SCRIPT, queue_script(folder, job, str(place), ARGUMENT))
+    write_atomically(place / SCRIPT, queue_script(folder, job, str(place), ARGUMENT))
     clock = time.monotonic()
     number = scheduler.send(kind, place / SCRIPT)
     state: str | None = "sent"

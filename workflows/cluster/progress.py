@@ -5,7 +5,6 @@ Only pymongo and sqlite3 are imported: opening a store through maggma and FireWo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
@@ -17,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from anodeflow.errors import InputError, StoreError
+from anodeflow.files import file_sha256
 from anodeflow.workflows.cluster.folder import FOLDER_VARIABLE, find_folder
+from anodeflow.workflows.cluster.launchpad import error_line
 from anodeflow.workflows.store.database import (
     Database,
     config_folder,
@@ -217,8 +218,6 @@ def _seconds_left(record: dict[str, Any], row: StudyProgress) -> float | None:
 
 def _failures(found: Any, states: dict[str, dict[str, str]]) -> dict[str, list[Reason]]:
     """Why the first failed jobs of every study failed."""
-    from anodeflow.workflows.cluster.launchpad import error_line
-
     study_of = {}
     for study, fw_states in states.items():
         failed = [int(fw_id) for fw_id, state in fw_states.items() if state == "FIZZLED"]
@@ -242,7 +241,7 @@ def _file_notes(record: dict[str, Any]) -> list[str]:
     if record.get("submitted_from") != socket.gethostname():
         return []
     try:
-        now = hashlib.sha256(Path(record["file"]).read_bytes()).hexdigest()
+        now = file_sha256(record["file"])
     except OSError:
         return []
     return [] if now == record.get("file_sha256") else [f"{record['file']} has changed since it was submitted"]

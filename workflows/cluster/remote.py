@@ -10,6 +10,8 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+from pymongo.errors import PyMongoError
+
 from anodeflow.errors import EngineError, InputError, StoreError
 from anodeflow.workflows.cluster.folder import ClusterFolder, Size
 from anodeflow.workflows.cluster.resources import size_of
@@ -63,7 +65,6 @@ def submit_remote(
     from jobflow_remote import set_run_config, submit_flow
     from jobflow_remote.config.base import ConfigError
     from jobflow_remote.config.manager import ConfigManager
-    from pymongo.errors import PyMongoError
 
     study.preflight()
     flow = study.flow()

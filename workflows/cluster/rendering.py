@@ -7,12 +7,12 @@ import os
 import re
 import socket
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
 from anodeflow.errors import InputError
+from anodeflow.files import write_atomically
 from anodeflow.workflows.cluster.folder import Scheduler, walltime_seconds, walltime_text
 from anodeflow.workflows.store.database import database_from_uri
 
@@ -110,23 +110,8 @@ def write_folder(options: ClusterOptions, *, replace: bool = False) -> list[Path
     for name in ("launches", "runs"):
         (folder / name).mkdir(exist_ok=True)
     for name, text in texts.items():
-        write_whole(folder / name, text)
+        write_atomically(folder / name, text)
     return [folder / name for name in texts]
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "w") as sink:
-            sink.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, file)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def filled(text: str, values: dict[str, str]) -> str:

@@ -21,6 +21,17 @@ from typing import Any
 from anodeflow.errors import AnodeflowError, InputError
 from anodeflow.workflows.cluster import stopping
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_seconds
+from anodeflow.workflows.cluster.launches import reservation_of
+from anodeflow.workflows.cluster.launching import warning_s
+from anodeflow.workflows.cluster.launchpad import (
+    fireworker,
+    give_up,
+    open_launchpad,
+    run_firework,
+    set_reservation,
+    tries,
+)
+from anodeflow.workflows.cluster.probe import probe
 from anodeflow.workflows.store.database import DatabaseAway, server_errors
 
 JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")
@@ -42,8 +53,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = ClusterFolder(given.folder)
         if given.probe:
-            from anodeflow.workflows.cluster.probe import probe
-
             return probe(folder)
         return _run_light(folder) if given.what == LIGHT else _run(folder, given.fw_id, given.sent_by)
     except AnodeflowError as error:
@@ -54,10 +63,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(folder: ClusterFolder, fw_id: int | None, sent_by: str | None = None) -> int:
     set_alarm(folder)
     pad = _patiently(folder)
-    from fireworks.core.rocket_launcher import launch_rocket
-
-    from anodeflow.workflows.cluster.launchpad import fireworker, give_up
-
     job = own_job_id()
     with server_errors(folder.database):
         mine = fw_id is None or job is None or claim(pad, folder, fw_id, job)
@@ -69,7 +74,7 @@ def _run(folder: ClusterFolder, fw_id: int | None, sent_by: str | None = None) -
             )
             give_up(pad, pad.fireworks.find_one({"fw_id": fw_id})["launches"][-1], line)
             raise InputError(line)
-        if not mine or not launch_rocket(pad, fireworker(folder), fw_id, strm_lvl="ERROR"):
+        if not mine or not run_firework(pad, folder, fw_id):
             print("nothing to run: the job was done, or taken over by another", file=sys.stderr)
     return 0
 
@@ -77,17 +82,13 @@ def _run(folder: ClusterFolder, fw_id: int | None, sent_by: str | None = None) -
 def _run_light(folder: ClusterFolder) -> int:
     """Run every job that needs no calculation, one after the other."""
     pad = _patiently(folder)
-    from fireworks.core.rocket_launcher import launch_rocket
-
-    from anodeflow.workflows.cluster.launchpad import fireworker, set_reservation
-
     worker = fireworker(folder, LIGHT)
     while not stopping.asked_to_stop():
         firework, launch_id = pad.reserve_fw(worker, os.getcwd())
         if firework is None:
             break
         set_reservation(pad, launch_id, f"here:{socket.gethostname()}:{os.getpid()}")
-        launch_rocket(pad, fireworker(folder), firework.fw_id, strm_lvl="ERROR")
+        run_firework(pad, folder, firework.fw_id)
     return 0
 
 
@@ -95,16 +96,12 @@ def set_alarm(folder: ClusterFolder) -> None:
     """Where the scheduler gives no warning, stop a little before the time is over."""
     text = os.environ.get("ANODEFLOW_WALLTIME")
     if text:
-        from anodeflow.workflows.cluster.launching import warning_s
-
         with contextlib.suppress(ValueError):
             signal.alarm(max(1, walltime_seconds(text) - warning_s(folder, text)))
 
 
 def _patiently(folder: ClusterFolder) -> Any:
     """The LaunchPad; a server that is down for a moment does not cost the job its place."""
-    from anodeflow.workflows.cluster.launchpad import open_launchpad
-
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -136,8 +133,6 @@ def claim(pad: Any, folder: ClusterFolder, fw_id: int, job: str) -> bool:
     InputError
         If it was tried too often.
     """
-    from anodeflow.workflows.cluster.launchpad import fireworker, set_reservation, tries
-
     deadline = time.monotonic() + RESERVATION_S
     while True:
         found = pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1, "launches": 1})
@@ -163,14 +158,6 @@ def claim(pad: Any, folder: ClusterFolder, fw_id: int, job: str) -> bool:
             pad.rerun_fw(fw_id)
         _, launch_id = pad.reserve_fw(fireworker(folder), os.getcwd(), fw_id=fw_id)
         return launch_id is not None and set_reservation(pad, launch_id, job)
-
-
-def reservation_of(launch: dict[str, Any]) -> str | None:
-    """The scheduler's id of the job that a launch ran in."""
-    for entry in launch.get("state_history", []):
-        if "reservation_id" in entry:
-            return str(entry["reservation_id"])
-    return None
 
 
 if __name__ == "__main__":

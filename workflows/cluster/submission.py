@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import re
 import socket
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from anodeflow.errors import InputError
+from anodeflow.files import sha256
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_text
 from anodeflow.workflows.cluster.launchpad import open_launchpad, studies_of, use_environment
 from anodeflow.workflows.cluster.resources import SHARE_OF_TIME, SHORTEST_S
@@ -195,7 +195,7 @@ def _claim(
         "engine": study.engine,
         "card": study.method.name,
         "file": str(file.resolve()),
-        "file_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "file_sha256": sha256(text),
         "text": text,
         "tags": list(tags),
         "submitted_at": now,
@@ -234,6 +234,7 @@ def _remove_traces(pad: Any, study_hash: str) -> None:
 
 
 def _add(pad: Any, flow: Any, study: Study, folder: ClusterFolder, finished: set[str], tags: Sequence[str]) -> None:
+    # Here, because FireWorks reads its settings when it is imported: the folder's environment has to be set.
     from jobflow.managers.fireworks import flow_to_workflow
 
     from anodeflow.workflows.cluster.task import dress

@@ -313,7 +313,7 @@ class LocalRunner:
                 worker.job = None
                 self._fail(made, message["error"])
                 kind = getattr(errors, message["type"], None)
-                if kind in FATAL:
+                if kind is not None and issubclass(kind, FATAL):
                     self.report.fatal = kind(message["problem"], message["remedy"])
             case "gone":
                 self._lost(worker, message["code"])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import gridfs
 from jobflow import JobStore
 from maggma.stores import GridFSStore, MongoStore
 from pymongo import IndexModel
@@ -147,8 +148,6 @@ class ServerFiles(_OnServer, GridFSStore):
     def connect(self, force_reset: bool = False) -> None:
         """See `maggma.core.Store.connect`."""
         if not self._coll or force_reset:
-            import gridfs
-
             database = self.database_settings.open()
             self._coll: Any = gridfs.GridFS(database, self.collection_name)
             self._files_collection = database[f"{self.collection_name}.files"]
