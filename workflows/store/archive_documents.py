@@ -146,7 +146,7 @@ def _check_plain(value: Any, numbers_may_be_missing: bool) -> None:
         elif isinstance(item, float):
             if not lenient and not math.isfinite(item):
                 raise UnfitError("it holds a number that is not finite")
-        elif isinstance(item, str):
+        elif type(item) is str:  # not JavaScript, which bson reads as a kind of text
             if len(item) > _LONGEST:
                 raise UnfitError("it holds a text longer than any")
             if not item.isascii() and any("\ud800" <= letter <= "\udfff" for letter in item):
