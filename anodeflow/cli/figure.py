@@ -30,10 +30,9 @@ def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) ->
         check_figure_path(file)
     from anodeflow.cli.output.studies import stored_study, write_figure
     from anodeflow.cli.results import study_hash_of
-    from anodeflow.workflows.store import open_job_store, store_shown
+    from anodeflow.workflows.store import open_documents, store_shown
 
-    job_store = open_job_store(store, must_exist=True, read_only=True)
-    document = stored_study(job_store, study_hash_of(study))
+    document = stored_study(open_documents(store), study_hash_of(study))
     if document is None:
         raise InputError(f"no finished study '{study}' in {store_shown(store)}", f"run it first: anodeflow run {study}")
     for file in outputs:

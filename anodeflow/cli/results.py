@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from jobflow import JobStore
+    from maggma.core import Store
 
 SCREENFUL = 200
 
@@ -50,15 +51,15 @@ def results(store: Path, what: str, as_json: bool, as_csv: bool, limit: int | No
         raise InputError("--json and --csv exclude each other", "leave one out")
     from anodeflow.cli.output.console import print_csv
     from anodeflow.cli.output.tables import print_rows
-    from anodeflow.workflows.store import open_job_store, store_shown
+    from anodeflow.workflows.store import open_documents, store_shown
 
-    job_store = open_job_store(store, must_exist=True, read_only=True)
+    documents = open_documents(store)
     if as_csv:
-        print_csv(rows_of(job_store, what, limit=limit, **filters))
+        print_csv(rows_of(documents, what, limit=limit, **filters))
         return
     # One row more than is shown tells whether there are more.
     most = limit or (None if as_json else SCREENFUL)
-    rows = rows_of(job_store, what, limit=most + 1 if most else None, **filters)
+    rows = rows_of(documents, what, limit=most + 1 if most else None, **filters)
     if most and len(rows) > most:
         del rows[most:]
         if limit is None:
@@ -76,7 +77,7 @@ def study_hash_of(study: str) -> str:
 
 
 def rows_of(
-    store: JobStore,
+    store: JobStore | Store,
     what: str,
     *,
     crystal: str | None = None,
@@ -98,7 +99,7 @@ def rows_of(
     Parameters
     ----------
     store
-        An open store.
+        An open store: of jobs, or of their documents alone.
     what
         Name of the table: see :func:`anodeflow.workflows.studies.registry.tables`.
     crystal, environment, engine, card, study_hash

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         newest_output,
         open_job_store,
     )
+    from anodeflow.workflows.store.reading import open_documents
     from anodeflow.workflows.store.sqlite import SCHEMA_VERSION, SQLiteStore
 
 __all__ = [
@@ -23,12 +24,19 @@ __all__ = [
     "find_finished",
     "integrity_check",
     "newest_output",
+    "open_documents",
     "open_job_store",
     "store_place",
     "store_shown",
 ]
 
-_WHERE = {"store_place": "database", "store_shown": "database", "SCHEMA_VERSION": "sqlite", "SQLiteStore": "sqlite"}
+_WHERE = {
+    "open_documents": "reading",
+    "store_place": "database",
+    "store_shown": "database",
+    "SCHEMA_VERSION": "sqlite",
+    "SQLiteStore": "sqlite",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,29 +13,12 @@ from anodeflow.errors import StoreError
 from anodeflow.workflows.store.completion import with_first_completion
 from anodeflow.workflows.store.connection import DAMAGED, error_code, open_database, store_errors
 from anodeflow.workflows.store.database import database_file, is_uri
+from anodeflow.workflows.store.fields import DATA_FIELDS, JOB_FIELDS
 from anodeflow.workflows.store.mongo import open_server_store
 from anodeflow.workflows.store.renamed import redirect_old_names
 from anodeflow.workflows.store.sqlite import SQLiteStore, one_transaction
 
 redirect_old_names()  # before the first document is read
-
-JOB_FIELDS = (
-    "uuid",
-    "index",
-    "name",
-    "metadata.study",
-    "metadata.study_hash",
-    "metadata.kind",
-    "metadata.label",
-    "output.fingerprint",
-    "output.doc_type",
-    "output.crystal",
-    "output.engine.name",
-    "output.card.name",
-    "output.converged",
-    "completed_at",
-)
-DATA_FIELDS = ("blob_uuid", "job_uuid", "job_index")
 
 
 class EmbeddedJobStore(JobStore):

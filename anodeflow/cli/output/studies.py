@@ -11,13 +11,16 @@ from anodeflow.errors import InputError
 from anodeflow.workflows.studies.registry import kind_of_document, load
 
 if TYPE_CHECKING:
+    from jobflow import JobStore
+    from maggma.core import Store
+
     from anodeflow.documents import StudyDoc
 
 
-def stored_study(job_store: Any, study_hash: str) -> StudyDoc | None:
+def stored_study(store: JobStore | Store, study_hash: str) -> StudyDoc | None:
     """Return the last document of the study with this hash, or None."""
     summary = {"metadata.study_hash": study_hash, "metadata.label": "summary"}
-    stored = job_store.query_one(summary, properties=["output"])
+    stored = store.query_one(summary, properties=["output"])
     if stored is None:
         return None
     document: StudyDoc = load(kind_of_document(stored["output"]["doc_type"]).document).model_validate(stored["output"])

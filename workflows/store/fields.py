@@ -1,0 +1,19 @@
+"""Fields of stored documents that a query finds without reading the documents."""
+
+JOB_FIELDS = (
+    "uuid",
+    "index",
+    "name",
+    "metadata.study",
+    "metadata.study_hash",
+    "metadata.kind",
+    "metadata.label",
+    "output.fingerprint",
+    "output.doc_type",
+    "output.crystal",
+    "output.engine.name",
+    "output.card.name",
+    "output.converged",
+    "completed_at",
+)
+DATA_FIELDS = ("blob_uuid", "job_uuid", "job_index")

@@ -1,0 +1,43 @@
+"""Open a store of results to read its documents, without what it takes to run jobs."""
+
+from __future__ import annotations
+
+import os
+
+from maggma.core import Store
+
+from anodeflow.workflows.store.database import database_file, is_uri
+from anodeflow.workflows.store.fields import JOB_FIELDS
+from anodeflow.workflows.store.renamed import redirect_old_names
+from anodeflow.workflows.store.sqlite import SQLiteStore
+
+redirect_old_names()  # before the first document is read
+
+
+def open_documents(path: str | os.PathLike[str]) -> Store:
+    """Open the documents of jobs in a store that exists, to be queried and not changed.
+
+    They are those of :func:`anodeflow.workflows.store.open_job_store`, which also opens the store of large arrays and
+    imports jobflow: half a second that a query of an SQLite file does not need.
+
+    Parameters
+    ----------
+    path
+        As for :func:`anodeflow.workflows.store.open_job_store`.
+
+    Raises
+    ------
+    StoreError
+        It is missing, cannot be used or reached, or is too new.
+    """
+    where = os.fspath(path)
+    if is_uri(where) or database_file(where) is not None:
+        from anodeflow.workflows.store.opening import open_job_store
+
+        documents: Store = open_job_store(where, must_exist=True, read_only=True).docs_store
+        return documents
+    store = SQLiteStore(
+        path, "jobs", last_updated_field="completed_at", indexed_fields=JOB_FIELDS, must_exist=True, read_only=True
+    )
+    store.connect()
+    return store
