@@ -61,6 +61,15 @@ def environment(folder, **vasp):
     return {"ANODEFLOW_SETTINGS": str(file), "OMP_NUM_THREADS": "1"}
 
 
+def use_stand_in(monkeypatch, folder, **vasp):
+    """Let this process find the stand-in in VASP's place, and look at it more often than at a VASP."""
+    from anodeflow.workflows.engines.vasp import process
+
+    for name, value in environment(folder, **vasp).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(process, "POLL_S", 0.05)
+
+
 def kill_with_children(process, deadline):
     """SIGKILL to a forked child; back when the programs that it had started are gone, too."""
     listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False)

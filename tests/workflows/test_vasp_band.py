@@ -25,7 +25,7 @@ from anodeflow.workflows.engines.vasp.band import take_step
 from anodeflow.workflows.jobs.kept_band import KeptBand
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
-from vasp_setup import STAND_IN, environment, kill_with_children
+from vasp_setup import STAND_IN, environment, kill_with_children, use_stand_in
 
 CARD = load_card("cui2026-migration").varied("test", kpoints={"mesh": (1, 1, 1)}, spin="none")
 REAL = Path(__file__).parents[1] / "data" / "vasp" / "neb"
@@ -33,8 +33,7 @@ REAL = Path(__file__).parents[1] / "data" / "vasp" / "neb"
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
-    for name, value in environment(tmp_path, vtst=True).items():
-        monkeypatch.setenv(name, value)
+    use_stand_in(monkeypatch, tmp_path, vtst=True)
 
 
 def vacancy_hop(images=3):

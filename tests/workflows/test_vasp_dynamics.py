@@ -26,7 +26,7 @@ from anodeflow.workflows.jobs.recognised import recognised_of
 from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
-from vasp_setup import environment, kill_with_children
+from vasp_setup import environment, kill_with_children, use_stand_in
 
 CARD = load_card("pbe-slab").varied("test", kpoints={"mesh": (1, 1, 1)}, spin="none").model_dump(mode="json")
 STEPS, EVERY = 20, 5
@@ -34,8 +34,7 @@ STEPS, EVERY = 20, 5
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
+    use_stand_in(monkeypatch, tmp_path)
     monkeypatch.setattr(vasp_dynamics, "CHECKPOINT_S", 0.0)
 
 

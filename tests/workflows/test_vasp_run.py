@@ -18,15 +18,14 @@ from anodeflow.workflows.engines.contract import Request
 from anodeflow.workflows.engines.registry import get_engine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
-from vasp_setup import STAND_IN, environment
+from vasp_setup import STAND_IN, environment, use_stand_in
 
 CARD = load_card("lacss2024-bulk").varied("test", kpoints={"mesh": (2, 2, 2)}, relax_cell=False)
 
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
-    for name, value in environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
+    use_stand_in(monkeypatch, tmp_path)
 
 
 @pytest.fixture
