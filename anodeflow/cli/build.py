@@ -193,6 +193,7 @@ def interface(
     from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, slab_spec
     from anodeflow.structures.interfaces import build_interface
     from anodeflow.structures.matching import lattice_matches
+    from anodeflow.structures.registry import registries
 
     if scan and shift != (0.0, 0.0):
         raise InputError("--scan chooses the shift, but --shift gives one", "leave out one of the two")
@@ -238,6 +239,7 @@ def interface(
     summary = {
         "kind": "interface",
         **model.as_dict(),
+        "registries": [vars(registry) for registry in registries(model)],
         "source": {"film": sides[0].record, "substrate": sides[1].record},
     }
     write_folder(folder, force, [item], summary, model.warnings, as_json)

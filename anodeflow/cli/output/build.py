@@ -109,6 +109,8 @@ def slab_text(model: SlabModel, bulk: Lattice, source: dict[str, Any]) -> tuple[
 
 def interface_text(model: InterfaceModel, sides: Sequence[Source]) -> tuple[str, list[str]]:
     """Title and lines of an interface's picture."""
+    from anodeflow.structures.registry import contact_problems, registries
+
     strains = zip(("film", "substrate"), (model.film_strain, model.substrate_strain), strict=True)
     strained = [
         f"strain of the {name}: {strain.principal_percent[0]:+.2f} % and {strain.principal_percent[1]:+.2f} %"
@@ -125,6 +127,8 @@ def interface_text(model: InterfaceModel, sides: Sequence[Source]) -> tuple[str,
     if model.ranked_by or any(model.shift):
         chosen = f", the best of a scan by {model.ranked_by}" if model.ranked_by else ""
         lines.append(f"film shifted by {model.shift[0]:.4g} a and {model.shift[1]:.4g} b{chosen}")
+    for number, registry in enumerate(registries(model), 1):
+        lines.append(f"contact {number}: {registry.label}")
     for name, slab_model, side in zip(("film", "substrate"), (model.film, model.substrate), sides, strict=True):
         origin = "argyrodite configuration of lowest Ewald energy"
         if not isinstance(side.crystal, str):
@@ -135,7 +139,7 @@ def interface_text(model: InterfaceModel, sides: Sequence[Source]) -> tuple[str,
         )
     return f"{_face(model.film)} film on {_face(model.substrate)} substrate", [
         *lines,
-        *(f"note: {text}" for text in model.warnings),
+        *(f"note: {text}" for text in [*model.warnings, *contact_problems(model, model.structure)]),
     ]
 
 
