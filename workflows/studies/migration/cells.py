@@ -14,7 +14,7 @@ from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.structures.migration import Hop, Mechanism, choose_hops, lithium_hops
-from anodeflow.structures.migration_paths import hop_cells, mirrored_end
+from anodeflow.structures.migration_paths import hop_cells
 from anodeflow.structures.slabs import build_slab
 from anodeflow.structures.supercells import supercell_for
 from anodeflow.workflows.engines.contract import Task
@@ -135,13 +135,6 @@ class HopCells:
     start_name: str
     end_name: str
     notes: list[str] = field(default_factory=list)
-
-    def to_relax(self) -> list[tuple[str, Structure]]:
-        """Names and structures of the ends that have to be relaxed: one where symmetry gives the other."""
-        first = (self.start_name, self.start)
-        if mirrored_end(self.start, self.end, self.start) is not None:
-            return [first]
-        return [first, (self.end_name, self.end)]
 
 
 def build_host(
