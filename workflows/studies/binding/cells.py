@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 from pymatgen.core import Structure
@@ -17,6 +17,7 @@ from anodeflow.structures.sites import Site, insert
 from anodeflow.structures.slabs import build_slab
 from anodeflow.structures.supercells import interstitial_supercell, supercell_for
 from anodeflow.workflows.studies.base import Options
+from anodeflow.workflows.studies.graph import BuiltCell
 
 Environment = Literal["bulk", "surface"]
 
@@ -97,16 +98,29 @@ def primitive(crystal: Structure) -> Structure:
     return SpacegroupAnalyzer(crystal, symprec=0.02).find_primitive() or crystal
 
 
-def build_host(
-    crystal: Structure, host: Host, environment: Environment, cells: Cells
-) -> tuple[Structure, dict[str, Any]]:
-    """The host cell without Li, and its description for the documents."""
+def build_host(crystal: Structure, host: Host, environment: Environment, cells: Cells) -> BuiltCell:
+    """Build the host cell without Li.
+
+    Parameters
+    ----------
+    crystal
+        Relaxed, or as the catalogue has it.
+    host, environment, cells
+        What the study file says.
+
+    Raises
+    ------
+    InputError, StructureError
+        If there is no such cell.
+    """
     if environment == "bulk":
         crystal = primitive(crystal)
         matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
-        structure = crystal.make_supercell(matrix, in_place=False)
         shape = " ".join(",".join(str(int(x)) for x in row) for row in matrix)
-        return structure, {"model": f"supercell ({shape}) of the relaxed crystal", "matrix": matrix.tolist()}
+        return BuiltCell(
+            structure=crystal.make_supercell(matrix, in_place=False),
+            model=f"supercell ({shape}) of the relaxed crystal",
+        )
     if host.surface is None:
         raise InputError(f"host {host.label} has no surface", "add 'surface: {miller: [h, k, l]}'")
     slab = build_slab(
@@ -125,7 +139,7 @@ def build_host(
         f"vacuum {slab.vacuum_angstrom:.1f} angstrom, one Li per {slab.area_angstrom2:.1f} square angstrom of "
         + ("both faces" if host.surface.sides == "both" else "one face")
     )
-    return Structure.from_sites(slab.structure), {"model": text, "face": f"({hkl})", "slab": slab.as_dict()}
+    return BuiltCell(structure=Structure.from_sites(slab.structure), model=text, face=f"({hkl})")
 
 
 def li_sites(
@@ -167,11 +181,3 @@ def with_lithium(structure: Structure, site: Site, host: Host, environment: Envi
     if lithium_atoms(host, environment) == 2:
         return insert_both(structure, site)
     return insert(structure, site)
-
-
-def displaced(structure: Structure, distance_angstrom: float, seed: int) -> Structure:
-    """Every atom moved by a seeded random vector of this length, so that no symmetry holds Li on a saddle."""
-    moved = structure.copy()
-    if distance_angstrom:
-        moved.perturb(distance_angstrom, seed=seed)
-    return moved
