@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
-from jobflow import Flow, Job, job
+from jobflow import Flow, job
 from pydantic import BaseModel, ConfigDict, Field
 from pymatgen.core import Structure
 
@@ -22,7 +22,7 @@ from anodeflow.workflows.cards import MethodCard, load_card
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.engines.registry import get_engine
-from anodeflow.workflows.jobs.calculation import CalculationMaker, structure_digest
+from anodeflow.workflows.jobs.calculation import structure_digest
 from anodeflow.workflows.studies import registry
 from anodeflow.workflows.studies.graph import SETTLED, Entry, Identity, Setup, Stage, Step, Travelling, jobs_of, plan
 from anodeflow.yaml_input import read_yaml, validate
@@ -35,24 +35,6 @@ class Options(BaseModel):
     """Base of everything written in a study file."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-class PlannedCalculation(BaseModel):
-    """One calculation of the dry run, with geometry from the catalogue."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    label: str
-    task: Task
-    structure: Structure
-    charge: int = 0
-    expected_steps: int
-    estimated: bool = Field(False, description="geometry depends on an earlier relaxation")
-    card: MethodCard | None = Field(None, description="where it is not the study's own")
-
-    def write_inputs(self, engine: Engine, card: MethodCard, directory: Path) -> list[str]:
-        """Write the native inputs; names of the files. Errors are those of the engine."""
-        return engine.write_inputs(self.structure, self.task, card, self.charge, directory)
 
 
 class Study(Options):
@@ -144,15 +126,6 @@ class Study(Options):
         """Elements of all crystals of the study."""
         return sorted({e for name in self.crystals_used() for e in self.crystal(name).symbol_set})
 
-    def maker(self, task: Task, card: MethodCard | None = None) -> CalculationMaker:
-        """Calculations of this study's engine and card (or a card varied from it)."""
-        settings = (card or self.method).model_dump(mode="json")
-        return CalculationMaker(task=task, card=settings, engine=self.engine, warm_start=self.warm_start)
-
-    def identify(self, made: Job, path: str) -> Job:
-        """Give a job an identity that is the same every time this study is run."""
-        return identify(made, path, self.hash, self.kind)
-
     def preflight(self) -> list[str]:
         """Check everything that can be checked before a calculation; notes come back.
 
@@ -171,15 +144,15 @@ class Study(Options):
             )
         return self.who.preflight(self.method)
 
-    def card_of(self, calculation: Step | PlannedCalculation) -> MethodCard:
-        """The card of one planned calculation."""
-        return calculation.card or self.method
+    def card_of(self, step: Step) -> MethodCard:
+        """Return the card of one planned calculation."""
+        return step.card or self.method
 
-    def seconds_of(self, calculation: Step | PlannedCalculation) -> float:
-        """Core-seconds one planned calculation is expected to take."""
-        step = self.who.seconds_per_step(calculation.structure, self.card_of(calculation))
-        share = self.who.dynamics_share() if calculation.task == "dynamics" else 1.0
-        return share * step * (calculation.expected_steps + 1)
+    def seconds_of(self, step: Step) -> float:
+        """Return the core-seconds one planned calculation is expected to take."""
+        once = self.who.seconds_per_step(step.structure, self.card_of(step))
+        share = self.who.dynamics_share() if step.task == "dynamics" else 1.0
+        return share * once * (step.expected_steps + 1)
 
     def check_cells(self) -> list[str]:
         """Build every cell once and ask the engine what it thinks of each; notes come back, each once.
@@ -190,14 +163,15 @@ class Study(Options):
             If a cell cannot be built or computed with its card.
         """
         notes = []
-        for c in self.planned:
+        for step in self.planned:
             try:
-                said = self.who.check(c.structure, c.task, self.card_of(c), c.charge)
+                # of a band or of dynamics engines look at the electrons, as of a single point
+                checked = self.who.check(step.structure, cast(Task, step.task), self.card_of(step), step.charge)
             except EngineError:
-                if self._dry and self.missing():  # a dry run lists what is missing, and goes on
+                if self._dry and self.missing():  # a dry run lists what is missing, and continues
                     continue
                 raise
-            notes += [f"{c.label}: {note}" for note in said]
+            notes += [f"{step.label}: {note}" for note in checked]
         alike: dict[str, list[str]] = {}
         for note in notes:
             label, _, text = note.partition(": ")
@@ -210,10 +184,6 @@ class Study(Options):
     def sources(self) -> list[str]:
         """Source of the card, and what the engine does not honour, for the last document."""
         return [f"card {self.method.name}: {self.method.source}", *self.who.preflight(self.method)]
-
-    def card_record(self) -> dict[str, str]:
-        """Name and hash of the card, for the last document."""
-        return CardRecord(name=self.method.name, hash=self.method.hash).model_dump()
 
     # --- what is computed ----------------------------------------------------------------------------
 
@@ -257,9 +227,6 @@ class Study(Options):
     @cached_property
     def planned(self) -> list[Step]:
         """Every calculation, on catalogue geometries."""
-        return self._plan()
-
-    def _plan(self) -> list[Any]:
         return plan(self.declare(), self.setup)
 
     def flow(self) -> Flow:
@@ -345,24 +312,6 @@ def without_unset(settings: Any) -> Any:
     if isinstance(settings, list):
         return [without_unset(item) for item in settings]
     return settings
-
-
-def origin(study: str, study_hash: str, settings: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """The fields that the last document of every study shares, for its constructor."""
-    return {
-        "study": study,
-        "study_hash": study_hash,
-        "title": settings.get("title", ""),
-        "settings": settings,
-        "sources": notes,
-        "software": {name: version(name) for name in ("anodeflow", "ase", "pymatgen", "jobflow", "numpy")},
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def identify(made: Job, path: str, study_hash: str, kind: str) -> Job:
-    """Name a job, tag it with its study, and derive its uuid from both."""
-    return Identity(study=kind, study_hash=study_hash).identify(made, path)
 
 
 def read_study(path: str | Path) -> Study:

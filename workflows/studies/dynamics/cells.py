@@ -1,17 +1,18 @@
-"""The cells of a molecular-dynamics study: a crystal, a structure file, or the interface of two crystals."""
+"""What a molecular-dynamics study file may say of the systems that move, and how their cells are built."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
-from pymatgen.core import Structure
+from pydantic import Field, field_validator, model_validator
+from pymatgen.core import Element, Structure
 
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Options
+from anodeflow.workflows.studies.graph import Travelling
 
 
 class InterfaceSide(Options):
@@ -69,6 +70,26 @@ class System(Options):
         ]
 
 
+class Analysis(Options):
+    """What is made of the trajectories."""
+
+    pairs: list[str] = Field(default_factory=lambda: ["P-S", "Li-S", "Li-P", "Li-Cl"], description="where present")
+    r_max_angstrom: float = Field(8.0, gt=1, le=50)
+    window_ps: float | None = Field(
+        None, gt=0, description="length of 'before' and 'after'; None: a fifth of the run, at most 1 ps"
+    )
+    ps_cutoff_angstrom: float | None = Field(None, gt=1.5, lt=4, description="None: first minimum of g(r)")
+
+    @field_validator("pairs")
+    @classmethod
+    def _are_pairs(cls, pairs: list[str]) -> list[str]:
+        for pair in pairs:
+            parts = pair.split("-")
+            if len(parts) != 2 or not all(Element.is_valid_symbol(part) for part in parts):
+                raise ValueError(f"'{pair}' is no pair of elements; write centre and neighbour like P-S")
+        return pairs
+
+
 def build(system: System, crystals: dict[str, Structure]) -> tuple[Structure, InterfaceModel | None]:
     """The cell of a system, and the interface it is, if it is one.
 
@@ -109,19 +130,32 @@ def start_task(system: System, model: InterfaceModel | None) -> Task:
     return "relax_c" if model is not None and system.relax_height else "relax"
 
 
-def interface_facts(model: InterfaceModel | None) -> dict[str, Any]:
-    """What a reader of the result should know of the interface."""
-    if model is None:
-        return {}
-    return {
-        "interface": model.name,
-        "strained_side": model.strained,
-        "strain_percent": model.max_strain_percent,
-        "area_angstrom2": model.area_angstrom2,
-        "gap_angstrom": model.gaps_angstrom[0],
-        "film_thickness_angstrom": model.film.thickness_angstrom,
-        "substrate_thickness_angstrom": model.substrate.thickness_angstrom,
-        "terminations": f"{model.film.termination} | {model.substrate.termination}",
-        "broken_bonds": model.film.broken_bonds + model.substrate.broken_bonds,
-        "warnings": list(model.warnings),
-    }
+class InterfaceFacts(Travelling):
+    """What a reader of the result should know of the interface that moves."""
+
+    interface: str
+    strained_side: str
+    strain_percent: float
+    area_angstrom2: float
+    gap_angstrom: float
+    film_thickness_angstrom: float
+    substrate_thickness_angstrom: float
+    terminations: str
+    broken_bonds: int
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, model: InterfaceModel) -> InterfaceFacts:
+        """Return what is known of an interface."""
+        return cls(
+            interface=model.name,
+            strained_side=model.strained,
+            strain_percent=model.max_strain_percent,
+            area_angstrom2=model.area_angstrom2,
+            gap_angstrom=model.gaps_angstrom[0],
+            film_thickness_angstrom=model.film.thickness_angstrom,
+            substrate_thickness_angstrom=model.substrate.thickness_angstrom,
+            terminations=f"{model.film.termination} | {model.substrate.termination}",
+            broken_bonds=model.film.broken_bonds + model.substrate.broken_bonds,
+            warnings=list(model.warnings),
+        )

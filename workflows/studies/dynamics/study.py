@@ -5,26 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from jobflow import Flow, Job, JobConfig, OnMissing, Response, job
-from pydantic import Field, field_validator, model_validator
-from pymatgen.core import Element, Structure
+from pydantic import Field, model_validator
+from pymatgen.core import Structure
 
-from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
-from anodeflow.analysis.dynamics_study import DynamicsStudyDoc, DynamicsSystemDoc, system_doc
-from anodeflow.documents import CalculationDoc, CardRecord
-from anodeflow.errors import AnodeflowError, EngineError, InputError
+from anodeflow.analysis.dynamics_study import DynamicsStudyDoc, DynamicsSystemDoc
+from anodeflow.errors import EngineError, InputError
 from anodeflow.structures.interface_sides import slab_spec
 from anodeflow.structures.structure_files import read_structure
 from anodeflow.workflows.cards import Dynamics, MethodCard
-from anodeflow.workflows.engines.base import Engine
-from anodeflow.workflows.engines.motion.dynamics import equilibrating
-from anodeflow.workflows.engines.registry import get_engine
-from anodeflow.workflows.jobs.calculation import CalculationMaker
-from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
-from anodeflow.workflows.studies.base import Options, PlannedCalculation, Study, identify, origin
-from anodeflow.workflows.studies.dynamics.cells import System, build, interface_facts, start_task
+from anodeflow.workflows.jobs.segment import DynamicsRun
+from anodeflow.workflows.studies.base import Record, Study, last_document
+from anodeflow.workflows.studies.dynamics.cells import Analysis, System, build
+from anodeflow.workflows.studies.dynamics.jobs import MovingSystem
+from anodeflow.workflows.studies.graph import Entry, crystal_step
 
-SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
 # Vibrations of Li have periods of 60 fs and more: longer steps lose energy at their turning points.
 LONG_TIMESTEP_FS = 2.5
 # A killed run goes on from the last checkpoint; each costs one evaluation of the forces.
@@ -36,46 +30,6 @@ OVERRIDES = (
     "ensemble", "timestep_fs", "duration_ps", "temperature_k", "thermostat", "friction_per_ps", "damping_fs",
     "chain_length",
 )  # fmt: skip
-
-
-class Analysis(Options):
-    """What is made of the trajectories."""
-
-    pairs: list[str] = Field(default_factory=lambda: ["P-S", "Li-S", "Li-P", "Li-Cl"], description="where present")
-    r_max_angstrom: float = Field(8.0, gt=1, le=50)
-    window_ps: float | None = Field(
-        None, gt=0, description="length of 'before' and 'after'; None: a fifth of the run, at most 1 ps"
-    )
-    ps_cutoff_angstrom: float | None = Field(None, gt=1.5, lt=4, description="None: first minimum of g(r)")
-
-    @field_validator("pairs")
-    @classmethod
-    def _are_pairs(cls, pairs: list[str]) -> list[str]:
-        for pair in pairs:
-            parts = pair.split("-")
-            if len(parts) != 2 or not all(Element.is_valid_symbol(part) for part in parts):
-                raise ValueError(f"'{pair}' is no pair of elements; write centre and neighbour like P-S")
-        return pairs
-
-
-class PlannedSegment(PlannedCalculation):
-    """A segment of the dry run."""
-
-    task: Any = "dynamics"
-    dynamics: Dynamics = Field(description="that hold for this segment")
-    first: bool = Field(description="of its run: velocities are drawn")
-
-    @property
-    def timestep_fs(self) -> float:
-        """For the display of progress."""
-        return self.dynamics.timestep_fs
-
-    def write_inputs(self, engine: Engine, card: MethodCard, directory: Path) -> list[str]:
-        """See :meth:`PlannedCalculation.write_inputs`."""
-        moving = card.model_copy(update={"dynamics": self.dynamics})
-        return engine.write_dynamics_inputs(
-            self.structure, moving, self.charge, directory, steps=self.expected_steps, continued=not self.first
-        )
 
 
 class DynamicsStudy(Study):
@@ -121,7 +75,11 @@ class DynamicsStudy(Study):
 
     @property
     def dynamics(self) -> Dynamics:
-        """The card's dynamics with what the study overrides.
+        """The card's dynamics with what the study overrides."""
+        return self.dynamics_with(self.method)
+
+    def dynamics_with(self, card: MethodCard) -> Dynamics:
+        """Return the dynamics of a card with what the study overrides.
 
         Raises
         ------
@@ -129,12 +87,12 @@ class DynamicsStudy(Study):
             If neither card nor study says how long.
         """
         own = {key: getattr(self, key) for key in OVERRIDES if getattr(self, key) is not None}
-        if self.method.dynamics is None and "duration_ps" not in own:
+        if card.dynamics is None and "duration_ps" not in own:
             raise InputError(
-                f"neither the study nor card '{self.method.name}' says how the atoms are to move",
+                f"neither the study nor card '{card.name}' says how the atoms are to move",
                 "give at least duration_ps in the study, or a card with 'dynamics', such as lacss2024-aimd",
             )
-        base = self.method.dynamics.model_dump() if self.method.dynamics else DEFAULTS
+        base = card.dynamics.model_dump() if card.dynamics else DEFAULTS
         return Dynamics.model_validate(base | own)
 
     def steps(self, picoseconds: float, what: str, multiple_of: int = 1) -> int:
@@ -254,173 +212,38 @@ class DynamicsStudy(Study):
         names = [n for system in self.systems if system.structure is None for n in system.crystals]
         return list(dict.fromkeys(names)) if self.relax_crystals else []
 
-    def _plan(self) -> list[PlannedCalculation]:
-        planned: list[PlannedCalculation] = [
-            PlannedCalculation(
-                label=f"{name}/crystal", task="relax_cell", structure=self.crystal(name), expected_steps=15
+    def declare(self) -> list[Entry]:
+        """See :meth:`Study.declare`: the crystals to relax, then each system."""
+        relaxed = self.relaxed_crystals()
+        runs, segments = [self.run(seed) for seed in self.seeds], self.segments()
+        crystals = [crystal_step(name, self.crystal(name), expected_steps=15) for name in relaxed]
+        systems = [
+            MovingSystem.of(
+                system,
+                [(name, self.crystal(name)) for name in dict.fromkeys(system.crystals) if name not in relaxed],
+                prerelax_card=self.prerelax_card() if self.prerelax else None,
+                runs=runs,
+                segments=segments,
+                analysis=self.analysis,
             )
-            for name in self.relaxed_crystals()
+            for system in self.systems
         ]
-        for system in self.systems:
-            structure, model = build(system, {name: self.crystal(name) for name in system.crystals})
-            if self.prerelax:
-                planned.append(
-                    PlannedCalculation(
-                        label=f"{system.label}/start", task=start_task(system, model), structure=structure,
-                        estimated=True, expected_steps=self.prerelax_max_steps, card=self.prerelax_card(),
-                    )
-                )  # fmt: skip
-            for seed in self.seeds:
-                planned += [
-                    PlannedSegment(
-                        label=_label(system.label, seed, number, first), structure=structure, estimated=True,
-                        expected_steps=last - first,
-                        dynamics=equilibrating(self.dynamics) if first < 0 else self.dynamics,
-                        first=first == self.segments()[0][0],
-                    )
-                    for number, (first, last) in enumerate(self.segments(), self.segments()[0][0] >= 0)
-                ]  # fmt: skip
-        return planned
+        return [*crystals, *systems]
 
-    def flow(self) -> Flow:
-        """The study as a Flow: crystals, cells, segments by system and seed, one document a system, one summary."""
-        made = {
-            name: self.identify(
-                self.maker("relax_cell").make(self.crystal(name), f"{name}/crystal", name), f"{name}/crystal"
+    def document(self, results: dict[str, Any], record: Record, facts: None) -> DynamicsStudyDoc:
+        """See :meth:`Study.document`: all systems."""
+        docs = [
+            doc
+            or DynamicsSystemDoc(
+                name=label.removesuffix("/cell"), error="not computed; see the first failure of this run"
             )
-            for name in self.relaxed_crystals()
-        }
-        runs = [self.run(seed).model_dump(mode="json") for seed in self.seeds]
-        systems = []
-        for system in self.systems:
-            cells = {name: made[name].output if name in made else self.crystal(name) for name in system.crystals}
-            one = dynamics_system(
-                system.model_dump(mode="json"),
-                list(cells),
-                list(cells.values()),
-                runs,
-                self.segments(),
-                self.method.model_dump(mode="json"),
-                self.prerelax_card().model_dump(mode="json") if self.prerelax else None,
-                self.engine,
-                self.analysis.model_dump(mode="json"),
-                self.hash,
-            )
-            systems.append(self.identify(one, f"{system.label}/cell"))
-        summary = summarise(
-            [one.output for one in systems],
-            [system.label for system in self.systems],
-            self.engine,
-            self.card_record(),
-            self.model_dump(mode="json"),
-            self.dynamics.model_dump(mode="json"),
-            self.hash,
-            self.sources(),
+            for label, doc in results.items()
+        ]
+        return last_document(
+            DynamicsStudyDoc,
+            self,
+            record,
+            dynamics=self.dynamics_with(record.setup.card).model_dump(mode="json"),
+            systems=docs,
+            warnings=[f"{d.name}: {text}" for d in docs for text in ([d.error] if d.error else d.warnings)],
         )
-        self.identify(summary, "summary")
-        return Flow([*made.values(), *systems, summary], output=summary.output, name=self.title or self.kind)
-
-
-def _label(system: str, seed: int, number: int, first_step: int) -> str:
-    return f"{system}/seed {seed}/{'equilibration' if first_step < 0 else f'segment {number}'}"
-
-
-@job(config=SETTLED)
-def dynamics_system(
-    system: dict[str, Any],
-    names: list[str],
-    crystals: list[CalculationDoc | Structure | None],
-    runs: list[dict[str, Any]],
-    segments: list[tuple[int, int]],
-    card: dict[str, Any],
-    prerelax_card: dict[str, Any] | None,
-    engine: str,
-    analysis: dict[str, Any],
-    study_hash: str,
-) -> Response | DynamicsSystemDoc:
-    """Build the cell and lay out its relaxation and the segments of every seed."""
-    spec = System.model_validate(system)
-    kind = DynamicsStudy.kind
-    try:
-        cells = {}
-        for name, crystal in zip(names, crystals, strict=True):
-            if crystal is None:
-                raise EngineError(f"the crystal {name} was not computed", "see the first failure of this run")
-            if isinstance(crystal, CalculationDoc):
-                crystal.converged_energy_ev()
-                crystal = crystal.structure
-            cells[name] = crystal
-        structure, model = build(spec, cells)
-    except AnodeflowError as error:
-        return DynamicsSystemDoc(name=spec.label, error=str(error))
-    jobs: list[Job] = []
-    start: Any = structure
-    if prerelax_card is not None:
-        maker = CalculationMaker(task=start_task(spec, model), card=prerelax_card, engine=engine)
-        relaxed = maker.make(structure, f"{spec.label}/start")
-        jobs.append(identify(relaxed, f"{spec.label}/start", study_hash, kind))
-        start = relaxed.output
-    replicas: list[list[Any]] = []
-    for run in runs:
-        previous: Any = None
-        outputs = []
-        for number, (first, last) in enumerate(segments, segments[0][0] >= 0):
-            label = _label(spec.label, run["seed"], number, first)
-            made = dynamics_segment(
-                start if previous is None else None, previous, run, card, engine, label, first, last
-            )
-            identify(made, label, study_hash, kind)
-            made.update_metadata({"kind": "calculation"})
-            previous = made.output
-            outputs.append(previous)
-            jobs.append(made)
-        replicas.append(outputs)
-    collected = collect(
-        spec.label, structure, start, replicas, [r["seed"] for r in runs], interface_facts(model), analysis
-    )
-    identify(collected, f"{spec.label}/result", study_hash, kind)
-    return Response(replace=Flow([*jobs, collected], output=collected.output, name=spec.label))
-
-
-@job(config=SETTLED)
-def collect(
-    name: str,
-    built: Structure,
-    start: CalculationDoc | Structure | None,
-    replicas: list[list[DynamicsSegmentDoc | None]],
-    seeds: list[int],
-    facts: dict[str, Any],
-    analysis: dict[str, Any],
-) -> DynamicsSystemDoc:
-    """What the trajectories of one system say; replicas are used up to their first missing segment."""
-    try:
-        structure = start.structure if isinstance(start, CalculationDoc) else start
-        return system_doc(name, structure or built, replicas, seeds, facts, **analysis)
-    except AnodeflowError as error:
-        return DynamicsSystemDoc(name=name, error=str(error), facts=facts)
-
-
-@job(config=SETTLED)
-def summarise(
-    systems: list[DynamicsSystemDoc | None],
-    names: list[str],
-    engine: str,
-    card: dict[str, str],
-    settings: dict[str, Any],
-    dynamics: dict[str, Any],
-    study_hash: str,
-    notes: list[str],
-) -> DynamicsStudyDoc:
-    """All systems of a study."""
-    docs = [
-        doc or DynamicsSystemDoc(name=name, error="not computed; see the first failure of this run")
-        for doc, name in zip(systems, names, strict=True)
-    ]
-    return DynamicsStudyDoc(
-        **origin(DynamicsStudy.kind, study_hash, settings, notes),
-        engine=get_engine(engine).record(),
-        card=CardRecord.model_validate(card),
-        dynamics=dynamics,
-        systems=docs,
-        warnings=[f"{d.name}: {text}" for d in docs for text in ([d.error] if d.error else d.warnings)],
-    )
