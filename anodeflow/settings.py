@@ -19,6 +19,7 @@ from anodeflow.yaml_input import read_yaml, validate
 # Environment variable: (section or None, key)
 VARIABLES: dict[str, tuple[str | None, str]] = {
     "ANODEFLOW_RUNS": (None, "runs"),
+    "ANODEFLOW_TRUST_IMPORTED": (None, "trust_imported"),
     "ANODEFLOW_VASP_COMMAND": ("vasp", "command"),
     "ANODEFLOW_VASP_GAMMA_COMMAND": ("vasp", "gamma_command"),
     "ANODEFLOW_VASP_BAND_COMMAND": ("vasp", "band_command"),
@@ -91,6 +92,7 @@ class Settings(_Section):
     """One machine."""
 
     runs: Path = Path("anodeflow-runs")
+    trust_imported: bool = Field(False, description="use imported calculations for other studies than their own")
     vasp: VaspSettings = VaspSettings()
     castep: CastepSettings = CastepSettings()
     qe: QeSettings = QeSettings()

@@ -93,6 +93,11 @@ def write_footer(figure: Figure, *lines: str) -> None:
     figure.supxlabel("\n".join(lines), fontsize=6, color="0.35")
 
 
+def add_to_footer(figure: Figure, line: str) -> None:
+    """Write one more line under a figure that is drawn."""
+    write_footer(figure, *filter(None, (figure.get_supxlabel(), line)))
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure atomically, and close it.
 

@@ -28,15 +28,17 @@ def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) ->
     """Draw the figure of STUDY (its file, or its hash) from the store; nothing is computed."""
     for file in outputs:
         check_figure_path(file)
-    from anodeflow.cli.output.studies import stored_study, write_figure
+    from anodeflow.cli.output.studies import imported_line, stored_study, write_figure
     from anodeflow.cli.results import study_hash_of
     from anodeflow.workflows.store import open_documents, store_shown
 
-    document = stored_study(open_documents(store), study_hash_of(study))
+    documents = open_documents(store)
+    document = stored_study(documents, study_hash_of(study))
     if document is None:
         raise InputError(f"no finished study '{study}' in {store_shown(store)}", f"run it first: anodeflow run {study}")
+    imported = imported_line(documents, document.study_hash)
     for file in outputs:
-        write_figure(document, file)
+        write_figure(document, file, imported)
     if as_json:
         click.echo(json.dumps({"study_hash": document.study_hash, "files": [str(file) for file in outputs]}))
     else:

@@ -14,6 +14,7 @@ from anodeflow.errors import InputError
 from anodeflow.workflows.studies.registry import Table, tables
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from jobflow import JobStore
@@ -64,7 +65,10 @@ def results(store: Path, what: str, as_json: bool, as_csv: bool, limit: int | No
         del rows[most:]
         if limit is None:
             click.echo(f"the newest {most}; --limit shows more, --csv and --json all", err=True)
-    print_rows(rows, as_json, empty=f"nothing in {store_shown(store)} matches", columns=tables()[what].columns)
+    columns = tables()[what].columns
+    if any(row.get("imported") for row in rows):
+        columns = (*columns, "imported")
+    print_rows(rows, as_json, empty=f"nothing in {store_shown(store)} matches", columns=columns)
 
 
 def study_hash_of(study: str) -> str:
@@ -151,7 +155,8 @@ def rows_of(
         if query is None:
             raise
         raise InputError(f"--query cannot be used: {error}", "check the operators and their values") from None
-    rows = [{**row, **_common(doc)} for doc in documents for row in table.rows(doc["output"])]
+    imported = _imported(store)
+    rows = [{**row, **_common(doc), **imported(doc)} for doc in documents for row in table.rows(doc["output"])]
     if converged is not None and table.convergence == "row":
         rows = [row for row in rows if (row[table.converged_column] in (True, "converged")) is converged]
     if environment is not None and table.environment_column is not None:
@@ -162,7 +167,25 @@ def rows_of(
 
 
 # What every table says of a document besides its own columns.
-_FIELDS_OF_JOBS = ("metadata.study_hash", "completed_at")
+_FIELDS_OF_JOBS = ("metadata.study_hash", "metadata.imported", "completed_at")
+
+
+def _imported(store: JobStore | Store) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return what tells the column ``imported`` of a document: empty where the store holds nothing imported."""
+    from anodeflow.workflows.store import imported_by_study
+
+    studies = imported_by_study(store)
+
+    def column(doc: dict[str, Any]) -> dict[str, Any]:
+        metadata = doc.get("metadata", {})
+        mark = metadata.get("imported")
+        if mark is not None:
+            return {"imported": mark["archive_sha256"][:12]}
+        marks = studies.get(metadata.get("study_hash"), [])
+        archives = dict.fromkeys(mark["archive_sha256"][:12] for mark in marks)
+        return {"imported": f"rests on {', '.join(archives)}" if archives else None}
+
+    return column if studies else lambda doc: {}
 
 
 def _convergence(table: Table, converged: bool) -> dict[str, Any]:

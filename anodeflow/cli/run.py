@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     multiple=True,
     help="Also draw the figure to this file (.png, .pdf, .svg); may be given several times.",
 )
+@click.option(
+    "--trust", is_flag=True, help="Also use imported calculations that came with another study.  [default: do not]"
+)
 @click.option("--show", is_flag=True, help="Open the figure when it is done, where there is a screen.")
 @json_option
 def run(
@@ -39,20 +42,24 @@ def run(
     workers: int | None,
     threads: int | None,
     figures: tuple[Path, ...],
+    trust: bool,
     show: bool,
     as_json: bool,
 ) -> None:
     """Compute STUDY on this machine. What is finished already is not computed again."""
     for file in figures:
         check_figure_path(file)
-    from anodeflow.cli.output.studies import print_study, write_figures
-    from anodeflow.workflows.store import store_shown
+    if trust:
+        os.environ["ANODEFLOW_TRUST_IMPORTED"] = "true"  # for the workers, too
+    from anodeflow.cli.output.studies import imported_line, print_study, write_figures
+    from anodeflow.workflows.store import open_documents, store_shown
     from anodeflow.workflows.studies import load_study
 
     again = f"anodeflow run {study} --store {store_shown(store)}"
     document, report = run_study(load_study(study), store, again, workers, threads)
-    print_study(document, as_json)
-    write_figures(document, figures)
+    imported = imported_line(open_documents(store), document.study_hash)
+    print_study(document, as_json, imported)
+    write_figures(document, figures, imported)
     if show and figures:
         _open_on_screen(figures[0])
     if report.failed or not document.complete:
@@ -86,12 +93,13 @@ def run_study(
         If the study cannot be run, a fatal error stopped it, or it gave no result.
     """
     from anodeflow.cli.output.progress import RunDisplay
-    from anodeflow.cli.output.studies import stored_study
+    from anodeflow.cli.output.studies import imported_notes, stored_study
     from anodeflow.workflows.local.runner import LocalRunner, default_workers
     from anodeflow.workflows.store import open_job_store, store_place
 
     notes = study.preflight()
     job_store = open_job_store(store)
+    notes += imported_notes(job_store, study.hash)
     number, each = default_workers()
     with RunDisplay(study, workers or number, notes) as display:
         flow = study.flow()

@@ -127,15 +127,15 @@ def test_dynamics_go_on_from_an_archive(tmp_path, monkeypatch):
     card = load_card("lacss2024-aimd").model_dump(mode="json")
 
     def asked(previous, number):
-        return dynamics_segment(
+        made = dynamics_segment(
             None if previous else crystal(), previous, run, card, f"springs:{model}", f"s {number}",
             (number - 1) * 20, number * 20,
         )  # fmt: skip
+        made.update_metadata({"study_hash": STUDY_HASH, "label": f"s {number}"})
+        return made
 
     def segment(previous, number, store):
-        made = asked(previous, number)
-        made.update_metadata({"study_hash": STUDY_HASH, "label": f"s {number}"})
-        return made.run(store).output
+        return asked(previous, number).run(store).output
 
     store = open_job_store(tmp_path / "a.sqlite")
     first = segment(None, 1, store)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypedDict, TypeVar, cast
+from typing import Any, ClassVar, Generic, Self, TypedDict, TypeVar, cast
 
 from jobflow import CURRENT_JOB, Job, JobConfig, JobStore, OnMissing, job
 from monty.json import MSONable
@@ -27,11 +27,13 @@ from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.folders import calculation_folder
 from anodeflow.workflows.jobs.lock import alone
-from anodeflow.workflows.store import newest_output
+from anodeflow.workflows.store import newest_job
 
 # How long after another process let go of a fingerprint its document may take to get into the store.
 WRITTEN_AFTER_S = 3.0
 LOOK_AGAIN_S = 0.1
+# Attributes that are no fields, as they do not travel: the study that asks, and the note of what was found.
+_STUDY, _IMPORTED = "_study_hash", "_imported"
 # The argument of a job that holds what it computes.
 _WORK = "work"
 
@@ -148,6 +150,16 @@ class Recognised(MSONable, ABC, Generic[Doc]):
 
     # --- what they share
 
+    def asked_by(self, job: Job) -> Self:
+        """Let it know the job that asks: its study may use what was imported with it."""
+        self.__dict__[_STUDY] = job.metadata.get("study_hash")
+        return self
+
+    @property
+    def imported(self) -> dict[str, Any] | None:
+        """The note of the imported document that the last :meth:`find` returned; None for one computed here."""
+        return cast("dict[str, Any] | None", self.__dict__.get(_IMPORTED))
+
     def result(self, store: JobStore | None) -> Doc:
         """Hand out the document of the store, or compute it: recognise, lock, look again, compute, document.
 
@@ -220,8 +232,10 @@ class Recognised(MSONable, ABC, Generic[Doc]):
         return found
 
     def _newest(self, store: JobStore, criteria: Mapping[str, Any]) -> Doc | None:
-        output = newest_output(store, self.key, self.document.__name__, criteria)
-        return None if output is None else cast(Doc, self.document.model_validate(output))
+        asking = self.__dict__.get(_STUDY)
+        found = newest_job(store, self.key, self.document.__name__, criteria, study_hash=asking)
+        self.__dict__[_IMPORTED] = None if found is None else found["metadata"].get("imported")
+        return None if found is None else cast(Doc, self.document.model_validate(found["output"]))
 
 
 @job(data="arrays", config=JobConfig(expose_store=True))
@@ -231,7 +245,10 @@ def compute(work: Recognised[Any]) -> ComputedDoc:
     What does not converge ends in a document with ``converged`` False; only a missing or broken engine, or a damaged
     file, raises.
     """
-    found: ComputedDoc = work.result(CURRENT_JOB.store)
+    asking = CURRENT_JOB.job
+    found: ComputedDoc = (work if asking is None else work.asked_by(asking)).result(CURRENT_JOB.store)
+    if asking is not None and work.imported is not None:  # it stays marked under whatever study
+        asking.update_metadata({"imported": work.imported})
     return found
 
 
@@ -264,4 +281,4 @@ def recognised_of(made: Job, store: JobStore | None = None) -> Recognised[Any] |
         return None
     if store is not None:
         made = made.resolve_args(store, inplace=False)
-    return cast("Recognised[Any]", made.function_kwargs[_WORK])
+    return cast("Recognised[Any]", made.function_kwargs[_WORK]).asked_by(made)

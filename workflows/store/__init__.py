@@ -11,10 +11,11 @@ if TYPE_CHECKING:
         EmbeddedJobStore,
         find_finished,
         integrity_check,
+        newest_job,
         newest_output,
         open_job_store,
     )
-    from anodeflow.workflows.store.reading import open_documents
+    from anodeflow.workflows.store.reading import imported_by_study, open_documents
     from anodeflow.workflows.store.sqlite import SCHEMA_VERSION, SQLiteStore
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "EmbeddedJobStore",
     "SQLiteStore",
     "find_finished",
+    "imported_by_study",
     "integrity_check",
+    "newest_job",
     "newest_output",
     "open_documents",
     "open_job_store",
@@ -31,6 +34,7 @@ __all__ = [
 ]
 
 _WHERE = {
+    "imported_by_study": "reading",
     "open_documents": "reading",
     "store_place": "database",
     "store_shown": "database",

@@ -1,5 +1,7 @@
 """Fields of stored documents that a query finds without reading the documents."""
 
+#: The archive that a document was imported from; None for one that was computed here.
+IMPORTED_FROM = "metadata.imported.archive_sha256"
 JOB_FIELDS = (
     "uuid",
     "index",
@@ -15,5 +17,6 @@ JOB_FIELDS = (
     "output.card.name",
     "output.converged",
     "completed_at",
+    IMPORTED_FROM,
 )
 DATA_FIELDS = ("blob_uuid", "job_uuid", "job_index")

@@ -10,10 +10,11 @@ from typing import Any
 from jobflow import JobStore
 
 from anodeflow.errors import StoreError
+from anodeflow.settings import load_settings
 from anodeflow.workflows.store.completion import with_first_completion
 from anodeflow.workflows.store.connection import DAMAGED, error_code, open_database, store_errors
 from anodeflow.workflows.store.database import database_file, is_uri
-from anodeflow.workflows.store.fields import DATA_FIELDS, JOB_FIELDS
+from anodeflow.workflows.store.fields import DATA_FIELDS, IMPORTED_FROM, JOB_FIELDS
 from anodeflow.workflows.store.mongo import open_server_store
 from anodeflow.workflows.store.renamed import redirect_old_names
 from anodeflow.workflows.store.sqlite import SQLiteStore, one_transaction
@@ -72,10 +73,18 @@ def open_job_store(path: str | os.PathLike[str], *, must_exist: bool = False, re
     return store
 
 
-def newest_output(
-    job_store: JobStore, fingerprint: str, doc_type: str, criteria: Mapping[str, Any], *, load: bool = True
+def newest_job(
+    job_store: JobStore,
+    fingerprint: str,
+    doc_type: str,
+    criteria: Mapping[str, Any],
+    *,
+    study_hash: str | None = None,
+    load: bool = True,
 ) -> dict[str, Any] | None:
-    """Return the output of the newest job with a fingerprint, or None.
+    """Return output and metadata of the newest job with a fingerprint that may be used, or None.
+
+    What was imported is used for the study it came with, and for others where the settings trust it.
 
     Parameters
     ----------
@@ -87,12 +96,30 @@ def newest_output(
         Kind of document, e.g. ``CalculationDoc``.
     criteria
         What else must hold, e.g. ``{"output.converged": True}``.
+    study_hash
+        Of the study that asks.
     load
         Fetch its large arrays too.
     """
-    wanted = {"output.fingerprint": fingerprint, "output.doc_type": doc_type, **criteria}
+    wanted: dict[str, Any] = {"output.fingerprint": fingerprint, "output.doc_type": doc_type, **criteria}
+    if not load_settings().trust_imported:
+        computed_here = {IMPORTED_FROM: None}
+        wanted["$or"] = [computed_here] if study_hash is None else [computed_here, {"metadata.study_hash": study_hash}]
     # Clocks of time zones aside, ISO times sort as text.
-    found = job_store.query_one(wanted, properties=["output"], sort={"completed_at": -1}, load=load)
+    return job_store.query_one(wanted, properties=["output", "metadata"], sort={"completed_at": -1}, load=load)
+
+
+def newest_output(
+    job_store: JobStore, fingerprint: str, doc_type: str, criteria: Mapping[str, Any], *, load: bool = True
+) -> dict[str, Any] | None:
+    """Return the output of the newest job with a fingerprint that was computed here, or None.
+
+    Parameters
+    ----------
+    job_store, fingerprint, doc_type, criteria, load
+        As for :func:`newest_job`.
+    """
+    found = newest_job(job_store, fingerprint, doc_type, criteria, load=load)
     return found["output"] if found else None
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from maggma.core import Store
 
 from anodeflow.workflows.store.database import database_file, is_uri
-from anodeflow.workflows.store.fields import JOB_FIELDS
+from anodeflow.workflows.store.fields import IMPORTED_FROM, JOB_FIELDS
 from anodeflow.workflows.store.renamed import redirect_old_names
 from anodeflow.workflows.store.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from jobflow import JobStore
 
 redirect_old_names()  # before the first document is read
 
@@ -41,3 +45,15 @@ def open_documents(path: str | os.PathLike[str]) -> Store:
     )
     store.connect()
     return store
+
+
+def imported_by_study(store: JobStore | Store) -> dict[str, list[dict[str, Any]]]:
+    """Return the notes of all imported documents of a store, each once, by the hash of their study."""
+    documents = getattr(store, "docs_store", store)
+    marks: dict[str, list[dict[str, Any]]] = {}
+    for job in documents.query({IMPORTED_FROM: {"$ne": None}}, properties=["metadata"]):
+        metadata = job["metadata"]
+        known = marks.setdefault(metadata["study_hash"], [])
+        if metadata["imported"] not in known:
+            known.append(metadata["imported"])
+    return marks

@@ -27,8 +27,35 @@ def stored_study(store: JobStore | Store, study_hash: str) -> StudyDoc | None:
     return document
 
 
-def print_study(document: Any, as_json: bool) -> None:
-    """Print a study's last document as tables or JSON."""
+def imported_line(job_store: Any, study_hash: str) -> str | None:
+    """Return what a table or figure says of results that were imported; None where all were computed here."""
+    from anodeflow.workflows.store import imported_by_study
+
+    marks = imported_by_study(job_store).get(study_hash, [])
+    archives = {mark["archive_sha256"]: mark for mark in marks}
+    said = []
+    for archive, mark in archives.items():
+        hosts = sorted({m["computer"] for m in marks if m["archive_sha256"] == archive and m.get("computer")})
+        said.append(f"{archive[:12]} (anodeflow {mark['anodeflow']} on {', '.join(hosts) or '?'}; {mark['at'][:10]})")
+    return f"rests on results imported from archive {', '.join(said)}" if said else None
+
+
+def imported_notes(job_store: Any, study_hash: str) -> list[str]:
+    """Return the note that imported calculations of other studies are used, or are not."""
+    from anodeflow.settings import load_settings
+    from anodeflow.workflows.store import imported_by_study
+
+    others = len(set(imported_by_study(job_store)) - {study_hash})
+    if not others:
+        return []
+    what = f"calculations of {others} imported {'study' if others == 1 else 'studies'}"
+    if load_settings().trust_imported:
+        return [f"{what} are used where they are the same (--trust)"]
+    return [f"{what} are not used; --trust would use those that are the same"]
+
+
+def print_study(document: Any, as_json: bool, imported: str | None = None) -> None:
+    """Print a study's last document as tables or JSON, and what of it was imported."""
     if as_json:
         from anodeflow.cli.output.console import print_json
 
@@ -39,25 +66,39 @@ def print_study(document: Any, as_json: bool) -> None:
         click.echo(
             f"NOT A RESULT: computed by {document.engine.kind}; these numbers test the workflow and mean nothing"
         )
+    if imported is not None:
+        click.echo(imported)
 
 
-def write_figure(document: Any, file: Path) -> None:
+def write_figure(document: Any, file: Path, imported: str | None = None) -> None:
     """Draw a study's figure to a file, atomically.
+
+    Parameters
+    ----------
+    document
+        The last document of a study.
+    file
+        The figure.
+    imported
+        What it says below of imported results.
 
     Raises
     ------
     InputError
         If there is nothing to draw, or a stand-in computed it.
     """
-    from anodeflow.analysis.figures.style import save_figure
+    from anodeflow.analysis.figures.style import add_to_footer, save_figure
 
     if document.engine.stand_in:
         raise InputError(f"no figure of what {document.engine.kind} computed", "run the study with the real program")
-    save_figure(load(kind_of_document(document.doc_type).figure)(document), file)
+    figure = load(kind_of_document(document.doc_type).figure)(document)
+    if imported is not None:
+        add_to_footer(figure, imported)
+    save_figure(figure, file)
 
 
-def write_figures(document: Any, files: tuple[Path, ...]) -> None:
-    """Draw a study's figure to several files and say so."""
+def write_figures(document: Any, files: tuple[Path, ...], imported: str | None = None) -> None:
+    """Draw a study's figure to several files and say so; the rest as for :func:`write_figure`."""
     for file in files:
-        write_figure(document, file)
+        write_figure(document, file, imported)
         click.echo(f"figure: {file}", err=True)
