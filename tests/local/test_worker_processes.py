@@ -17,6 +17,7 @@ from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.local import runner
+from anodeflow.workflows.local.messages import Done, Step
 from anodeflow.workflows.store import open_job_store
 
 # A process that was killed leaves at once what it holds; a loaded machine takes a while to see it.
@@ -107,10 +108,10 @@ def test_a_worker_says_when_it_found_a_result(folder):
         said = []
         for _ in range(2):
             worker.send(json.dumps(made, cls=MontyEncoder))
-            while (message := inbox.get(timeout=120)[1])["event"] == "step":
+            while isinstance(message := inbox.get(timeout=120)[1], Step):
                 pass
             said.append(message)
     finally:
         worker.end()
-    assert said == [{"event": "done", "reused": False}, {"event": "done", "reused": True}]
+    assert said == [Done(reused=False), Done(reused=True)]
     assert store.count() == 1

@@ -15,6 +15,7 @@ from anodeflow.workflows.cluster.folder import ClusterFolder
 from anodeflow.workflows.store.database import server_errors
 
 STUDIES = "studies"
+# FireWorks keeps only the trace of what went wrong outside of a task.
 LOST_DATABASE = re.compile(
     r"^(pymongo\.errors\.(AutoReconnect|NetworkTimeout|ServerSelectionTimeoutError|NotPrimaryError)|[\w.]+DatabaseAway):",
     re.MULTILINE,

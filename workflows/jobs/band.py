@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypedDict, cast
 
 import numpy as np
 from jobflow import Job, OutputReference
@@ -64,8 +64,8 @@ class BandOptions(BaseModel):
 def band_job(
     start: CalculationDoc | OutputReference | None,
     end: CalculationDoc | OutputReference | None,
-    options: Mapping[str, Any],
-    card: Mapping[str, Any],
+    options: BandOptions | Mapping[str, Any],
+    card: MethodCard | Mapping[str, Any],
     engine: str,
     label: str,
     crystal: str | None = None,
@@ -77,9 +77,9 @@ def band_job(
     start, end
         Relaxed end points or references to them; `end` None for a mirrored end.
     options
-        Fields of :class:`BandOptions`.
+        How it begins and moves; a mapping holds fields of :class:`BandOptions`.
     card
-        Method card, as a plain mapping.
+        How accurately.
     engine
         Name of the engine.
     label
@@ -98,6 +98,17 @@ def band_job(
             crystal=crystal,
         )
     )
+
+
+class _Asked(TypedDict):
+    """What a document says of the band that was asked for, whether or not it could be computed."""
+
+    crystal: str | None
+    start: str | None
+    end: str | None
+    mirrored: bool
+    charge: int
+    climb: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +141,7 @@ class BandCalculation(Recognised[BandDoc]):
     @cached_property
     def climbs(self) -> bool:
         """Whether the highest image climbs: asked for, and possible with the engine; without it is another band."""
-        return self.options.climb and self.who.climbs()
+        return self.options.climb and self._engine.climbs()
 
     @cached_property
     def ends(self) -> EndPoints:
@@ -217,7 +228,7 @@ class BandCalculation(Recognised[BandDoc]):
             return BandDoc(
                 fingerprint="",
                 label=self.label,
-                engine=self.who.record(),
+                engine=self._engine.record(),
                 card=self.card_record(),
                 error=str(error),
                 reason=Reason.MISSING_INPUT if lost else Reason.BAD_PATH,
@@ -225,7 +236,7 @@ class BandCalculation(Recognised[BandDoc]):
             )
         return None
 
-    def _asked(self) -> dict[str, Any]:
+    def _asked(self) -> _Asked:
         return {
             "crystal": self.crystal,
             "start": self.start.fingerprint if self.start else None,
@@ -253,7 +264,7 @@ class BandCalculation(Recognised[BandDoc]):
         elif self.options.warm_start is not None:
             path, warm, said = warmed_band(path, self.card, self.options.warm_start, climb=self.climbs)
             notes += said
-        band = self.who.neb(
+        band = self._engine.neb(
             path,
             self.card,
             self.options.charge,

@@ -70,7 +70,7 @@ class Calculation(Recognised[CalculationDoc]):
     @property
     def folder(self) -> Path | None:
         """See :class:`Recognised`."""
-        return super().folder if self.who.capabilities.files else None
+        return super().folder if self._engine.capabilities.files else None
 
     def is_settled(self, doc: CalculationDoc) -> bool:
         """Return whether it is converged, or was already given as many steps as the card allows."""
@@ -85,12 +85,12 @@ class Calculation(Recognised[CalculationDoc]):
         notes: list[str] = []
         fresh = earlier is None and (folder is None or not folder.exists())
         if self.warm_start is not None and fresh and self.task != "static":
-            curved = folder if self.who.capabilities.takes_curvatures else None
+            curved = folder if self._engine.capabilities.takes_curvatures else None
             start, warm, notes = warmed(self.structure, self.task, self.card, self.warm_start, curved)
         if folder is not None:
             make_folder(folder)
         card = self.card.model_copy(update={"max_steps": self.card.max_steps - steps_before})
-        outcome = self.who.compute(
+        outcome = self._engine.compute(
             Request(start, self.task, card, self.charge),
             folder,
             lambda step, energy, force: monitor.report(self.label, step + steps_before, energy, force),
@@ -173,7 +173,7 @@ class CalculationMaker(Maker):
     task
         ``static``, ``relax`` (ions) or ``relax_cell`` (ions and cell).
     card
-        The method card, as a plain mapping so that the job can travel.
+        How accurately.
     engine
         Name of the engine.
     warm_start
@@ -182,7 +182,7 @@ class CalculationMaker(Maker):
 
     name: str = "calculation"
     task: Task = "static"
-    card: dict[str, Any] | None = None
+    card: MethodCard | dict[str, Any] | None = None
     engine: str = "sevennet-0"
     warm_start: str | None = None
 

@@ -209,13 +209,12 @@ class Recognised(MSONable, ABC, Generic[Doc]):
         }
 
     @property
-    def who(self) -> Engine:
-        """The engine."""
+    def _engine(self) -> Engine:
         return get_engine(self.engine)
 
     def engine_record(self) -> EngineRecord:
         """Return what the engine says of itself, with the pseudopotentials of these elements."""
-        return self.who.record(self.elements)
+        return self._engine.record(self.elements)
 
     def card_record(self) -> CardRecord:
         """Return name and hashes of the card."""

@@ -86,8 +86,8 @@ class DynamicsRun(BaseModel):
 def dynamics_segment(
     start: CalculationDoc | Structure | OutputReference | None,
     previous: DynamicsSegmentDoc | OutputReference | None,
-    run: Mapping[str, Any],
-    card: Mapping[str, Any],
+    run: DynamicsRun | Mapping[str, Any],
+    card: MethodCard | Mapping[str, Any],
     engine: str,
     label: str,
     first_step: int,
@@ -102,9 +102,9 @@ def dynamics_segment(
     previous
         The segment before or a reference to it; None for the first.
     run
-        A :class:`DynamicsRun`, as a plain mapping.
+        What the run is; a mapping holds fields of :class:`DynamicsRun`.
     card
-        Method card, as a plain mapping.
+        How accurately.
     engine
         Name of the engine.
     label
@@ -275,7 +275,7 @@ class Segment(Recognised[DynamicsSegmentDoc]):
         notes: list[str],
     ) -> DynamicsState:
         """Return the state at the last step."""
-        first = self._first_geometry() if self.who.capabilities.electrons else None
+        first = self._first_geometry() if self._engine.capabilities.electrons else None
         if first is not None:
             _write(folder / FIRST, json.dumps(first.as_dict()))
 
@@ -285,7 +285,7 @@ class Segment(Recognised[DynamicsSegmentDoc]):
 
         if checkpoint.state.step >= self.last_step:
             return checkpoint.state
-        return self.who.dynamics(
+        return self._engine.dynamics(
             checkpoint.state,
             self.card,
             self.run.dynamics,

@@ -25,10 +25,10 @@ from typing import IO, Any, Protocol
 from jobflow import Flow, Job, JobStore, OnMissing
 from monty.json import MontyEncoder
 
-from anodeflow import errors
 from anodeflow.errors import AnodeflowError, EngineError, StoreError
 from anodeflow.workflows.jobs.recognised import recognised_of
 from anodeflow.workflows.local.live import LiveRun
+from anodeflow.workflows.local.messages import Done, Failed, Gone, Message, Step, decode
 from anodeflow.workflows.local.worker import STOP
 
 # Errors after which every other calculation would fail the same way.
@@ -70,7 +70,7 @@ class RunReport:
 class _Worker:
     """One worker process and the thread that reads what it says."""
 
-    def __init__(self, store_place: str, threads: int, inbox: queue.Queue[tuple[_Worker, dict[str, Any]]]) -> None:
+    def __init__(self, store_place: str, threads: int, inbox: queue.Queue[tuple[_Worker, Message]]) -> None:
         environment = dict(os.environ)
         environment.update({name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")})
         environment = MEMORY_SETTINGS | environment
@@ -89,11 +89,11 @@ class _Worker:
         self.send(json.dumps(store_place))  # not an argument, where everybody could read it
         threading.Thread(target=self._read, args=(inbox,), daemon=True).start()
 
-    def _read(self, inbox: queue.Queue[tuple[_Worker, dict[str, Any]]]) -> None:
+    def _read(self, inbox: queue.Queue[tuple[_Worker, Message]]) -> None:
         if self.process.stdout is not None:
             for line in self.process.stdout:
-                inbox.put((self, json.loads(line)))
-        inbox.put((self, {"event": "gone", "code": self.process.wait()}))
+                inbox.put((self, decode(line)))
+        inbox.put((self, Gone(self.process.wait())))
 
     def send(self, text: str) -> None:
         try:
@@ -143,7 +143,7 @@ class LocalRunner:
     ) -> None:
         self._store, self._place, self._listener = store, os.fspath(store_place), listener
         self._max_workers, self._threads = workers, threads
-        self._inbox: queue.Queue[tuple[_Worker, dict[str, Any]]] = queue.Queue()
+        self._inbox: queue.Queue[tuple[_Worker, Message]] = queue.Queue()
         self._workers: list[_Worker] = []
         # By identity: jobflow compares jobs by content, and contents may not be comparable.
         self._waiting: dict[int, Job] = {}
@@ -152,7 +152,7 @@ class LocalRunner:
         self._looked_up: dict[int, bool] = {}
         self._tries: Counter[str] = Counter()
         self.report = RunReport()
-        about = next((made.metadata for made, _ in flow.iterflow()), {})
+        about: dict[str, Any] = next((made.metadata for made, _ in flow.iterflow()), {})
         self._live = LiveRun(store, str(about.get("study_hash", "")), str(about.get("study", "")))
         self._add(flow)
 
@@ -296,27 +296,27 @@ class LocalRunner:
                 worker, message = self._inbox.get(timeout=1.0)
             except queue.Empty:
                 return
-            ended = message["event"] != "step"
+            ended = not isinstance(message, Step)
             self._take(worker, message)
             self._tell()
 
-    def _take(self, worker: _Worker, message: dict[str, Any]) -> None:
+    def _take(self, worker: _Worker, message: Message) -> None:
         made = worker.job
-        match message["event"]:
-            case "step":
-                self._listener.step(message["label"], message["step"], message["energy_ev"], message["max_force"])
-            case "done" if made is not None:
+        match message:
+            case Step():
+                self._listener.step(message.label, message.step, message.energy_ev, message.max_force)
+            case Done() if made is not None:
                 worker.job = None
                 self._settle(made)
-                self._count(made, bool(message["reused"]))
-            case "failed" if made is not None:
+                self._count(made, message.reused)
+            case Failed() if made is not None:
                 worker.job = None
-                self._fail(made, message["error"])
-                kind = getattr(errors, message["type"], None)
-                if kind is not None and issubclass(kind, FATAL):
-                    self.report.fatal = kind(message["problem"], message["remedy"])
-            case "gone":
-                self._lost(worker, message["code"])
+                self._fail(made, message.message)
+                error = message.error()
+                if isinstance(error, FATAL):
+                    self.report.fatal = error
+            case Gone():
+                self._lost(worker, message.code)
             case _:
                 worker.job = None
 

@@ -19,7 +19,6 @@ import sys
 import threading
 import time
 import traceback
-from typing import IO, Any
 
 STOP = "stop"
 # How long a step may take to come to its end once the parent is gone.
@@ -40,13 +39,21 @@ def main() -> int:
 
     from anodeflow.errors import AnodeflowError
     from anodeflow.workflows import monitor
+    from anodeflow.workflows.local.messages import Done, Failed, Message, Step, Stopped, encode
     from anodeflow.workflows.store import open_job_store
 
     reused = False
 
+    def report(message: Message) -> None:
+        try:
+            reports.write(encode(message) + "\n")
+            reports.flush()
+        except BrokenPipeError:
+            _end()  # nobody listens any more
+
     def on_step(label: str, step: int, energy_ev: float, max_force: float) -> None:
         on_pulse()
-        _say(reports, event="step", label=label, step=step, energy_ev=energy_ev, max_force=max_force)
+        report(Step(label, step, energy_ev, max_force))
 
     def on_pulse() -> None:
         if stop.is_set():
@@ -69,18 +76,14 @@ def main() -> int:
             store = store or open_job_store(place)
             made: Job = MontyDecoder().decode(line)
             made.run(store)
-            _say(reports, event="done", reused=reused)
+            report(Done(reused))
         except monitor.StopRequested:
-            _say(reports, event="stopped")
+            report(Stopped())
             return 0
-        except AnodeflowError as error:
-            _say(
-                reports, event="failed", error=str(error), type=type(error).__name__,
-                problem=error.problem, remedy=error.remedy,
-            )  # fmt: skip
         except Exception as error:
-            traceback.print_exc()
-            _say(reports, event="failed", error=f"{type(error).__name__}: {error}", type="")
+            if not isinstance(error, AnodeflowError):
+                traceback.print_exc()
+            report(Failed.of(error))
 
 
 def _listen(inbox: queue.Queue[str | None], stop: threading.Event) -> None:
@@ -102,14 +105,6 @@ def _end() -> None:
     if os.getpgrp() == os.getpid():  # the group is its own, as the runner starts it
         os.killpg(0, signal.SIGTERM)
     os._exit(1)
-
-
-def _say(reports: IO[str], **message: Any) -> None:
-    try:
-        reports.write(json.dumps(message) + "\n")
-        reports.flush()
-    except BrokenPipeError:
-        _end()  # nobody listens any more
 
 
 if __name__ == "__main__":
