@@ -149,10 +149,10 @@ def _content(start: bytes, path: Path) -> str | None:
         return "vaspout"
     if start.startswith(b"- of Ulm"):
         return "ase"
-    if b"\0" in start:
-        return None
     if b"<modeling>" in start[:4096]:
         return "vasprun"
+    if b"\0" in start:
+        return None
     if start.lstrip().startswith(b"ITEM:"):
         return "lammps"
     if b"BEGIN header" in start[:200]:

@@ -13,6 +13,8 @@ from anodeflow.analysis.trajectories.frames import Array
 from anodeflow.analysis.trajectories.text import number
 
 CHUNK = 1 << 20
+# Energies of one step have six decimals at least.
+SAME_EV = 2e-6
 _ENERGY = re.compile(r"energy  without entropy=\s*(\S+)\s+energy\(sigma->0\) =\s*(\S+)")
 
 
@@ -30,6 +32,8 @@ class OutcarStep:
         Whether EDIFF was reached.
     stress_kbar
         Components xx yy zz xy yz zx, compression positive, as VASP prints them; None where it printed none.
+    sound
+        Whether the energy is between the free one and the one without entropy, as it must be.
     """
 
     energy_ev: float
@@ -37,6 +41,7 @@ class OutcarStep:
     forces: Array
     electrons_converged: bool
     stress_kbar: Array | None = None
+    sound: bool = True
 
 
 @dataclass
@@ -80,6 +85,7 @@ class OutcarReader:
     _table: Array | None = None
     _stress: Array | None = None
     _reached: bool = False
+    _free: float | None = None
 
     def read(self) -> list[OutcarStep]:
         """Return the ionic steps that have come since."""
@@ -112,6 +118,8 @@ class OutcarReader:
             self._rows = []
         elif "energy  without entropy=" in line:
             return self._energy(line)
+        elif "free  energy   TOTEN  =" in line:
+            self._free = number(line.split("=")[1].split()[0].encode()) if line.split("=")[1].split() else None
         elif "aborting loop because EDIFF is reached" in line:
             self._reached = True
         elif "reached required accuracy" in line:
@@ -141,9 +149,11 @@ class OutcarReader:
         self.energies_ev.append(energy)
         if self._table is None:
             return None
-        table, stress = self._table, self._stress
-        step = OutcarStep(energy, table[:, :3], table[:, 3:], self._reached, stress)
-        self._table, self._stress, self._reached = None, None, False
+        without, free = number(match[1].encode()) if match else float("nan"), self._free
+        sound = free is None or min(free, without) - SAME_EV <= energy <= max(free, without) + SAME_EV
+        table = self._table
+        step = OutcarStep(energy, table[:, :3], table[:, 3:], self._reached, self._stress, sound)
+        self._table, self._stress, self._free, self._reached = None, None, None, False
         self.made += 1
         return step
 

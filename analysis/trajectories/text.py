@@ -13,6 +13,7 @@ import io
 import lzma
 import math
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
@@ -27,6 +28,8 @@ from anodeflow.errors import InputError
 MAX_LINE = 1 << 20
 MAX_ATOMS = 10_000_000
 MAX_WHOLE = 10**15
+# A table in which fewer than one line in so many is written otherwise was damaged there.
+FEW = 8
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 
 
@@ -307,14 +310,35 @@ def whole_number(word: bytes, source: Source, what: str, most: int = MAX_WHOLE) 
     return int(digits)
 
 
-def uneven(lines: Sequence[bytes]) -> bool:
-    """Return whether the numbers of a table have different numbers of decimals, as where a digit was lost.
+def uneven(lines: Sequence[bytes]) -> int:
+    """Return how many lines of a table have numbers with other decimals than most, as where a digit was lost.
 
-    Tables of programs have lines of one width; only those that differ are looked at.
+    Tables of programs have lines of one width; only those of another width are looked at.
     """
-    width = len(lines[0])
-    odd = [line for line in lines if len(line) != width]
-    if not odd:
-        return False
-    kinds = {len(word.partition(b".")[2]) for line in [lines[0], *odd] for word in line.split()}
-    return len(kinds) > 1
+    widths = Counter(map(len, lines))
+    if len(widths) == 1:
+        return 0
+    usual = widths.most_common(1)[0][0]
+    kind = next(_decimals(line) for line in lines if len(line) == usual)
+    if len(kind) > 1:
+        return len(lines)
+    return sum(1 for line in lines if len(line) != usual and _decimals(line) != kind)
+
+
+def _decimals(line: bytes) -> set[int]:
+    return {len(word.partition(b".")[2]) for word in line.split() if b"." in word}
+
+
+class Digits:
+    """Whether the tables of one file are written with the same digits everywhere; one that is not lost some."""
+
+    def __init__(self) -> None:
+        self._regular: bool | None = None
+
+    def odd(self, lines: Sequence[bytes]) -> bool:
+        """Return whether a table has numbers with other digits than itself or those before."""
+        number = uneven(lines)
+        if 0 < number <= max(1, len(lines) // FEW):
+            return True
+        before, self._regular = self._regular, number == 0
+        return before is not None and before != self._regular and len(lines) < 2 * FEW

@@ -13,6 +13,8 @@ from anodeflow.errors import InputError
 _STEPS = "intermediate/ion_dynamics"
 _FREE_ENERGY = ("free energy TOTEN", "ion-electron TOTEN")
 _KINETIC = ("kinetic energy EKIN",)
+# What h5py raises where a file lacks something or is damaged.
+DAMAGED = (KeyError, ValueError, TypeError, OSError, RuntimeError, IndexError, AttributeError, OverflowError)
 _TEMPERATURE = ("temperature TEIN",)
 
 
@@ -35,8 +37,8 @@ class VaspoutTrajectory(RandomAccessTrajectory):
             raise InputError(f"{path}: cannot be read ({error})", "it may be cut short") from None
         try:
             self._open()
-        except (KeyError, ValueError, TypeError, OSError) as error:
-            raise InputError(f"{path}: is no vaspout.h5 of a run with steps ({error})", "check the file") from None
+        except DAMAGED as error:
+            raise InputError(f"{path}: is not a vaspout.h5 of a run with steps ({error})", "check the file") from None
 
     def _open(self) -> None:
         group = self._file[_STEPS]
@@ -57,6 +59,7 @@ class VaspoutTrajectory(RandomAccessTrajectory):
         self._species = np.repeat(np.array(symbols), counts)
         tags = group.get("energies_tags")
         self._tags = [] if tags is None else [" ".join(_text(tag).split()) for tag in tags[()]]
+        self._electrons = group.get("electronic_step_converged")
         incar = self._file.get("input/incar", {})
         for name in ("POTIM", "IBRION", "NSW", "TEBEG", "TEEND"):
             if name in incar:
@@ -78,13 +81,16 @@ class VaspoutTrajectory(RandomAccessTrajectory):
         return None
 
     def _frame(self, index: int) -> Frame:
-        assert self._species is not None  # noqa: S101 - set where the file is opened
         try:
-            cell = checked_cell(self._lattices[index] * self._scale, f"{self.path}, step {index + 1}", None)
-            positions = np.asarray(self._positions[index], dtype=float) @ cell
-            forces = None if self._forces is None else np.asarray(self._forces[index], dtype=float)
-        except OSError as error:
+            return self._read(index)
+        except DAMAGED as error:
             raise InputError(f"{self.path}: step {index + 1} cannot be read ({error})", "it is damaged") from None
+
+    def _read(self, index: int) -> Frame:
+        assert self._species is not None  # noqa: S101 - set where the file is opened
+        cell = checked_cell(self._lattices[index] * self._scale, f"{self.path}, step {index + 1}", None)
+        positions = np.asarray(self._positions[index], dtype=float) @ cell
+        forces = None if self._forces is None else np.asarray(self._forces[index], dtype=float)
         dynamics = self.metadata.get("IBRION") == 0 and "POTIM" in self.metadata
         return Frame(
             index,
@@ -97,8 +103,15 @@ class VaspoutTrajectory(RandomAccessTrajectory):
             forces=forces,
             step=index + 1,
             time_fs=(index + 1) * self.metadata["POTIM"] if dynamics else None,
+            electronic_converged=self._converged(index),
             source=str(self.path),
         )
+
+    def _converged(self, index: int) -> bool | None:
+        """VASP 6.5 and later count what is left to converge: nothing, or something."""
+        if self._electrons is None or index >= len(self._electrons):
+            return None
+        return not np.any(self._electrons[index])
 
 
 def _text(value: Any) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from anodeflow.analysis.trajectories.frames import Array, Symbols, checked_cell, place
-from anodeflow.analysis.trajectories.text import number, numbers, uneven
+from anodeflow.analysis.trajectories.text import Digits, number, numbers
 from anodeflow.analysis.trajectories.vasprun_steps import (
     ITEM,
     Value,
@@ -30,7 +30,6 @@ from anodeflow.analysis.trajectories.vasprun_steps import (
     VasprunStep,
     cell_problem,
     contradictions,
-    corrected,
     typed,
     values_of,
 )
@@ -105,9 +104,9 @@ class VasprunReader:
         self._buffer = bytearray()
         self._at = self._searched = self._made = 0
         self._open: str | None = None
-        self._corrected: bool | None = None
         self._last: tuple[bytes, Array] | None = None
-        self._even: dict[str, bool] = {}
+        self._digits: dict[str, Digits] = {}
+        self._before: VasprunStep | None = None
         self._step: _Building | None = None
         self._inside = False
 
@@ -135,16 +134,21 @@ class VasprunReader:
         InputError
             If the file contradicts its grammar, or, where `strict`, something in a step is no number.
         """
+        hole = data.find(b"\0")
+        if hole >= 0:
+            yield from self.feed(data[:hole])
+            line = self.line_of_end
+            raise self._error("zero bytes: a part of the file was never written, or is lost", "copy it again", line)
         del self._buffer[: self._at]
         self._searched -= self._at
         self._at = 0
         self._buffer += data
-        if self.ended and self._buffer.find(b"<modeling>") >= 0:
-            raise self._error("a second run begins in the same file", "split the file there")
         while not self.ended and (found := self._next()) is not None:
             step = self._element(found) if isinstance(found, _Element) else self._tag(found)
             if step is not None:
                 yield step
+        if self.ended and self._buffer.find(b"<modeling>", self._at) >= 0:
+            raise self._error("a second run begins in the same file", "split the file there")
 
     def _pass(self, to: int) -> None:
         self.line += self._buffer.count(b"\n", self._at, to)
@@ -267,11 +271,8 @@ class VasprunReader:
             building.energies, building.electronic_steps, [values_of(text) for text in building.iterations],
             building.problems,
         )  # fmt: skip
-        step.problems += contradictions(step, self.head)
-        added = corrected(step, self.head)
-        if added is not None and self._corrected is not None and added != self._corrected:
-            step.problems.append("the energy is that of the last electronic step here or one step before, not in both")
-        self._corrected = added if added is not None else self._corrected
+        step.problems += contradictions(step, self._before, self.head)
+        self._before = step
         return step
 
     def _of_head(self, element: _Element) -> None:
@@ -410,10 +411,8 @@ class VasprunReader:
         if len(rows) != count:
             raise self._error(f"{len(rows)} {what} for {count} atoms", line=line)
         first = line + (0 if text[: text.find(b"<v>")].count(b"\n") == 0 else 1)
-        odd = uneven(rows)
-        if odd and self._even.setdefault(what, False):
-            problems.append(f"{what} have other digits than in the steps before")
-        self._even.setdefault(what, not odd)
+        if self._digits.setdefault(what, Digits()).odd(rows):
+            problems.append(f"some {what} have other digits than the rest")
         if len(rows[0].split()) != 3:
             raise self._error(f"{what} with {len(rows[0].split())} components", "check it", first)
         try:

@@ -12,6 +12,8 @@ import numpy as np
 from anodeflow.analysis.trajectories.frames import Array, Symbols
 from anodeflow.analysis.trajectories.text import number
 
+# Above it forces (eV/angstrom, for each atom) have not been freed of their mean.
+NET_FORCE = 1e-6
 # Energies (eV), coordinates (fractions) and cells (angstrom) of one thing agree to this; files have eight decimals.
 SAME = 1e-6
 ITEM = re.compile(rb'<i(?: type="([^"]*)")? name="([^"]+)"(?: type="([^"]*)")? *>([^<]*)</i>')
@@ -70,6 +72,12 @@ class VasprunHead:
     def dynamics(self) -> bool:
         """Whether the atoms move in time."""
         return self.number("IBRION") == 0
+
+    @property
+    def cell_is_fixed(self) -> bool:
+        """Whether the cell is kept; so it is where dynamics do not say."""
+        stated = self.number("ISIF")
+        return stated in (0, 1, 2) or (stated is None and self.dynamics)
 
     @property
     def responds(self) -> bool:
@@ -178,20 +186,47 @@ class VasprunStep:
         return self.energies.get("e_0_energy") if self.learned else None
 
 
-def contradictions(step: VasprunStep, head: VasprunHead) -> list[str]:
-    """Return what of a step contradicts another number of the same file."""
-    return [problem for problem, holds in _RELATIONS.items() if holds(step, head) is False]
+def contradictions(step: VasprunStep, before: VasprunStep | None, head: VasprunHead) -> list[str]:
+    """Return what of a step contradicts other numbers of the same file.
+
+    Parameters
+    ----------
+    step
+        A step.
+    before
+        The step before it; None for the first.
+    head
+        Of the file.
+    """
+    found = []
+    if _total_of_parts(step) is False:
+        found.append("the total energy is not the sum of its parts")
+    if before is None:
+        if head.initial is not None and not _same_geometry(step, *head.initial):
+            found.append("the geometry is not that of initialpos")
+        return found
+    now, then = _corrected(step, head), _corrected(before, head)
+    if now is not None and then is not None and now != then:
+        found.append("the energy is that of the last electronic step here or one step before, not in both")
+    if head.cell_is_fixed and np.abs(step.cell - before.cell).max() > SAME:
+        found.append("the cell is not that of the step before, though it was to be kept (ISIF)")
+    net, earlier = _net_force(step), _net_force(before)
+    if net is not None and earlier is not None and net > NET_FORCE >= earlier:
+        found.append("the forces do not sum up to zero, as one step before")
+    if step.energies == before.energies and _same_geometry(step, before.cell, before.fractional, exactly=True):
+        found.append("everything is as one step before")
+    return found
 
 
-def corrected(step: VasprunStep, head: VasprunHead) -> bool | None:
-    """Return whether something (as dispersion) was added to the energy of the last electronic step, or None."""
+def _corrected(step: VasprunStep, head: VasprunHead) -> bool | None:
+    """Whether something (as dispersion) was added to the energy of the last electronic step; None if not known."""
     if head.learned or head.responds or not step.last_iterations:
         return None
     same = _equal(step.energies.get("e_fr_energy"), step.last_iterations[-1].get("e_fr_energy"))
     return None if same is None else not same
 
 
-def _total_of_parts(step: VasprunStep, head: VasprunHead) -> bool | None:
+def _total_of_parts(step: VasprunStep) -> bool | None:
     energies = step.energies
     if "kinetic" not in energies:
         return None
@@ -199,19 +234,17 @@ def _total_of_parts(step: VasprunStep, head: VasprunHead) -> bool | None:
     return _equal(energies.get("e_fr_energy", math.nan) + energies["kinetic"] + sum(parts), energies.get("total"))
 
 
-def _start_as_announced(step: VasprunStep, head: VasprunHead) -> bool | None:
-    if step.number > 1 or head.initial is None:
-        return None
-    cell, coords = head.initial
-    moved = step.fractional - coords
-    moved = moved - np.round(moved)
-    return not (np.abs(cell - step.cell).max() > SAME or np.abs(moved).max() > SAME)
+def _same_geometry(step: VasprunStep, cell: Array, fractional: Array, *, exactly: bool = False) -> bool:
+    """Whether a step has this cell and these atoms, in any image."""
+    if exactly:
+        return bool((step.fractional == fractional).all() and (step.cell == cell).all())
+    moved = step.fractional - fractional
+    return bool(np.abs(moved - np.round(moved)).max() <= SAME and np.abs(cell - step.cell).max() <= SAME)
 
 
-_RELATIONS = {
-    "the total energy is not the sum of its parts": _total_of_parts,
-    "the geometry is not that of initialpos": _start_as_announced,
-}
+def _net_force(step: VasprunStep) -> float | None:
+    """The net force of an atom on average, eV/angstrom; VASP takes it off, but not from learned forces."""
+    return None if step.forces is None or step.learned else float(np.abs(step.forces.mean(axis=0)).max())
 
 
 def _equal(one: float | None, other: float | None) -> bool | None:

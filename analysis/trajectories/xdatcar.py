@@ -16,9 +16,10 @@ from anodeflow.analysis.trajectories.frames import (
     TruncatedFileError,
     checked_cell,
 )
-from anodeflow.analysis.trajectories.text import Source, real, uneven, whole_number
+from anodeflow.analysis.trajectories.text import Digits, Source, real, whole_number
 
 _CONFIGURATION = re.compile(rb"\s*(Direct|Cartesian)\s+configuration\s*=\s*(\d+|\*+)", re.IGNORECASE)
+_EXPONENT = re.compile(rb"\d[eE]")
 _SYMBOL = re.compile(r"[A-Z][a-z]?$")
 _OLD = "VASP 4 wrote no element symbols into XDATCAR; add a line with them above the counts, as VASP 5 does"
 
@@ -72,17 +73,13 @@ class _Told:
     def __init__(self) -> None:
         self._before: int | None = None
         self._stride: int | None = None
-        self._even: bool | None = None
+        self._digits = Digits()
 
     def problems(self, step: int | None, text: bytes) -> tuple[str, ...]:
         """Return what of a configuration does not fit to those before."""
         found = []
-        rows = text.splitlines()
-        odd = uneven(rows) or b"e" in text or b"E" in text
-        if self._even is None:
-            self._even = not odd
-        elif self._even and odd:
-            found.append("numbers have other digits than in the first configuration")
+        if self._digits.odd(text.splitlines()) or _EXPONENT.search(text):
+            found.append("some numbers have other digits than the rest")
         stride = None if step is None or self._before is None else step - self._before
         if stride is not None and self._stride is not None and stride != self._stride:
             found.append(f"the number of the configuration is not {self._stride} above that of the one before")

@@ -1,51 +1,17 @@
 """Reading what real VASP wrote, whole, unconverged and cut off anywhere."""
 
-import gzip
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pymatgen.core import Structure
+from vasp_results import CARD, DATA, ENERGIES, as_asked, outcome_of, unpacked
 
+from anodeflow.analysis.trajectories.outcar import OutcarReader
 from anodeflow.errors import EngineError
-from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.contract import Reason, Request
-from anodeflow.workflows.engines.plane_waves.electronic import Electronic
-from anodeflow.workflows.engines.vasp import outputs
-from anodeflow.workflows.engines.vasp.inputs import Inputs
+from anodeflow.workflows.engines.contract import Reason
 from anodeflow.workflows.engines.vasp.outputs import Reader, unwrapped, version_number
-
-DATA = Path(__file__).parents[1] / "data" / "vasp"
-CARD = load_card("lacss2024-bulk")
-# folder: last energy(sigma->0) in OUTCAR, eV
-ENERGIES = {"converged": -6.50161629, "elec-unconverged": -6.50149309, "ionic-unconverged": -10.53701997,
-            "si-relax": -10.61882724}  # fmt: skip
-
-
-def unpacked(name, folder):
-    for file in (DATA / name).glob("*.gz"):
-        (folder / file.name[:-3]).write_bytes(gzip.decompress(file.read_bytes()))
-    return folder
-
-
-def as_asked(folder, **changes):
-    """The start and the inputs of which a run is the result, from the run itself."""
-    from pymatgen.io.vasp.inputs import Incar
-
-    head = Reader(folder).read().head
-    cell, coords = head.initial
-    tags = dict(head.incar) | {"NELM": int(head.number("NELM"))} | changes
-    settings = Electronic(
-        300.0, head.mesh, True, False, 0.0, None, tags.get("EDIFF", 1e-4), 0, None, (False,) * 3, "PBE"
-    )
-    plain = Structure(cell, [str(symbol) for symbol in head.species], coords)
-    return plain, Inputs(Incar(tags), None, plain, np.arange(len(plain)), [], settings)
-
-
-def outcome_of(folder, start, inputs, task, card):
-    return outputs.outcome_of(folder, Request(start, task, card), inputs, stand_in=False)
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +164,51 @@ def test_atoms_come_back_in_the_image_they_started_from():
     start = Structure(np.eye(3) * 10, ["Li", "Li"], [[-0.01, 0.5, 0.99], [1.02, 0.5, 0.01]])
     folded = np.mod(start.frac_coords + 0.02, 1.0)
     assert unwrapped(start, np.eye(3) * 10, folded) == pytest.approx((start.frac_coords + 0.02) * 10)
+
+
+def test_stars_among_unused_parameters_do_not_make_a_finished_run_incomplete(tmp_path):
+    text = (DATA / "odd-parameter" / "vasprun.xml").read_text()
+    (tmp_path / "vasprun.xml").write_text(text)
+    row = " ".join(["0.00000"] * 6)
+    (tmp_path / "OUTCAR").write_text(
+        f" vasp.5.4.1 made up\n POSITION      TOTAL-FORCE (eV/Angst)\n {'-' * 80}\n {row}\n 1.72 1.72 1.72 0 0 0\n"
+        f" {'-' * 80}\n  energy  without entropy=      -3.80000000  energy(sigma->0) =      -3.80000000\n"
+        " General timing and accounting informations for this job:\n"
+    )
+    start, inputs = as_asked(tmp_path)
+    found = outcome_of(tmp_path, start, inputs, "static", CARD)
+    assert found.converged, found.error
+    assert found.energy_ev == pytest.approx(-3.8)
+    assert any("KINTER is '******' in line 37" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("-10.61671452  energy(sigma->0) =      -10.61671452", "-10.61671452  energy(sigma->0) =      -10.71671452",
+         "energy(sigma->0) of ionic step 2"),
+        ("    1.35000      1.35000      1.35000  ", "    1.45000      1.35000      1.35000  ", "the positions of"),
+        ("  in kB     -12.26905", "  in kB     -11.26905", "the stress of ionic step 2"),
+    ],
+)  # fmt: skip
+def test_outcar_and_vasprun_must_agree_in_every_step(asked, tmp_path, old, new, words):
+    folder = asked["si-relax"][0]
+    (tmp_path / "vasprun.xml").write_bytes((folder / "vasprun.xml").read_bytes())
+    text = (folder / "OUTCAR").read_text()
+    (tmp_path / "OUTCAR").write_text(text.replace(old, new))
+    assert old in text
+    found = outcome(asked, "si-relax", folder=tmp_path)
+    assert words in found.error
+    assert found.reason is Reason.DAMAGED
+    assert not found.converged
+
+
+def test_an_energy_must_lie_between_those_with_and_without_entropy(tmp_path):
+    unpacked("ionic-unconverged", tmp_path)
+    reader = OutcarReader(tmp_path / "OUTCAR", 3)
+    steps = reader.read()
+    assert all(step.sound for step in steps)
+    assert len(steps) == len(reader.energies_ev) == 5
+    text = (tmp_path / "OUTCAR").read_text().replace("energy(sigma->0) =      -10.53701997", "energy(sigma->0) = -11.5")
+    (tmp_path / "OUTCAR").write_text(text)
+    assert [step.sound for step in OutcarReader(tmp_path / "OUTCAR", 3).read()] == [True] * 4 + [False]

@@ -315,6 +315,11 @@ class _Attempt:
                 band.energies_ev = []
                 ask_to_stop(of.directory, *of.inner)
                 return
+            if not step.sound:
+                file = of.inner[number - 1] / "OUTCAR"
+                self.problem = Reason.DAMAGED, f"'{file}' contradicts itself in the energy of step {band.steps}"
+                ask_to_stop(of.directory, *of.inner)
+                return
         of.take(steps, self.climbs)
         coords = np.array([image.cart_coords for image in band.images])
         if of.keep is not None:

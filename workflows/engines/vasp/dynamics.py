@@ -130,7 +130,7 @@ class VaspDynamics:
         self.frac = self.lattice.get_fractional_coords(state.positions)
         self.before = self.frac
         self.last: tuple[float, float] | None = None
-        self.unconverged = 0
+        self.unconverged = self.odd = 0
         self.told = self.saved = time.monotonic()
 
     def run(self) -> DynamicsState:
@@ -208,6 +208,7 @@ class VaspDynamics:
         self._refuse(frame.forces[self.back], kinetic)
         self.last = potential, force
         self.unconverged += frame.electronic_converged is False
+        self.odd += bool(frame.problems)
         if (self.step % self.every == 0 and self.step > self.state.step) or (
             self.include_start and self.step == self.state.step
         ):
@@ -287,4 +288,6 @@ class VaspDynamics:
             self.notes.append(NO_CHAIN)
         if self.unconverged:
             self.notes.append(f"the electrons did not converge in {self.unconverged} steps")
+        if self.odd:
+            self.notes.append(f"'{self.tail.path}' contradicts itself in {self.odd} steps")
         self.notes += self.inputs.notes

@@ -286,37 +286,39 @@ def _problems(run: Run, inputs: Inputs) -> Iterator[Problem]:
 
 
 def _disagreements(run: Run) -> Iterator[str]:
-    """In what OUTCAR and vasprun.xml differ; energies of all steps, the rest of the last one."""
-    energies = run.outcar.energies_ev
-    written = f"{energies[-1]:.6f}" if energies else "none"
-    if not energies or not abs(energies[-1] - _energy(run.steps[-1])) <= SAME_ENERGY_EV:
-        if not energies or math.isfinite(_energy(run.steps[-1])):
-            yield f"the last energy(sigma->0): {written} and {_energy(run.steps[-1]):.6f} eV"
-        return
-    if len(energies) != len(run.steps):
-        yield f"the number of ionic steps: {len(energies)} and {len(run.steps)}"
-        return
-    for number, (energy, step) in enumerate(zip(energies, run.steps, strict=True), 1):
-        if not abs(energy - _energy(step)) <= SAME_ENERGY_EV:
-            yield f"the energy(sigma->0) of ionic step {number}: {energy:.6f} and {_energy(step):.6f} eV"
-            return
-    if not run.outcar_steps or len(run.outcar_steps) != len(run.steps):
-        return
-    last, told = run.steps[-1], run.outcar_steps[-1]
-    moved = told.positions @ np.linalg.inv(last.cell) - last.fractional
-    apart = np.abs((moved - np.round(moved)) @ last.cell)
-    if not apart.max() <= SAME_PLACE_ANGSTROM:
-        atom = int(np.argmax(apart.max(axis=1)))
-        yield f"the last position of atom {atom + 1} of the POSCAR, by {apart.max():.5f} angstrom"
-    if last.forces is not None:
-        apart = np.abs(told.forces - last.forces)
-        if not apart.max() <= SAME_FORCE_EV_PER_ANGSTROM:
-            atom = int(np.argmax(apart.max(axis=1)))
-            yield f"the last force on atom {atom + 1} of the POSCAR, by {apart.max():.5f} eV/angstrom"
-    if last.stress_kbar is not None and told.stress_kbar is not None and np.isfinite(told.stress_kbar).all():
-        found = np.array([last.stress_kbar[i, j] for i, j in OUTCAR_STRESS])
-        if not np.abs(found - told.stress_kbar).max() <= SAME_STRESS_KBAR:
-            yield f"the last stress, by {np.abs(found - told.stress_kbar).max():.3f} kbar"
+    """In what OUTCAR and vasprun.xml differ."""
+    energies, steps = run.outcar.energies_ev, run.steps
+    if not energies or not _close(energies[-1], _energy(steps[-1]), SAME_ENERGY_EV):
+        written = f"{energies[-1]:.6f}" if energies else "none"
+        yield f"the last energy(sigma->0): {written} and {_energy(steps[-1]):.6f} eV"
+    elif len(energies) != len(steps):
+        yield f"the number of ionic steps: {len(energies)} and {len(steps)}"
+    else:
+        for number, (energy, step) in enumerate(zip(energies, steps, strict=True), 1):
+            if not _close(energy, _energy(step), SAME_ENERGY_EV):
+                yield f"the energy(sigma->0) of ionic step {number}: {energy:.6f} and {_energy(step):.6f} eV"
+        if len(run.outcar_steps) == len(steps):
+            for number, (told, step) in enumerate(zip(run.outcar_steps, steps, strict=True), 1):
+                yield from (f"the {what} of ionic step {number}" for what in _apart(told, step))
+
+
+def _apart(told: OutcarStep, step: VasprunStep) -> Iterator[str]:
+    """What of one ionic step OUTCAR and vasprun.xml have different numbers for; rows that cannot be read do not count."""
+    readable = np.isfinite(told.positions).all(axis=1) & np.isfinite(told.forces).all(axis=1)
+    moved = (told.positions @ np.linalg.inv(step.cell) - step.fractional)[readable]
+    if not _close((moved - np.round(moved)) @ step.cell, 0.0, SAME_PLACE_ANGSTROM):
+        yield "positions"
+    if step.forces is not None and not _close((told.forces - step.forces)[readable], 0.0, SAME_FORCE_EV_PER_ANGSTROM):
+        yield "forces"
+    if step.stress_kbar is not None and told.stress_kbar is not None:
+        found = np.array([step.stress_kbar[i, j] for i, j in OUTCAR_STRESS])
+        if not _close(told.stress_kbar, found, SAME_STRESS_KBAR):
+            yield "stress"
+
+
+def _close(one: Any, other: Any, within: float) -> bool:
+    """Whether numbers agree; where both are none they do, and that is told elsewhere."""
+    return bool(np.allclose(one, other, rtol=0.0, atol=within, equal_nan=True))
 
 
 def _warnings(run: Run, inputs: Inputs) -> list[str]:
