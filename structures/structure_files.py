@@ -24,6 +24,9 @@ MAX_COORDINATE = 1000.0
 MIN_VOLUME_PER_ATOM = 1.0
 """In cubic angstrom. The densest crystal at ambient pressure, diamond, has 5.7."""
 
+MAX_VOLUME_PER_ATOM = 20_000.0
+"""In cubic angstrom; a cell in picometres has more."""
+
 
 def read_structure(path: Path, types: TypeNames | None = None) -> Structure:
     """Read one ordered crystal from a file.
@@ -133,10 +136,11 @@ def _checked(structure: Structure, path: Path) -> Structure:
         )
     if abs(structure.frac_coords).max() > MAX_COORDINATE:
         raise StructureError(f"structure file {path} holds an atom far outside of its cell", "write it again")
-    if not structure.volume > MIN_VOLUME_PER_ATOM * structure.composition.num_atoms:
+    volume = structure.volume / structure.composition.num_atoms
+    if not MIN_VOLUME_PER_ATOM < volume < MAX_VOLUME_PER_ATOM:
         raise StructureError(
             f"structure file {path} has a cell of {structure.volume:.3g} cubic angstrom for {len(structure)} atoms",
-            "check the lattice vectors and the scale factor",
+            "check the lattice vectors, their unit and the scale factor",
         )
     overlap = overlap_of(structure)
     if overlap:

@@ -60,6 +60,8 @@ def read_with_ase(source: StructureText) -> Structure:
         raise source.unreadable(f"{found[0].strip()!r} is not read here", "write all atoms of the cell, or give a CIF")
     if name == "xsf":
         _refuse_other_count(source)
+    if name == "espresso-in":
+        _refuse_other_nat(source)
     text = _xyz_with_symbols(source) if name in ("extxyz", "xyz") else source.text
     kind = ase.io.formats.ioformats[name]
     stream = io.BytesIO(text.encode()) if kind.isbinary else io.StringIO(text)
@@ -121,8 +123,9 @@ def _xyz_with_symbols(source: StructureText) -> str:
     rows = []
     for n, line in enumerate(lines[2 : 2 + count], start=1):
         words = line.split()
-        if len(words) < starts[-1] + int(widths[-1]):
-            raise source.unreadable(f"atom {n} of {count} is missing or cut off")
+        columns = starts[-1] + int(widths[-1])
+        if len(words) < columns or (found and len(words) > columns):
+            raise source.unreadable(f"atom {n} of {count} is missing or has {len(words)} columns, not {columns}")
         for k in (k for k, kind in enumerate(kinds) if kind == "R"):
             _refuse_no_number(source, n, words[starts[k] : starts[k] + int(widths[k])])
         read = {_element(source, n, words[starts[k]]) for k in [*symbols[:1], *numbers[:1]]}
@@ -161,6 +164,19 @@ def _refuse_other_count(source: StructureText) -> None:
             end = next((k for k, row in enumerate(listed) if len(row) < 4), len(listed))
             if count != str(end):
                 raise source.unreadable(f"it announces {count[:20] or 'no'} atoms and lists {end}")
+
+
+def _refuse_other_nat(source: StructureText) -> None:
+    """Refuse an input of pw.x that lists more or fewer atoms than its `nat`: ASE reads so many."""
+    nat = re.search(r"\bnat\s*=\s*(\d{1,7})\b", source.text)
+    start = next((n for n, line in enumerate(source.lines) if line.split()[:1] == ["ATOMIC_POSITIONS"]), None)
+    if nat is None or start is None:
+        return
+    rows = [line.split("!")[0].split("#")[0].split() for line in source.lines[start + 1 :]]
+    rows = [row for row in rows if row]
+    listed = next((n for n, row in enumerate(rows) if len(row) < 4 or not row[0][0].isalpha()), len(rows))
+    if listed != int(nat[1]):
+        raise source.unreadable(f"its nat is {nat[1]}, it lists {listed} atoms")
 
 
 def _element(source: StructureText, n: int, text: str) -> str:

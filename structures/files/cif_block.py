@@ -15,7 +15,7 @@ from pymatgen.core import Composition, Lattice
 from anodeflow.errors import InputError, StructureError
 from anodeflow.structures.files.elements import element_of_label, element_of_symbol
 from anodeflow.structures.files.expansion import ListedSite, uncertainty_of
-from anodeflow.structures.files.opening import MAX_ATOMS, StructureText
+from anodeflow.structures.files.opening import MAX_ATOMS, StructureText, shortened
 
 _CELL = ("_cell_length_a", "_cell_length_b", "_cell_length_c", "_cell_angle_alpha", "_cell_angle_beta",
          "_cell_angle_gamma")  # fmt: skip
@@ -24,6 +24,14 @@ _MULTIPLICITIES = (
     "_atom_site_symmetry_multiplicity",
     "_atom_site_site_symmetry_multiplicity",
     "_atom_site_site_symmetry_order",
+)
+_DESCRIPTIONS = (
+    "_atom_site_label",
+    "_atom_site_type_symbol",
+    "_atom_site_occupancy",
+    "_atom_site_calc_flag",
+    "_atom_site_attached_hydrogens",
+    "_atom_site_disorder_group",
 )
 _NOT_READ = (
     (("_space_group_magn", "_space_group_symop_magn", "_atom_site_moment"), "is a magnetic CIF",
@@ -47,6 +55,8 @@ class CifBlock:
     values
         The values of each item as text, None for ``?`` and ``.``; names in lower case with ``.`` as ``_``, so
         that names of both generations of the dictionary are one.
+    loops
+        Number of the loop that holds each item, -1 for an item outside of loops.
     raw
         gemmi's block.
     """
@@ -54,15 +64,16 @@ class CifBlock:
     source: StructureText
     name: str
     values: dict[str, list[str | None]]
+    loops: dict[str, int]
     raw: cif.Block
 
     def error(self, problem: str, remedy: str = "correct the CIF or export it again") -> InputError:
         """Error that names the file."""
-        return InputError(f"structure file {self.source.path}: {problem}", remedy)
+        return InputError(f"structure file {self.source.path}: {shortened(problem)}", remedy)
 
     def contradiction(self, problem: str, remedy: str = "correct the CIF or export it again") -> StructureError:
         """Error of a file that states two things which cannot both be true."""
-        return StructureError(f"structure file {self.source.path}: {problem}", remedy)
+        return StructureError(f"structure file {self.source.path}: {shortened(problem)}", remedy)
 
     def column(self, name: str) -> list[str | None] | None:
         """All values of an item; None where it is missing."""
@@ -160,6 +171,9 @@ class CifBlock:
             if any(name.startswith("_atom_site_cartn_") for name in self.values):
                 raise self.error("its atoms have Cartesian coordinates only", "export it with fractional coordinates")
             raise self.error("it has no fractional coordinates")
+        used = [name for name in (*_COORDINATES, *_DESCRIPTIONS, *_MULTIPLICITIES) if name in self.loops]
+        if len({self.loops[name] for name in used}) > 1:
+            raise self.error("what it says of its sites is spread over several loops")
         labels, symbols = self.column("_atom_site_label"), self.column("_atom_site_type_symbol")
         count = len(columns[0] or [])
         if labels is None and symbols is None:
@@ -285,20 +299,22 @@ def _blocks(source: StructureText) -> list[CifBlock]:
         except (ValueError, RuntimeError):
             reason = " ".join(re.sub(r"^string:\s*(?=(\d)?)", lambda m: "line " if m[1] else "", str(error)).split())
             raise source.unreadable(f"not a CIF: {reason[:160]}", "correct the CIF or export it again") from None
-    return [CifBlock(source, block.name.strip(), _values(block), block) for block in document]
+    return [CifBlock(source, block.name.strip(), *_values(block), block) for block in document]
 
 
-def _values(block: cif.Block) -> dict[str, list[str | None]]:
+def _values(block: cif.Block) -> tuple[dict[str, list[str | None]], dict[str, int]]:
+    """Values of each item, and the number of its loop."""
     values: dict[str, list[str | None]] = {}
-    for item in block:
+    loops: dict[str, int] = {}
+    for number, item in enumerate(block):
         if item.pair is not None:
             tag, text = cast("tuple[str, str]", item.pair)
-            values[_name(tag)] = [_text(text)]
+            values[_name(tag)], loops[_name(tag)] = [_text(text)], -1
         elif item.loop is not None:
             tags, flat = item.loop.tags, item.loop.values
             for n, tag in enumerate(tags):
-                values[_name(tag)] = [_text(text) for text in flat[n :: len(tags)]]
-    return values
+                values[_name(tag)], loops[_name(tag)] = [_text(text) for text in flat[n :: len(tags)]], number
+    return values, loops
 
 
 def _name(tag: str) -> str:

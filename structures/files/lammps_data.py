@@ -180,9 +180,10 @@ def _atoms(
         raise source.unreadable(f"its atom style {style!r} is not one of {', '.join(_COLUMNS)}")
     kind_at, x_at, width = _COLUMNS[style]
     atoms: dict[int, tuple[int, list[float]]] = {}
+    columns = len(lines[0][0])
     for words, _ in lines:
         try:
-            if len(words) not in (width, width + 3):
+            if len(words) != columns or columns not in (width, width + 3):
                 raise ValueError
             kind = labels[words[kind_at]] if words[kind_at] in labels else int(words[kind_at])
             atoms[int(words[0])] = (kind, [float(word) for word in words[x_at : x_at + 3]])

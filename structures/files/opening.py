@@ -58,7 +58,23 @@ class StructureText:
 
     def unreadable(self, reason: str, remedy: str = ACCEPTED) -> InputError:
         """Error: the file cannot be read for `reason`."""
-        return InputError(f"structure file {self.path} cannot be read ({reason})", remedy)
+        return InputError(f"structure file {self.path} cannot be read ({shortened(reason)})", remedy)
+
+
+def shortened(text: str) -> str:
+    """A message that quotes a file, its middle left out where it is too long to be read.
+
+    Parameters
+    ----------
+    text
+        Any length.
+
+    Returns
+    -------
+    str
+        At most 300 characters.
+    """
+    return text if len(text) <= 300 else f"{text[:180]} ... {text[-110:]}"
 
 
 def open_structure(path: Path) -> StructureText:

@@ -40,8 +40,8 @@ def read_poscar(source: StructureText) -> Structure:
     lines = source.lines
     if len(lines) < 8:
         raise source.unreadable(f"a POSCAR has at least 8 lines, this has {len(lines)}")
-    scales = _numbers(lines[1], exactly=None) or []
-    vectors = np.array([_numbers(line) or [np.nan] * 3 for line in lines[2:5]])
+    scales = _numbers(lines[1])
+    vectors = np.array([_three(line) or [np.nan] * 3 for line in lines[2:5]])
     if len(scales) not in (1, 3) or not all(scales) or (len(scales) == 3 and min(scales) < 0):
         raise source.unreadable(f"line 2 is {lines[1].strip()[:40]!r}, not a scale factor")
     if not np.isfinite(vectors).all():
@@ -57,12 +57,14 @@ def read_poscar(source: StructureText) -> Structure:
     if mode[:1].lower() not in ("d", "f", "c", "k"):
         raise source.unreadable(f"line {at + 1} is {mode[:30]!r}, not Direct or Cartesian")
     rows = lines[at + 1 : at + 1 + sum(counts)]
-    coords = [_numbers(row) for row in rows]
+    coords = [_three(row) for row in rows]
     if len(coords) < sum(counts) or any(row is None for row in coords):
         bad = next((n for n, row in enumerate(coords) if row is None), len(coords))
-        raise source.unreadable(f"it announces {sum(counts)} atoms, the position of atom {bad + 1} is missing")
+        raise source.unreadable(
+            f"it announces {sum(counts)} atoms, the position of atom {bad + 1} is missing or not three numbers"
+        )
     after = lines[at + 1 + sum(counts)] if at + 1 + sum(counts) < len(lines) else ""
-    if _numbers(after) is not None:
+    if len(_numbers(after)) >= 3:
         raise source.unreadable(f"it announces {sum(counts)} atoms and lists more; {_AFTER_THE_ATOMS}")
     if names:
         symbols = [name for name, count in zip(names, counts, strict=True) for _ in range(count)]
@@ -134,14 +136,18 @@ def _flags(source: StructureText, row: str) -> list[bool]:
     return [flag == "T" for flag in flags]
 
 
-def _numbers(line: str, exactly: int | None = 3) -> list[float] | None:
-    """The numbers a line begins with, `exactly` so many, or all of them; None if they are not there."""
+def _three(line: str) -> list[float] | None:
+    """The three numbers of a vector; None if there are fewer or more (a number broken in two)."""
+    numbers = _numbers(line)
+    return numbers if len(numbers) == 3 else None
+
+
+def _numbers(line: str) -> list[float]:
+    """The numbers a line begins with."""
     numbers = []
-    for token in line.replace(",", " ").split()[:exactly]:
+    for token in line.replace(",", " ").split():
         try:
             numbers.append(float(re.sub(r"(?<=[\d.])[dD](?=[-+\d])", "e", token)))
         except ValueError:
-            if exactly is None:
-                break
-            return None
-    return numbers if exactly is None or len(numbers) == exactly else None
+            break
+    return numbers

@@ -74,15 +74,29 @@ class SymmetryStatement:
         number = operations.number()
         if number is None:
             raise SymmetryError(f"its {len(operations)} symmetry operations are those of no known space group")
-        stated = {found.number: symbol for symbol in self.symbols for found in settings_of_symbol(symbol)}
+        stated: dict[int, str] = {}
+        for symbol in self.symbols:
+            settings = settings_of_symbol(symbol, self.setting)
+            stated |= {setting.number: symbol for setting in settings}
+            if [setting.number for setting in settings] == [number] and (":" in symbol or self.setting):
+                self._compare(operations, settings[0], symbol)
         for symbol in self.halls:
             hall = settings_of_hall_symbol(symbol)
             if hall is not None:
                 stated[hall.number] = symbol
+                if hall.number == number:
+                    self._compare(operations, hall, symbol)
         stated |= {found: f"number {found}" for found in self.numbers}
         name = f"its {len(operations)} operations"
         others = {found: text for found, text in stated.items() if found != number}
         return Resolved([Setting(number, name, operations)], others)
+
+    def _compare(self, operations: Operations, setting: Setting, symbol: str) -> None:
+        """Refuse operations in another setting than the one that a symbol names."""
+        if not operations.same_as(setting.operations):
+            raise SymmetryError(
+                f"its {len(operations)} symmetry operations are not those of {symbol!r}, its own symbol"
+            )
 
     def _from_names(self, lattice: Lattice) -> Resolved:
         found: list[Setting] = []

@@ -145,6 +145,16 @@ REFUSED = {
         cif(operations(["x,y,z"]), symbol="F m -3 m"), "its atoms have 221"),
     "two lists of operations": (
         cif(operations(["x,y,z"]), "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,y,z"), "two lists"),
+    "operations of the other origin": (
+        cif(LIAL, operations(o.triplet() for o in gemmi.SpaceGroup("F d -3 m:1").operations()), symbol="F d -3 m :2",
+            a=6.37), "operations are not those of 'F d -3 m :2'"),
+    "operations of another setting than the Hall symbol": (
+        cif(cell(6, 4, 10), sites(["Li Li 0.1 0.25 0.3"]), "_space_group_name_Hall '-P 2c 2ab'",
+            operations(o.triplet() for o in gemmi.SpaceGroup("P n m a").operations())), "operations are not those of"),
+    "sites in two loops": (
+        cif(sites(["Li1 0 0 0", "Cl1 0.5 0.5 0.5"], "label fract_x fract_y fract_z"),
+            "loop_\n_atom_site_type_symbol\nCl\nLi", symbol="F m -3 m"), "spread over several loops"),
+    "picometres": (cif(symbol="F m -3 m", a=514.8), "cubic angstrom for 8 atoms"),
     "not an operation": (cif(operations(["x,y,z", "x,y,q"])), "'x,y,q' is not a symmetry operation"),
     "an operation that flattens": (cif(operations(["x,y,z", "x,x,z"])), "'x,x,z' is not a symmetry operation"),
     "all atoms and the symmetry too": (cif(sites(ALL_LI), symbol="F m -3 m"), "listed twice"),

@@ -123,6 +123,8 @@ def test_poscars_as_programs_write_them(tmp_path, text):
         (poscar(cell="5 0 0\n0 5 0\n0 0 nan"), "not three lattice vectors"),
         (poscar(cell="5 0 0\n0 5 0\n0 0 1e308"), "longer than 1000 angstrom"),
         (poscar(names="Li Cl\n4 4\nSelective dynamics"), "three T or F"),
+        (poscar().replace("0.5", "0. 5", 1), "not three numbers"),
+        (poscar(cell="5 0 0\n0 5. 1 0\n0 0 5"), "not three lattice vectors"),
     ],
 )
 def test_poscars_that_cannot_be_trusted_are_refused(tmp_path, text, message):
@@ -175,6 +177,7 @@ def test_extended_xyz_names_elements_in_many_ways(tmp_path, names, properties):
         (xyz(["Li"] * 8, "species:S:x:pos:R:3"), "not name:type:columns"),
         (xyz(["Li"] * 8).replace("8\n", "9\n", 1), "atom 9 of 9 is missing"),
         (xyz(["Li"] * 8).replace("8\n", "7\n", 1), "announces 7 atoms and lists more"),
+        (xyz(["Li"] * 8).replace(" 2.574", " 2. 574", 1), "has 5 columns, not 4"),
         (xyz(["Li"] * 8).replace("2.574", "2.5.74", 1), "'2.5.74' is not a number"),
         (xyz(["Li"] * 8).replace("8\n", "9" * 5000 + "\n", 1), "is cut off"),
         (xyz(["Li"] * 8) * 2, "holds 2 structures"),
@@ -382,6 +385,7 @@ def test_lammps_data_files_are_read(tmp_path, text, types):
         (lammps("molecular").replace(" # molecular", ""), ["Li", "Cl"], "names no style, and 9 columns fit several"),
         (lammps("full").replace("# full", "# atomic"), ["Li", "Cl"], "is not an atom of style atomic"),
         (lammps().replace("# atomic", "# body"), ["Li", "Cl"], "style 'body' is not one of"),
+        (lammps(masses=MASSES).replace(" 0 0 0\n", "\n", 1), None, "is not an atom of style atomic"),
         (lammps(types=(1, 3), masses=MASSES), None, "of type 3"),
         (lammps(masses=MASSES).replace("8 atoms", "9 atoms"), None, "announces 9 atoms and lists 8"),
         (lammps(masses=MASSES).replace("8 atoms", "99999999999999999999 atoms"), None, "to 20000 are read"),
@@ -409,6 +413,7 @@ def test_lammps_data_files_that_cannot_be_trusted_are_refused(tmp_path, text, ty
         ("a.pdb", "CRYST1    5.148    5.148    5.148  90.00  90.00  90.00 P 1\n", "format 'proteindatabank'"),
         ("a.dump", "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\n", "is a LAMMPS dump"),
         ("a.pwi", "&SYSTEM\n space_group = 225\n/\n", "'space_group =' is not read here"),
+        ("b.pwi", "&SYSTEM\n nat = 1\n/\nATOMIC_POSITIONS crystal\nLi 0 0 0\nCl 0 0 0.5\n\nK_POINTS\n", "it lists 2"),
         ("a.cell", "%BLOCK POSITIONS_FRAC\nLi 0 0 0 MIXTURE:(1 0.5)\n%ENDBLOCK POSITIONS_FRAC\n", "MIXTURE"),
     ],
 )  # fmt: skip
