@@ -38,6 +38,22 @@ def test_newer_version(store):
     assert "update anodeflow (pip install -U anodeflow) or use another store" in text
 
 
+@pytest.mark.parametrize("version", [0, -1, -(2**31)])
+def test_a_version_that_no_store_has(store, version):
+    store.update({"n": 1})
+    store.close()
+    with sqlite3.connect(store.path) as database:
+        database.execute(f"PRAGMA user_version = {version}")
+    assert f"version {version}: it is damaged" in the_error(lambda: store.query_one())
+    assert f"version {version}: it is damaged" in the_error(lambda: store.update({"n": 2}))
+
+
+def test_a_pipe_is_no_store(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for reading in (True, False):
+        assert "is a pipe" in the_error(lambda reading=reading: open_job_store(tmp_path / "pipe", read_only=reading))
+
+
 @pytest.mark.parametrize("content", [b"uuid,energy\n" * 500, b"x"])
 def test_not_a_database(tmp_path, content):
     path = tmp_path / "s.db"

@@ -14,6 +14,7 @@ import pytest
 from factories import numbers_of
 from monty.json import MontyDecoder, MontyEncoder
 
+from anodeflow.errors import StoreError
 from anodeflow.workflows.store import (
     SQLiteStore,
     integrity_check,
@@ -132,11 +133,16 @@ def test_msonable_round_trip(tmp_path):
     assert jobs.get_output("u", load=True) == {"x": [1.0]}
 
 
-def test_a_store_removed_under_our_feet_is_noticed(store):
+def test_a_store_removed_under_our_feet_is_not_made_again(store):
     store.update({"n": 1})
     os.remove(store.path)
     for end in ("-wal", "-shm"):
         if os.path.exists(store.path + end):
             os.remove(store.path + end)
-    store.update({"n": 2})
+    for use in (lambda: store.update({"n": 2}), store.count, lambda: store.query_one({})):
+        with pytest.raises(StoreError, match="removed or moved while it was in use"):
+            use()
+    assert not os.path.exists(store.path)
+    store.close()
+    store.update({"n": 2})  # opened again on purpose
     assert numbers_of(SQLiteStore(store.path).query()) == [2]

@@ -73,7 +73,7 @@ def main() -> int:
             return 0
         reused = False
         try:
-            store = store or open_job_store(place)
+            store = store or open_job_store(place, must_exist=True)  # whoever started it has made it
             made: Job = MontyDecoder().decode(line)
             made.run(store)
             report(Done(reused))

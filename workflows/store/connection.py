@@ -132,6 +132,8 @@ def open_database(path: str, *, must_exist: bool, read_only: bool, timeout_s: fl
             )
         if file.is_dir():
             raise StoreError(f"the store {path} is a folder", ANOTHER)
+        if exists and not file.is_file():  # opening a pipe would wait for whoever writes to it
+            raise StoreError(f"the store {path} is a pipe, a device or a socket, not a file", ANOTHER)
         if exists and 0 < file.stat().st_size < SMALLEST_PAGE:  # SQLite would take it for an empty file
             failure = sqlite3.DatabaseError("file is not a database")
             failure.sqlite_errorcode = sqlite3.SQLITE_NOTADB
@@ -183,6 +185,11 @@ def _prepare(connection: sqlite3.Connection, path: str, *, writable: bool, timeo
         raise StoreError(
             f"the store {path} has version {version}, this anodeflow knows version {SCHEMA_VERSION}",
             "update anodeflow (pip install -U anodeflow) or use another store",
+        )
+    if not new and version < 1:
+        raise StoreError(
+            f"the store {path} says that it has version {version}: it is damaged",
+            f"restore it from a backup, or {ANOTHER}",
         )
     if not writable:
         connection.execute("PRAGMA query_only = ON")

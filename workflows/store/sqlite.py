@@ -93,6 +93,7 @@ class SQLiteStore(Store):
         self._table = Table(self.path, collection, busy_timeout_s)
         self._local = threading.local()
         self._generation = 0
+        self._was_open = False
         super().__init__(key=key, last_updated_field=last_updated_field)  # type: ignore[arg-type]
 
     @property
@@ -127,6 +128,7 @@ class SQLiteStore(Store):
     def close(self) -> None:
         """Close this thread's connection; other threads close theirs on their next call, and reopen."""
         self._generation += 1
+        self._was_open = False
         held = getattr(self._local, "held", None)
         self._local.held = None
         if held is not None:
@@ -140,9 +142,16 @@ class SQLiteStore(Store):
                 return connection
             _release(held)
             self._local.held = None
+        if self._was_open and file_identity(self.path) is None:
+            # Made again it would hold what comes now, and miss what was there, silently.
+            raise StoreError(
+                f"the store {self.path} was removed or moved while it was in use",
+                "put it back, or run again: what it held is computed again",
+            )
         connection = open_database(
             self.path, must_exist=self.must_exist, read_only=self.read_only, timeout_s=self.busy_timeout_s
         )
+        self._was_open = True
         self._local.held = (os.getpid(), self._generation, file_identity(self.path), connection)
         return connection
 
