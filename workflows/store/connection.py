@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anodeflow.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x616E6F64  # "anod", in the header of the file
 SMALLEST_PAGE = 512
 ANOTHER = "name another store with --store / ANODEFLOW_STORE"
@@ -77,10 +77,12 @@ def store_errors(path: str, timeout_s: float) -> Iterator[None]:
             )
         elif code == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError):
             problem, remedy = "cannot hold a document over 1 GB", "keep such data in files"
-        else:
+        elif isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError):
             raise
+        else:  # text that is no text, or tables that no store has
+            problem, remedy = "is damaged", f"restore it from a backup, or {ANOTHER}"
         raise StoreError(f"the store {path} {problem} ({error})", remedy) from error
-    except (zlib.error, UnicodeDecodeError, ValueError) as error:
+    except (zlib.error, UnicodeDecodeError, ValueError, RecursionError, OverflowError) as error:
         raise StoreError(
             f"a document in the store {path} is damaged ({error})", f"restore it from a backup, or {ANOTHER}"
         ) from error

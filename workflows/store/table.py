@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sqlite3
 from array import array
@@ -9,11 +10,20 @@ from collections.abc import Iterable, Iterator
 
 from anodeflow.errors import StoreError
 from anodeflow.workflows.store.codec import decode_document, extract_key
-from anodeflow.workflows.store.connection import store_errors
+from anodeflow.workflows.store.connection import SCHEMA_VERSION, store_errors
 from anodeflow.workflows.store.criteria import Plan, matches, translate
 
 PAGE = 256
+# Column of the digests; a document of a store of version 1 has none.
+DIGEST = "digest"
 PROBE, LAST_PROBE = 16, 100_000
+
+
+def _digest(document: object) -> bytes | None:
+    """Digest of a document as it is stored; None for what no document is."""
+    if isinstance(document, str):
+        document = document.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(document).digest()[:16] if isinstance(document, bytes) else None
 
 
 def _column(path: str) -> str:
@@ -45,16 +55,22 @@ class Table:
         self.collection = collection
         self.name = f'"{collection}"'
         self.busy_timeout_s = busy_timeout_s
+        self._has_digests = False  # as last seen: a table of a store of version 1 has none
 
     def columns(self, connection: sqlite3.Connection) -> dict[str, str]:
         """Quoted column of each indexed field of the table; empty where there is no table."""
-        rows = connection.execute(f"PRAGMA table_info({self.name})")
-        return {_field(row[1]): _column(_field(row[1])) for row in rows if row[1].startswith("k:")}
+        names = [row[1] for row in connection.execute(f"PRAGMA table_info({self.name})")]
+        self._has_digests = DIGEST in names
+        return {_field(name): _column(_field(name)) for name in names if name.startswith("k:")}
 
     def ensure_columns(self, connection: sqlite3.Connection, fields: list[str]) -> dict[str, str]:
         """Make the table and what it lacks of indexed fields, inside a transaction."""
         have = self.columns(connection)
         missing = [field for field in dict.fromkeys(fields) if field not in have]
+        if have and not self._has_digests:
+            connection.execute(f"ALTER TABLE {self.name} ADD COLUMN {DIGEST}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # who knows no digests must not write
+            self._has_digests = True
         if not missing:
             return have
         for field in missing:
@@ -64,8 +80,11 @@ class Table:
         if not have:
             # Keys stand before the document, where reading them does not touch a long document's pages.
             connection.execute(
-                f"CREATE TABLE {self.name} (id INTEGER PRIMARY KEY, {', '.join(new.values())}, document NOT NULL)"
+                f"CREATE TABLE {self.name} "
+                f"(id INTEGER PRIMARY KEY, {', '.join(new.values())}, {DIGEST}, document NOT NULL)"
             )
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._has_digests = True
         else:
             for column in new.values():
                 connection.execute(f"ALTER TABLE {self.name} ADD COLUMN {column}")
@@ -88,9 +107,24 @@ class Table:
         )
 
     def read(self, connection: sqlite3.Connection, row: int) -> dict | None:
-        """The document of a row; None where the row is gone."""
-        found = connection.execute(f"SELECT document FROM {self.name} WHERE id = ?", (row,)).fetchone()  # noqa: S608
-        return None if found is None else decode_document(found[0])
+        """The document of a row; None where the row is gone.
+
+        Raises
+        ------
+        StoreError
+            If it is not what was written.
+        """
+        digest = DIGEST if self._has_digests else "NULL"
+        select = f"SELECT document, {digest} FROM {self.name} WHERE id = ?"  # noqa: S608
+        found = connection.execute(select, (row,)).fetchone()
+        if found is None:
+            return None
+        if found[1] is not None and found[1] != _digest(found[0]):
+            raise StoreError(
+                f"a document in the store {self.path} is damaged: it is not what was written",
+                "restore the store from a backup, or use another one",
+            )
+        return decode_document(found[0])
 
     def select(self, plan: Plan, what: str, order: str = "") -> str:
         """The statement that selects what a plan leaves."""
@@ -175,8 +209,8 @@ class Table:
     ) -> None:
         """Put a document in place of the first that its identity matches, or add it."""
         row = next(self.matching(connection, columns, identity), None)
-        values = [*(extract_key(document, field) for field in columns), encoded]
-        names = [*columns.values(), "document"]
+        values = [*(extract_key(document, field) for field in columns), _digest(encoded), encoded]
+        names = [*columns.values(), DIGEST, "document"]
         if row is None:
             connection.execute(
                 f"INSERT INTO {self.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",  # noqa: S608
