@@ -24,11 +24,12 @@ from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.calculation import structure_digest
 from anodeflow.workflows.studies import registry
-from anodeflow.workflows.studies.graph import SETTLED, Entry, Identity, Setup, Stage, Step, Travelling, jobs_of, plan
+from anodeflow.workflows.studies.graph import SETTLED, Entry, Identity, Setup, Stage, Step, Travelling
+from anodeflow.workflows.studies.laying_out import jobs_of, plan
 from anodeflow.yaml_input import read_yaml, validate
 
 #: Label of the job that makes the last document.
-SUMMARY = "summary"
+_SUMMARY = "summary"
 
 
 class Options(BaseModel):
@@ -236,8 +237,8 @@ class Study(Options):
         labels = self.summarised(entries)
         settings = type(self).model_validate(self.model_dump())  # without the engine and what else it has loaded
         record = Record(identity=identity, setup=self.setup, sources=self.sources())
-        summary = summarise(settings, record, labels, [outputs[label] for label in labels], self.facts())
-        identity.identify(summary, SUMMARY)
+        summary = _summarise(settings, record, labels, [outputs[label] for label in labels], self.facts())
+        identity.identify(summary, _SUMMARY)
         return Flow([*jobs, summary], output=summary.output, name=self.title or self.kind)
 
 
@@ -250,7 +251,7 @@ class Record(Travelling):
 
 
 @job(config=SETTLED)
-def summarise(study: Study, record: Record, labels: list[str], docs: list[Any], facts: Any = None) -> StudyDoc:
+def _summarise(study: Study, record: Record, labels: list[str], docs: list[Any], facts: Any = None) -> StudyDoc:
     """Make the last document of a study.
 
     Parameters

@@ -1,4 +1,4 @@
-"""A study declared once: what it plans on the geometry of the catalogue is what it runs on relaxed geometry.
+"""What a study declares: its calculations, once, for the plan as for the run.
 
 A study is a list of three kinds of entry (:meth:`~anodeflow.workflows.studies.base.Study.declare`):
 
@@ -7,29 +7,27 @@ A study is a list of three kinds of entry (:meth:`~anodeflow.workflows.studies.b
 - a :class:`Stage` is a number of calculations that can be laid out only when others are relaxed, and the documents they
   end in: the slabs of a crystal, the Li sites of a host.
 
-:func:`plan` lays all of them out on unrelaxed structures, for the dry run. :func:`jobs_of` makes jobflow jobs of them:
-the job of a stage lays it out again when what it needs is relaxed, with the same function.
+How they are laid out, for the dry run and for a run, is in :mod:`~anodeflow.workflows.studies.laying_out`.
 """
 
 from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobflow import Flow, Job, JobConfig, OnMissing, OutputReference, Response, job
+from jobflow import Job, JobConfig, OnMissing
 from pydantic import BaseModel, ConfigDict
 from pymatgen.core import Structure
 
-from anodeflow.documents import CalculationDoc, Document
-from anodeflow.errors import AnodeflowError, EngineError, InputError
+from anodeflow.documents import Document
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Task
-from anodeflow.workflows.jobs.calculation import CalculationMaker, structure_digest
+from anodeflow.workflows.jobs.calculation import CalculationMaker
 
 #: A job that is to run, and to say so in its document, when something it needs has failed.
 SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
@@ -312,182 +310,3 @@ class Stage(Travelling, ABC):
 
 
 Entry = Step | HostCell | Stage
-
-
-def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
-    """Lay out every calculation of a study on unrelaxed structures, each label once.
-
-    Raises
-    ------
-    AnodeflowError
-        If a cell cannot be built.
-    """
-    found: dict[str, Structure | BuiltCell] = {}
-    steps: dict[str, Step] = {}
-
-    def add(step: Step) -> None:
-        steps.setdefault(step.label, step)
-        found.setdefault(step.label, step.structure)
-
-    for entry in _once(entries):
-        needed = [] if isinstance(entry, Step) else [found[label] for label in entry.needs]
-        match entry:
-            case Step():
-                add(entry)
-            case HostCell():
-                built = entry.build([cell for cell in needed if isinstance(cell, Structure)])
-                found[entry.label] = built
-                add(
-                    CalculationStep(
-                        label=entry.host,
-                        task=entry.task,
-                        structure=built.structure,
-                        expected_steps=entry.expected_steps,
-                        crystal=entry.crystal,
-                    )
-                )
-            case Stage():
-                for step in entry.lay_out(needed, setup).steps:
-                    add(step)
-    return list(steps.values())
-
-
-def jobs_of(entries: Iterable[Entry], setup: Setup, identity: Identity) -> tuple[list[Job], dict[str, OutputReference]]:
-    """Make the jobs of everything a study declares.
-
-    Parameters
-    ----------
-    entries
-        What it declares.
-    setup
-        Engine and card.
-    identity
-        Of the study.
-
-    Returns
-    -------
-    jobs, outputs
-        The jobs, and a reference to the output of each calculation, host cell and stage by its label.
-    """
-    kept = _once(entries)
-    # A job's uuid follows from its label, so that one can be referred to before it is made.
-    labels = [
-        label
-        for entry in kept
-        for label in ([entry.label, entry.host] if isinstance(entry, HostCell) else [entry.label])
-    ]
-    outputs = {label: OutputReference(identity.uuid(label)) for label in labels}
-    jobs: list[Job] = []
-    for entry in kept:
-        match entry:
-            case Step():
-                made = entry.job(setup, outputs)
-            case HostCell():
-                made = build_cell(entry, [outputs[label] for label in entry.needs])
-                relaxation = setup.maker(entry.task).make(outputs[entry.label].structure, entry.host, entry.crystal)
-                jobs.append(identity.identify(relaxation, entry.host))
-            case Stage():
-                needed, also = ([outputs[label] for label in labels] for labels in (entry.needs, entry.also))
-                made = lay_out_stage(entry, setup, identity, needed, also)
-        jobs.append(identity.identify(made, entry.label))
-    return jobs, outputs
-
-
-@job
-def build_cell(cell: HostCell, crystals: list[CalculationDoc]) -> BuiltCell:
-    """Build a host cell of relaxed crystals.
-
-    Raises
-    ------
-    ConvergenceError
-        If one of them did not converge.
-    InputError, StructureError
-        If there is no such cell.
-    """
-    return cell.build([_settled(doc, label) for doc, label in zip(crystals, cell.needs, strict=True)])
-
-
-@job(config=SETTLED)
-def lay_out_stage(
-    stage: Stage, setup: Setup, identity: Identity, docs: list[Any], also: list[Any]
-) -> Response | Document | list[Document]:
-    """Lay out a stage on what is relaxed now.
-
-    Parameters
-    ----------
-    stage, setup, identity
-        What, by which engine and card, for which study.
-    docs, also
-        The documents of ``stage.needs`` and ``stage.also``; None for what was not computed.
-
-    Returns
-    -------
-    Response
-        With the jobs of its calculations and results; or its document without a result, where something it needs is
-        missing.
-    """
-    try:
-        found = [_settled(doc, label) for doc, label in zip(docs, stage.needs, strict=True)]
-        layout = stage.lay_out(found, setup)
-    except AnodeflowError as error:
-        nothing: Document | list[Document] = stage.without_result(str(error), docs)
-        return nothing
-    outputs = dict(zip([*stage.needs, *stage.also], [*docs, *also], strict=True))
-    jobs = []
-    for step in layout.steps:
-        jobs.append(identity.identify(step.job(setup, outputs), step.label))
-        outputs[step.label] = jobs[-1].output
-    results = [
-        identity.identify(conclude(result, [outputs[label] for label in result.of]), result.label)
-        for result in layout.results
-    ]
-    return Response(
-        replace=Flow([*jobs, *results], output=stage.output([made.output for made in results]), name=stage.label)
-    )
-
-
-@job(config=SETTLED)
-def conclude(result: Result, docs: list[Any]) -> Document:
-    """Make one document of a stage of the documents of ``result.of``; None for what was not computed."""
-    return result.document(dict(zip(result.of, docs, strict=True)))
-
-
-def _settled(doc: Any, label: str) -> Any:
-    """Return the relaxed structure of a calculation, or a built cell as it is.
-
-    Raises
-    ------
-    EngineError
-        If there is none.
-    ConvergenceError
-        If the calculation did not converge.
-    """
-    if doc is None:
-        raise EngineError(f"'{label}' was not computed", "see the first failure of this run")
-    if not isinstance(doc, CalculationDoc):
-        return doc
-    doc.converged_energy_ev()
-    return doc.structure
-
-
-def _once(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entries with each label once.
-
-    Raises
-    ------
-    InputError
-        If two of one label are not the same.
-    """
-    kept: dict[str, Entry] = {}
-    for entry in entries:
-        first = kept.setdefault(entry.label, entry)
-        if isinstance(first, Step) and isinstance(entry, Step):
-            same = structure_digest(first.structure) == structure_digest(entry.structure)
-        else:
-            same = first == entry
-        if not same:
-            raise InputError(
-                f"two different parts of the study are called '{entry.label}'",
-                "give one of its crystals another name, or put it in another study",
-            )
-    return list(kept.values())
