@@ -34,6 +34,12 @@ BANNER = """\
 LINE = "-" * 72
 
 
+def fortran(number):
+    """A number as Fortran writes it: three digits of exponent."""
+    mantissa, exponent = f"{number:.8E}".split("E")
+    return f"{mantissa}E{int(exponent):+04d}".rjust(16)
+
+
 def read_param(path):
     """Keywords and values, lower case."""
     lines = [line for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
@@ -146,8 +152,9 @@ class Writer:
         say("SCF loop      Energy           Fermi           Energy gain       Timer   <-- SCF")
         say(LINE + " <-- SCF")
         say(f"Initial  {energy + 1:16.8E}  0.00000000E+000                         1.00  <-- SCF")
-        for cycle in (1, 2, 3):
-            say(f"{cycle:7d}  {energy + 10.0**-cycle:16.8E}  1.00000000E+000   1.00000000E-003       1.00  <-- SCF")
+        last = energy - 0.02 * ("smearing_scheme" in self.param)
+        for cycle, above in enumerate((0.1, 0.01, 0.0), start=1):
+            say(f"{cycle:7d}  {fortran(last + above)}  1.00000000E+000   1.00000000E-003       1.00  <-- SCF")
         say(LINE + " <-- SCF\n ")
         if self.fault == "scf":
             say("*Warning* max. SCF cycles performed but system has not reached the groundstate.")

@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import Dynamics, KPoints, Smearing, load_card
-from anodeflow.workflows.engines.castep.inputs import cartesian_axis, frozen_components, uses_symmetry
+from anodeflow.workflows.engines.castep.cell import cartesian_axis, frozen_components, uses_symmetry
 from anodeflow.workflows.engines.castep.keywords import (
     CELL,
     PARAM,

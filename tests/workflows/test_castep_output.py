@@ -13,8 +13,8 @@ import pytest
 from pymatgen.core import Structure
 
 from anodeflow.workflows.cards import KPoints, Smearing, load_card
-from anodeflow.workflows.engines.castep.outputs import CastepFileError, read_castep
-from anodeflow.workflows.engines.castep.result import mismatch, outcome_of, placed
+from anodeflow.workflows.engines.castep.outputs import CastepFileError, mismatch, outcome_of, placed, read_castep
+from anodeflow.workflows.engines.contract import Reason, Request
 
 DATA = Path(__file__).parent.parent / "data" / "castep"
 BASE = load_card("cui2026-binding")
@@ -31,7 +31,7 @@ def lines_of(name):
 
 
 def runs_of(lines):
-    return read_castep(Path("x.castep"), lines)
+    return read_castep(Path("x.castep"), [line.encode() for line in lines])
 
 
 def card(cutoff, mesh, *, spin="none", kind="gaussian", width=0.2, force=0.05):
@@ -80,10 +80,11 @@ def outcome(lines, name):
     run = runs_of(lines)[-1]
     if run.settings.get("using functional") == "Local Density Approximation":
         run.settings["using functional"] = "Perdew Burke Ernzerhof"
-    wrong = mismatch(run, structure, task, wanted, 0)
+    request = Request(structure, task, wanted)
+    wrong = mismatch(run, request)
     if wrong:
         raise CastepFileError(wrong)
-    return outcome_of(run, structure, task, wanted, 0, Path("x.castep"))
+    return outcome_of(run, request, Path("x.castep"))
 
 
 REAL = ["H2-geom", "O2-geom-spin", "Si-geom-stress", "Si2-occ", "Si-quickstart", "si8-md", "ase-md", "two-runs"]
@@ -191,7 +192,7 @@ def test_the_last_of_several_runs_counts():
 def test_another_functional_is_recognised():
     structure, task, wanted = asked("Si-quickstart")
     run = runs_of(lines_of("Si-quickstart"))[-1]
-    assert "Local Density Approximation" in mismatch(run, structure, task, wanted, 0)
+    assert "Local Density Approximation" in mismatch(run, Request(structure, task, wanted))
 
 
 @pytest.mark.parametrize(("change", "said"), [
@@ -203,18 +204,19 @@ def test_another_functional_is_recognised():
 def test_a_file_of_other_settings_is_recognised(change, said):
     structure, task, wanted = asked("O2-geom-spin")
     run = runs_of(lines_of("O2-geom-spin"))[-1]
-    assert mismatch(run, structure, task, wanted, 0) is None
-    assert said in mismatch(run, structure, task, wanted.model_copy(update=change), 0)
-    assert "net charge" in mismatch(run, structure, task, wanted, 2)
-    assert "type of calculation" in mismatch(run, structure, "static", wanted, 0)
+    assert mismatch(run, Request(structure, task, wanted)) is None
+    assert said in mismatch(run, Request(structure, task, wanted.model_copy(update=change)))
+    assert "net charge" in mismatch(run, Request(structure, task, wanted, 2))
+    assert "type of calculation" in mismatch(run, Request(structure, "static", wanted))
 
 
 def test_forces_above_the_card_are_not_converged_whatever_castep_says():
     structure, task, wanted = asked("O2-geom-spin")
     strict = wanted.model_copy(update={"force_tolerance_ev_per_angstrom": 1e-4})
     run = runs_of(lines_of("O2-geom-spin"))[-1]
-    result = outcome_of(run, structure, task, strict, 0, Path("x.castep"))
+    result = outcome_of(run, Request(structure, task, strict), Path("x.castep"))
     assert result.ionic_converged is False
+    assert result.reason is Reason.NOT_RELAXED
     assert "though CASTEP is content" in result.error
 
 
@@ -247,6 +249,49 @@ def test_nonsense_names_file_and_line(old, new, said):
     assert re.search(r"x\.castep, line \d+", str(caught.value))
 
 
+# what stands in the file, what is put in its place once, and what is said of it
+CONTRADICTIONS = [
+    ("O2-geom-spin", f"{ZERO}-862.8538597439", f"{ZERO}-862.8538607439", "half way between"),
+    ("O2-geom-spin", f"{FINAL}-862.8538597439", f"{FINAL}-862.8538497439", "half way between"),
+    ("H2-geom", "Final energy =  -31.69654969917", "Final energy =  -31.69754969917", "its last SCF cycle"),
+    ("O2-geom-spin", "enthalpy= -8.62853860E+002", "enthalpy= -8.62853960E+002", "comes nearer"),
+    ("O2-geom-spin", "   3.175129E-004 ", "   3.975129E-004 ", "the largest force of that step"),
+    ("O2-geom-spin", "Final Enthalpy     = -8.62853860E", "Final Enthalpy     = -8.62953860E", "that of the last step"),
+    ("O2-geom-spin", "-0.00032     -0.00000     -0.00000 *", "-0.00032     -0.00000     *\n", "inside a table"),
+    ("Si-geom-stress", "  x     -1.214642", "  x     -1.224642", "pressure is said to be"),
+    ("Si-geom-stress", "Pressure:    1.2146", "Pressure:    1.3146", "pressure is said to be"),
+    ("Si-geom-stress", "   2.7118462   2.7118462  -0.0", "   2.7118462   2.7218462  -0.0", "its reciprocal"),
+    ("H2-geom", "Total number of ions in cell =    2", "Total number of ions in cell =    " + "2" * 5000, "no error"),
+    ("H2-geom", "      1  -2", "      " + "1" * 5000 + "  -2", "cycle"),
+    ("O2-geom-spin", "O                 2         0.28", "O       " + "2" * 5000 + "  0.28", "is no coordinate"),
+    ("O2-geom-spin", "-862.8538597439", "-862.85\0\0\0\0\0439", "NUL bytes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "old", "new", "said"), CONTRADICTIONS)
+def test_a_file_that_contradicts_itself_is_refused(name, old, new, said):
+    text = "".join(lines_of(name))
+    assert old in text
+    changed = text.replace(old, new, 1)
+    if said == "no error":
+        assert runs_of(changed.splitlines(keepends=True))[-1].ions is None
+        return
+    with pytest.raises(CastepFileError, match=said) as caught:
+        runs_of(changed.splitlines(keepends=True))
+    assert re.search(r"x\.castep, line \d+", str(caught.value))
+    assert len(str(caught.value)) < 400
+
+
+def test_a_trial_without_its_geometry_is_refused():
+    """Else its energy would be taken for that of the trial before."""
+    lines = lines_of("O2-geom-spin")
+    trials = [n for n, line in enumerate(lines) if "with trial guess" in line]
+    start = next(n for n in range(trials[2], len(lines)) if "Cell Contents" in lines[n])
+    end = next(n for n in range(start, len(lines)) if "<-- SCF" in lines[n])
+    with pytest.raises(CastepFileError, match="coordinates is missing"):
+        runs_of([*lines[:start], *lines[end:]])
+
+
 def test_electrons_that_did_not_converge():
     text = "".join(lines_of("O2-geom-spin"))
     mark = "Final energy, E             =  -862.8538597439"
@@ -257,6 +302,7 @@ def test_electrons_that_did_not_converge():
     assert result.electronic_converged is False
     assert not result.converged
     assert "electrons not converged in 30 cycles" in result.error
+    assert result.reason is Reason.ELECTRONS
 
 
 def test_an_energy_at_another_cutoff_is_not_taken():
@@ -269,6 +315,7 @@ def test_an_energy_at_another_cutoff_is_not_taken():
     result = outcome(lower.splitlines(keepends=True), "Si-quickstart")
     assert result.energy_ev is None
     assert "at a cutoff of" in result.error
+    assert result.reason is Reason.DAMAGED
 
 
 def test_not_castep_at_all(tmp_path):

@@ -13,7 +13,7 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import KPoints, load_card
-from anodeflow.workflows.engines.castep.engine import Watch
+from anodeflow.workflows.engines.castep.calculation import Watch
 from anodeflow.workflows.engines.contract import Request
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.monitor import StopRequested
@@ -122,7 +122,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert "ends after 1 steps" in first.error
     second = run(folder)
     assert second.converged
-    assert "went on at step 1" in " ".join(second.warnings)
+    assert "continued at step 1" in " ".join(second.warnings)
     assert second.ionic_steps > 1
     assert (folder / "attempt-1" / "castep.castep").is_file()
     assert second.energy_ev == pytest.approx(whole.energy_ev, abs=2e-3)

@@ -15,6 +15,9 @@ from typing import Literal
 
 from anodeflow.errors import InputError
 
+# Name of a calculation's files.
+SEED = "castep"
+
 Kind = Literal["logical", "integer", "real", "physical", "choice", "integers", "reals", "text", "flag"]
 
 _TRUE, _FALSE = {"true", "t", "yes", ".true."}, {"false", "f", "no", ".false."}
