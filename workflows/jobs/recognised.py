@@ -233,7 +233,7 @@ class Recognised(MSONable, ABC, Generic[Doc]):
     def _newest(self, store: JobStore, criteria: Mapping[str, Any]) -> Doc | None:
         asking = self.__dict__.get(_STUDY)
         found = newest_job(store, self.key, self.document.__name__, criteria, study_hash=asking)
-        self.__dict__[_IMPORTED] = None if found is None else found["metadata"].get("imported")
+        self.__dict__[_IMPORTED] = None if found is None else found.get("metadata", {}).get("imported")
         return None if found is None else cast(Doc, self.document.model_validate(found["output"]))
 
 
