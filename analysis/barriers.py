@@ -13,9 +13,9 @@ from anodeflow.documents import Document
 from anodeflow.errors import ConvergenceError, InputError
 
 #: Curvature that residual forces are assumed to work against, eV/angstrom^2; that of lithium in its metal and salts.
-CURVATURE_EV_PER_ANGSTROM2 = 1.0
+_CURVATURE_EV_PER_ANGSTROM2 = 1.0
 #: A dip or bump smaller than this between images is noise.
-NOISE_EV = 2e-3
+_NOISE_EV = 2e-3
 
 
 class BarrierFit(Document):
@@ -145,7 +145,7 @@ def fit_barrier(
     squared = np.einsum("ijk,ijk->i", forces, forces)
     saddle = int(np.argmax(relative[1:-1])) + 1
     across = max(0.0, squared[saddle] - slopes[saddle] ** 2)
-    downhill = np.array([across, max(squared[0], squared[-1])]) / (2 * CURVATURE_EV_PER_ANGSTROM2)
+    downhill = np.array([across, max(squared[0], squared[-1])]) / (2 * _CURVATURE_EV_PER_ANGSTROM2)
     missed = max(_below_the_ends(CubicHermiteSpline(lengths, relative, slopes)))
     return BarrierFit(
         forward_ev=top,
@@ -210,12 +210,12 @@ def _notes(
         notes.append("the energy has no maximum between the ends: there is no saddle on this path")
     depths = _below_the_ends(CubicHermiteSpline(lengths, energies, slopes))
     for name, depth in zip(("start", "end"), depths, strict=True):
-        if depth > NOISE_EV:
+        if depth > _NOISE_EV:
             notes.append(
                 f"the path dips {depth:.3f} eV below the {name}: that end is not at its minimum, or the path is more "
                 "than one hop"
             )
-    dips = [n for n in range(1, len(energies) - 1) if energies[n] < min(energies[n - 1], energies[n + 1]) - NOISE_EV]
-    if dips and max(depths) <= NOISE_EV:
+    dips = [n for n in range(1, len(energies) - 1) if energies[n] < min(energies[n - 1], energies[n + 1]) - _NOISE_EV]
+    if dips and max(depths) <= _NOISE_EV:
         notes.append(f"a minimum between the ends, near image {dips[0]}: the highest of several saddles is given")
     return notes

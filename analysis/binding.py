@@ -20,7 +20,7 @@ Convention = Literal["bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion"
 CONVENTIONS: tuple[Convention, ...] = ("bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion")
 
 # Madelung constant of a point charge in a cubic box with neutralising background (Makov & Payne 1995).
-MADELUNG_CUBIC = 2.837297
+_MADELUNG_CUBIC = 2.837297
 
 CONVENTION_TEXT: dict[str, str] = {
     "bulk_metal": "bcc Li metal, per atom",
@@ -141,7 +141,7 @@ def makov_payne_ev(charge: int, box_angstrom: float) -> float:
     """
     if box_angstrom <= 0:
         raise InputError(f"box edge {box_angstrom} angstrom is not positive", "give the edge of the cubic box")
-    return charge**2 * MADELUNG_CUBIC * COULOMB_EV_ANGSTROM / (2 * box_angstrom)
+    return charge**2 * _MADELUNG_CUBIC * COULOMB_EV_ANGSTROM / (2 * box_angstrom)
 
 
 def check_charges(q_ab: int, q_a: int, q_b: int, n_li: int = 1) -> None:

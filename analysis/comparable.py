@@ -12,7 +12,7 @@ from anodeflow.documents import CalculationDoc
 from anodeflow.errors import InputError, ReferenceMismatchError
 
 AREA_TOLERANCE = 1e-3  # relative
-BULK_TOLERANCE_EV = 1e-3  # per formula unit: chemical potentials against the bulk energy
+_BULK_TOLERANCE_EV = 1e-3  # per formula unit: chemical potentials against the bulk energy
 
 
 def check_comparable(calculations: Sequence[CalculationDoc]) -> None:
@@ -150,7 +150,7 @@ def check_potentials(mu: Mapping[str, float], unit: Composition, bulk_ev: float 
         )
     total = sum(number * mu[element] for element, number in unit.get_el_amt_dict().items())
     check_finite(total)
-    if bulk_ev is not None and abs(total - bulk_ev) > BULK_TOLERANCE_EV:
+    if bulk_ev is not None and abs(total - bulk_ev) > _BULK_TOLERANCE_EV:
         raise ReferenceMismatchError(
             f"chemical potentials add up to {total:.4f} eV per {unit.reduced_formula}, the crystal has {bulk_ev:.4f}",
             "fix one of them by the equilibrium with the crystal, or gamma would grow with the thickness",

@@ -15,15 +15,15 @@ from anodeflow.documents import Document
 from anodeflow.errors import InputError
 
 # Frames at the beginning whose distribution function gives the cutoff.
-REFERENCE_FRAMES = 200
-REFERENCE_REACH_ANGSTROM = 5.0
-REFERENCE_BIN_ANGSTROM = 0.02
+_REFERENCE_FRAMES = 200
+_REFERENCE_REACH_ANGSTROM = 5.0
+_REFERENCE_BIN_ANGSTROM = 0.02
 # Longer than the period of a P-S stretch (about 60 fs), shorter than anything chemical.
-PERSISTENCE_FS = 100.0
-PERSISTENCE_FRAMES = 20
-SENSITIVITY_ANGSTROM = 0.1
+_PERSISTENCE_FS = 100.0
+_PERSISTENCE_FRAMES = 20
+_SENSITIVITY_ANGSTROM = 0.1
 # Share of the run, at its end, over which last values are averaged.
-LAST_PART = 0.1
+_LAST_PART = 0.1
 
 
 class IntactTetrahedraDoc(Document):
@@ -95,8 +95,8 @@ class CoordinationSeries:
         self.gap: tuple[float, float] | None = None
         self._reference: PairHistogram | None = None
         if cutoff is None:
-            bins = round(REFERENCE_REACH_ANGSTROM / REFERENCE_BIN_ANGSTROM)
-            self._reference = PairHistogram(species, pair, REFERENCE_REACH_ANGSTROM, bins)
+            bins = round(_REFERENCE_REACH_ANGSTROM / _REFERENCE_BIN_ANGSTROM)
+            self._reference = PairHistogram(species, pair, _REFERENCE_REACH_ANGSTROM, bins)
         self._held: list[Chunk] = []
         self._counts: list[NDArray[np.int16]] = []
 
@@ -108,7 +108,7 @@ class CoordinationSeries:
         assert self._reference is not None  # noqa: S101 - there is one as long as there is no cutoff
         self._reference.add(chunk)
         self._held.append(chunk)
-        if self._reference.frames >= REFERENCE_FRAMES:
+        if self._reference.frames >= _REFERENCE_FRAMES:
             self._settle()
 
     def _settle(self) -> None:
@@ -120,7 +120,7 @@ class CoordinationSeries:
         document = self._reference.document()
         if document.first_minimum_angstrom is None:
             raise InputError(
-                f"g(r) of {self.pair} has no first minimum below {REFERENCE_REACH_ANGSTROM:g} angstrom in the first "
+                f"g(r) of {self.pair} has no first minimum below {_REFERENCE_REACH_ANGSTROM:g} angstrom in the first "
                 f"{document.frames} frames",
                 f"give the cutoff yourself, e.g. {self.pair}:{self.wanted}:2.6",
             )
@@ -142,7 +142,7 @@ class CoordinationSeries:
 
     def _cutoffs(self) -> tuple[float, float, float]:
         assert self.cutoff is not None  # noqa: S101 - set before anything is counted
-        step = (self.gap[1] - self.gap[0]) / 4 if self.gap else SENSITIVITY_ANGSTROM
+        step = (self.gap[1] - self.gap[0]) / 4 if self.gap else _SENSITIVITY_ANGSTROM
         return self.cutoff - step, self.cutoff, self.cutoff + step
 
     def counts(self) -> NDArray[np.int16]:
@@ -159,7 +159,7 @@ class CoordinationSeries:
         return np.concatenate([counts[1] for counts in self._counts], axis=1)
 
     def document(
-        self, times_fs: Sequence[float] | None = None, *, persistence_fs: float = PERSISTENCE_FS
+        self, times_fs: Sequence[float] | None = None, *, persistence_fs: float = _PERSISTENCE_FS
     ) -> IntactTetrahedraDoc:
         """The series so far.
 
@@ -179,12 +179,12 @@ class CoordinationSeries:
         frames = counts.shape[1]
         if times_fs is not None and len(times_fs) != frames:
             raise InputError(f"{len(times_fs)} times for {frames} frames", "give one time for each frame")
-        window = PERSISTENCE_FRAMES
+        window = _PERSISTENCE_FRAMES
         if times_fs is not None and frames > 1:
             window = max(1, int(np.ceil(persistence_fs / ((times_fs[-1] - times_fs[0]) / (frames - 1)) - 1e-9)))
         intact = counts == self.wanted
         lasting = persistent(intact, window)
-        last = slice(frames - max(1, round(LAST_PART * frames)), None)
+        last = slice(frames - max(1, round(_LAST_PART * frames)), None)
         cutoffs = [f"{cutoff:.3f}" for cutoff in self._cutoffs()]
         by_cutoff = [np.concatenate([c[k] for c in self._counts], axis=1)[:, last] == self.wanted for k in range(3)]
         warnings = []
@@ -266,7 +266,7 @@ def intact_tetrahedra(
     wanted: int = 4,
     cutoff: float | None = None,
     times_fs: Sequence[float] | None = None,
-    persistence_fs: float = PERSISTENCE_FS,
+    persistence_fs: float = _PERSISTENCE_FS,
 ) -> IntactTetrahedraDoc:
     """Fraction of intact tetrahedra against time.
 

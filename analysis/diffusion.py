@@ -19,16 +19,16 @@ from anodeflow.documents import Document
 from anodeflow.errors import InputError
 from anodeflow.units import A2_PER_FS_TO_CM2_PER_S
 
-MIN_FRAMES = 20
-TIME_BLOCKS = 4
-RESAMPLES = 400
+_MIN_FRAMES = 20
+_TIME_BLOCKS = 4
+_RESAMPLES = 400
 # The window of the fit, as shares of the run: at longer lags too few independent windows are left.
 FIT_START, FIT_END = 0.05, 0.25
-FIT_POINTS = 100
-KEPT_POINTS = 500
-SLOPE_TOLERANCE = 0.15
+_FIT_POINTS = 100
+_KEPT_POINTS = 500
+_SLOPE_TOLERANCE = 0.15
 # A displacement below this is vibration, whatever its slope, angstrom squared.
-MIN_MSD_ANGSTROM2 = 1.0
+_MIN_MSD_ANGSTROM2 = 1.0
 
 DriftReference = Literal["framework", "all", "none"]
 
@@ -169,9 +169,9 @@ class Displacements:
         InputError
             If there are too few frames, or the window of the fit is not inside half the run.
         """
-        if self.frames < MIN_FRAMES:
+        if self.frames < _MIN_FRAMES:
             raise InputError(
-                f"{self.frames} frames are too few for a mean squared displacement", f"give at least {MIN_FRAMES}"
+                f"{self.frames} frames are too few for a mean squared displacement", f"give at least {_MIN_FRAMES}"
             )
         if not timestep_fs > 0:
             raise InputError(f"the time between frames is {timestep_fs:g} fs", "give it with --timestep-fs")
@@ -216,6 +216,7 @@ def windowed_msd(paths: Floats) -> Floats:
     return np.maximum(msd, 0.0)
 
 
+# long: 24 lines are its documentation
 def diffusion(
     paths: Floats,
     timestep_fs: float,
@@ -257,7 +258,7 @@ def diffusion(
             f"the fit from {start_fs:g} to {end_fs:g} fs has no place in a run of {run_fs:g} fs",
             "choose a window with at least three lags, below half the run",
         )
-    lags = np.unique(np.linspace(first, last, min(FIT_POINTS, last - first + 1)).round().astype(int))
+    lags = np.unique(np.linspace(first, last, min(_FIT_POINTS, last - first + 1)).round().astype(int))
     msd = windowed_msd(paths)
     t, atoms = lags * timestep_fs, msd[:, lags]
     mean = msd.mean(axis=0)
@@ -269,24 +270,24 @@ def diffusion(
     warnings: list[str] = []
     d_atoms = d_blocks = power_se = None
     if n > 1:
-        picks = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
+        picks = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_RESAMPLES) / n
         resampled = picks @ atoms
         d_atoms = float(_weighted_line(t, resampled, weights)[:, 1].std(ddof=1)) / 6 * A2_PER_FS_TO_CM2_PER_S
         logs = np.log(np.maximum(resampled, 1e-300))
         power_se = float(np.polyfit(np.log(t), logs.T, 1)[0].std(ddof=1))
-    quarter = frames // TIME_BLOCKS
+    quarter = frames // _TIME_BLOCKS
     inside = lags[lags <= quarter // 2]
     if len(inside) >= 3:
         slopes = []
-        for block in range(TIME_BLOCKS):
+        for block in range(_TIME_BLOCKS):
             part = windowed_msd(paths[:, block * quarter : (block + 1) * quarter])[:, inside].mean(axis=0)
             slopes.append(_weighted_line(inside * timestep_fs, part[None], weights[: len(inside)])[0, 1])
-        d_blocks = float(np.std(slopes, ddof=1) / np.sqrt(TIME_BLOCKS)) / 6 * A2_PER_FS_TO_CM2_PER_S
+        d_blocks = float(np.std(slopes, ddof=1) / np.sqrt(_TIME_BLOCKS)) / 6 * A2_PER_FS_TO_CM2_PER_S
     d, errors = float(slope) / 6 * A2_PER_FS_TO_CM2_PER_S, [e for e in (d_atoms, d_blocks) if e is not None]
     se = max(errors) if errors else None
-    tolerance = max(SLOPE_TOLERANCE, 2 * power_se if power_se is not None else 0.0)
+    tolerance = max(_SLOPE_TOLERANCE, 2 * power_se if power_se is not None else 0.0)
     moved = float(mean[last])
-    diffusive = abs(power - 1) <= tolerance and power > 0.5 and moved >= MIN_MSD_ANGSTROM2
+    diffusive = abs(power - 1) <= tolerance and power > 0.5 and moved >= _MIN_MSD_ANGSTROM2
     if not diffusive:
         warnings.append(
             f"{element} is not diffusive between {t[0]:g} and {t[-1]:g} fs: d ln MSD / d ln t = {power:.2f}, MSD at "
@@ -294,7 +295,7 @@ def diffusion(
         )
     if se is not None and (d <= 0 or se > 0.5 * d):
         warnings.append(f"D of {element} is uncertain by more than half of itself")
-    kept = np.unique(np.linspace(0, frames // 2, min(KEPT_POINTS, frames // 2 + 1)).round().astype(int))
+    kept = np.unique(np.linspace(0, frames // 2, min(_KEPT_POINTS, frames // 2 + 1)).round().astype(int))
     return DiffusionDoc(
         element=element,
         atoms=n,

@@ -15,7 +15,7 @@ from anodeflow.units import BOLTZMANN_EV_PER_K
 
 BLOCKS = 10
 # Customary bound for a run at constant energy.
-LARGE_DRIFT_EV_PER_ATOM_PS = 1e-3
+_LARGE_DRIFT_EV_PER_ATOM_PS = 1e-3
 
 
 class RunChecksDoc(Document):
@@ -96,7 +96,7 @@ def run_checks(
         slope, error, scatter = _line(ps, energy / atoms)
         document.energy_drift_ev_per_atom_ps, document.energy_drift_se_ev_per_atom_ps = slope, error
         document.energy_scatter_ev_per_atom = scatter
-        if document.energy != "potential" and abs(slope) > max(LARGE_DRIFT_EV_PER_ATOM_PS, 2 * error):
+        if document.energy != "potential" and abs(slope) > max(_LARGE_DRIFT_EV_PER_ATOM_PS, 2 * error):
             document.warnings.append(
                 f"the {document.energy} energy drifts by {1000 * slope:+.2f} meV per atom and ps; in a run at constant "
                 "energy that is too much (with a thermostat only the conserved quantity has to stay)"

@@ -24,12 +24,12 @@ from anodeflow.analysis.trajectories.joined import join_trajectories
 from anodeflow.documents import Document, StudyDoc
 from anodeflow.errors import AnodeflowError, InputError
 
-LONGEST_WINDOW_PS = 1.0
+_LONGEST_WINDOW_PS = 1.0
 # Above this the ensemble is not the one that was asked for.
-DRIFT_LIMIT_EV_PER_ATOM_PS = 1e-3
-PROFILE_BINS = 100
+_DRIFT_LIMIT_EV_PER_ATOM_PS = 1e-3
+_PROFILE_BINS = 100
 # Fewer make no line of a mean squared displacement.
-MIN_DIFFUSION_FRAMES = 100
+_MIN_DIFFUSION_FRAMES = 100
 
 
 class RdfBeforeAfter(Document):
@@ -120,7 +120,7 @@ class DynamicsStudyDoc(StudyDoc):
         return all(system.complete for system in self.systems)
 
 
-def positions_and_cells(frames: Iterable[Frame]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def _positions_and_cells(frames: Iterable[Frame]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """What the analyses take of a frame."""
     for frame in frames:
         yield frame.positions, frame.cell
@@ -194,7 +194,7 @@ def system_doc(
     _transport(doc, trajectories, species)
     for replica in doc.replicas:
         drift = replica.checks.energy_drift_ev_per_atom_ps
-        if drift is not None and abs(drift) > DRIFT_LIMIT_EV_PER_ATOM_PS:
+        if drift is not None and abs(drift) > _DRIFT_LIMIT_EV_PER_ATOM_PS:
             replica.warnings.append(f"the conserved quantity drifts by {1000 * drift:.2g} meV per atom and ps")
         doc.warnings += [f"seed {replica.seed}: {text}" for text in replica.warnings]
     return doc
@@ -265,7 +265,7 @@ def _windows(
 ) -> None:  # fmt: skip
     """Distribution functions at both ends of the runs."""
     shortest = min(r.time_ps[-1] - r.time_ps[0] for r in doc.replicas)
-    doc.window_ps = min(window_ps or min(LONGEST_WINDOW_PS, shortest / 5), shortest)
+    doc.window_ps = min(window_ps or min(_LONGEST_WINDOW_PS, shortest / 5), shortest)
     before, after = [], []
     for replica, trajectory in zip(doc.replicas, trajectories, strict=True):
         times = np.array(replica.time_ps)
@@ -279,7 +279,7 @@ def _windows(
         except InputError:
             continue
         one, other = (
-            partial_rdf(positions_and_cells(chain(*part)), species, pair, r_max=r_max, bins=round(r_max / 0.02))
+            partial_rdf(_positions_and_cells(chain(*part)), species, pair, r_max=r_max, bins=round(r_max / 0.02))
             for part in (before, after)
         )
         doc.rdfs.append(RdfBeforeAfter(pair=pair, before=one, after=other))
@@ -289,7 +289,7 @@ def _decomposition(doc: DynamicsSystemDoc, trajectories: list[Any], species: lis
     """Share of intact PS4 against time, each seed with the same cutoff, and all of them."""
     for replica, trajectory in zip(doc.replicas, trajectories, strict=True):
         found = intact_tetrahedra(
-            positions_and_cells(trajectory), species, "P-S", wanted=4, cutoff=cutoff,
+            _positions_and_cells(trajectory), species, "P-S", wanted=4, cutoff=cutoff,
             times_fs=[1000 * t for t in replica.time_ps],
         )  # fmt: skip
         if cutoff is None:
@@ -328,11 +328,11 @@ def _transport(doc: DynamicsSystemDoc, trajectories: list[Any], species: list[st
         try:
             if doc.facts:
                 replica.profile = layer_profile(
-                    positions_and_cells(trajectory), species, bins=PROFILE_BINS, windows=min(5, len(times))
+                    _positions_and_cells(trajectory), species, bins=_PROFILE_BINS, windows=min(5, len(times))
                 )
-            elif "Li" in species and len(times) > MIN_DIFFUSION_FRAMES:
+            elif "Li" in species and len(times) > _MIN_DIFFUSION_FRAMES:
                 replica.diffusion = mean_squared_displacement(
-                    positions_and_cells(production), species, "Li", float(times[-1] - times[-2]) * 1000
+                    _positions_and_cells(production), species, "Li", float(times[-1] - times[-2]) * 1000
                 )
                 replica.warnings += replica.diffusion.warnings
         except AnodeflowError as error:

@@ -18,9 +18,9 @@ from anodeflow.documents import Document
 from anodeflow.errors import InputError
 
 # Two residual degrees of freedom for the quadratic: with one, t must pass 12.7 and nothing is ever found.
-MIN_POINTS_FOR_CURVATURE = 5
+_MIN_POINTS_FOR_CURVATURE = 5
 # Deviations from a line below this fraction of the largest |y| are rounding, not curvature.
-RESOLUTION = 1e-9
+_RESOLUTION = 1e-9
 
 Interval = tuple[float, float]
 
@@ -176,7 +176,7 @@ def judge_linearity(x: Sequence[float], y: Sequence[float], *, level: float = 0.
     coefficient = float(shape @ (dy - line)) / norm
     rest = dy - line - coefficient * shape
     standard_error = float(np.sqrt(rest @ rest / dof / norm))
-    rounding = RESOLUTION * float(np.abs(ys).max())
+    rounding = _RESOLUTION * float(np.abs(ys).max())
     if np.abs(coefficient * shape).max() <= rounding:
         t, p = 0.0, 1.0
     elif np.abs(rest).max() <= rounding:
@@ -189,7 +189,7 @@ def judge_linearity(x: Sequence[float], y: Sequence[float], *, level: float = 0.
     intercept = float(ys.mean() + float(u @ dy) / float(u @ u) * at_zero + coefficient * basis_at_zero)
     p_text = f"p = {p:.2g}" if p >= 1e-3 else "p < 0.001"
     verdict: Literal["linear", "curved", "cannot be judged"]
-    if len(xs) < MIN_POINTS_FOR_CURVATURE:
+    if len(xs) < _MIN_POINTS_FOR_CURVATURE:
         verdict, text = "cannot be judged", f"linearity cannot be judged from {len(xs)} points ({p_text})"
     elif p < 1 - level:
         verdict, text = "curved", f"a quadratic term is needed ({p_text}): the line is not the whole story"

@@ -27,9 +27,9 @@ from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
 MIN_THICKNESSES = 4
 # Differences of strain energies below this are the convergence of the calculations, eV per unit.
-STRAIN_RESOLUTION_EV = 1e-4
+_STRAIN_RESOLUTION_EV = 1e-4
 
-SLOPE_NOTE = (
+_SLOPE_NOTE = (
     "gamma is the intercept at zero film units; the text of lacss2024 (Nature Communications 2024) calls the slope "
     "the interface energy, but by the algebra the slope is the strain energy of one film unit over 2A"
 )
@@ -162,6 +162,7 @@ def work_of_adhesion(gamma_a: float, gamma_b: float, gamma_ab: float) -> float:
     return gamma_a + gamma_b - gamma_ab
 
 
+# long: 33 lines are its documentation
 def interface_energy_doc(
     members: Sequence[InterfaceMember],
     *,
@@ -255,7 +256,7 @@ def interface_energy_doc(
         references=[b.fingerprint for b in bulks],
         engine=first.engine,
         card=first.card,
-        notes=[SLOPE_NOTE],
+        notes=[_SLOPE_NOTE],
     )
     if equivalent:
         _adhesion(doc, surfaces)
@@ -316,7 +317,7 @@ def _strain_check(fit: LineFit, to_ev: float, strained: CalculationDoc, bulk: Ca
     e_strained, e_bulk = energy_per_unit(strained, unit), energy_per_unit(bulk, unit)
     expected, fitted = e_strained - e_bulk, fit.slope * to_ev
     low, high = fit.slope_ci[0] * to_ev, fit.slope_ci[1] * to_ev
-    agrees = low - STRAIN_RESOLUTION_EV <= expected <= high + STRAIN_RESOLUTION_EV
+    agrees = low - _STRAIN_RESOLUTION_EV <= expected <= high + _STRAIN_RESOLUTION_EV
     return StrainCheck(
         strained_bulk_ev_per_unit=e_strained,
         bulk_ev_per_unit=e_bulk,

@@ -17,11 +17,11 @@ from anodeflow.analysis.binding import (
 from anodeflow.documents import CalculationDoc, Document
 
 # Two relaxed sites whose energies agree this well (and whose Li has the same neighbours) are one minimum.
-SAME_MINIMUM_EV = 0.005
+_SAME_MINIMUM_EV = 0.005
 # A host atom that moved further than this means that the host was rebuilt, not only strained.
-RECONSTRUCTED_ANGSTROM = 1.0
+_RECONSTRUCTED_ANGSTROM = 1.0
 # Li further than this from every host atom has left the surface.
-DESORBED_ANGSTROM = 4.5
+_DESORBED_ANGSTROM = 4.5
 
 
 class SiteStart(Document):
@@ -49,7 +49,7 @@ def neighbours(structure: Structure, index: int, factor: float = 1.15) -> tuple[
     return nearest, " + ".join(f"{shell.count(e)} {e}" for e in sorted(set(shell)))
 
 
-def host_displacements(start: Structure, end: Structure, n_host: int) -> np.ndarray:
+def _host_displacements(start: Structure, end: Structure, n_host: int) -> np.ndarray:
     """Displacement length of every host atom, angstrom, shape (n_host,); the common drift is taken out."""
     shift = end.frac_coords[:n_host] - start.frac_coords[:n_host]
     shift -= np.round(shift)
@@ -57,6 +57,7 @@ def host_displacements(start: Structure, end: Structure, n_host: int) -> np.ndar
     return np.linalg.norm(cart - np.median(cart, axis=0), axis=1)
 
 
+# long: 29 lines are its documentation
 def host_result(
     *,
     pristine: CalculationDoc,
@@ -174,7 +175,7 @@ def _site(
     end = doc.structure
     shift = np.asarray(end.frac_coords[n_host]) - np.asarray(start.frac_coords)
     moved = end.lattice.get_cartesian_coords(shift - np.round(shift))
-    rebuilt = float(host_displacements(pristine.structure, end, n_host).max())
+    rebuilt = float(_host_displacements(pristine.structure, end, n_host).max())
     nearest, shell = neighbours(end, n_host)
     site.status = "converged"
     site.total_energy_ev = doc.converged_energy_ev()
@@ -185,9 +186,9 @@ def _site(
     site.li_displacement_angstrom = float(np.linalg.norm(moved))
     site.host_displacement_angstrom = rebuilt
     site.coordination_end = f"{shell} at {nearest:.2f} Å"
-    if rebuilt > RECONSTRUCTED_ANGSTROM:
+    if rebuilt > _RECONSTRUCTED_ANGSTROM:
         site.notes.append(f"a host atom moved {rebuilt:.1f} Å: the host was rebuilt around Li")
-    if nearest > DESORBED_ANGSTROM:
+    if nearest > _DESORBED_ANGSTROM:
         site.notes.append(f"Li is {nearest:.1f} Å from the host: it left")
     return site
 
@@ -223,7 +224,7 @@ def _mark_same_minima(sites: list[SiteResult]) -> None:
         if site.status != "converged" or site.total_energy_ev is None:
             continue
         for earlier in seen:
-            if abs(site.total_energy_ev - (earlier.total_energy_ev or 0.0)) < SAME_MINIMUM_EV:
+            if abs(site.total_energy_ev - (earlier.total_energy_ev or 0.0)) < _SAME_MINIMUM_EV:
                 site.same_minimum_as = earlier.label
                 break
         else:

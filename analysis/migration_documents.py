@@ -12,11 +12,11 @@ from anodeflow.documents import CalculationDoc, CardRecord, ComputedDoc, Documen
 from anodeflow.errors import AnodeflowError, ConvergenceError, ReferenceMismatchError
 
 #: Energies of the two ends of a symmetric hop may differ by this much before a warning.
-SYMMETRIC_EV = 5e-3
+_SYMMETRIC_EV = 5e-3
 #: A path that goes further below its end than this, and than half the barrier, has no end there.
-DIP_EV = 0.02
+_DIP_EV = 0.02
 #: Beyond this the highest image may as well be a saddle of something else.
-SUSPICIOUS_EV = 3.0
+_SUSPICIOUS_EV = 3.0
 
 
 class BandDoc(ComputedDoc):
@@ -151,12 +151,12 @@ def barrier_doc(
     made.uncertainty_ev, made.reaction_energy_ev = fit.uncertainty_ev, fit.reaction_energy_ev
     made.path_length_angstrom = fit.path_length_angstrom
     made.warnings += fit.notes
-    if made.symmetric and abs(fit.reaction_energy_ev) > SYMMETRIC_EV:
+    if made.symmetric and abs(fit.reaction_energy_ev) > _SYMMETRIC_EV:
         made.warnings.append(
             f"the ends are equivalent but differ by {abs(fit.reaction_energy_ev):.3f} eV: the cell breaks the symmetry "
             "or an end sits in another minimum"
         )
-    if fit.forward_ev > SUSPICIOUS_EV:
+    if fit.forward_ev > _SUSPICIOUS_EV:
         made.warnings.append(f"{fit.forward_ev:.1f} eV is no path an atom takes: look at the images")
     return made
 
@@ -166,7 +166,7 @@ def _check_path(fit: BarrierFit) -> None:
     remedy = "look at the images; use a larger cell, a tighter force tolerance, or compute the parts of the path"
     if not fit.has_saddle:
         raise ConvergenceError(f"no barrier: {'; '.join(fit.notes)}", remedy)
-    if fit.dip_ev > max(DIP_EV, 0.5 * min(fit.forward_ev, fit.backward_ev)):
+    if fit.dip_ev > max(_DIP_EV, 0.5 * min(fit.forward_ev, fit.backward_ev)):
         raise ConvergenceError(
             f"no barrier: the path goes {fit.dip_ev:.3f} eV below one of its ends, which is no minimum of this path",
             remedy,

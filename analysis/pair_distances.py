@@ -24,12 +24,12 @@ Frame = tuple[ArrayLike, ArrayLike]
 # Short chunks at first, so that short runs can be cut into blocks; then the fastest size.
 FIRST_CHUNK, FIRST_FRAMES, CHUNK = 16, 512, 128
 # Doubles in a working array: some of them fit into a processor's own cache.
-WORKING_SIZE = 32768
+_WORKING_SIZE = 32768
 # Candidate pairs that are tested at a time.
-SEARCH_SIZE = 1_000_000
+_SEARCH_SIZE = 1_000_000
 # Bounds are compared with this slack, angstrom, far above rounding.
-SLACK_ANGSTROM = 1e-6
-MAX_NEIGHBOURS = 2e7
+_SLACK_ANGSTROM = 1e-6
+_MAX_NEIGHBOURS = 2e7
 SHORTEST_ANGSTROM, LONGEST_ANGSTROM = 1e-2, 1e7
 
 
@@ -164,8 +164,8 @@ def check_reach(r_max: float, centres: int, others: int, volume: float) -> None:
             f"give a distance between {SHORTEST_ANGSTROM:g} and {LONGEST_ANGSTROM:g}, e.g. 10",
         )
     pairs = 4 / 3 * np.pi * r_max**3 * others / volume * centres
-    if pairs > MAX_NEIGHBOURS:
-        most = r_max * (MAX_NEIGHBOURS / pairs) ** (1 / 3)
+    if pairs > _MAX_NEIGHBOURS:
+        most = r_max * (_MAX_NEIGHBOURS / pairs) ** (1 / 3)
         raise InputError(
             f"r_max {r_max:g} angstrom encloses {pairs:.1e} pairs in every frame", f"use at most {most:.0f} angstrom"
         )
@@ -199,9 +199,9 @@ def squared_distances(chunk: Chunk, centres: Integers, others: Integers, r_max: 
     if not chunk.fixed_cell:
         reference = chunk.cells.mean(axis=0)
         shrink = float(np.linalg.svd(np.linalg.inv(reference) @ chunk.cells, compute_uv=False).min())
-    reach = r_max / shrink + SLACK_ANGSTROM
+    reach = r_max / shrink + _SLACK_ANGSTROM
     stray_a, stray_b = _strays(a, reference), _strays(b, reference)
-    images = chunk.folded_images(r_max + SLACK_ANGSTROM)
+    images = chunk.folded_images(r_max + _SLACK_ANGSTROM)
     density = len(others) / float(np.abs(np.linalg.det(reference)))
     expected = 4 / 3 * np.pi * density * float(((reach + stray_a + stray_b.mean()) ** 3).sum())
     if expected < len(images) * len(centres) * len(others):
@@ -233,7 +233,7 @@ def _followed(
     ghosts = chunk.cartesian(b[:, partners[first]] + shifts[:, first, None])
     homes = chunk.cartesian(a)
     frames = len(chunk)
-    step = max(1, WORKING_SIZE // frames)
+    step = max(1, _WORKING_SIZE // frames)
     working = np.empty((3, step, frames))
     ends = np.searchsorted(rows, np.arange(a.shape[1] + 1))
     for row, (begin, end) in enumerate(itertools.pairwise(ends)):
@@ -260,7 +260,7 @@ def _candidates(
     # |v + t|^2 - limit^2 = (|v|^2 - limit^2) + 2 v.t + |t|^2, for all images t at once.
     left = np.column_stack([2 * vectors, np.ones(len(images)), (vectors**2).sum(axis=1)])
     found: list[tuple[Integers, Integers, Floats]] = []
-    step = max(1, SEARCH_SIZE // (b.shape[1] * len(images)))
+    step = max(1, _SEARCH_SIZE // (b.shape[1] * len(images)))
     for start in range(0, a.shape[1], step):
         x = b[:, None, :] - a[:, start : start + step, None]
         wrap = np.rint(x)
@@ -269,7 +269,7 @@ def _candidates(
         right[:3] = np.tensordot(cell.T, x, axes=1)
         limit = reach + stray_a[start : start + step, None] + stray_b
         right[3] = np.einsum("kij,kij->ij", right[:3], right[:3]) - limit**2
-        image, pair = np.nonzero(left @ right.reshape(5, -1) < SLACK_ANGSTROM)
+        image, pair = np.nonzero(left @ right.reshape(5, -1) < _SLACK_ANGSTROM)
         i, j = np.divmod(pair, b.shape[1])
         found.append((i + start, j, images[image].T - wrap[:, i, j]))
     rows = np.concatenate([f[0] for f in found])
@@ -323,7 +323,7 @@ def _every_pair(chunk: Chunk, a: Floats, b: Floats, images: Integers) -> Iterato
     # Elements of the triangular cells: numbers, or an array of shape (F,).
     lower = np.moveaxis(_triangular(chunk.own_cells), 0, 2)
     frames, partners = len(chunk), b.shape[1]
-    step = max(1, WORKING_SIZE // (2 * frames))
+    step = max(1, _WORKING_SIZE // (2 * frames))
     x, v, squares, sign, moved = (np.empty((3, step, frames)) for _ in range(5))
     squared, term = np.empty((step, frames)), np.empty((step, frames))
     tilted = [(c, k) for c in range(3) for k in range(c + 1, 3) if np.any(lower[k, c])]

@@ -24,12 +24,12 @@ from anodeflow.errors import InputError
 # A shell of a perfect crystal at a round distance, up to rounding, falls into the bin that begins there.
 EDGE_ANGSTROM = 1e-9
 # Width of the Gaussian that hides the noise of single bins from the search for extrema, angstrom.
-SMOOTHING_ANGSTROM = 0.03
+_SMOOTHING_ANGSTROM = 0.03
 BLOCKS = 10
-MIN_BLOCKS = 4
+_MIN_BLOCKS = 4
 MAX_BINS = 100_000
 # Empty bins narrower than this in all are noise, no gap.
-MIN_GAP_ANGSTROM = 0.1
+_MIN_GAP_ANGSTROM = 0.1
 
 
 class RdfDoc(Document):
@@ -209,7 +209,7 @@ class PairHistogram:
             running_coordination=n.tolist(),
             blocks=0,
         )
-        features = extrema(edges, g)
+        features = _extrema(edges, g)
         for name, value in features.items():
             setattr(document, name, value)
         where = document.first_minimum_angstrom
@@ -240,7 +240,7 @@ class PairHistogram:
             document.coordination_number_se = float(
                 _standard_error(np.array([np.interp(where, edges, row) for row in padded]))
             )
-        peaks = [extrema(edges, row)["first_peak_angstrom"] for row in g]
+        peaks = [_extrema(edges, row)["first_peak_angstrom"] for row in g]
         if document.first_peak_angstrom is not None and all(peak is not None for peak in peaks):
             document.first_peak_se_angstrom = float(_standard_error(np.array(peaks, dtype=float)))
 
@@ -249,7 +249,7 @@ def _groups(frames: NDArray) -> list[NDArray] | None:
     """Chunks gathered into blocks of about the same number of frames."""
     ends = np.cumsum(frames)
     blocks = min(BLOCKS, len(frames))
-    while blocks >= MIN_BLOCKS:
+    while blocks >= _MIN_BLOCKS:
         number = np.minimum((ends - frames / 2) * blocks / ends[-1], blocks - 1).astype(int)
         groups = [np.flatnonzero(number == block) for block in range(blocks)]
         sizes = [frames[group].sum() for group in groups]
@@ -263,7 +263,7 @@ def _standard_error(values: Floats) -> Floats:
     return values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
-def extrema(edges: Floats, g: Floats) -> dict[str, float | tuple[float, float] | None]:
+def _extrema(edges: Floats, g: Floats) -> dict[str, float | tuple[float, float] | None]:
     """First peak and first minimum of a distribution function, by the names of :class:`RdfDoc`.
 
     Peaks are looked for after smoothing by a Gaussian of 0.03 angstrom; the first one that is above 1 and stands out by
@@ -280,7 +280,7 @@ def extrema(edges: Floats, g: Floats) -> dict[str, float | tuple[float, float] |
         ("first_peak_angstrom", "first_peak_height", "first_minimum_angstrom", "gap_angstrom"), None
     )
     width = edges[1] - edges[0]
-    smooth = gaussian_filter1d(g, SMOOTHING_ANGSTROM / width, mode="constant")
+    smooth = gaussian_filter1d(g, _SMOOTHING_ANGSTROM / width, mode="constant")
     top = float(smooth.max())
     padded = np.concatenate([[0.0], smooth, [0.0]])
     peaks = find_peaks(padded, height=min(1.0, 0.9 * top) if top > 0 else 1.0, prominence=0.1 * top)[0] - 1
@@ -308,7 +308,7 @@ def extrema(edges: Floats, g: Floats) -> dict[str, float | tuple[float, float] |
     empty = between[g[between] == 0]
     runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1)
     gap = max(runs, key=len)
-    if len(gap) * width >= MIN_GAP_ANGSTROM:
+    if len(gap) * width >= _MIN_GAP_ANGSTROM:
         found["gap_angstrom"] = (float(edges[gap[0]]), float(edges[gap[-1] + 1]))
         found["first_minimum_angstrom"] = float((edges[gap[0]] + edges[gap[-1] + 1]) / 2)
     else:

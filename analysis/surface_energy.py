@@ -35,7 +35,7 @@ MIN_THICKNESSES = 3
 CONVERGED_RELATIVE, CONVERGED_J_PER_M2 = 0.05, 0.005
 
 Method = Literal["fit", "single"]
-KEPT_SLABS = 3
+_KEPT_SLABS = 3
 
 
 class SlabMember(Document):
@@ -236,6 +236,7 @@ def fiorentini_methfessel(
     )
 
 
+# long: 36 lines are its documentation
 def surface_energy_doc(
     members: Sequence[SlabMember],
     *,
@@ -398,7 +399,7 @@ def _thickness(doc: SurfaceEnergyDoc, aligned: bool) -> ThicknessConvergence | N
     if fit is None:
         return None
     if aligned:
-        kept = doc.members[-KEPT_SLABS:]
+        kept = doc.members[-_KEPT_SLABS:]
         gammas = [m.gamma_j_per_m2 for m in kept]
         gamma, spread, by = sum(gammas) / len(gammas), max(gammas) - min(gammas), "single slabs"
     else:

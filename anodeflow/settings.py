@@ -1,7 +1,7 @@
 """What differs from machine to machine: commands, folders of pseudopotentials, where calculations leave their files.
 
 Read from the file that ``ANODEFLOW_SETTINGS`` names, else ``~/.config/anodeflow/settings.yaml``, else nothing;
-one environment variable overrides each entry (see :data:`VARIABLES`). A study file never holds any of it.
+one environment variable overrides each entry (see :data:`_VARIABLES`). A study file never holds any of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from anodeflow.errors import InputError
 from anodeflow.yaml_input import read_yaml, validate
 
 # Environment variable: (section or None, key)
-VARIABLES: dict[str, tuple[str | None, str]] = {
+_VARIABLES: dict[str, tuple[str | None, str]] = {
     "ANODEFLOW_RUNS": (None, "runs"),
     "ANODEFLOW_TRUST_IMPORTED": (None, "trust_imported"),
     "ANODEFLOW_VASP_COMMAND": ("vasp", "command"),
@@ -113,7 +113,7 @@ def load_settings() -> Settings:
     if named and not file.is_file():
         raise InputError(f"ANODEFLOW_SETTINGS names '{named}', which is no file", "correct or unset it")
     data: dict[str, Any] = read_yaml(file) if file.is_file() else {}
-    for variable, (section, key) in VARIABLES.items():
+    for variable, (section, key) in _VARIABLES.items():
         value = os.environ.get(variable)
         if value:
             place = data if section is None else data.setdefault(section, {})

@@ -30,11 +30,11 @@ from anodeflow.structures.sites import (
 from anodeflow.structures.slabs import SlabModel
 
 #: Radii of cations in sixfold coordination, angstrom (Shannon, doi 10.1107/S0567739476001551).
-CATION_RADII_ANGSTROM = {"Li": 0.76, "Na": 1.02, "K": 1.38, "Mg": 0.72, "Ca": 1.00, "Al": 0.535, "Zn": 0.74}
+_CATION_RADII_ANGSTROM = {"Li": 0.76, "Na": 1.02, "K": 1.38, "Mg": 0.72, "Ca": 1.00, "Al": 0.535, "Zn": 0.74}
 
 #: Radii of anions in sixfold coordination, angstrom (same source). P is the mean Li-P distance to the five
 #: nearest Li in Li3P, 2.49, less the radius of Li.
-ANION_RADII_ANGSTROM = {
+_ANION_RADII_ANGSTROM = {
     "N": 1.46, "O": 1.40, "F": 1.33, "P": 1.73, "S": 1.84, "Cl": 1.81, "Se": 1.98, "Br": 1.96, "I": 2.20,
 }  # fmt: skip
 
@@ -42,10 +42,10 @@ ANION_RADII_ANGSTROM = {
 SYMPREC_ANGSTROM = 0.05
 
 #: Two sites this close are one.
-SAME_SITE_ANGSTROM = 0.5
+_SAME_SITE_ANGSTROM = 0.5
 
 #: Lateral merging distance on a face that at most two rotations or reflections keep.
-LOW_SYMMETRY_MERGE_ANGSTROM = 1.0
+_LOW_SYMMETRY_MERGE_ANGSTROM = 1.0
 
 #: Atoms this much farther than the nearest ones count as equally far.
 EQUAL_DISTANCE_ANGSTROM = 0.05
@@ -53,7 +53,7 @@ EQUAL_DISTANCE_ANGSTROM = 0.05
 #: A triangle this close to a right angle has its centre on an edge: a bridge, not a hollow.
 RIGHT_ANGLE_RAD = 0.02
 
-MIN_VACUUM_ANGSTROM = 5.0
+_MIN_VACUUM_ANGSTROM = 5.0
 KINDS: tuple[SiteKind, ...] = ("top", "bridge", "hollow")
 
 
@@ -82,8 +82,8 @@ def contact_distance_angstrom(adatom: str, host: str) -> float:
         metallic = float(Element(adatom).metallic_radius or 0) + float(Element(host).metallic_radius or 0)
         return metallic if math.isfinite(metallic) and metallic > 1.0 else covalent
     for cation, anion in ((adatom, host), (host, adatom)):
-        if cation in CATION_RADII_ANGSTROM and anion in ANION_RADII_ANGSTROM:
-            return CATION_RADII_ANGSTROM[cation] + ANION_RADII_ANGSTROM[anion]
+        if cation in _CATION_RADII_ANGSTROM and anion in _ANION_RADII_ANGSTROM:
+            return _CATION_RADII_ANGSTROM[cation] + _ANION_RADII_ANGSTROM[anion]
     return covalent
 
 
@@ -130,14 +130,14 @@ def adsorption_sites(
     structure = slab.structure if isinstance(slab, SlabModel) else slab
     face = _Face.of(structure, element)
     if merge_distance_angstrom is None:
-        merge_distance_angstrom = LOW_SYMMETRY_MERGE_ANGSTROM if face.point_group_order <= 2 else 0.0
+        merge_distance_angstrom = _LOW_SYMMETRY_MERGE_ANGSTROM if face.point_group_order <= 2 else 0.0
     found: dict[SiteKind, list[tuple[Site, float]]] = {kind: [] for kind in KINDS}
     taken = np.empty((0, 3))
     for kind, point in sorted(face.candidates(), key=lambda pair: -KINDS.index(pair[0])):
         height = face.touching_height(point)
         orbit = face.orbit(np.array([*point, height]))
         lateral, spatial = face.distances(orbit[:1], taken)
-        if np.any(lateral < merge_distance_angstrom) or np.any(spatial < SAME_SITE_ANGSTROM):
+        if np.any(lateral < merge_distance_angstrom) or np.any(spatial < _SAME_SITE_ANGSTROM):
             continue
         taken = np.vstack([taken, orbit])
         frac = frac_in_cell(structure.lattice, orbit @ face.axes)
@@ -268,11 +268,11 @@ class _Face:
         frac = structure.frac_coords % 1.0
         heights = np.sort(frac[:, 2])
         gaps = np.diff([*heights, heights[0] + 1.0])
-        if gaps.max() * structure.lattice.c < MIN_VACUUM_ANGSTROM:
+        if gaps.max() * structure.lattice.c < _MIN_VACUUM_ANGSTROM:
             raise StructureError(
                 f"the widest gap along c in {structure.composition.reduced_formula} is"
                 f" {gaps.max() * structure.lattice.c:.2f} angstrom: there is no surface",
-                f"leave a vacuum of at least {MIN_VACUUM_ANGSTROM:.0f} angstrom",
+                f"leave a vacuum of at least {_MIN_VACUUM_ANGSTROM:.0f} angstrom",
             )
         top = heights[int(np.argmax(gaps))]
         frac[:, 2] -= np.where(frac[:, 2] > top + 1e-9, 1.0, 0.0)

@@ -36,7 +36,7 @@ _Pool = dict[bytes, tuple[float, int, NDArray[np.float64]]]  # energy in eV per 
 AnionOrder = Literal["auto", "ordered", "random", "lowest"]
 HALIDES = ("Cl", "Br", "I")
 PS_BOND_MAX_ANGSTROM = 2.5
-LI_LI_MIN_ANGSTROM = 2.0
+_LI_LI_MIN_ANGSTROM = 2.0
 _CHARGES = {"Li": 1, "P": 5, "S": -2, "Cl": -1, "Br": -1, "I": -1}
 _PRIMITIVE = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])  # rows, in half cubic edges
 
@@ -159,6 +159,7 @@ def parse_argyrodite(formula: str) -> ArgyroditeComposition:
     return ArgyroditeComposition(a, b, c, halide)
 
 
+# long: 33 lines are its documentation
 def argyrodite_configurations(
     formula: str | ArgyroditeComposition,
     *,
@@ -297,7 +298,7 @@ def check_argyrodite(structure: Structure, counts: dict[str, int]) -> dict[str, 
         "composition": Counter(symbols.tolist()) != Counter(counts),
         "charge": charge != 0,
         "PS4 tetrahedron": facts["s_per_p"] != [4] or not 1.95 < shortest <= longest < 2.15,
-        "Li-Li distance": facts["shortest_li_li_angstrom"] <= LI_LI_MIN_ANGSTROM,
+        "Li-Li distance": facts["shortest_li_li_angstrom"] <= _LI_LI_MIN_ANGSTROM,
         "handedness": not facts["right_handed"],
     }
     if any(problems.values()):

@@ -19,7 +19,7 @@ from anodeflow.structures.sites import element_symbols, shortest_contact
 from anodeflow.suggest import nearest
 
 CATALOGUE = files("anodeflow.structures") / "data" / "crystals"
-FAMILIES = ("metals", "chlorides", "sulfides", "phosphides", "molecular", "thiophosphates")
+_FAMILIES = ("metals", "chlorides", "sulfides", "phosphides", "molecular", "thiophosphates")
 """Data files of the catalogue, in the order of its entries."""
 
 TRUST = {
@@ -30,10 +30,10 @@ TRUST = {
 """How far the coordinates of an entry can be relied on."""
 
 SYMPREC_ANGSTROM = 0.01
-DISTANCE_TOLERANCE_ANGSTROM = 0.02
-DENSITY_TOLERANCE = 1e-3
+_DISTANCE_TOLERANCE_ANGSTROM = 0.02
+_DENSITY_TOLERANCE = 1e-3
 """Relative; densities are stated to three decimals."""
-ORBIT_TOLERANCE = 1e-3
+_ORBIT_TOLERANCE = 1e-3
 """Fractional distance below which the images of one site are one atom."""
 
 
@@ -227,7 +227,7 @@ def crystal_table() -> list[dict[str, Any]]:
 @lru_cache(maxsize=1)
 def _families() -> dict[str, dict[str, dict[str, Any]]]:
     """The mappings written in each data file, by family and name."""
-    return {family: read_package_yaml((CATALOGUE / f"{family}.yaml").read_text("utf-8")) for family in FAMILIES}
+    return {family: read_package_yaml((CATALOGUE / f"{family}.yaml").read_text("utf-8")) for family in _FAMILIES}
 
 
 @lru_cache(maxsize=1)
@@ -328,7 +328,7 @@ def _orbit(hall_number: int, coords: np.ndarray) -> list[np.ndarray]:
         raise ValueError(f"there is no Hall number {hall_number}")
     orbit: list[np.ndarray] = []
     for image in (operations["rotations"] @ coords + operations["translations"]) % 1.0:
-        if not any(np.all(np.abs((image - seen + 0.5) % 1.0 - 0.5) < ORBIT_TOLERANCE) for seen in orbit):
+        if not any(np.all(np.abs((image - seen + 0.5) % 1.0 - 0.5) < _ORBIT_TOLERANCE) for seen in orbit):
             orbit.append(image)
     return orbit
 
@@ -361,7 +361,7 @@ def _verify(entry: CrystalEntry, raw: dict[str, Any], orbits: list[int]) -> None
             f"spglib finds {found[0]} ({found[1]}), stated is {entry.space_group_symbol} ({entry.space_group_number})",
         )
     distance, i, j = shortest_contact(structure)
-    if not abs(distance - entry.shortest_distance_angstrom) <= DISTANCE_TOLERANCE_ANGSTROM:
+    if not abs(distance - entry.shortest_distance_angstrom) <= _DISTANCE_TOLERANCE_ANGSTROM:
         symbols = element_symbols(structure)
         raise _broken(
             entry.name,
@@ -369,7 +369,7 @@ def _verify(entry: CrystalEntry, raw: dict[str, Any], orbits: list[int]) -> None
             f" {entry.shortest_distance_angstrom}",
         )
     density, stated_density = float(structure.density), float(raw["density"])
-    if not abs(density - stated_density) <= DENSITY_TOLERANCE * stated_density:
+    if not abs(density - stated_density) <= _DENSITY_TOLERANCE * stated_density:
         raise _broken(entry.name, f"the density is {density:.3f} g/cm3, stated is {stated_density}")
     if entry.kind == "insulator":
         states = entry.oxidation_states or {}

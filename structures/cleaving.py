@@ -23,19 +23,19 @@ Bonds = Mapping[tuple[str, str], float]
 DEFAULT_BONDS: Bonds = {("P", "S"): 2.4, ("P", "P"): 2.4, ("S", "S"): 2.3}
 
 #: Atoms (or molecule centres) closer than this along the normal belong to one plane.
-PLANE_TOLERANCE_ANGSTROM = 0.1
+_PLANE_TOLERANCE_ANGSTROM = 0.1
 
 #: A face carrying more formal charge than this, per area, is polar (LiCl(111): 0.044 e per square angstrom).
-POLAR_TOLERANCE_E_PER_ANGSTROM2 = 1e-3
+_POLAR_TOLERANCE_E_PER_ANGSTROM2 = 1e-3
 
 SYMPREC_ANGSTROM = 0.01
-LENGTH_TOLERANCE_ANGSTROM = 1e-6
+_LENGTH_TOLERANCE_ANGSTROM = 1e-6
 
 #: A compound with one of these is taken for a salt when formal charges are guessed.
-ANIONS = frozenset({"N", "P", "O", "S", "Se", "F", "Cl", "Br", "I"})
+_ANIONS = frozenset({"N", "P", "O", "S", "Se", "F", "Cl", "Br", "I"})
 
 #: Largest Miller index that is cut; beyond it a face has more steps than a slab has layers.
-MAX_INDEX = 20
+_MAX_INDEX = 20
 
 
 class Cleaver:
@@ -99,7 +99,7 @@ class Cleaver:
         fractional = cell.frac_coords + offsets
         masses = np.array([site.specie.atomic_mass for site in cell], dtype=float)
         centres = np.array([np.average(fractional[u, 2], weights=masses[u]) for u in units])
-        order, bounds = _split_circle(centres % 1.0, PLANE_TOLERANCE_ANGSTROM / self.height)
+        order, bounds = _split_circle(centres % 1.0, _PLANE_TOLERANCE_ANGSTROM / self.height)
         origin = bounds[0]
         self.centre_heights = np.empty(len(cell))
         self.planes: list[NDArray[np.intp]] = []
@@ -141,7 +141,7 @@ class Cleaver:
         for more in range(max(2, count - self.planes_per_repeat + 1), count + self.planes_per_repeat):
             if (
                 self.is_symmetric(cut, more)
-                and self.thickness(cut, more) >= min_thickness_angstrom - LENGTH_TOLERANCE_ANGSTROM
+                and self.thickness(cut, more) >= min_thickness_angstrom - _LENGTH_TOLERANCE_ANGSTROM
             ):
                 return more
         return count
@@ -149,7 +149,7 @@ class Cleaver:
     def whole_count(self, cut: int, min_thickness_angstrom: float) -> int:
         """Planes in the fewest repeat units that are thick enough."""
         one = self.thickness(cut, self.planes_per_repeat)
-        missing = (min_thickness_angstrom - one - LENGTH_TOLERANCE_ANGSTROM) / self.height
+        missing = (min_thickness_angstrom - one - _LENGTH_TOLERANCE_ANGSTROM) / self.height
         repeats = 1 + max(0, ceil(missing))
         return max(2, repeats * self.planes_per_repeat)
 
@@ -157,7 +157,7 @@ class Cleaver:
         """Whether the repeat unit below the gap has a dipole, with charges at the centres of molecules."""
         heights = (self.centre_heights - self.cuts[cut % self.planes_per_repeat] * self.height) % self.height
         dipole = float(self.charges @ heights)
-        return abs(dipole) / self.volume > POLAR_TOLERANCE_E_PER_ANGSTROM2
+        return abs(dipole) / self.volume > _POLAR_TOLERANCE_E_PER_ANGSTROM2
 
     def clearance(self, cut: int) -> float:
         """Height in angstrom of the atom-free space at a gap; negative where molecules interlock."""
@@ -181,9 +181,9 @@ def _check_miller(miller: Sequence[int]) -> tuple[int, int, int]:
         raise InputError(f"Miller index {tuple(miller)} has four numbers", "leave out the third: (h, k, l)")
     if len(miller) != 3 or any(not isinstance(n, Integral) or isinstance(n, bool) for n in miller):
         raise InputError(f"Miller index {tuple(miller)!r} is not three integers", "use one such as (1, 0, 0)")
-    if max(abs(n) for n in miller) > MAX_INDEX:
+    if max(abs(n) for n in miller) > _MAX_INDEX:
         raise InputError(
-            f"Miller index ({', '.join(str(n)[:12] for n in miller)}) has a number beyond {MAX_INDEX}",
+            f"Miller index ({', '.join(str(n)[:12] for n in miller)}) has a number beyond {_MAX_INDEX}",
             "such a face is a vicinal one: build it from its terraces",
         )
     if not any(miller):
@@ -254,7 +254,7 @@ def _oriented_cell(bulk: Structure, miller: tuple[int, ...]) -> tuple[Structure,
     a, b = _gauss_reduce(*(basis @ primitive.lattice.matrix))
     c = climb @ primitive.lattice.matrix
     if np.dot(np.cross(a, b), c) < 0:
-        a, b = (-a, b) if abs(np.dot(a, b)) < LENGTH_TOLERANCE_ANGSTROM else (b, a)
+        a, b = (-a, b) if abs(np.dot(a, b)) < _LENGTH_TOLERANCE_ANGSTROM else (b, a)
     inverse = np.linalg.pinv(np.array([a, b]))
     c = c - np.round(c @ inverse) @ np.array([a, b])
     normal = np.cross(a, b) / np.linalg.norm(np.cross(a, b))
@@ -364,7 +364,7 @@ def _formal_charges(bulk: Structure, given: Mapping[str, float] | None) -> dict[
         charges = {site.specie.symbol: float(site.specie.oxi_state or 0) for site in bulk}
     else:
         formula = bulk.composition.element_composition.reduced_composition
-        guesses = guessed_charges(formula) if len(symbols) > 1 and symbols & ANIONS else ()
+        guesses = guessed_charges(formula) if len(symbols) > 1 and symbols & _ANIONS else ()
         charges = dict.fromkeys(symbols, 0.0) | (guesses[0] if guesses else {})
     total = sum(charges[site.specie.symbol] for site in bulk)
     if abs(total) > 1e-3:

@@ -21,7 +21,7 @@ from anodeflow.structures.sites import (
     worst_overlap,
 )
 
-METAL_CONTACT_FACTOR = 0.65
+_METAL_CONTACT_FACTOR = 0.65
 """Default smallest distance to a metal atom of the host, as a fraction of the sum of covalent radii.
 
 A starting point need not be at the bond length, only outside the repulsive core, since the site is relaxed
@@ -30,7 +30,7 @@ r(Li) + r(Al); 0.65 keeps it in a lattice compressed by up to 7 %. The middle of
 is left out. `insert` refuses below 0.60.
 """
 
-NONMETAL_CONTACT_FACTOR = 0.85
+_NONMETAL_CONTACT_FACTOR = 0.85
 """The same for all other atoms, whose bonds to metals are stiffer: Li-S, Li-Cl and Li-P bonds are 0.95 to
 1.15."""
 
@@ -58,6 +58,7 @@ class _Host:
         return self.rotations @ frac + self.translations
 
 
+# long: 40 lines are its documentation
 def interstitial_sites(
     structure: Structure,
     *,
@@ -162,7 +163,7 @@ def contact_limit_angstrom(inserted: str, host_element: str) -> float:
     float
         0.65 (metals) or 0.85 (others) times the sum of the covalent radii, angstrom.
     """
-    factor = METAL_CONTACT_FACTOR if Element(host_element).is_metal else NONMETAL_CONTACT_FACTOR
+    factor = _METAL_CONTACT_FACTOR if Element(host_element).is_metal else _NONMETAL_CONTACT_FACTOR
     return factor * (covalent_radius_angstrom(inserted) + covalent_radius_angstrom(host_element))
 
 

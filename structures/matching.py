@@ -35,10 +35,10 @@ Strained = Literal["film", "substrate", "both"]
 Pair = tuple[tuple[int, int], tuple[int, int]]
 
 #: Above this the words film and strain lose their meaning; it also bounds the search behind a refusal.
-LARGEST_STRAIN = 0.2
+_LARGEST_STRAIN = 0.2
 
 #: More cells than this within the largest area make the search long.
-LARGEST_MULTIPLE = 500
+_LARGEST_MULTIPLE = 500
 
 _CHUNK = 256  # pairs of bases that are compared at a time
 
@@ -157,6 +157,7 @@ def in_plane_strain(unstrained: ArrayLike, strained: ArrayLike) -> InPlaneStrain
     return InPlaneStrain(rows, (100 * low, 100 * high), 100 * mises, 100 * largest)  # type: ignore[arg-type]
 
 
+# long: 35 lines are its documentation
 def lattice_matches(
     film: SlabModel | ArrayLike,
     substrate: SlabModel | ArrayLike,
@@ -207,7 +208,7 @@ def lattice_matches(
     check_strained(strained)
     for name, limit, top in (
         ("max_area_angstrom2", max_area_angstrom2, np.inf),
-        ("max_strain", max_strain, LARGEST_STRAIN + 1e-12),
+        ("max_strain", max_strain, _LARGEST_STRAIN + 1e-12),
     ):
         if not (isfinite(limit) and 0 < limit <= top):
             raise InputError(
@@ -230,10 +231,10 @@ def lattice_matches(
     found = search.run(max_area_angstrom2, max_strain, max_area_mismatch)
     fitting = [m for m in found if max_atoms is None or m.atoms is None or m.atoms <= max_atoms]
     if fitting:
-        return sorted(fitting, key=match_order)
+        return sorted(fitting, key=_match_order)
     within = f"within {100 * max_strain:.3g} % strain"
     if found:
-        least = min(found, key=lambda m: (m.atoms or 0, match_order(m)))
+        least = min(found, key=lambda m: (m.atoms or 0, _match_order(m)))
         raise InputError(
             f"no match {within} has at most {max_atoms} atoms: the smallest has {least.atoms} ({_describe(least)})",
             f"raise {named('max_atoms')}, raise {named('max_strain')}, or take thinner slabs",
@@ -247,7 +248,7 @@ def lattice_matches(
     )
 
 
-def match_order(match: LatticeMatch) -> tuple[float, float, int]:
+def _match_order(match: LatticeMatch) -> tuple[float, float, int]:
     """Sort key: strain (to a thousandth of a percent), area, atoms."""
     return round(abs(match.strain.max_principal_percent), 3), round(match.area_angstrom2, 3), match.atoms or 0
 
@@ -296,7 +297,7 @@ class _Search:
         low, high = low - 1e-9, high + 1e-9
         areas = [sqrt(np.linalg.det(metric)) for metric in self.metrics]
         tops = [int(max_area * factor / area + 1e-6) for area, factor in zip(areas, (low**-2, high**2), strict=True)]
-        if max(tops) > LARGEST_MULTIPLE:
+        if max(tops) > _LARGEST_MULTIPLE:
             raise InputError(
                 f"{max(tops)} cells of one side fit into {max_area:g} square angstrom",
                 f"lower {named('max_area_angstrom2')}",
@@ -323,14 +324,14 @@ class _Search:
         The limit grows twofold from `above`, because the time of a search grows with its square.
         """
         searched, limit = above, max(above, 1e-4)
-        while searched < LARGEST_STRAIN:
+        while searched < _LARGEST_STRAIN:
             try:
                 found = self.run(max_area, limit, None)
             except InputError:  # too many cells of the side that is compressed
                 break
             if found:
-                return min(found, key=match_order), limit
-            searched, limit = limit, min(2 * limit, LARGEST_STRAIN)
+                return min(found, key=_match_order), limit
+            searched, limit = limit, min(2 * limit, _LARGEST_STRAIN)
         return None, searched
 
     def _sublattices(self, side: int, multiple: int) -> NDArray[np.int_]:

@@ -21,10 +21,10 @@ from anodeflow.suggest import did_you_mean
 Mechanism = Literal["vacancy", "interstitial", "surface", "interface"]
 
 #: A hop that passes a third site closer than this is two hops.
-VIA_ANGSTROM = 0.5
+_VIA_ANGSTROM = 0.5
 #: Relaxed crystals keep their symmetry to this accuracy.
 SYMPREC_ANGSTROM = 0.02
-SAME_POINT_ANGSTROM = 0.1
+_SAME_POINT_ANGSTROM = 0.1
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def _site_points(host: Structure, found: Sequence[Any], operations: Any) -> Poin
         images = operations[0] @ np.array(site.frac_coords) + operations[1]
         kept: list[NDArray[np.float64]] = []
         for image in images - np.floor(images):
-            if not kept or _shortest(host, image, np.array(kept)).min() > SAME_POINT_ANGSTROM:
+            if not kept or _shortest(host, image, np.array(kept)).min() > _SAME_POINT_ANGSTROM:
                 kept.append(image)
         frac += kept
         orbit += [n] * len(kept)
@@ -284,7 +284,7 @@ def _moves(host: Structure, frac: NDArray[np.float64], operations: Any) -> tuple
     whole = np.round(delta)
     distance = np.linalg.norm((delta - whole) @ host.lattice.matrix, axis=-1)
     target = distance.argmin(axis=2)
-    if distance.min(axis=2).max() > 3 * SAME_POINT_ANGSTROM:
+    if distance.min(axis=2).max() > 3 * _SAME_POINT_ANGSTROM:
         raise StructureError(
             f"the symmetry of {host.composition.reduced_formula} does not map its sites onto each other",
             "relax the structure more tightly",
@@ -419,9 +419,9 @@ def _passes_a_site(host: Structure, hop: Hop, points: Points) -> bool:
     for frac, orbit in zip(points.frac, points.orbit, strict=True):
         if points.names[orbit].startswith("bridge"):  # the usual saddle between two hollows
             continue
-        if any(_shortest(host, frac, end[None])[0] < SAME_POINT_ANGSTROM for end in ends):
+        if any(_shortest(host, frac, end[None])[0] < _SAME_POINT_ANGSTROM for end in ends):
             continue
-        if _shortest(host, frac, line).min() < VIA_ANGSTROM:
+        if _shortest(host, frac, line).min() < _VIA_ANGSTROM:
             return True
     return False
 

@@ -22,11 +22,11 @@ from anodeflow.structures.sites import Site, element_symbols, frac_in_cell, inse
 from anodeflow.structures.supercells import shortest_lattice_vector_angstrom
 
 #: Two end points nearer to each other than this are one.
-IDENTICAL_ANGSTROM = 0.2
+_IDENTICAL_ANGSTROM = 0.2
 #: An atom that moves further than this, and further than half of what the hopping atom does, hops as well.
-MOVED_ANGSTROM = 0.8
+_MOVED_ANGSTROM = 0.8
 #: Length of path between two images where their number is left open, and its limits.
-IMAGE_SPACING_ANGSTROM = 0.6
+_IMAGE_SPACING_ANGSTROM = 0.6
 FEWEST_IMAGES, MOST_IMAGES = 3, 11
 #: Neighbours of the hopping atom that the interpolation pushes aside; those up to the second radius push back.
 FREE_ANGSTROM, SHELL_ANGSTROM = 4.5, 7.0
@@ -92,7 +92,7 @@ def hop_cells(
     """
     cell = host if matrix is None else host.make_supercell(np.asarray(matrix, dtype=int), in_place=False)
     start, end = (host.lattice.get_cartesian_coords(f) for f in (hop.start, hop.end))
-    check_images(cell, hop)
+    _check_images(cell, hop)
     plain = Structure(cell.lattice, cell.species, cell.frac_coords, site_properties=_frozen(cell))
     if hop.mechanism in ("vacancy", "interface"):
         mover, vacancy = (_atom_at(plain, point, element, hop) for point in (start, end))
@@ -132,7 +132,7 @@ def _atom_at(cell: Structure, cart: NDArray[np.float64], element: str, hop: Hop)
     return index
 
 
-def check_images(cell: Structure, hop: Hop) -> None:
+def _check_images(cell: Structure, hop: Hop) -> None:
     """Refuse a cell in which the hop's end is about as near through the boundary.
 
     Raises
@@ -227,7 +227,7 @@ def matched_end_points(start: Structure, end: Structure, *, allow_concerted: boo
     moves = (steps - np.round(steps)) @ start.lattice.matrix
     moves = _shortest_vectors(start, moves)
     if not _has_frozen(start):
-        far = np.linalg.norm(moves - np.median(moves, axis=0), axis=1) > MOVED_ANGSTROM
+        far = np.linalg.norm(moves - np.median(moves, axis=0), axis=1) > _MOVED_ANGSTROM
         if not far.all():
             drift = moves[~far].mean(axis=0)
             moves = moves - drift
@@ -235,12 +235,12 @@ def matched_end_points(start: Structure, end: Structure, *, allow_concerted: boo
                 notes.append(f"a common drift of {np.linalg.norm(drift):.2f} angstrom was taken out")
     lengths = np.linalg.norm(moves, axis=1)
     mover = int(lengths.argmax())
-    if lengths[mover] < IDENTICAL_ANGSTROM:
+    if lengths[mover] < _IDENTICAL_ANGSTROM:
         raise StructureError(
             f"the end points are identical: no atom moves further than {lengths[mover]:.3f} angstrom",
             "both ends relaxed to one minimum, or the same file was given twice; choose another hop",
         )
-    others = np.flatnonzero(lengths > max(MOVED_ANGSTROM, 0.5 * lengths[mover]))
+    others = np.flatnonzero(lengths > max(_MOVED_ANGSTROM, 0.5 * lengths[mover]))
     if len(others) > 1 and not allow_concerted:
         symbols = element_symbols(start)
         listed = ", ".join(f"{symbols[n]} {n + 1} by {lengths[n]:.2f}" for n in others[:4])
@@ -306,13 +306,13 @@ def _mended_order(start: Structure, end: Structure) -> tuple[NDArray[np.int_], l
     distances = start.lattice.get_all_distances(start.frac_coords, end.frac_coords)
     same = np.array([[a == b for b in end.species] for a in start.species])
     in_order = np.arange(count)
-    if same[in_order, in_order].all() and (distances[in_order, in_order] > MOVED_ANGSTROM).sum() <= 1:
+    if same[in_order, in_order].all() and (distances[in_order, in_order] > _MOVED_ANGSTROM).sum() <= 1:
         return in_order, []
     cost = np.where(same, distances, 1e6)
     rows, order = linear_sum_assignment(cost)
     assigned = distances[rows, order]
-    hopping = np.flatnonzero(assigned > MOVED_ANGSTROM)
-    given_hops = (distances[in_order, in_order] > MOVED_ANGSTROM).sum() if same[in_order, in_order].all() else count
+    hopping = np.flatnonzero(assigned > _MOVED_ANGSTROM)
+    given_hops = (distances[in_order, in_order] > _MOVED_ANGSTROM).sum() if same[in_order, in_order].all() else count
     if len(hopping) > 1:
         if given_hops < count and given_hops <= len(hopping):
             return in_order, []  # as given it is no worse: the caller counts the hops
@@ -338,7 +338,7 @@ def number_of_images(path_angstrom: float) -> int:
 
     Odd, so that a path between equivalent sites has an image on its middle.
     """
-    wished = int(np.ceil(path_angstrom / IMAGE_SPACING_ANGSTROM)) - 1
+    wished = int(np.ceil(path_angstrom / _IMAGE_SPACING_ANGSTROM)) - 1
     wished += 1 - wished % 2
     return min(MOST_IMAGES, max(FEWEST_IMAGES, wished))
 

@@ -9,7 +9,7 @@ from anodeflow.errors import InputError
 from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.structures.slabs import SlabModel
 
-UPRIGHT_TOLERANCE_ANGSTROM = 1e-3
+_UPRIGHT_TOLERANCE_ANGSTROM = 1e-3
 
 
 def crystal_in_slab_cell(model: SlabModel, *, max_repeats: int = 12) -> Structure | None:
@@ -38,11 +38,11 @@ def crystal_in_slab_cell(model: SlabModel, *, max_repeats: int = 12) -> Structur
     """
     oriented = _oriented(model)
     a, b, c = oriented.lattice.matrix
-    if not np.allclose([a, b], model.structure.lattice.matrix[:2], atol=UPRIGHT_TOLERANCE_ANGSTROM):
+    if not np.allclose([a, b], model.structure.lattice.matrix[:2], atol=_UPRIGHT_TOLERANCE_ANGSTROM):
         raise InputError("the slab is repeated in the plane", "give the smallest slab of this face")
     for count in range(1, max_repeats + 1):
         back = np.rint(np.linalg.solve(np.array([a[:2], b[:2]]).T, count * c[:2])).astype(int)
-        if np.linalg.norm(count * c[:2] - back @ np.array([a[:2], b[:2]])) < UPRIGHT_TOLERANCE_ANGSTROM:
+        if np.linalg.norm(count * c[:2] - back @ np.array([a[:2], b[:2]])) < _UPRIGHT_TOLERANCE_ANGSTROM:
             return oriented.make_supercell([[1, 0, 0], [0, 1, 0], [-back[0], -back[1], count]], in_place=False)
     return None
 

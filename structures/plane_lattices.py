@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Relative difference of two lattice vectors below which they count as equal.
-LATTICE_TOLERANCE = 1e-4
+_LATTICE_TOLERANCE = 1e-4
 
 #: Every change of basis with entries up to one.
 UNIMODULAR = np.array([m for m in product((-1, 0, 1), repeat=4) if abs(m[0] * m[3] - m[1] * m[2]) == 1])
@@ -25,7 +25,7 @@ def lattice_symmetry(metric: NDArray[np.float64]) -> NDArray[np.int_]:
     reduced = basis @ metric @ basis.T
     images = UNIMODULAR @ reduced @ UNIMODULAR.transpose(0, 2, 1)
     scale = np.sqrt(np.outer(np.diag(reduced), np.diag(reduced)))
-    keep = (np.abs(images - reduced) / scale).max(axis=(1, 2)) < 2 * LATTICE_TOLERANCE
+    keep = (np.abs(images - reduced) / scale).max(axis=(1, 2)) < 2 * _LATTICE_TOLERANCE
     return np.round(np.linalg.inv(basis) @ UNIMODULAR[keep] @ basis).astype(int)
 
 

@@ -16,13 +16,13 @@ from anodeflow.errors import InputError, StructureError
 
 SiteKind = Literal["interstitial", "top", "bridge", "hollow"]
 
-OVERLAP_FACTOR = 0.6
+_OVERLAP_FACTOR = 0.6
 """Two atoms closer than this times the sum of their covalent radii overlap. No bond is that short."""
 
-OVERLAP_FLOOR_ANGSTROM = 0.7
+_OVERLAP_FLOOR_ANGSTROM = 0.7
 """Two atoms of whatever element closer than this overlap; the shortest bond there is, H2, has 0.74."""
 
-SHELL_FACTOR = 1.15
+_SHELL_FACTOR = 1.15
 """Neighbours up to this times the nearest distance count as the first shell."""
 
 
@@ -65,7 +65,7 @@ def overlap_distance_angstrom(element_a: str, element_b: str) -> float:
         The larger of 0.7 angstrom and 0.6 times the sum of the covalent radii.
     """
     radii = covalent_radius_angstrom(element_a) + covalent_radius_angstrom(element_b)
-    return max(OVERLAP_FLOOR_ANGSTROM, OVERLAP_FACTOR * radii)
+    return max(_OVERLAP_FLOOR_ANGSTROM, _OVERLAP_FACTOR * radii)
 
 
 def element_symbols(structure: Structure) -> list[str]:
@@ -88,7 +88,7 @@ def element_symbols(structure: Structure) -> list[str]:
     return symbols
 
 
-def first_shell(structure: Structure, frac_coords: Any, factor: float = SHELL_FACTOR) -> tuple[float, str]:
+def first_shell(structure: Structure, frac_coords: Any, factor: float = _SHELL_FACTOR) -> tuple[float, str]:
     """Nearest distance and first coordination shell of a point.
 
     Parameters
@@ -108,7 +108,7 @@ def first_shell(structure: Structure, frac_coords: Any, factor: float = SHELL_FA
         Such as ``"6 Al"`` or ``"4 Cl, 4 Li"``: elements by falling number, then by name.
     """
     cart = structure.lattice.get_cartesian_coords(np.asarray(frac_coords, dtype=float))
-    neighbours = points_around(structure, cart)
+    neighbours = _points_around(structure, cart)
     nearest = min(neighbours, key=lambda item: item[0])[0]
     symbols = element_symbols(structure)
     shell = Counter(symbols[index] for distance, index in neighbours if distance <= factor * nearest + 1e-6)
@@ -116,7 +116,7 @@ def first_shell(structure: Structure, frac_coords: Any, factor: float = SHELL_FA
     return nearest, ", ".join(f"{count} {element}" for element, count in ordered)
 
 
-def points_around(structure: Structure, cart: np.ndarray) -> list[tuple[float, int]]:
+def _points_around(structure: Structure, cart: np.ndarray) -> list[tuple[float, int]]:
     """Distances from a point to the atoms near it, far enough to hold the first shell.
 
     Parameters
@@ -310,7 +310,7 @@ def insert(structure: Structure, site: Site, element: str = "Li") -> Structure:
     covalent_radius_angstrom(element)
     symbols = element_symbols(structure)
     cart = structure.lattice.get_cartesian_coords(np.array(site.frac_coords))
-    for distance, index in sorted(points_around(structure, cart)):
+    for distance, index in sorted(_points_around(structure, cart)):
         limit = overlap_distance_angstrom(element, symbols[index])
         if distance < limit:
             raise StructureError(

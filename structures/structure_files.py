@@ -18,13 +18,13 @@ from anodeflow.structures.files.poscar import read_poscar
 from anodeflow.structures.files.pymatgen_json import read_pymatgen_json
 from anodeflow.structures.files.shelx import looks_like_shelx, read_shelx
 
-MAX_EDGE_ANGSTROM = 1000.0
-MAX_COORDINATE = 1000.0
+_MAX_EDGE_ANGSTROM = 1000.0
+_MAX_COORDINATE = 1000.0
 """Furthest fractional coordinate: beyond, too few digits are left for the place in the cell."""
-MIN_VOLUME_PER_ATOM = 1.0
+_MIN_VOLUME_PER_ATOM = 1.0
 """In cubic angstrom. The densest crystal at ambient pressure, diamond, has 5.7."""
 
-MAX_VOLUME_PER_ATOM = 20_000.0
+_MAX_VOLUME_PER_ATOM = 20_000.0
 """In cubic angstrom; a cell in picometres has more."""
 
 
@@ -130,14 +130,14 @@ def _checked(structure: Structure, path: Path) -> Structure:
         raise StructureError(f"structure file {path} holds {len(structure)} atoms", f"{MAX_ATOMS} are the most")
     if not (np.isfinite(structure.lattice.matrix).all() and np.isfinite(structure.frac_coords).all()):
         raise StructureError(f"structure file {path} holds a coordinate that is not a number", "write it again")
-    if max(map(abs, structure.lattice.matrix.ravel().tolist())) > MAX_EDGE_ANGSTROM:
+    if max(map(abs, structure.lattice.matrix.ravel().tolist())) > _MAX_EDGE_ANGSTROM:
         raise StructureError(
-            f"structure file {path} has a cell longer than {MAX_EDGE_ANGSTROM:g} angstrom", "check the lattice vectors"
+            f"structure file {path} has a cell longer than {_MAX_EDGE_ANGSTROM:g} angstrom", "check the lattice vectors"
         )
-    if abs(structure.frac_coords).max() > MAX_COORDINATE:
+    if abs(structure.frac_coords).max() > _MAX_COORDINATE:
         raise StructureError(f"structure file {path} holds an atom far outside of its cell", "write it again")
     volume = structure.volume / structure.composition.num_atoms
-    if not MIN_VOLUME_PER_ATOM < volume < MAX_VOLUME_PER_ATOM:
+    if not _MIN_VOLUME_PER_ATOM < volume < _MAX_VOLUME_PER_ATOM:
         raise StructureError(
             f"structure file {path} has a cell of {structure.volume:.3g} cubic angstrom for {len(structure)} atoms",
             "check the lattice vectors, their unit and the scale factor",

@@ -12,7 +12,7 @@ from anodeflow.errors import InputError, StructureError
 from anodeflow.parameters import named
 from anodeflow.structures.sites import Site, frac_in_cell
 
-MAX_ENUMERATED_DETERMINANT = 100
+_MAX_ENUMERATED_DETERMINANT = 100
 """Above this many cells the smallest diagonal supercell of the reduced cell is taken instead."""
 
 
@@ -142,7 +142,7 @@ def _smallest(lattice: Lattice, wish: float) -> np.ndarray:
     reduced = _reduced_basis(lattice, np.eye(3, dtype=int))
     diagonal = np.diag([int(np.ceil((wish - 1e-6) / h - 1e-9)) for h in _heights(reduced @ lattice.matrix)])
     fallback = diagonal @ reduced
-    ceiling = min(MAX_ENUMERATED_DETERMINANT, round(np.linalg.det(fallback)))
+    ceiling = min(_MAX_ENUMERATED_DETERMINANT, round(np.linalg.det(fallback)))
     if lowest <= ceiling:
         vectors = _short_vectors(lattice, 1.5 * wish)
         lengths = np.linalg.norm(vectors @ lattice.matrix, axis=1)

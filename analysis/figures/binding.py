@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Colour and marker by the kind of site.
-SITE_STYLE = {"interstitial": (BLUE, "o"), "top": (VERMILION, "^"), "bridge": (GREEN, "s"), "hollow": (BLUE, "o")}
+_SITE_STYLE = {"interstitial": (BLUE, "o"), "top": (VERMILION, "^"), "bridge": (GREEN, "s"), "hollow": (BLUE, "o")}
 
 
 def binding_figure(study: BindingStudyDoc) -> Figure:
@@ -97,7 +97,7 @@ def _draw_hosts(axes: Axes, hosts: list[BindingEnergyDoc], convention: str, envi
         # Points of one host stand side by side so that equal energies stay visible.
         offsets = np.linspace(-0.2, 0.2, len(points)) if len(points) > 1 else [0.0]
         for site, offset in zip(points, offsets, strict=True):
-            colour, marker = SITE_STYLE[site.kind]
+            colour, marker = _SITE_STYLE[site.kind]
             axes.plot(
                 x + offset, site.binding_energy_ev[convention], marker=marker, ms=4.2, ls="none", color=colour,
                 mfc=colour if site.label == host.best_site else "white", mew=0.9, zorder=3,
@@ -111,7 +111,7 @@ def _draw_hosts(axes: Axes, hosts: list[BindingEnergyDoc], convention: str, envi
     axes.set_ylabel(rf"$E_\mathrm{{int}}$ of Li {where} (eV/Li)")
     axes.margins(y=0.12)
     for kind in sorted(shown):
-        colour, marker = SITE_STYLE[kind]
+        colour, marker = _SITE_STYLE[kind]
         axes.plot([], [], marker=marker, ms=4.2, ls="none", color=colour, mfc="white", mew=0.9, label=kind)
     axes.legend(loc="best", handletextpad=0.2)
 

@@ -13,7 +13,7 @@ from anodeflow.analysis.figures.pictures import draw_side_view, element_key
 from anodeflow.analysis.figures.style import in_style
 from anodeflow.errors import InputError
 
-MAIN_PAIR = "P-S"
+_MAIN_PAIR = "P-S"
 
 
 def dynamics_study_figure(study: DynamicsStudyDoc) -> Figure:
@@ -86,7 +86,7 @@ def broken_centres(structure: Structure, cutoff_angstrom: float | None) -> list[
 
 
 def _pair(system: DynamicsSystemDoc) -> RdfBeforeAfter:
-    return next((rdf for rdf in system.rdfs if rdf.pair == MAIN_PAIR), system.rdfs[0])
+    return next((rdf for rdf in system.rdfs if rdf.pair == _MAIN_PAIR), system.rdfs[0])
 
 
 def _draw_rdf(axes: Axes, system: DynamicsSystemDoc, leftmost: bool, rightmost: bool) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS_A_ROW = 3
+_PANELS_A_ROW = 3
 
 
 def migration_figure(study: MigrationStudyDoc) -> Figure:
@@ -42,7 +42,7 @@ def migration_figure(study: MigrationStudyDoc) -> Figure:
             panels.setdefault((doc.crystal, doc.mechanism), []).append(doc)
     if not panels:
         raise InputError("no hop of this study has a barrier to draw", "see its warnings")
-    columns = min(len(panels), PANELS_A_ROW)
+    columns = min(len(panels), _PANELS_A_ROW)
     rows = -(-len(panels) // columns)
     with in_style():
         figure, axes = plt.subplots(

@@ -39,16 +39,16 @@ ELEMENT_COLOURS = {
     "F": "#B8E186",
     "Na": "#56B4E9",
 }
-OTHER_COLOURS = ("#56B4E9", "#E69F00", "#0072B2", "#A6761D", "#B3B3B3")
+_OTHER_COLOURS = ("#56B4E9", "#E69F00", "#0072B2", "#A6761D", "#B3B3B3")
 
-ATOM_SCALE = 0.58
+_ATOM_SCALE = 0.58
 """Drawn radius over covalent radius: neighbours leave a gap, so that the layers behind are seen."""
 
-P_S_BOND_ANGSTROM = 2.4
+_P_S_BOND_ANGSTROM = 2.4
 EDGE_ANGSTROM = 0.1
 """An atom this close to a side of the cell is drawn on the opposite side, too."""
 
-SMALLEST_WIDTH_ANGSTROM = 8.0
+_SMALLEST_WIDTH_ANGSTROM = 8.0
 """A narrower cell is shown with pale repeats around it."""
 
 _WIDTH_INCH, _HEIGHT_INCH, _GAP_INCH, _MARGIN_INCH = 6.2, 4.6, 0.45, 0.2
@@ -159,12 +159,12 @@ def element_key(symbols: Iterable[str]) -> list[Any]:
 def element_colour(symbol: str) -> tuple[float, float, float]:
     """The colour an element is drawn in, the same in every picture."""
     number = atomic_numbers.get(symbol, 0)
-    return to_rgb(ELEMENT_COLOURS.get(symbol, OTHER_COLOURS[number % len(OTHER_COLOURS)]))
+    return to_rgb(ELEMENT_COLOURS.get(symbol, _OTHER_COLOURS[number % len(_OTHER_COLOURS)]))
 
 
 def drawn_radius_angstrom(symbol: str) -> float:
     """Radius an element is drawn with: a fixed part of its covalent radius (doi 10.1039/b801115j)."""
-    return ATOM_SCALE * float(covalent_radii[atomic_numbers[symbol]])
+    return _ATOM_SCALE * float(covalent_radii[atomic_numbers[symbol]])
 
 
 def _scene(structure: Structure, bonds: bool) -> _Scene:
@@ -204,7 +204,7 @@ def _repeats(matrix: NDArray[np.float64], axis: int) -> tuple[int, int]:
     """First and last cell border to draw along a or b: more than one cell where it is narrow."""
     area = float(np.linalg.norm(np.cross(matrix[0], matrix[1])))
     width = area / float(np.linalg.norm(matrix[1 - axis]))
-    count = max(1, math.ceil(SMALLEST_WIDTH_ANGSTROM / width - 1e-6))
+    count = max(1, math.ceil(_SMALLEST_WIDTH_ANGSTROM / width - 1e-6))
     before = (count - 1) // 2
     return -before, count - before
 
@@ -214,7 +214,7 @@ def _bonds(structure: Structure, keys: dict[tuple[int, ...], bool]) -> list[tupl
     symbols = [site.specie.symbol for site in structure]
     if not {"P", "S"} <= set(symbols):
         return []
-    first, second, image, distance = structure.get_neighbor_list(P_S_BOND_ANGSTROM)
+    first, second, image, distance = structure.get_neighbor_list(_P_S_BOND_ANGSTROM)
     partners: dict[int, list[tuple[int, NDArray[np.int_]]]] = {}
     for i, j, shift, length in zip(first, second, image, distance, strict=True):
         if {symbols[i], symbols[j]} == {"P", "S"} and length > 0:

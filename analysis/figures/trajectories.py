@@ -27,7 +27,7 @@ ELEMENT_COLOURS = {
     "Li": "#CC79A7", "P": "#D55E00", "S": "#E69F00", "Cl": "#009E73", "Al": "#0072B2", "Br": "#000000", "I": "#56B4E9",
 }  # fmt: skip
 # Neighbours beyond this share of the axis would hide the steps of the first shells.
-SHELLS_SHOWN = 3.0
+_SHELLS_SHOWN = 3.0
 
 
 def rdf_figure(documents: Sequence[RdfDoc]) -> Figure:
@@ -45,10 +45,10 @@ def rdf_figure(documents: Sequence[RdfDoc]) -> Figure:
     """
     if not 1 <= len(documents) <= 6:
         raise InputError(f"{len(documents)} distribution functions for a figure", "draw between one and six")
-    return _panels([partial(draw_rdf, document=d) for d in documents])
+    return _panels([partial(_draw_rdf, document=d) for d in documents])
 
 
-def draw_rdf(axes: Axes, document: RdfDoc) -> None:
+def _draw_rdf(axes: Axes, document: RdfDoc) -> None:
     """One distribution function into axes."""
     r, g = np.array(document.r_angstrom), np.array(document.g)
     left = COLOURS[0]
@@ -69,7 +69,7 @@ def draw_rdf(axes: Axes, document: RdfDoc) -> None:
     twin.set_ylabel(rf"$n(r)$: {document.neighbour} around {document.centre}", color=right)
     twin.tick_params(axis="y", colors=right)
     first = document.coordination_number
-    twin.set_ylim(0, max(min(float(n.max()), SHELLS_SHOWN * first) if first else float(n.max()), 1e-9))
+    twin.set_ylim(0, max(min(float(n.max()), _SHELLS_SHOWN * first) if first else float(n.max()), 1e-9))
     lines = []
     if document.first_peak_angstrom is not None:
         lines.append(f"peak {document.first_peak_angstrom:.3f} Å")
@@ -103,10 +103,10 @@ def tetrahedra_figure(runs: Sequence[IntactTetrahedraDoc], labels: Sequence[str]
         raise InputError("no run to draw", "give at least one")
     if len({(run.pair, run.wanted) for run in runs}) > 1:
         raise InputError("runs of different pairs in one figure", "draw one figure for each pair")
-    return _panels([lambda axes: draw_tetrahedra(axes, runs, labels)])
+    return _panels([lambda axes: _draw_tetrahedra(axes, runs, labels)])
 
 
-def draw_tetrahedra(axes: Axes, runs: Sequence[IntactTetrahedraDoc], labels: Sequence[str] | None = None) -> None:
+def _draw_tetrahedra(axes: Axes, runs: Sequence[IntactTetrahedraDoc], labels: Sequence[str] | None = None) -> None:
     """Intact tetrahedra of one or several runs into axes."""
     timed = all(run.times_fs is not None for run in runs)
     scale, name = _time_unit(max((run.times_fs or [0])[-1] for run in runs)) if timed else (1.0, "frame")
@@ -172,10 +172,10 @@ def diffusion_figure(documents: Sequence[DiffusionDoc]) -> Figure:
     """
     if not documents:
         raise InputError("no mean squared displacement to draw", "give at least one")
-    return _panels([lambda axes: draw_diffusion(axes, documents)])
+    return _panels([lambda axes: _draw_diffusion(axes, documents)])
 
 
-def draw_diffusion(axes: Axes, documents: Sequence[DiffusionDoc]) -> None:
+def _draw_diffusion(axes: Axes, documents: Sequence[DiffusionDoc]) -> None:
     """Mean squared displacements into axes."""
     scale, name = _time_unit(max(d.lag_fs[-1] for d in documents))
     top = 0.0
@@ -213,7 +213,7 @@ def _diffusion_label(document: DiffusionDoc) -> str:
 def profile_figure(document: ProfileDoc) -> Figure:
     """Density of each element along the axis: one panel a window of time."""
     windows = _shown_windows(document)
-    draw = [partial(draw_profile, document=document, window=w, legend=w == 0) for w in windows]
+    draw = [partial(_draw_profile, document=document, window=w, legend=w == 0) for w in windows]
     return _panels(draw, columns=1, height=1.6)
 
 
@@ -222,7 +222,7 @@ def _shown_windows(document: ProfileDoc) -> list[int]:
     return sorted({0, last // 2, last})
 
 
-def draw_profile(axes: Axes, document: ProfileDoc, window: int, *, legend: bool = True) -> None:
+def _draw_profile(axes: Axes, document: ProfileDoc, window: int, *, legend: bool = True) -> None:
     """Densities in one window of time into axes."""
     z = np.array(document.z_angstrom)
     for number, (element, density) in enumerate(document.density_per_angstrom3.items()):
@@ -249,14 +249,14 @@ def analysis_figure(document: TrajectoryAnalysisDoc) -> Figure:
     InputError
         If nothing was asked that can be drawn, or more than twelve panels.
     """
-    draw: list[Callable[[Axes], None]] = [partial(draw_rdf, document=d) for d in document.rdf]
-    draw += [partial(draw_tetrahedra, runs=[d]) for d in document.tetrahedra]
+    draw: list[Callable[[Axes], None]] = [partial(_draw_rdf, document=d) for d in document.rdf]
+    draw += [partial(_draw_tetrahedra, runs=[d]) for d in document.tetrahedra]
     if document.diffusion:
-        draw.append(lambda axes: draw_diffusion(axes, document.diffusion))
+        draw.append(lambda axes: _draw_diffusion(axes, document.diffusion))
     if document.profile is not None:
         profile = document.profile
         windows = [0, len(profile.windows) - 1] if len(profile.windows) > 1 else [0]
-        draw += [partial(draw_profile, document=profile, window=w) for w in windows]
+        draw += [partial(_draw_profile, document=profile, window=w) for w in windows]
     if not 1 <= len(draw) <= 12:
         raise InputError(f"{len(draw)} panels for a figure", "ask for something with --pair, --tetrahedra or --msd")
     figure = _panels(draw)

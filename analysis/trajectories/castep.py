@@ -21,7 +21,7 @@ from anodeflow.analysis.trajectories.frames import (
 from anodeflow.analysis.trajectories.text import MAX_ATOMS, Source, numbers, real
 from anodeflow.units import ATOMIC_TIME_FS, BOHR_ANGSTROM, HARTREE_EV, HARTREE_KELVIN
 
-MAX_HEADER_LINES = 10_000
+_MAX_HEADER_LINES = 10_000
 # tag: (columns in angstrom and eV per atomic unit)
 _FACTORS = {
     b"R": BOHR_ANGSTROM,
@@ -120,7 +120,7 @@ class CastepTrajectory(Trajectory):
 
 
 def _skip_header(source: Source) -> None:
-    for number in range(MAX_HEADER_LINES):
+    for number in range(_MAX_HEADER_LINES):
         line = source.readline()
         if not line:
             raise TruncatedFileError(source.line, "the file ends in its header")

@@ -50,7 +50,7 @@ MAGIC = b"ANODETRJ"
 VERSION = 1
 SUFFIX = ".atraj"
 RESOLUTION_ANGSTROM = 1e-5
-MAX_HEADER = 1 << 26
+_MAX_HEADER = 1 << 26
 
 _PREFIX = struct.Struct("<8s3I")
 # sum, flags, step, time, energy, kinetic energy, temperature, cell
@@ -93,7 +93,7 @@ class _Header:
         _, version, length, checksum = _PREFIX.unpack(start)
         if version != VERSION:
             raise InputError(f"{path}: version {version} of the format, known is {VERSION}", "update anodeflow")
-        if length > min(size, MAX_HEADER):
+        if length > min(size, _MAX_HEADER):
             raise InputError(f"{path}: is cut short or damaged in its header", "no frame is left")
         text = file.read(length)
         if len(text) < length or zlib.crc32(text) != checksum:

@@ -26,11 +26,11 @@ Symbols = NDArray[np.str_]
 
 # Above this share of the smallest height of the cell a move between two frames is suspicious: with moves of
 # this size some would already be longer than half of it and be taken for their images.
-SUSPICIOUS_MOVE = 0.25
+_SUSPICIOUS_MOVE = 0.25
 # So many frames are named in a warning.
-FLAGS_SHOWN = 12
+_FLAGS_SHOWN = 12
 # Further from the origin a double has no digits left for where in its cell an atom is.
-FURTHEST_ANGSTROM = 1e8
+_FURTHEST_ANGSTROM = 1e8
 
 
 class TrajectoryTruncated(UserWarning):
@@ -206,7 +206,7 @@ class Trajectory(ABC):
         """Frames from the start; `TruncatedFileError` where the file ends too early."""
 
     def __iter__(self) -> Iterator[Frame]:
-        return flagged(self._checked(), self.path)
+        return _flagged(self._checked(), self.path)
 
     def _checked(self) -> Generator[Frame, None, None]:
         """Frames from the start, checked; where the file ends too early, a report."""
@@ -256,7 +256,7 @@ class Trajectory(ABC):
             value = getattr(frame, what)
             if value is not None and not math.isfinite(value):
                 raise InputError(f"{self.path}: frame {frame.index} has the {what} {value}", "the run went wrong there")
-        inside = np.abs(frame.positions) < FURTHEST_ANGSTROM  # not true of nan
+        inside = np.abs(frame.positions) < _FURTHEST_ANGSTROM  # not true of nan
         if not inside.all():
             atom = int(np.flatnonzero(~inside.all(axis=1))[0])
             raise InputError(
@@ -367,7 +367,7 @@ class Selection(Trajectory):
         return len(range(*self._slice.indices(len(self._source))))
 
 
-def flagged(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
+def _flagged(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
     """Hand frames on; when they end, warn of those whose electrons did not converge and of those with problems.
 
     Yields
@@ -387,7 +387,7 @@ def flagged(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
             yield frame
     finally:
         for problem, indices in found.items():
-            shown = ", ".join(map(str, indices[:FLAGS_SHOWN])) + (", ..." if len(indices) > FLAGS_SHOWN else "")
+            shown = ", ".join(map(str, indices[:_FLAGS_SHOWN])) + (", ..." if len(indices) > _FLAGS_SHOWN else "")
             which = f"frame {shown}" if len(indices) == 1 else f"frames {shown}"
             warnings.warn(
                 TrajectoryFlagged(f"{path}: {problem} in {len(indices)} of {number} frames (from 0: {which})"),
@@ -415,7 +415,7 @@ def _smallest_height(cell: Array) -> float:
     return float(1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0).max())
 
 
-def unwrapped(frames: Iterable[Frame], *, suspicious_move: float = SUSPICIOUS_MOVE) -> Iterator[Frame]:
+def unwrapped(frames: Iterable[Frame], *, suspicious_move: float = _SUSPICIOUS_MOVE) -> Iterator[Frame]:
     """Follow atoms through the faces of the cell: each takes the image nearest to where it was.
 
     Parameters

@@ -15,7 +15,7 @@ from anodeflow.errors import InputError, ReferenceMismatchError
 
 # What must not differ between the segments of one run.
 SAME = ("timestep_fs", "steps_between_frames", "engine", "card_hash", "study_hash")
-TOLERANCE_ANGSTROM = 1e-3
+_TOLERANCE_ANGSTROM = 1e-3
 
 
 class JoinedTrajectory(Trajectory):
@@ -142,7 +142,7 @@ def _compare(one: Frame, other: Frame) -> None:
         move = (fractional - np.round(fractional)) @ one.cell
     distances = np.linalg.norm(move, axis=1)
     atom = int(np.argmax(distances))
-    if distances[atom] > TOLERANCE_ANGSTROM + 2 * RESOLUTION_ANGSTROM:
+    if distances[atom] > _TOLERANCE_ANGSTROM + 2 * RESOLUTION_ANGSTROM:
         raise InputError(
             f"step {one.step} differs between {one.source} and {other.source}: atom {atom + 1} by "
             f"{distances[atom]:.3g} angstrom",

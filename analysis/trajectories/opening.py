@@ -27,7 +27,7 @@ from anodeflow.analysis.trajectories.xdatcar import XdatcarTrajectory
 from anodeflow.analysis.trajectories.xyz import XyzTrajectory
 from anodeflow.errors import InputError
 
-SNIFFED = 1 << 16
+_SNIFFED = 1 << 16
 READERS: dict[str, Callable[..., Trajectory]] = {
     "compact": CompactTrajectory,
     "xdatcar": XdatcarTrajectory,
@@ -39,8 +39,8 @@ READERS: dict[str, Callable[..., Trajectory]] = {
     "xyz": XyzTrajectory,
     "lammps": LammpsTrajectory,
 }
-BINARY = ("compact", "vaspout", "ase")
-KNOWN = (
+_BINARY = ("compact", "vaspout", "ase")
+_KNOWN = (
     "XDATCAR, vasprun.xml, vaspout.h5, CASTEP .md and .geom, pw.x output, ASE .traj, (extended) xyz, "
     f"LAMMPS dumps, and anodeflow's {SUFFIX}"
 )
@@ -89,7 +89,7 @@ def open_trajectory(
     kind = format or _kind(start, path)
     if kind not in READERS:
         raise InputError(f"no trajectory format is called '{format}'", f"known are {', '.join(READERS)}")
-    if packed and kind in BINARY:
+    if packed and kind in _BINARY:
         raise InputError(f"{path}: {READERS[kind].__name__} needs the file unpacked", f"unpack it ({packed})")
     options: dict[str, Any] = {"strict": strict}
     if cell is not None:
@@ -115,7 +115,7 @@ def _start(path: Path) -> tuple[bytes, str | None]:
         with opener(path, "rb") as file:
             start = b""
             try:
-                while len(start) < SNIFFED and (data := file.read(SNIFFED - len(start) if packed is None else 4096)):
+                while len(start) < _SNIFFED and (data := file.read(_SNIFFED - len(start) if packed is None else 4096)):
                     start += data
             except EOFError:
                 if not start:
@@ -135,11 +135,11 @@ def _kind(start: bytes, path: Path) -> str:
         return by_content
     for pattern, kind in _NAMES.items():
         if pattern.search(path.name):
-            if kind in BINARY or b"\0" in start:
+            if kind in _BINARY or b"\0" in start:
                 break
             return kind
     shown = repr(start[:40].decode("latin-1"))
-    raise InputError(f"{path}: not known as a trajectory; it starts with {shown}", f"known are {KNOWN}")
+    raise InputError(f"{path}: not known as a trajectory; it starts with {shown}", f"known are {_KNOWN}")
 
 
 def _content(start: bytes, path: Path) -> str | None:

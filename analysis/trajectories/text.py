@@ -25,9 +25,9 @@ import numpy as np
 from anodeflow.analysis.trajectories.frames import Array, TruncatedFileError, place
 from anodeflow.errors import InputError
 
-MAX_LINE = 1 << 20
+_MAX_LINE = 1 << 20
 MAX_ATOMS = 10_000_000
-MAX_WHOLE = 10**15
+_MAX_WHOLE = 10**15
 # A table in which fewer than one line in so many is written otherwise was damaged there.
 FEW = 8
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
@@ -125,12 +125,12 @@ class Source:
         InputError
             If the line has no end in sight.
         """
-        line = self.file.readline(MAX_LINE)
+        line = self.file.readline(_MAX_LINE)
         if line.endswith(b"\n"):
             self.line += 1
             return line
-        if len(line) >= MAX_LINE:
-            raise self.error(f"a line of over {MAX_LINE} characters follows", "this is no text file of that kind")
+        if len(line) >= _MAX_LINE:
+            raise self.error(f"a line of over {_MAX_LINE} characters follows", "this is no text file of that kind")
         self.check_end()
         if line.strip():
             self.line += 1
@@ -146,16 +146,16 @@ class Source:
             If there are fewer. What is there is not checked.
         """
         start = self.line
-        lines = list(islice(iter(lambda: self.file.readline(MAX_LINE), b""), count))
+        lines = list(islice(iter(lambda: self.file.readline(_MAX_LINE), b""), count))
         self.line += len(lines)
         if lines and not lines[-1].endswith(b"\n"):
-            if len(lines[-1]) >= MAX_LINE:
+            if len(lines[-1]) >= _MAX_LINE:
                 raise self.error("a line without an end", "this is no text file of that kind")
             self.check_end()
             raise TruncatedFileError(self.line, f"the file ends in {what} {len(lines)} of {count}")
         if len(lines) < count:
             self.check_end()
-            raise ShortBlockError(self.line, f"the file ends after {what} {len(lines)} of {count}", lines, start)
+            raise _ShortBlockError(self.line, f"the file ends after {what} {len(lines)} of {count}", lines, start)
         return b"".join(lines)
 
     def table(self, count: int, columns: Sequence[int], what: str) -> tuple[Array, bytes]:
@@ -171,7 +171,7 @@ class Source:
         start = self.line
         try:
             text = self.block(count, what)
-        except ShortBlockError as short:
+        except _ShortBlockError as short:
             # an end within the table is an early end only if what stands there belongs to a table
             if short.lines:
                 numbers(b"".join(short.lines), len(short.lines), columns, self.path, start + 1, what)
@@ -197,7 +197,7 @@ class Source:
         return atoms
 
 
-class ShortBlockError(TruncatedFileError):
+class _ShortBlockError(TruncatedFileError):
     """A block of lines that the file does not hold to its end."""
 
     def __init__(self, line: int, problem: str, lines: list[bytes], start: int) -> None:
@@ -286,7 +286,7 @@ def number(word: bytes) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def whole_number(word: bytes, source: Source, what: str, most: int = MAX_WHOLE) -> int:
+def whole_number(word: bytes, source: Source, what: str, most: int = _MAX_WHOLE) -> int:
     """Return a count or the number of a step.
 
     Parameters

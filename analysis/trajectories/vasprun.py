@@ -17,7 +17,7 @@ from anodeflow.errors import InputError
 
 CHUNK = 1 << 18
 # From this version on ML_OUTBLOCK holds for vasprun.xml, too (https://www.vasp.at/wiki/index.php/ML_OUTBLOCK).
-OUTBLOCK_SINCE = (6, 4, 3)
+_OUTBLOCK_SINCE = (6, 4, 3)
 _KEPT = {"POTIM": float, "NELM": int, "IBRION": int, "NSW": int, "TEBEG": float, "TEEND": float}
 
 
@@ -89,7 +89,7 @@ class _Frames:
             kinetic_energy_ev=step.energies.get("kinetic"),
             forces=step.forces,
             step=step.number,
-            time_fs=None if timestep is None else timestep * steps_between(head) * step.number,
+            time_fs=None if timestep is None else timestep * _steps_between(head) * step.number,
             electronic_converged=head.electrons_converged(step),
             source=str(self._path),
             problems=(*step.problems, *(f"no {name}" for name in sorted(self._has - has))),
@@ -113,20 +113,20 @@ class _Frames:
             yield f"values that are none, and are not used: {', '.join(head.odd)}"
         yield from head.problems
         steps = head.number("NSW")
-        if head.dynamics and steps and abs(self._made * (between := steps_between(head)) - steps) >= between:
+        if head.dynamics and steps and abs(self._made * (between := _steps_between(head)) - steps) >= between:
             yield (
                 f"{self._made} frames{'' if between == 1 else f', {between} steps apart,'} of {steps:g} steps asked "
                 "for (NSW): the run was stopped, or frames are missing"
             )
 
 
-def steps_between(head: VasprunHead) -> int:
+def _steps_between(head: VasprunHead) -> int:
     """Return how many steps of dynamics lie between two that are written: 1, but for a force field that only runs."""
     block = head.number("ML_OUTBLOCK")
     running = str(head.incar.get("ML_MODE", "")).strip().lower().startswith("run") or head.number("ML_ISTART") == 2
     if not (head.learned and running and block is not None and block > 1 and math.isfinite(block)):
         return 1
-    return int(block) if head.version_number >= OUTBLOCK_SINCE else 1
+    return int(block) if head.version_number >= _OUTBLOCK_SINCE else 1
 
 
 class GrowingVasprun:

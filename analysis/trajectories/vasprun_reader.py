@@ -36,9 +36,9 @@ from anodeflow.analysis.trajectories.vasprun_steps import (
 from anodeflow.errors import InputError
 
 # the longest element that is taken as a whole: forces of ten million atoms are not read from XML
-MAX_ELEMENT = 1 << 28
-LONGEST_MATCH = 400
-MAX_ODD = 20
+_MAX_ELEMENT = 1 << 28
+_LONGEST_MATCH = 400
+_MAX_ODD = 20
 
 # What is read whole, up to its end; the rest only opens or closes.
 _WHOLE = "generator|incar|kpoints|parameters|atominfo|structure|scstep|varray|energy"
@@ -160,7 +160,7 @@ class VasprunReader:
         if match is None:
             self._open = None
             # what is looked for may lie across the edge
-            self._pass(max(self._at, len(self._buffer) - LONGEST_MATCH))
+            self._pass(max(self._at, len(self._buffer) - _LONGEST_MATCH))
             return None
         start, end = match.span()
         if match[3] is not None:
@@ -176,8 +176,8 @@ class VasprunReader:
         self._open = kind.decode()
         what = _WHAT.get(self._open, f"<{self._open}>")
         if closing < 0:
-            if len(self._buffer) - end > MAX_ELEMENT:
-                raise self._error(f"{what} of over {MAX_ELEMENT} characters", "this cannot be read")
+            if len(self._buffer) - end > _MAX_ELEMENT:
+                raise self._error(f"{what} of over {_MAX_ELEMENT} characters", "this cannot be read")
             self._searched = max(end, len(self._buffer) - len(kind) - 3)
             return None
         text = bytes(self._buffer[end:closing])
@@ -304,7 +304,7 @@ class VasprunReader:
                 found[name] = value
                 continue
             line = element.line + element.text.count(b"\n", 0, match.start())
-            if len(self.head.odd) < MAX_ODD:
+            if len(self.head.odd) < _MAX_ODD:
                 self.head.odd.append(f"{name} is '{text[:30]}' in line {line}")
             if keep_odd:
                 found[name] = text[:30]

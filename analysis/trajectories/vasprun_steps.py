@@ -13,7 +13,7 @@ from anodeflow.analysis.trajectories.frames import Array, Symbols
 from anodeflow.analysis.trajectories.text import number
 
 # Above it forces (eV/angstrom, for each atom) have not been freed of their mean.
-NET_FORCE = 1e-6
+_NET_FORCE = 1e-6
 # Energies (eV), coordinates (fractions) and cells (angstrom) of one thing agree to this; files have eight decimals.
 SAME = 1e-6
 ITEM = re.compile(rb'<i(?: type="([^"]*)")? name="([^"]+)"(?: type="([^"]*)")? *>([^<]*)</i>')
@@ -21,7 +21,7 @@ _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
 _VOLUME = re.compile(rb'<i name="volume"> *([^<]*?) *</i>')
 _DIGITS = re.compile(rb"\.(\d+)")
 
-MAX_DIGITS = 60
+_MAX_DIGITS = 60
 
 Value = bool | int | float | str
 
@@ -211,7 +211,7 @@ def contradictions(step: VasprunStep, before: VasprunStep | None, head: VasprunH
     if head.cell_is_fixed and np.abs(step.cell - before.cell).max() > SAME:
         found.append("the cell is not that of the step before, though it was to be kept (ISIF)")
     net, earlier = _net_force(step), _net_force(before)
-    if net is not None and earlier is not None and net > NET_FORCE >= earlier:
+    if net is not None and earlier is not None and net > _NET_FORCE >= earlier:
         found.append("the forces do not sum up to zero, as one step before")
     if step.energies == before.energies and _same_geometry(step, before.cell, before.fractional, exactly=True):
         found.append("everything is as one step before")
@@ -302,7 +302,7 @@ def typed(kind: str, text: str) -> Value | None:
         return text
     if kind == "logical":
         return {"T": True, "F": False}.get(text[:1].upper())
-    if len(text) > MAX_DIGITS or "_" in text:
+    if len(text) > _MAX_DIGITS or "_" in text:
         return None
     try:
         value = int(text) if kind == "int" else float(text)

@@ -27,7 +27,7 @@ from anodeflow.analysis.trajectories.text import Source, real
 
 _KEY = re.compile(r"""([A-Za-z_][\w\-.]*)\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]|\S+)""")
 _SYMBOL = re.compile(rb"[A-Z][a-z]?$")
-MAX_COLUMNS = 1000
+_MAX_COLUMNS = 1000
 
 
 class XyzTrajectory(Trajectory):
@@ -152,7 +152,7 @@ def _columns(keys: dict[str, str], source: Source) -> dict[str, range]:
     columns: dict[str, range] = {}
     at = 0
     for name, kind, count in zip(words[::3], words[1::3], words[2::3], strict=False):
-        if not count.isdigit() or not 0 < int(count) <= MAX_COLUMNS:
+        if not count.isdigit() or not 0 < int(count) <= _MAX_COLUMNS:
             raise source.error(f"Properties has '{count}' columns of {name}", "check the file")
         key = {"force": "forces", "element": "species"}.get(name, name)
         expected: Any = {"species": ("S", "1"), "pos": ("R", "3"), "forces": ("R", "3"), "momenta": ("R", "3")}

@@ -21,8 +21,8 @@ from anodeflow.errors import InputError
 if TYPE_CHECKING:
     from anodeflow.analysis.dynamics_documents import TrajectoryAnalysisDoc
 
-DEFAULT_BINS = 500
-UNEVEN = 0.01
+_DEFAULT_BINS = 500
+_UNEVEN = 0.01
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Record:
 @click.option(
     "--r-max", "r_max", type=float, default=10.0, show_default=True, help="Largest r, Å; any, also beyond the cell."
 )
-@click.option("--bins", type=int, help=f"Bins up to --r-max.  [default: {DEFAULT_BINS}]")
+@click.option("--bins", type=int, help=f"Bins up to --r-max.  [default: {_DEFAULT_BINS}]")
 @click.option("--width", type=float, help="Width of a bin, Å, instead of --bins.")
 @click.option("--frames", metavar="START:STOP:STEP", help="Only these frames of the file, counted from 0.")
 @click.option(
@@ -138,15 +138,15 @@ def analyse(
         check_figure_path(file)
     if table is not None:
         check_folder(table, "table")
-    check_not_overwritten(trajectory, *figures, *([table] if table else []))
+    _check_not_overwritten(trajectory, *figures, *([table] if table else []))
     request = Request(
         pairs=pairs,
         r_max=positive(r_max, "--r-max"),
-        bins=bins_of(r_max, bins, width),
+        bins=_bins_of(r_max, bins, width),
         selection=parse_frames(frames),
         tetrahedra=[parse_tetrahedra(text) for text in tetrahedra],
         elements=list(dict.fromkeys(elements)),
-        fit_fs=checked_fit(fit_fs),
+        fit_fs=_checked_fit(fit_fs),
         drift_reference=drift_reference,
         timestep_fs=None if timestep_fs is None else positive(timestep_fs, "--timestep-fs"),
         profile=profile,
@@ -157,7 +157,7 @@ def analyse(
         raise InputError(
             "nothing to draw or to write", "ask for something with --pair, --tetrahedra, --msd or --profile"
         )
-    document = analyse_file(trajectory, request, kind)
+    document = _analyse_file(trajectory, request, kind)
     if frames:
         document.selection = frames
     from anodeflow.cli.output.console import print_json
@@ -188,10 +188,10 @@ def positive(value: float, option: str) -> float:
     return value
 
 
-def bins_of(r_max: float, bins: int | None, width: float | None) -> int:
+def _bins_of(r_max: float, bins: int | None, width: float | None) -> int:
     """How many bins, by number or by width."""
     if width is None:
-        return DEFAULT_BINS if bins is None else bins
+        return _DEFAULT_BINS if bins is None else bins
     if bins is not None:
         raise InputError(f"--bins {bins} and --width {width:g} both say how wide a bin is", "give one of them")
     number = r_max / positive(width, "--width")
@@ -230,7 +230,7 @@ def parse_tetrahedra(text: str) -> Tetrahedra:
     return Tetrahedra(parts[0], wanted, cutoff)
 
 
-def checked_fit(fit_fs: tuple[float, float] | None) -> tuple[float, float] | None:
+def _checked_fit(fit_fs: tuple[float, float] | None) -> tuple[float, float] | None:
     """Lags between which a line can be fitted."""
     if not fit_fs:
         return None
@@ -242,7 +242,7 @@ def checked_fit(fit_fs: tuple[float, float] | None) -> tuple[float, float] | Non
     return fit_fs
 
 
-def check_not_overwritten(trajectory: Path, *outputs: Path) -> None:
+def _check_not_overwritten(trajectory: Path, *outputs: Path) -> None:
     """Refuse to write over what is read."""
     for file in outputs:
         if file.exists() and trajectory.exists() and file.samefile(trajectory):
@@ -252,7 +252,7 @@ def check_not_overwritten(trajectory: Path, *outputs: Path) -> None:
 # --- the analysis ------------------------------------------------------------------------------------
 
 
-def analyse_file(file: Path, request: Request, kind: str | None = None) -> TrajectoryAnalysisDoc:
+def _analyse_file(file: Path, request: Request, kind: str | None = None) -> TrajectoryAnalysisDoc:
     """Read a trajectory once and answer the request.
 
     Raises
@@ -289,7 +289,7 @@ def analyse_file(file: Path, request: Request, kind: str | None = None) -> Traje
                 analysis.add(chunk)
         if not record.times:
             raise InputError(f"{file}: no frame is selected", "look at --frames")
-        times = times_of(record, request, file)
+        times = _times_of(record, request, file)
         step = None if times is None or len(times) < 2 else (times[-1] - times[0]) / (len(times) - 1)
         document = TrajectoryAnalysisDoc(
             file=str(file),
@@ -333,7 +333,7 @@ def followed(selected: Any, record: Record) -> Iterator[tuple[Any, Any]]:
         yield frame.positions, frame.cell
 
 
-def times_of(record: Record, request: Request, file: Path) -> list[float] | None:
+def _times_of(record: Record, request: Request, file: Path) -> list[float] | None:
     """Time of each frame, fs; None if nobody says.
 
     Raises
@@ -350,12 +350,12 @@ def times_of(record: Record, request: Request, file: Path) -> list[float] | None
     if len(stated) > 1:
         steps = [b - a for a, b in pairwise(stated)]
         mean = (stated[-1] - stated[0]) / len(steps)
-        if mean <= 0 or max(abs(step - mean) for step in steps) > UNEVEN * mean:
+        if mean <= 0 or max(abs(step - mean) for step in steps) > _UNEVEN * mean:
             raise InputError(
                 f"{file}: the times between frames are uneven ({min(steps):g} to {max(steps):g} fs)",
                 "choose frames with --frames, or join segments of one run first",
             )
-        if request.timestep_fs is not None and abs(request.timestep_fs * stride - mean) > UNEVEN * mean:
+        if request.timestep_fs is not None and abs(request.timestep_fs * stride - mean) > _UNEVEN * mean:
             raise InputError(
                 f"{file}: frames are {mean / stride:g} fs apart, --timestep-fs says {request.timestep_fs:g}",
                 "leave --timestep-fs out",

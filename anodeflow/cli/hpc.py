@@ -14,7 +14,7 @@ from anodeflow.cli.exits import WITHOUT_RESULT
 from anodeflow.cli.options import folder_option, json_text_option
 from anodeflow.errors import AnodeflowError, RefusedError
 
-INTERVAL_S = 30.0
+_INTERVAL_S = 30.0
 
 Outcome = TypeVar("Outcome")
 
@@ -90,7 +90,7 @@ def doctor(folder: Path | None, job: bool, wait: float, as_json: bool) -> None:
 @hpc.command()
 @folder_option
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
-@click.option("--interval", type=click.FloatRange(0.2, 3600), default=INTERVAL_S, show_default=True, help="Seconds.")
+@click.option("--interval", type=click.FloatRange(0.2, 3600), default=_INTERVAL_S, show_default=True, help="Seconds.")
 @json_text_option
 def heal(folder: Path | None, watch: bool, interval: float, as_json: bool) -> None:
     """Find jobs that the scheduler killed, preempted or forgot, and put them back."""
@@ -113,7 +113,7 @@ def heal(folder: Path | None, watch: bool, interval: float, as_json: bool) -> No
 @hpc.command()
 @folder_option
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C: send what is due, and heal.")
-@click.option("--interval", type=click.FloatRange(0.2, 3600), default=INTERVAL_S, show_default=True, help="Seconds.")
+@click.option("--interval", type=click.FloatRange(0.2, 3600), default=_INTERVAL_S, show_default=True, help="Seconds.")
 @click.option("--until-done", is_flag=True, help="As --watch, but end when nothing waits or runs any more.")
 def launch(folder: Path | None, watch: bool, interval: float, until_done: bool) -> None:
     """Send the jobs that are due to the scheduler, and run the light ones here."""

@@ -9,7 +9,7 @@ import click
 
 from anodeflow.errors import InputError
 
-FIGURE_TYPES = (".png", ".pdf", ".svg")
+_FIGURE_TYPES = (".png", ".pdf", ".svg")
 
 study_argument = click.argument("study", type=click.Path(path_type=Path))
 store_option = click.option(
@@ -45,8 +45,8 @@ def check_figure_path(file: Path) -> None:
     InputError
         If no such figure is drawn, or its folder is missing or read-only.
     """
-    if file.suffix.lower() not in FIGURE_TYPES:
-        raise InputError(f"figure '{file}' has no known ending", f"use one of {', '.join(FIGURE_TYPES)}")
+    if file.suffix.lower() not in _FIGURE_TYPES:
+        raise InputError(f"figure '{file}' has no known ending", f"use one of {', '.join(_FIGURE_TYPES)}")
     check_folder(file, "figure")
 
 

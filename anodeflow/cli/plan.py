@@ -39,10 +39,10 @@ def plan(
     from anodeflow.workflows.studies import load_study
 
     loaded = load_study(study).with_changes(engine=engine, card=card).as_dry_run()
-    print_plan(loaded, workers or default_workers()[0], directory, as_json)
+    _print_plan(loaded, workers or default_workers()[0], directory, as_json)
 
 
-def print_plan(study: Study, workers: int, directory: Path | None, as_json: bool) -> None:
+def _print_plan(study: Study, workers: int, directory: Path | None, as_json: bool) -> None:
     """Print every calculation of a study and what it will cost; write the native inputs where asked.
 
     Parameters

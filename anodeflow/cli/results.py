@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jobflow import JobStore
     from maggma.core import Store
 
-SCREENFUL = 200
+_SCREENFUL = 200
 
 _OPERATORS = {
     "$and", "$or", "$nor", "$not", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$regex",
@@ -43,7 +43,7 @@ _OPERATORS = {
 @click.option("--until", type=click.DateTime(), help="Only what was finished before then.")
 @click.option("--converged/--unconverged", default=None, help="Only what did, or did not, converge.")
 @click.option("--query", help="A Mongo-style filter on the stored documents, as JSON.")
-@click.option("--limit", type=click.IntRange(1), help=f"At most so many rows.  [default: all; {SCREENFUL} in a table]")
+@click.option("--limit", type=click.IntRange(1), help=f"At most so many rows.  [default: all; {_SCREENFUL} in a table]")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 @json_option
 def results(store: Path, what: str, as_json: bool, as_csv: bool, limit: int | None, **filters: Any) -> None:
@@ -59,7 +59,7 @@ def results(store: Path, what: str, as_json: bool, as_csv: bool, limit: int | No
         print_csv(rows_of(documents, what, limit=limit, **filters))
         return
     # One row more than is shown tells whether there are more.
-    most = limit or (None if as_json else SCREENFUL)
+    most = limit or (None if as_json else _SCREENFUL)
     rows = rows_of(documents, what, limit=most + 1 if most else None, **filters)
     if most and len(rows) > most:
         del rows[most:]
@@ -80,6 +80,7 @@ def study_hash_of(study: str) -> str:
     return study
 
 
+# long: 28 lines are its documentation
 def rows_of(
     store: JobStore | Store,
     what: str,

@@ -50,13 +50,13 @@ def status(folder: Path | None, store: Path | None, watch: bool, interval: float
             if as_json:
                 click.echo(json.dumps([asdict(row) for row in rows], indent=None if watch else 2))
             else:
-                print_progress(rows)
+                _print_progress(rows)
         if not watch:
             return
         time.sleep(interval)
 
 
-def print_progress(rows: list[StudyProgress]) -> None:
+def _print_progress(rows: list[StudyProgress]) -> None:
     """The table, and below it why jobs failed."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

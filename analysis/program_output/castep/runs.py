@@ -93,19 +93,19 @@ class Run:
         if self.final_enthalpy_ev is None or self.final_matrix is None or self.final_fractional is None:
             return None
         for evaluation in reversed(self.evaluations):
-            if same_cell(evaluation.matrix, self.final_matrix) and same_places(
+            if _same_cell(evaluation.matrix, self.final_matrix) and _same_places(
                 evaluation.fractional, self.final_fractional
             ):
                 return evaluation
         return None
 
 
-def same_cell(a: Array, b: Array) -> bool:
+def _same_cell(a: Array, b: Array) -> bool:
     """Return whether two cells, angstrom, are the same to what is printed."""
     return bool(np.abs(a - b).max() <= _SAME)
 
 
-def same_places(a: Vectors, b: Vectors) -> bool:
+def _same_places(a: Vectors, b: Vectors) -> bool:
     """Return whether fractional coordinates are the same to what is printed, up to lattice vectors."""
     if set(a) != set(b):
         return False

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 # Wide enough for every table where the output is not a terminal but a file or a pipe.
-FILE_WIDTH = 150
+_FILE_WIDTH = 150
 
 
 def console() -> Console:
@@ -22,7 +22,7 @@ def console() -> Console:
     from rich.console import Console
 
     terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=FILE_WIDTH)
+    return terminal if terminal.is_terminal else Console(width=_FILE_WIDTH)
 
 
 def print_json(data: Any) -> None:
