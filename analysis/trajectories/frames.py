@@ -147,7 +147,7 @@ class Frame:
         return self.positions @ np.linalg.inv(self.cell)
 
     def structure(self) -> Any:
-        """The step as a pymatgen Structure, atoms where the file has them."""
+        """Return the step as a pymatgen Structure, atoms where the file has them."""
         from pymatgen.core import Structure
 
         return Structure(self.cell, list(self.species), self.positions, coords_are_cartesian=True)
@@ -186,7 +186,7 @@ class Trajectory(ABC):
         return self._species
 
     def first(self) -> Frame:
-        """The first frame.
+        """Return the first frame.
 
         Raises
         ------
@@ -203,13 +203,13 @@ class Trajectory(ABC):
 
     @abstractmethod
     def _frames(self) -> Iterator[Frame]:
-        """Frames from the start; `TruncatedFileError` where the file ends too early."""
+        """Yield frames from the start; raise `TruncatedFileError` where the file ends too early."""
 
     def __iter__(self) -> Iterator[Frame]:
         return _flagged(self._checked(), self.path)
 
     def _checked(self) -> Generator[Frame, None, None]:
-        """Frames from the start, checked; where the file ends too early, a report."""
+        """Yield frames from the start, checked; report where the file ends too early."""
         self.incomplete = None
         frame = None
         try:
@@ -287,14 +287,14 @@ class RandomAccessTrajectory(Trajectory):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many complete frames there are."""
+        """Return how many complete frames there are."""
 
     @abstractmethod
     def _frame(self, index: int) -> Frame:
         """Frame 0 <= index < len."""
 
     def _end(self) -> TruncatedFileError | None:
-        """What is wrong with the end of the file, if anything."""
+        """Return what is wrong with the end of the file, if anything."""
         return None
 
     def _frames(self) -> Iterator[Frame]:
@@ -396,7 +396,7 @@ def _flagged(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
 
 
 def checked_cell(cell: Array, path: Path | str, line: int | None) -> Array:
-    """A cell with a volume.
+    """Check that a cell has a volume, and return it.
 
     Raises
     ------

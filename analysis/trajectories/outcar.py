@@ -14,7 +14,7 @@ from anodeflow.analysis.trajectories.text import number
 
 CHUNK = 1 << 20
 # Energies of one step have six decimals at least.
-SAME_EV = 2e-6
+_SAME_EV = 2e-6
 _ENERGY = re.compile(r"energy  without entropy=\s*(\S+)\s+energy\(sigma->0\) =\s*(\S+)")
 
 
@@ -150,7 +150,7 @@ class OutcarReader:
         if self._table is None:
             return None
         without, free = number(match[1].encode()) if match else float("nan"), self._free
-        sound = free is None or min(free, without) - SAME_EV <= energy <= max(free, without) + SAME_EV
+        sound = free is None or min(free, without) - _SAME_EV <= energy <= max(free, without) + _SAME_EV
         table = self._table
         step = OutcarStep(energy, table[:, :3], table[:, 3:], self._reached, self._stress, sound)
         self._table, self._stress, self._free, self._reached = None, None, None, False

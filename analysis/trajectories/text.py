@@ -65,7 +65,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def packing(path: Path) -> str | None:
-    """How a file is compressed, by its first bytes: gzip, bzip2, xz or None."""
+    """Return how a file is compressed, by its first bytes: gzip, bzip2, xz or None."""
     with path.open("rb") as file:
         start = file.read(6)
     return next((name for magic, name in MAGIC.items() if start.startswith(magic)), None)
@@ -101,7 +101,7 @@ class Source:
         self.file.close()
 
     def error(self, problem: str, remedy: str = "check the file", line: int | None = None) -> InputError:
-        """An error that names this file and the line read last."""
+        """Return an error that names this file and the line read last."""
         return InputError(f"{place(self.path, line or self.line or None)}: {problem}", remedy)
 
     def check_end(self) -> None:
@@ -112,11 +112,11 @@ class Source:
             raise TruncatedFileError(self.line, "the compressed file is cut short")
 
     def read(self, size: int) -> bytes:
-        """Bytes, for readers that count lines themselves."""
+        """Read bytes, for readers that count lines themselves."""
         return self.file.read(size)
 
     def readline(self) -> bytes:
-        """The next line with its end; empty at the end of the file.
+        """Return the next line with its end; empty at the end of the file.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class Source:
         return b""
 
     def block(self, count: int, what: str) -> bytes:
-        """The next `count` lines.
+        """Return the next `count` lines.
 
         Raises
         ------
@@ -159,7 +159,7 @@ class Source:
         return b"".join(lines)
 
     def table(self, count: int, columns: Sequence[int], what: str) -> tuple[Array, bytes]:
-        """The next `count` lines as numbers; the (count, len(columns)) numbers and the text.
+        """Return the next `count` lines as numbers; the (count, len(columns)) numbers and the text.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class Source:
         return numbers(text, count, columns, self.path, start + 1, what), text
 
     def plausible(self, atoms: int, bytes_per_atom: int = 6) -> int:
-        """A number of atoms that this file can hold; no memory is taken before that is known.
+        """Check that this file can hold a number of atoms, and return it; no memory is taken before.
 
         Raises
         ------
@@ -206,7 +206,7 @@ class _ShortBlockError(TruncatedFileError):
 
 
 def numbers(text: bytes, count: int, columns: Sequence[int], path: Path, first_line: int, what: str) -> Array:
-    """A table of numbers out of `count` lines of text.
+    """Return a table of numbers out of `count` lines of text.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ def _fault(lines: list[bytes], columns: Sequence[int], path: Path, first_line: i
 
 
 def real(word: bytes, source: Source, what: str) -> float:
-    """One finite number.
+    """Return one finite number.
 
     Raises
     ------

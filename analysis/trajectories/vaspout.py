@@ -14,7 +14,7 @@ _STEPS = "intermediate/ion_dynamics"
 _FREE_ENERGY = ("free energy TOTEN", "ion-electron TOTEN")
 _KINETIC = ("kinetic energy EKIN",)
 # What h5py raises where a file lacks something or is damaged.
-DAMAGED = (KeyError, ValueError, TypeError, OSError, RuntimeError, IndexError, AttributeError, OverflowError)
+_DAMAGED = (KeyError, ValueError, TypeError, OSError, RuntimeError, IndexError, AttributeError, OverflowError)
 _TEMPERATURE = ("temperature TEIN",)
 
 
@@ -37,7 +37,7 @@ class VaspoutTrajectory(RandomAccessTrajectory):
             raise InputError(f"{path}: cannot be read ({error})", "it may be cut short") from None
         try:
             self._open()
-        except DAMAGED as error:
+        except _DAMAGED as error:
             raise InputError(f"{path}: is not a vaspout.h5 of a run with steps ({error})", "check the file") from None
 
     def _open(self) -> None:
@@ -83,7 +83,7 @@ class VaspoutTrajectory(RandomAccessTrajectory):
     def _frame(self, index: int) -> Frame:
         try:
             return self._read(index)
-        except DAMAGED as error:
+        except _DAMAGED as error:
             raise InputError(f"{self.path}: step {index + 1} cannot be read ({error})", "it is damaged") from None
 
     def _read(self, index: int) -> Frame:

@@ -56,7 +56,7 @@ class VasprunTrajectory(Trajectory):
                 self.metadata[name] = kind(value)
 
     def _end(self, reader: VasprunReader, last: Frame | None) -> Iterator[str]:
-        """What the end of a run tells of the frames before it."""
+        """Yield what the end of a run tells of the frames before it."""
         if last is None or reader.final is None:
             return
         cell, coords = reader.final
@@ -107,7 +107,7 @@ class _Frames:
         return self._head.species
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with a run that has ended."""
+        """Yield what is wrong with a run that has ended."""
         head = self._head
         if head.odd:
             yield f"values that are none, and are not used: {', '.join(head.odd)}"
@@ -159,7 +159,7 @@ class GrowingVasprun:
         return self._reader.head.species
 
     def read(self) -> list[tuple[Frame, dict[str, float]]]:
-        """Steps that have come since, each with all the energies that the file gives it, by name, eV.
+        """Return steps that have come since, each with all the energies that the file gives it, by name, eV.
 
         Raises
         ------

@@ -155,7 +155,7 @@ class VasprunReader:
         self._at = to
 
     def _next(self) -> _Element | str | None:
-        """The next element that matters, or tag that opens or closes one; None where more of the file is needed."""
+        """Return the next element that matters, or tag that opens or closes one; None where more is needed."""
         match = _TOKEN.search(self._buffer, self._at)
         if match is None:
             self._open = None
@@ -238,7 +238,7 @@ class VasprunReader:
         return self._step
 
     def _structure(self, element: _Element) -> VasprunStep | None:
-        """A structure with a name is the start or the end; one without belongs to a step, or begins one."""
+        """Take a structure: the start or the end if it has a name, else that of a step, which it may begin."""
         name, problems = element.name, []  # type: ignore[var-annotated]
         if name == "initialpos":
             self.head.initial = self._geometry(element, problems)
@@ -258,7 +258,7 @@ class VasprunReader:
         return pending
 
     def _close(self) -> VasprunStep | None:
-        """The step that ends here, checked."""
+        """Return the step that ends here, checked."""
         building, self._step = self._step, None
         if building is None:
             return None
@@ -293,7 +293,7 @@ class VasprunReader:
             head.species, head.titles = self._atoms(element)
 
     def _tags(self, element: _Element, *, keep_odd: bool = False) -> dict[str, Value]:
-        """The first value of every tag: among the parameters, response functions have an NELM of their own."""
+        """Return the first value of every tag: among the parameters, response functions have an NELM of their own."""
         found: dict[str, Value] = {}
         for match in ITEM.finditer(element.text):
             name, text = match[2].decode("latin-1").strip(), match[4].decode("latin-1").strip()
@@ -311,7 +311,7 @@ class VasprunReader:
         return found
 
     def _atoms(self, element: _Element) -> tuple[Symbols, list[str]]:
-        """Symbols and POTCARs; the list of atoms, their number and the table of kinds must agree."""
+        """Return symbols and POTCARs; the list of atoms, their number and the table of kinds must agree."""
         text, line = element.text, element.line
         start, middle = text.find(b'<array name="atoms"'), text.find(b'<array name="atomtypes"')
         symbols = [_symbol(word) for word in _ATOM.findall(text[max(start, 0) : middle if middle > start else None])]
@@ -319,7 +319,7 @@ class VasprunReader:
             raise self._error("no symbols in the list of atoms", line=line)
         for symbol in set(symbols):
             if not _SYMBOL.match(symbol):
-                raise self._error(f"'{symbol[:20]}' in the list of atoms is no element", line=line)
+                raise self._error(f"'{symbol[:20]}' in the list of atoms is not an element", line=line)
         counted = _COUNTED.search(text)
         if counted is not None and counted[1].strip() != str(len(symbols)).encode():
             said = counted[1].decode("latin-1").strip()[:20]
@@ -346,7 +346,7 @@ class VasprunReader:
         return self.head.species
 
     def _geometry(self, element: _Element, problems: list[str]) -> tuple[Array, Array]:
-        """Cell and fractional coordinates; what is odd about their digits is added to `problems`."""
+        """Return cell and fractional coordinates; what is odd about their digits is added to `problems`."""
         crystal, closing, rest = element.text.partition(b"</crystal>")
         if not closing:
             raise self._error("a structure without a cell", line=element.line)
@@ -356,7 +356,7 @@ class VasprunReader:
         return self._cell(crystal, element.line), coords
 
     def _cell(self, text: bytes, line: int) -> Array:
-        """The cell; it must agree with the volume and the reciprocal cell beside it. Most are that of the step before.
+        """Return the cell, which must agree with the volume and the reciprocal cell beside it.
 
         Raises
         ------
@@ -423,7 +423,7 @@ class VasprunReader:
             return np.array([_row(row) for row in rows])
 
     def energies(self, text: bytes, line: int) -> dict[str, float]:
-        """The energies of an ``<energy>``, by name, eV.
+        """Return the energies of an ``<energy>``, by name, eV.
 
         Raises
         ------

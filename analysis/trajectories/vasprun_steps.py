@@ -219,7 +219,7 @@ def contradictions(step: VasprunStep, before: VasprunStep | None, head: VasprunH
 
 
 def _corrected(step: VasprunStep, head: VasprunHead) -> bool | None:
-    """Whether something (as dispersion) was added to the energy of the last electronic step; None if not known."""
+    """Return whether something (as dispersion) was added to the energy of the last electronic step, or None."""
     if head.learned or head.responds or not step.last_iterations:
         return None
     same = _equal(step.energies.get("e_fr_energy"), step.last_iterations[-1].get("e_fr_energy"))
@@ -235,7 +235,7 @@ def _total_of_parts(step: VasprunStep) -> bool | None:
 
 
 def _same_geometry(step: VasprunStep, cell: Array, fractional: Array, *, exactly: bool = False) -> bool:
-    """Whether a step has this cell and these atoms, in any image."""
+    """Return whether a step has this cell and these atoms, in any image."""
     if exactly:
         return bool((step.fractional == fractional).all() and (step.cell == cell).all())
     moved = step.fractional - fractional
@@ -243,12 +243,12 @@ def _same_geometry(step: VasprunStep, cell: Array, fractional: Array, *, exactly
 
 
 def _net_force(step: VasprunStep) -> float | None:
-    """The net force of an atom on average, eV/angstrom; VASP takes it off, but not from learned forces."""
+    """Return the net force of an atom on average, eV/angstrom; VASP takes it off, but not from learned forces."""
     return None if step.forces is None or step.learned else float(np.abs(step.forces.mean(axis=0)).max())
 
 
 def _equal(one: float | None, other: float | None) -> bool | None:
-    """Whether two energies are the same but for rounding; None where one is not known."""
+    """Return whether two energies are the same but for rounding; None where one is not known."""
     if one is None or other is None or not (math.isfinite(one) and math.isfinite(other)):
         return None
     return abs(one - other) <= SAME
@@ -292,7 +292,7 @@ def _cross(a: list[float], b: list[float]) -> list[float]:
 
 
 def _decimals(text: bytes) -> int:
-    """How many digits behind the point a text shows at most, zeros at the end left out."""
+    """Return how many digits behind the point a text shows at most, zeros at the end left out."""
     return max((len(match[1].rstrip(b"0")) for match in _DIGITS.finditer(text)), default=0)
 
 

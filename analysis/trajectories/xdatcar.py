@@ -89,7 +89,7 @@ class _Told:
 
 
 def _next_header(source: Source, first: bytes, species: Symbols) -> Array:
-    """The cell of a header that stands before a later configuration; its atoms must be the same."""
+    """Return the cell of a header that stands before a later configuration; its atoms must be the same."""
     where = source.line
     _, cell, again = _header(source, first)
     if len(again) != len(species) or (again != species).any():

@@ -140,7 +140,7 @@ class TestVasprun:
             ("<v>       0.00000000       0.00000000       0.00000000 </v>", "<v> **** 0 0 </v>", "no finite number"),
             ('<i name="e_fr_energy">    -10.61487473', '<i name="e_fr_energy"> NaN', "line .*e_fr_energy is 'NaN"),
             ("</calculation>", "<calculation>", "within the calculation"),
-            ("<rc><c>Si</c>", "<rc>", "'1' in the list of atoms is no element"),
+            ("<rc><c>Si</c>", "<rc>", "'1' in the list of atoms is not an element"),
         ],
     )
     def test_bad_files(self, tmp_path, old, new, message):

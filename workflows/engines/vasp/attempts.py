@@ -15,7 +15,7 @@ from pymatgen.core import Lattice, Structure
 from anodeflow.files import write_atomically
 from anodeflow.workflows.engines.vasp.inputs import Inputs
 
-PROGRESS = "anodeflow-progress.json"
+_PROGRESS = "anodeflow-progress.json"
 OUTPUTS = ("OUTCAR", "OSZICAR", "vasprun.xml", "XDATCAR", "CONTCAR", "INCAR", "KPOINTS", "POSCAR", "vasp.out",
            "std_err.txt", "custodian.json", "STOPCAR", "vaspout.h5")  # fmt: skip
 _IONIC = re.compile(r"\s*\d+ (T=.*)?F=\s*\S+ E0=\s*\S+")
@@ -32,13 +32,13 @@ class Progress:
 
     def save(self, directory: Path) -> None:
         """Write it beside the calculation."""
-        write_atomically(directory / PROGRESS, json.dumps(self.__dict__, indent=1) + "\n")
+        write_atomically(directory / _PROGRESS, json.dumps(self.__dict__, indent=1) + "\n")
 
     @classmethod
     def load(cls, directory: Path) -> Progress | None:
         """Read it; None where there is none, or none that can be read."""
         try:
-            data = json.loads((directory / PROGRESS).read_text())
+            data = json.loads((directory / _PROGRESS).read_text())
             return cls(str(data["signature"]), str(data["start"]), int(data["steps_before"]), int(data["attempts"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -40,7 +40,7 @@ from anodeflow.workflows.engines.vasp.process import ask_to_stop, largest_force,
 from anodeflow.workflows.monitor import pulse
 
 # Images that VASP left further from those handed over belong to another band.
-NEAR_ANGSTROM = 1.0
+_NEAR_ANGSTROM = 1.0
 # A step is begun only if this many of the slowest so far, and so much for the ending, still fit into the batch job.
 STEPS_IN_RESERVE, SECONDS_IN_RESERVE = 2.0, 60.0
 NO_CLIMB = "VASP without the VTST tools (vasp.vtst in the settings): no image climbs"
@@ -109,7 +109,7 @@ class VaspBand:
         return self.band
 
     def _ends(self) -> bool:
-        """Compute the two ends in their folders; whether both have sound energies."""
+        """Compute the two ends in their folders; return whether both have sound energies."""
         for number in (0, len(self.images) - 1):
             tell = None if self.monitor is None else self._tell_of_an_end
             request = Request(self.images[number], "static", self.card, self.charge)
@@ -151,7 +151,7 @@ class VaspBand:
                 for structure, image in zip(left, self.images[1:-1], strict=True)
                 if structure is not None
             ]
-            if len(moved) == len(self.inner) and max(moved) < NEAR_ANGSTROM:
+            if len(moved) == len(self.inner) and max(moved) < _NEAR_ANGSTROM:
                 self.images[1:-1] = [structure for structure in left if structure is not None]
         elif not mine:
             for folder in self.inner:
@@ -165,7 +165,7 @@ class VaspBand:
             put_aside(self.directory, self.progress.attempts, name, images=self.inner)
 
     def _stage(self, climbs: bool, last: bool) -> bool:
-        """One stage, in rounds of VASP; whether its tolerance is met. The first only has to come near."""
+        """Run one stage, in rounds of VASP; return whether its tolerance is met. The first only has to come near."""
         tolerance = self.card.force_tolerance_ev_per_angstrom
         wanted = tolerance if last else max(3 * tolerance, CLIMB_BELOW_EV_PER_ANGSTROM)
         own, end = wanted, None
@@ -194,7 +194,7 @@ class VaspBand:
         return False
 
     def take(self, steps: Sequence[OutcarStep], climbs: bool) -> None:
-        """One step of all images between the ends, into the band."""
+        """Put one step of all images between the ends into the band."""
         take_step(self.band, self.images, self.ends, steps, self.inputs.order, climbs)
 
 
@@ -247,45 +247,45 @@ def take_step(
 class _Attempt:
     """One start of VASP on the images of a band."""
 
-    def __init__(self, of: VaspBand, climbs: bool, wanted: float) -> None:
-        self.of, self.climbs, self.wanted = of, climbs, wanted
+    def __init__(self, whole: VaspBand, climbs: bool, wanted: float) -> None:
+        self.whole, self.climbs, self.wanted = whole, climbs, wanted
         self.met, self.out_of_time = False, False
         self.problem: tuple[Reason, str] | None = None
-        self.tails = [OutcarReader(folder / "OUTCAR", len(of.images[0])) for folder in of.inner]
-        self.pending: list[list[OutcarStep]] = [[] for _ in of.inner]
+        self.tails = [OutcarReader(folder / "OUTCAR", len(whole.images[0])) for folder in whole.inner]
+        self.pending: list[list[OutcarStep]] = [[] for _ in whole.inner]
         self.began = self.told = self.stepped = time.monotonic()
         self.slowest = 0.0
 
     def run(self, own_tolerance: float) -> tuple[Reason, str] | None:
         """Run VASP to its end; return why it ended, where that was neither its own criterion nor the wanted one."""
-        of = self.of
-        of.put_aside()
-        left = of.card.model_copy(update={"max_steps": of.card.max_steps - of.band.steps})
-        inputs = neb_inputs(of.images, left, of.charge, of.settings, spec=False, climbing=self.climbs)
+        whole = self.whole
+        whole.put_aside()
+        left = whole.card.model_copy(update={"max_steps": whole.card.max_steps - whole.band.steps})
+        inputs = neb_inputs(whole.images, left, whole.charge, whole.settings, spec=False, climbing=self.climbs)
         inputs.incar["EDIFFG"] = -own_tolerance
-        write_band(inputs, of.images, of.directory)
-        for folder in (of.directory, *of.inner):
+        write_band(inputs, whole.images, whole.directory)
+        for folder in (whole.directory, *whole.inner):
             (folder / "STOPCAR").unlink(missing_ok=True)
-        of.progress.save(of.directory)
-        command = vasp_command(of.settings, inputs.gamma_only, images=len(of.inner))
-        failure = run_under_custodian(of.directory, command, poll=self.poll, images=of.inner)
+        whole.progress.save(whole.directory)
+        command = vasp_command(whole.settings, inputs.gamma_only, images=len(whole.inner))
+        failure = run_under_custodian(whole.directory, command, poll=self.poll, images=whole.inner)
         self.poll()
         made = sum(tail.made for tail in self.tails)
         if failure is not None:
-            if not of.band.energies_ev:
+            if not whole.band.energies_ev:
                 raise EngineError(
-                    f"VASP failed before the first step of a band was complete: {telling_line(of.directory)}",
-                    f"look into '{of.directory}', and run it again",
+                    f"VASP failed before the first step of a band was complete: {telling_line(whole.directory)}",
+                    f"look into '{whole.directory}', and run it again",
                 )
-            return Reason.FAILED, f"VASP or custodian gave up: {words(failure)}; {telling_line(of.directory)}"
+            return Reason.FAILED, f"VASP or custodian gave up: {words(failure)}; {telling_line(whole.directory)}"
         if not made:
             raise EngineError(
-                f"VASP wrote no step of a band ({telling_line(of.directory)})", f"look into '{of.directory}'"
+                f"VASP wrote no step of a band ({telling_line(whole.directory)})", f"look into '{whole.directory}'"
             )
         cut = [tail.path.parent.name for tail in self.tails if not tail.finished]
         if cut and not self.met:
-            return Reason.DAMAGED, f"OUTCAR of image {', '.join(cut)} ends too early; {telling_line(of.directory)}"
-        if of.band.electronic_converged is False:
+            return Reason.DAMAGED, f"OUTCAR of image {', '.join(cut)} ends too early; {telling_line(whole.directory)}"
+        if whole.band.electronic_converged is False:
             return Reason.ELECTRONS, "the electrons of an image did not converge in the last step"
         return (Reason.OUT_OF_TIME, "the time of the batch job was nearly over") if self.out_of_time else None
 
@@ -299,7 +299,7 @@ class _Attempt:
         self._look_at_the_clock()
 
     def _step(self, steps: list[OutcarStep]) -> None:
-        of, band, now = self.of, self.of.band, time.monotonic()
+        whole, band, now = self.whole, self.whole.band, time.monotonic()
         self.slowest, self.stepped = max(self.slowest, now - self.stepped), now
         band.steps += 1
         if self.met or self.problem is not None:
@@ -313,41 +313,41 @@ class _Attempt:
                     f"{force:.3g} eV/angstrom",
                 )
                 band.energies_ev = []
-                ask_to_stop(of.directory, *of.inner)
+                ask_to_stop(whole.directory, *whole.inner)
                 return
             if not step.sound:
-                file = of.inner[number - 1] / "OUTCAR"
+                file = whole.inner[number - 1] / "OUTCAR"
                 self.problem = Reason.DAMAGED, f"'{file}' contradicts itself in the energy of step {band.steps}"
-                ask_to_stop(of.directory, *of.inner)
+                ask_to_stop(whole.directory, *whole.inner)
                 return
-        of.take(steps, self.climbs)
+        whole.take(steps, self.climbs)
         coords = np.array([image.cart_coords for image in band.images])
-        if of.keep is not None:
-            of.keep(band.steps, self.climbs, coords)
+        if whole.keep is not None:
+            whole.keep(band.steps, self.climbs, coords)
         slid = band_problem(list(coords))
         if slid:
             self.problem = Reason.BAD_PATH, f"step {band.steps}: {slid}"
         self.met = not slid and bool(band.electronic_converged) and max(band.residuals_ev_per_angstrom) <= self.wanted
         if self.problem is not None or self.met:
-            ask_to_stop(of.directory, *of.inner)
+            ask_to_stop(whole.directory, *whole.inner)
         self._tell()
 
     def _tell(self) -> None:
-        self.told, band = time.monotonic(), self.of.band
-        if self.of.monitor is None or not band.energies_ev:
+        self.told, band = time.monotonic(), self.whole.band
+        if self.whole.monitor is None or not band.energies_ev:
             pulse()
         else:
-            self.of.monitor(band.steps, max(band.energies_ev), max(band.residuals_ev_per_angstrom))
+            self.whole.monitor(band.steps, max(band.energies_ev), max(band.residuals_ev_per_angstrom))
 
     def _beat(self) -> None:
         if time.monotonic() - self.told > HEARTBEAT_S:
             self._tell()
 
     def _look_at_the_clock(self) -> None:
-        limit = self.of.settings.wall_time_s
+        limit = self.whole.settings.wall_time_s
         if limit is None or self.out_of_time or not self.slowest:
             return
         left = limit - (time.monotonic() - self.began)
         if left < STEPS_IN_RESERVE * self.slowest + SECONDS_IN_RESERVE:
             self.out_of_time = True
-            ask_to_stop(self.of.directory, *self.of.inner)
+            ask_to_stop(self.whole.directory, *self.whole.inner)

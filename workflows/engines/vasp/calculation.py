@@ -96,7 +96,7 @@ class Calculation:
         return self._summed(outcome, progress)
 
     def _sound(self, outcome: Outcome) -> bool:
-        """Whether VASP ended by itself, with sound numbers: only stress or forces may be above the tolerance."""
+        """Return whether VASP ended by itself, with sound numbers: only stress or forces may be above the tolerance."""
         if outcome.energy_ev is None or outcome.electronic_converged is False:
             return False
         if outcome.converged:
@@ -137,7 +137,7 @@ class Calculation:
         return outcome
 
     def _nothing(self, error: EngineError, failure: BaseException | None, tail: StepTail) -> Outcome:
-        """The outcome of a run that failed before its first ionic step was complete.
+        """Return the outcome of a run that failed before its first ionic step was complete.
 
         Raises
         ------
@@ -166,7 +166,7 @@ class Calculation:
         return made
 
     def _resume(self) -> tuple[Progress, Structure, Outcome | None]:
-        """What earlier attempts left: steps made, geometry to continue from, or the finished outcome."""
+        """Return what earlier attempts left: steps made, geometry to continue from, or the finished outcome."""
         start, task, most = self._request.structure, self._request.task, self._request.card.max_steps
         fresh = Progress(signature(self.inputs), geometry_digest(start))
         found = Progress.load(self._folder)
@@ -277,7 +277,7 @@ def words(error: BaseException) -> str:
 
 
 def _corrections(folder: Path) -> list[str]:
-    """What custodian's handlers changed, as text."""
+    """Return what custodian's handlers changed, as text."""
     return [
         f"custodian: {', '.join(map(str, found.get('errors') or ['unknown error']))}; "
         f"{len(found.get('actions') or [])} change(s) of the inputs"

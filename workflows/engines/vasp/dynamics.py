@@ -47,9 +47,9 @@ CONTCAR = "contcar"
 # A step of DFT takes longer; the point is not to write a file for every step of a fast one.
 CHECKPOINT_S = 2.0
 # RANDOM_SEED takes numbers up to 900 million.
-LARGEST_SEED = 900_000_000
-NO_CONSERVED = "VASP prints no conserved quantity for its Langevin thermostat: no drift is given"
-NO_CHAIN = "VASP's Nose-Hoover thermostat is a single one: chain_length is not honoured"
+_LARGEST_SEED = 900_000_000
+_NO_CONSERVED = "VASP prints no conserved quantity for its Langevin thermostat: no drift is given"
+_NO_CHAIN = "VASP's Nose-Hoover thermostat is a single one: chain_length is not honoured"
 CONTINUED = "VASP continued from a CONTCAR: exact to its digits, not bit for bit"
 
 
@@ -166,7 +166,7 @@ class VaspDynamics:
         return made
 
     def _write(self) -> None:
-        self.inputs.incar["RANDOM_SEED"] = [int(self.rng.integers(1, LARGEST_SEED)), 0, 0]
+        self.inputs.incar["RANDOM_SEED"] = [int(self.rng.integers(1, _LARGEST_SEED)), 0, 0]
         self.inputs.write(self.directory)
         if self.contcar is None:
             velocities = (self.state.momenta / self.masses * units.fs)[self.inputs.order]
@@ -241,7 +241,7 @@ class VaspDynamics:
             )
 
     def _state(self) -> DynamicsState | None:
-        """The state behind the last step, around CONTCAR as it is; None where that is not whole."""
+        """Return the state behind the last step, around CONTCAR as it is; None where that is not complete."""
         try:
             text = (self.directory / "CONTCAR").read_text(errors="replace")
         except OSError:
@@ -259,7 +259,7 @@ class VaspDynamics:
         )  # fmt: skip
 
     def _fits(self, made: DynamicsState) -> bool:
-        """Whether CONTCAR is that of the step read last: VASP may be between the two files, or a step ahead.
+        """Return whether CONTCAR is that of the step read last: VASP may be between the two files, or a step ahead.
 
         From x(k), a CONTCAR of this step is one step of its velocities away, that of the step before none, that of
         the step after two.
@@ -279,13 +279,13 @@ class VaspDynamics:
         self.saved = time.monotonic()
 
     def _say(self) -> None:
-        """What a reader of the segment must know."""
+        """Note what a reader of the segment must know."""
         if CONTCAR in self.state.thermostat:
             self.notes.append(CONTINUED)
         if self.kind == "langevin" and self.state.step >= 0:
-            self.notes.append(NO_CONSERVED)
+            self.notes.append(_NO_CONSERVED)
         if self.kind == "nose-hoover" and (self.now.chain_length or 1) > 1:
-            self.notes.append(NO_CHAIN)
+            self.notes.append(_NO_CHAIN)
         if self.unconverged:
             self.notes.append(f"the electrons did not converge in {self.unconverged} steps")
         if self.odd:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from anodeflow.workflows.engines.base import Engine, write_note
 from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
 from anodeflow.workflows.engines.external import find_program
 from anodeflow.workflows.engines.plane_waves.cost import UNCERTAINTY, plane_wave_seconds
+from anodeflow.workflows.engines.plane_waves.preflight import check_card, problems
 from anodeflow.workflows.engines.vasp.inputs import CONSTRAINTS_SINCE, SMEARINGS, inputs_of
 from anodeflow.workflows.engines.vasp.moving_inputs import md_inputs, neb_inputs, write_band
 from anodeflow.workflows.engines.vasp.potcar import (
@@ -87,11 +89,7 @@ class VaspEngine(Engine):
     def preflight(self, card: MethodCard) -> list[str]:
         """See :meth:`Engine.preflight`."""
         settings = load_settings().vasp
-        if card.cutoff_ev is None or card.kpoints is None:
-            raise EngineError(
-                f"card '{card.name}' has no cutoff or k-points, and vasp needs both",
-                "choose a card for plane waves, such as pbe-slab",
-            )
+        check_card(card, "VASP")
         if card.smearing is not None and card.smearing.kind not in SMEARINGS:
             raise EngineError(f"VASP has no {card.smearing.kind} smearing", "choose methfessel-paxton or gaussian")
         find_program(settings.command, "vasp")
@@ -122,17 +120,8 @@ class VaspEngine(Engine):
     def missing(self, elements: Iterable[str], card: MethodCard) -> list[str]:
         """See :meth:`Engine.missing`."""
         settings = load_settings().vasp
-        absent = []
-        try:
-            find_program(settings.command, "vasp")
-        except EngineError as error:
-            absent.append(error.problem)
-        for element in elements:
-            try:
-                find_potcar(element, settings)
-            except EngineError as error:
-                absent.append(error.problem)
-        return absent
+        programs, potcars = partial(find_program, settings.command, "vasp"), partial(find_potcar, settings=settings)
+        return problems(programs, *(partial(potcars, element) for element in elements))
 
     def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`; of the POTCARs, else of the table of recommended symbols."""
@@ -242,7 +231,7 @@ class VaspEngine(Engine):
 
 @contextlib.contextmanager
 def _own(folder: Path | None) -> Iterator[Path]:
-    """The folder of a calculation: the one given, or a temporary one."""
+    """Yield the folder of a calculation: the one given, or a temporary one."""
     if folder is not None:
         yield folder
         return
@@ -251,7 +240,7 @@ def _own(folder: Path | None) -> Iterator[Path]:
 
 
 def _without_potcars(structure: Structure) -> bool:
-    """Whether inputs have to do without POTCARs, because one is missing.
+    """Return whether inputs have to do without POTCARs, because one is missing.
 
     Raises
     ------

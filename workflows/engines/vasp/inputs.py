@@ -13,7 +13,6 @@ import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.errors import EngineError, InputError
-from anodeflow.files import write_atomically
 from anodeflow.settings import VaspSettings
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Request, Task
@@ -24,6 +23,7 @@ from anodeflow.workflows.engines.plane_waves.electronic import (
     moments_of_atoms,
     widest_gap,
 )
+from anodeflow.workflows.engines.plane_waves.folder import write_files
 from anodeflow.workflows.engines.vasp.potcar import (
     FUNCTIONAL,
     check_cutoff,
@@ -37,14 +37,14 @@ from anodeflow.workflows.engines.vasp.potcar import (
 # ISMEAR; VASP has no cold smearing, and the tetrahedron method gives no forces for metals.
 SMEARINGS = {"gaussian": 0, "fermi-dirac": -1, "methfessel-paxton": 1, "none": 0}
 # Width where a card wants none: VASP needs one to order the levels.
-NO_WIDTH_EV = 0.01
+_NO_WIDTH_EV = 0.01
 SCF_STEPS = 120
 # Projection in real space changes energies by some meV an atom, which does not cancel between a slab and its bulk.
-REAL_SPACE_ATOMS = 200
+_REAL_SPACE_ATOMS = 200
 # Plain structure relaxations take LATTICE_CONSTRAINTS from this version on (VASP Wiki, revision of 20 November 2023).
 CONSTRAINTS_SINCE = (6, 4, 0)
 # Tags of the VTST tools, which pymatgen's list of tags does not have.
-VTST_TAGS = {"ICHAIN", "IOPT", "LCLIMB"}
+_VTST_TAGS = {"ICHAIN", "IOPT", "LCLIMB"}
 # Tags that decide the energy. Where custodian changed one, the result is not the card's.
 DECISIVE = (
     "GGA", "ENCUT", "PREC", "EDIFF", "ISMEAR", "SIGMA", "ISPIN", "NUPDOWN", "NELECT", "LREAL", "LASPH", "LDIPOL",
@@ -105,7 +105,7 @@ class Inputs:
         return {
             "INCAR": str(self.incar),
             "KPOINTS": str(self.kpoints),
-            "POSCAR": Poscar(tidy(self.structure), comment=self.structure.formula, sort_structure=False).get_str(
+            "POSCAR": Poscar(_tidy(self.structure), comment=self.structure.formula, sort_structure=False).get_str(
                 significant_figures=12
             ),
         }
@@ -123,16 +123,10 @@ class Inputs:
             texts["POTCAR"] = str(self.potcar)
         else:
             texts["POTCAR.spec"] = "\n".join(self.symbols) + "\n"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, text in texts.items():
-                write_atomically(folder / name, text)
-        except OSError as error:
-            raise EngineError(f"cannot write VASP's inputs to '{folder}': {error.strerror}", "check it") from None
-        return list(texts)
+        return write_files(folder, texts)
 
 
-def tidy(structure: Structure) -> Structure:
+def _tidy(structure: Structure) -> Structure:
     """Return a copy without the noise of the last digits, so that the same cell gives the same file everywhere."""
     return Structure(
         np.round(structure.lattice.matrix, 12) + 0.0,
@@ -177,13 +171,13 @@ def inputs_of(request: Request, settings: VaspSettings, *, spec: bool = False) -
         If the card does not suit the cell.
     """
     structure, task, card = request.structure, request.task, request.card
-    made = electronic(structure, task, card, request.charge)
-    return assembled(structure, made, ionic_tags(structure, task, card), card, settings, spec=spec)
+    electronics = electronic(structure, task, card, request.charge)
+    return assembled(structure, electronics, _ionic_tags(structure, task, card), card, settings, spec=spec)
 
 
 def assembled(
     structure: Structure,
-    made: Electronic,
+    electronics: Electronic,
     tags: dict[str, Any],
     card: MethodCard,
     settings: VaspSettings,
@@ -196,20 +190,20 @@ def assembled(
     ----------
     structure
         The cell.
-    made
+    electronics
         What the card means for its electrons.
     tags
         Of the motion; they override those of the electrons, and None takes one away.
     card, settings, spec
         As for :func:`inputs_of`, which names the errors, too.
     """
-    notes = list(made.notes)
+    notes = list(electronics.notes)
     order = species_order(structure)
     elements = list(dict.fromkeys(structure[i].specie.symbol for i in order))
     titles: list[str] = []
-    charge = made.charge
+    charge = electronics.charge
     if spec:
-        valence = table_valences(elements, settings) if charge else {}
+        valence = _table_valences(elements, settings) if charge else {}
         if charge:
             notes.append("NELECT rests on a table of valences, not on POTCARs: check it against ZVAL of yours")
     else:
@@ -219,7 +213,7 @@ def assembled(
                   if not f.known and not settings.stand_in]  # fmt: skip
         valence = {element: file.valence for element, file in files.items()}
         titles = [file.title for file in files.values()]
-    tags = electronic_tags(structure, made, notes) | tags
+    tags = _electronic_tags(structure, electronics, notes) | tags
     tags = {tag: value for tag, value in tags.items() if value is not None}
     if charge:
         tags["NELECT"] = _electrons(structure, valence, charge)
@@ -229,27 +223,27 @@ def assembled(
                 f"POTCAR of {element} brings {number} electrons, which leaves an odd number in its core",
                 "the number of electrons of the cell would be wrongly odd or even; use another POTCAR",
             )
-    return _assemble(structure, order, made, tags, settings, titles, notes, spec)
+    return _assemble(structure, order, electronics, tags, settings, titles, notes, spec)
 
 
 def _assemble(
     structure: Structure,
     order: np.ndarray,
-    made: Electronic,
+    electronics: Electronic,
     tags: dict[str, Any],
     settings: VaspSettings,
     titles: list[str],
     notes: list[str],
     spec: bool,
 ) -> Inputs:
-    moments = moments_of_atoms(structure, made)
+    moments = moments_of_atoms(structure, electronics)
     frozen = structure.site_properties.get("selective_dynamics")
     properties: dict[str, list[Any]] = {}
     if frozen is not None and any(flags is not None and not np.all(flags) for flags in frozen):
         properties["selective_dynamics"] = [
             [True] * 3 if frozen[i] is None else [bool(x) for x in frozen[i]] for i in order
         ]
-    if made.spin_polarised:
+    if electronics.spin_polarised:
         properties["magmom"] = [round(moments[i], 4) for i in order]
     grouped = Structure(
         structure.lattice,
@@ -259,29 +253,29 @@ def _assemble(
     )
     elements = list(dict.fromkeys(site.specie.symbol for site in grouped))
     symbols = {element: potcar_symbol(element, settings) for element in elements}
-    incar = _incar(grouped, tags, made, symbols)
+    incar = _incar(grouped, tags, electronics, symbols)
     check_tags(incar)
     return Inputs(
         incar=incar,
-        kpoints=kpoints(made),
+        kpoints=kpoints(electronics),
         structure=grouped,
         order=order,
         symbols=list(symbols.values()),
-        settings=made,
+        settings=electronics,
         potcar=None if spec else potcar_texts(elements, settings),
         titles=titles,
         notes=notes,
     )
 
 
-def _incar(grouped: Structure, tags: dict[str, Any], made: Electronic, symbols: dict[str, str]) -> Any:
-    """The INCAR by atomate2's generator on a base set of our own; its default one is PBEsol at 680 eV."""
+def _incar(grouped: Structure, tags: dict[str, Any], electronics: Electronic, symbols: dict[str, str]) -> Any:
+    """Return the INCAR by atomate2's generator on a base set of our own; its default one is PBEsol at 680 eV."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of settings that are overridden, which is the point
         from atomate2.vasp.sets.base import VaspInputGenerator
 
         base = {
-            "INCAR": {"MAGMOM": {}} if made.spin_polarised else {},
+            "INCAR": {"MAGMOM": {}} if electronics.spin_polarised else {},
             "KPOINTS": {},
             "POTCAR": symbols,
             "POTCAR_FUNCTIONAL": FUNCTIONAL,
@@ -290,7 +284,7 @@ def _incar(grouped: Structure, tags: dict[str, Any], made: Electronic, symbols: 
             structure=grouped,
             config_dict=base,
             user_incar_settings=dict(tags),
-            user_kpoints_settings=kpoints(made),
+            user_kpoints_settings=kpoints(electronics),
             sort_structure=False,
             validate_magmom=False,
             inherit_incar=False,
@@ -298,22 +292,22 @@ def _incar(grouped: Structure, tags: dict[str, Any], made: Electronic, symbols: 
         ).incar
 
 
-def kpoints(made: Electronic) -> Any:
+def kpoints(electronics: Electronic) -> Any:
     """Return the KPOINTS file: an automatic mesh, on Gamma or shifted as Monkhorst and Pack have it."""
     from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 
-    style = KpointsSupportedModes.Gamma if made.gamma_centred else KpointsSupportedModes.Monkhorst
-    return Kpoints(f"{'x'.join(map(str, made.mesh))} mesh", 0, style, (made.mesh,), (0, 0, 0))
+    style = KpointsSupportedModes.Gamma if electronics.gamma_centred else KpointsSupportedModes.Monkhorst
+    return Kpoints(f"{'x'.join(map(str, electronics.mesh))} mesh", 0, style, (electronics.mesh,), (0, 0, 0))
 
 
-def electronic_tags(structure: Structure, made: Electronic, notes: list[str]) -> dict[str, Any]:
+def _electronic_tags(structure: Structure, electronics: Electronic, notes: list[str]) -> dict[str, Any]:
     """Return INCAR tags of the electrons.
 
     Parameters
     ----------
     structure
         The cell.
-    made
+    electronics
         What the card means for it.
     notes
         Takes what a reader must know.
@@ -323,41 +317,42 @@ def electronic_tags(structure: Structure, made: Electronic, notes: list[str]) ->
     EngineError
         If VASP has no such smearing.
     """
-    kind, width = made.smearing.kind, made.smearing.width_ev
+    kind, width = electronics.smearing.kind, electronics.smearing.width_ev
     if kind not in SMEARINGS:
         raise EngineError(f"VASP has no {kind} smearing", "use methfessel-paxton or gaussian in the card")
     if kind == "none" or width == 0.0:
-        notes.append(f"no smearing asked for: gaussian with {NO_WIDTH_EV} eV, the least that orders the levels")
-        width = NO_WIDTH_EV
+        notes.append(f"no smearing asked for: gaussian with {_NO_WIDTH_EV} eV, the least that orders the levels")
+        width = _NO_WIDTH_EV
     tags: dict[str, Any] = {
         "GGA": "PE",
-        "ENCUT": made.cutoff_ev,
+        "ENCUT": electronics.cutoff_ev,
         "PREC": "Accurate",
-        "EDIFF": made.energy_tolerance_ev,
+        "EDIFF": electronics.energy_tolerance_ev,
         "ALGO": "Normal",
         "NELM": SCF_STEPS,
         "ISMEAR": SMEARINGS[kind],
         "SIGMA": width,
-        "ISPIN": 2 if made.spin_polarised else 1,
+        "ISPIN": 2 if electronics.spin_polarised else 1,
         "LASPH": True,
-        "LREAL": "Auto" if len(structure) > REAL_SPACE_ATOMS else False,
+        "LREAL": "Auto" if len(structure) > _REAL_SPACE_ATOMS else False,
         "LORBIT": 11,
         "LWAVE": True,
         "LCHARG": False,
     }
-    if len(structure) > REAL_SPACE_ATOMS:
+    if len(structure) > _REAL_SPACE_ATOMS:
         notes.append(f"LREAL = Auto for {len(structure)} atoms: compare only with cells that have it too")
-    if made.dipole_axis is not None:
-        tags |= {"LDIPOL": True, "IDIPOL": made.dipole_axis + 1, "DIPOL": dipole_centre(structure, made.dipole_axis)}
-    if made.isolated:
+    axis = electronics.dipole_axis
+    if axis is not None:
+        tags |= {"LDIPOL": True, "IDIPOL": axis + 1, "DIPOL": dipole_centre(structure, axis)}
+    if electronics.isolated:
         # an atom with an open p shell has its lowest energy in a density without the box's symmetry
         tags["ISYM"] = 0
-        if made.spin_polarised and len(structure) == 1:
-            tags["NUPDOWN"] = round(made.initial_moment)
+        if electronics.spin_polarised and len(structure) == 1:
+            tags["NUPDOWN"] = round(electronics.initial_moment)
     return tags
 
 
-def ionic_tags(structure: Structure, task: Task, card: MethodCard) -> dict[str, Any]:
+def _ionic_tags(structure: Structure, task: Task, card: MethodCard) -> dict[str, Any]:
     """Return INCAR tags of the motion of ions and cell.
 
     Parameters
@@ -399,7 +394,7 @@ def dipole_centre(structure: Structure, axis: int) -> list[float]:
     return centre
 
 
-def table_valences(elements: Sequence[str], settings: VaspSettings) -> dict[str, int]:
+def _table_valences(elements: Sequence[str], settings: VaspSettings) -> dict[str, int]:
     """Return the electrons each element brings, from the table.
 
     Raises
@@ -435,7 +430,7 @@ def check_tags(incar: Any) -> None:
     EngineError
         If one is not; pymatgen only warns of it, and VASP does not even do that.
     """
-    known = type(incar)({tag: value for tag, value in incar.items() if tag not in VTST_TAGS})
+    known = type(incar)({tag: value for tag, value in incar.items() if tag not in _VTST_TAGS})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         known.check_params()

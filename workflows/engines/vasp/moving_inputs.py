@@ -20,8 +20,8 @@ from anodeflow.workflows.engines.plane_waves.electronic import electronic
 from anodeflow.workflows.engines.vasp.inputs import Inputs, assembled
 
 # Dynamics bear the error of projecting in real space in smaller cells than energies do.
-REAL_SPACE_ATOMS_MD = 30
-SPRING_EV_PER_ANGSTROM2 = 5
+_REAL_SPACE_ATOMS_MD = 30
+_SPRING_EV_PER_ANGSTROM2 = 5
 
 
 def vasp_md_tags(structure: Structure, card: MethodCard, *, steps: int | None = None) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def vasp_md_tags(structure: Structure, card: MethodCard, *, steps: int | None = 
     tags: dict[str, Any] = {
         "PREC": "Normal",
         "ALGO": "Fast",
-        "LREAL": "Auto" if len(structure) > REAL_SPACE_ATOMS_MD else False,
+        "LREAL": "Auto" if len(structure) > _REAL_SPACE_ATOMS_MD else False,
         "LWAVE": False,
         "LORBIT": None,
         "NELMIN": 4,
@@ -66,10 +66,10 @@ def vasp_md_tags(structure: Structure, card: MethodCard, *, steps: int | None = 
     if (dynamics.thermostat or "langevin") == "langevin":
         friction = dynamics.friction_per_ps or FRICTION_PER_PS
         return tags | {"MDALGO": 3, "LANGEVIN_GAMMA": [friction] * len(structure.symbol_set)}
-    return tags | {"MDALGO": 2, "SMASS": nose_mass(structure, dynamics) if dynamics.damping_fs else 0}
+    return tags | {"MDALGO": 2, "SMASS": _nose_mass(structure, dynamics) if dynamics.damping_fs else 0}
 
 
-def nose_mass(structure: Structure, dynamics: Dynamics) -> float:
+def _nose_mass(structure: Structure, dynamics: Dynamics) -> float:
     """Return SMASS of a Nose thermostat that swings with a period of ``damping_fs``.
 
     Q = 2 g k T (period/2 pi)^2 with g = 3N - 3 (Nose, J. Chem. Phys. 81, 511 (1984), doi:10.1063/1.447334), in amu and
@@ -100,7 +100,7 @@ def vasp_neb_tags(
     images: int,
     climbing: bool = True,
     vtst: bool = True,
-    spring_ev_per_angstrom2: int = SPRING_EV_PER_ANGSTROM2,
+    spring_ev_per_angstrom2: int = _SPRING_EV_PER_ANGSTROM2,
 ) -> dict[str, Any]:
     """Return INCAR tags of a nudged elastic band, besides those of the electrons.
 
@@ -174,8 +174,8 @@ def neb_inputs(
                 f"image {number} of the band has other atoms, or another order, than image 0", "correct it"
             )
     tags = vasp_neb_tags(card, images=len(images) - 2, climbing=climbing, vtst=settings.vtst)
-    made = electronic(images[0], "relax", card, charge)
-    return assembled(images[0], made, tags, card, settings, spec=spec)
+    electronics = electronic(images[0], "relax", card, charge)
+    return assembled(images[0], electronics, tags, card, settings, spec=spec)
 
 
 def write_band(inputs: Inputs, images: Sequence[Structure], directory: Path) -> list[str]:

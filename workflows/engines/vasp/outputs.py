@@ -26,24 +26,24 @@ from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Outcome, Reason, Request, Task
 from anodeflow.workflows.engines.vasp.inputs import CONSTRAINTS_SINCE, DECISIVE, Inputs
 
-CHUNK = 1 << 20
+_CHUNK = 1 << 20
 # What OUTCAR and vasprun.xml may differ by: OUTCAR has six decimals of energies and forces at least, five of positions.
 SAME_ENERGY_EV, SAME_FORCE_EV_PER_ANGSTROM, SAME_PLACE_ANGSTROM, SAME_STRESS_KBAR = 2e-6, 2e-5, 2e-5, 1e-3
 # In-plane lattice vectors may not move by more, angstrom.
-RIGID_ANGSTROM = 1e-4
+_RIGID_ANGSTROM = 1e-4
 # Stress components that a task relaxes, as index pairs.
-RELAXED_STRESS = {"relax_cell": [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)], "relax_c": [(2, 2)]}
+_RELAXED_STRESS = {"relax_cell": [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)], "relax_c": [(2, 2)]}
 # In the order of OUTCAR.
-OUTCAR_STRESS = [(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0)]
+_OUTCAR_STRESS = [(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0)]
 # Of several reasons the one that comes first here is given.
-GRAVEST = (
+_GRAVEST = (
     Reason.EXPLODED, Reason.DAMAGED, Reason.FAILED, Reason.ELECTRONS, Reason.OUT_OF_TIME, Reason.STOPPED,
     Reason.NOT_RELAXED,
 )  # fmt: skip
-LOOK = "look at vasp.out beside it, and run it again"
+_LOOK = "look at vasp.out beside it, and run it again"
 _NUMBER = re.compile(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?")
 
-Problem = tuple[Reason, str]
+_Problem = tuple[Reason, str]
 
 
 def version_number(text: str | None) -> tuple[int, int, int] | None:
@@ -112,7 +112,7 @@ class Reader:
         reader, steps, cut_off = VasprunReader(self.file, strict=False), [], None
         try:
             with self.file.open("rb") as handle:
-                while data := handle.read(CHUNK):
+                while data := handle.read(_CHUNK):
                     steps += reader.feed(data)
         except InputError as error:
             cut_off = f"vasprun.xml is damaged ({error.problem})"
@@ -121,9 +121,9 @@ class Reader:
         if cut_off is None and not reader.ended:
             cut_off = f"vasprun.xml ends too early, at line {reader.line_of_end}"
         if not steps:
-            raise EngineError(f"'{self.file}' holds no complete ionic step ({cut_off or 'it has none'})", LOOK)
+            raise EngineError(f"'{self.file}' holds no complete ionic step ({cut_off or 'it has none'})", _LOOK)
         if steps[-1].forces is None:
-            raise EngineError(f"'{self.file}' has no forces in ionic step {len(steps)}", LOOK)
+            raise EngineError(f"'{self.file}' has no forces in ionic step {len(steps)}", _LOOK)
         outcar = OutcarReader(self._outcar, len(steps[-1].fractional))
         return Run(reader.head, steps, outcar, outcar.read(), cut_off)
 
@@ -159,24 +159,24 @@ def outcome_of(folder: Path, request: Request, inputs: Inputs, *, stand_in: bool
         problems += _unconverged(run, outcome, request, inputs, folder)
     if request.task == "relax_c" and outcome.energy_ev is not None:
         moved = run.steps[-1].cell[:2] - request.structure.lattice.matrix[:2]
-        if np.abs(moved).max() > RIGID_ANGSTROM:
+        if np.abs(moved).max() > _RIGID_ANGSTROM:
             raise too_old(run.program)
     outcome.warnings += _warnings(run, inputs)
     outcome.error = "; ".join(text for _, text in problems) or None
-    outcome.reason = gravest(reason for reason, _ in problems)
+    outcome.reason = _gravest(reason for reason, _ in problems)
     return outcome
 
 
-def gravest(reasons: Iterable[Reason]) -> Reason | None:
+def _gravest(reasons: Iterable[Reason]) -> Reason | None:
     """Return the reason that is to be given where there are several; None for none."""
-    return min(reasons, key=GRAVEST.index, default=None)
+    return min(reasons, key=_GRAVEST.index, default=None)
 
 
 def _numbers(run: Run, request: Request, inputs: Inputs) -> Outcome:
-    """The numbers of a run; no energy where one of the last step is none."""
+    """Return the numbers of a run; no energy where one of the last step is none."""
     last, start, task = run.steps[-1], request.structure, request.task
     if last.forces is None:
-        raise EngineError("the last ionic step has no forces", LOOK)
+        raise EngineError("the last ionic step has no forces", _LOOK)
     back = np.argsort(inputs.order)
     forces = last.forces[back]
     strength = np.linalg.norm(np.where(free_components(start), forces, 0.0), axis=1)
@@ -214,8 +214,8 @@ def _energy(step: VasprunStep) -> float:
     return math.nan if energy is None else float(energy)
 
 
-def _unconverged(run: Run, outcome: Outcome, request: Request, inputs: Inputs, folder: Path) -> Iterator[Problem]:
-    """What of a run with sound numbers did not converge; the outcome learns whether its ions did."""
+def _unconverged(run: Run, outcome: Outcome, request: Request, inputs: Inputs, folder: Path) -> Iterator[_Problem]:
+    """Yield what of a run with sound numbers did not converge; set whether the ions of the outcome did."""
     last = run.steps[-1]
     if outcome.electronic_converged is False:
         yield (
@@ -227,13 +227,13 @@ def _unconverged(run: Run, outcome: Outcome, request: Request, inputs: Inputs, f
         yield from _ionic(outcome, run, request.task, request.card, folder)
 
 
-def _ionic(outcome: Outcome, run: Run, task: Task, card: MethodCard, folder: Path) -> Iterator[Problem]:
-    """Judge the relaxation by its forces and stress; what is wrong."""
+def _ionic(outcome: Outcome, run: Run, task: Task, card: MethodCard, folder: Path) -> Iterator[_Problem]:
+    """Judge the relaxation by its forces and stress; yield what is wrong."""
     force, tolerance = outcome.max_force_ev_per_angstrom or 0.0, card.force_tolerance_ev_per_angstrom
     stress, limit = outcome.max_stress_gpa, card.stress_tolerance_gpa
     relaxed = force <= tolerance * (1 + 1e-6)
     says = f"force {force:.4f} eV/angstrom (tolerance {tolerance})"
-    if task in RELAXED_STRESS:
+    if task in _RELAXED_STRESS:
         if stress is None or not math.isfinite(stress):
             outcome.ionic_converged = False
             yield Reason.DAMAGED, "no stress in vasprun.xml, so the cell cannot be judged"
@@ -262,7 +262,7 @@ def out_of_time(folder: Path) -> bool:
     return any("Walltime" in str(correction.get("errors")) for correction in corrections(folder))
 
 
-def _problems(run: Run, inputs: Inputs) -> Iterator[Problem]:
+def _problems(run: Run, inputs: Inputs) -> Iterator[_Problem]:
     outcar = run.outcar
     if run.cut_off is not None:
         yield Reason.DAMAGED, f"{run.cut_off}; the last complete ionic step is {len(run.steps)}"
@@ -277,7 +277,7 @@ def _problems(run: Run, inputs: Inputs) -> Iterator[Problem]:
             yield Reason.DAMAGED, f"OUTCAR and vasprun.xml disagree in {found}"
     for problem in run.steps[-1].problems:
         yield Reason.DAMAGED, f"vasprun.xml contradicts itself in ionic step {len(run.steps)}: {problem}"
-    changed = changed_tags(run, inputs)
+    changed = _changed_tags(run, inputs)
     if changed:
         yield (
             Reason.FAILED,
@@ -286,7 +286,7 @@ def _problems(run: Run, inputs: Inputs) -> Iterator[Problem]:
 
 
 def _disagreements(run: Run) -> Iterator[str]:
-    """In what OUTCAR and vasprun.xml differ."""
+    """Yield in what OUTCAR and vasprun.xml differ."""
     energies, steps = run.outcar.energies_ev, run.steps
     if not energies or not _close(energies[-1], _energy(steps[-1]), SAME_ENERGY_EV):
         written = f"{energies[-1]:.6f}" if energies else "none"
@@ -303,7 +303,7 @@ def _disagreements(run: Run) -> Iterator[str]:
 
 
 def _apart(told: OutcarStep, step: VasprunStep) -> Iterator[str]:
-    """What of one ionic step OUTCAR and vasprun.xml have different numbers for; rows that cannot be read do not count."""
+    """Yield what of one ionic step OUTCAR and vasprun.xml disagree in; rows that cannot be read do not count."""
     readable = np.isfinite(told.positions).all(axis=1) & np.isfinite(told.forces).all(axis=1)
     moved = (told.positions @ np.linalg.inv(step.cell) - step.fractional)[readable]
     if not _close((moved - np.round(moved)) @ step.cell, 0.0, SAME_PLACE_ANGSTROM):
@@ -311,13 +311,13 @@ def _apart(told: OutcarStep, step: VasprunStep) -> Iterator[str]:
     if step.forces is not None and not _close((told.forces - step.forces)[readable], 0.0, SAME_FORCE_EV_PER_ANGSTROM):
         yield "forces"
     if step.stress_kbar is not None and told.stress_kbar is not None:
-        found = np.array([step.stress_kbar[i, j] for i, j in OUTCAR_STRESS])
+        found = np.array([step.stress_kbar[i, j] for i, j in _OUTCAR_STRESS])
         if not _close(told.stress_kbar, found, SAME_STRESS_KBAR):
             yield "stress"
 
 
 def _close(one: Any, other: Any, within: float) -> bool:
-    """Whether numbers agree; where both are none they do, and that is told elsewhere."""
+    """Return whether numbers agree; where both are none they do, and that is told elsewhere."""
     return bool(np.allclose(one, other, rtol=0.0, atol=within, equal_nan=True))
 
 
@@ -341,7 +341,7 @@ def electronic_converged(step: VasprunStep, inputs: Inputs) -> bool:
     return step.electrons_converged(int(inputs.incar.get("NELM", 60)), tolerance) is not False
 
 
-def changed_tags(run: Run, inputs: Inputs) -> list[str]:
+def _changed_tags(run: Run, inputs: Inputs) -> list[str]:
     """Return the settings that decide the energy and are not what was written for the card."""
     changed = []
     for tag in DECISIVE:
@@ -418,7 +418,7 @@ def _kinds(symbols: list[str]) -> str:
 def _largest_stress(step: VasprunStep, task: Task) -> float | None:
     if step.stress_kbar is None:
         return None
-    pairs = RELAXED_STRESS.get(task)
+    pairs = _RELAXED_STRESS.get(task)
     stress = step.stress_kbar if pairs is None else np.array([step.stress_kbar[i, j] for i, j in pairs])
     return float(np.abs(stress).max() * KILOBAR_TO_GPA)
 

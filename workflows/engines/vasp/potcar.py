@@ -23,13 +23,13 @@ from anodeflow.workflows.cards import MethodCard
 
 # Functional library asked for, and the folder names it has under PMG_VASP_PSP_DIR.
 FUNCTIONAL = "PBE_54"
-FOLDERS = ("POT_GGA_PAW_PBE_54", "potpaw_PBE.54", "potpaw_PBE_54", "")
+_FOLDERS = ("POT_GGA_PAW_PBE_54", "potpaw_PBE.54", "potpaw_PBE_54", "")
 # The header's name of the functional of Perdew, Burke and Ernzerhof.
 PBE = "PE"
-LARGEST_BYTES = 50_000_000
+_LARGEST_BYTES = 50_000_000
 
 # Recommended potentials (VASP Wiki, "Available pseudopotentials", potpaw.54) and the electrons each brings.
-RECOMMENDED: dict[str, tuple[str, int]] = {
+_RECOMMENDED: dict[str, tuple[str, int]] = {
     "H": ("H", 1), "Li": ("Li_sv", 3), "Be": ("Be", 2), "B": ("B", 3), "C": ("C", 4), "N": ("N", 5), "O": ("O", 6),
     "F": ("F", 7), "Na": ("Na_pv", 7), "Mg": ("Mg", 2), "Al": ("Al", 3), "Si": ("Si", 4), "P": ("P", 5),
     "S": ("S", 6), "Cl": ("Cl", 7), "K": ("K_sv", 9), "Ca": ("Ca_sv", 10), "Zn": ("Zn", 12), "Ga": ("Ga_d", 13),
@@ -37,7 +37,7 @@ RECOMMENDED: dict[str, tuple[str, int]] = {
     "Sn": ("Sn_d", 14), "Sb": ("Sb", 5), "Te": ("Te", 6), "I": ("I", 7),
 }  # fmt: skip
 # Electrons of other symbols of the elements above; in spec mode no file says them.
-OTHER_VALENCES = {"Li": 1, "Na": 1, "Mg_pv": 8, "In": 3, "Sn": 4, "Ga": 3, "Ge": 4, "H_h": 1, "S_h": 6, "P_h": 5,
+_OTHER_VALENCES = {"Li": 1, "Na": 1, "Mg_pv": 8, "In": 3, "Sn": 4, "Ga": 3, "Ge": 4, "H_h": 1, "S_h": 6, "P_h": 5,
                   "Cl_h": 7, "Na_sv": 9, "K_pv": 7, "Mg_sv": 10}  # fmt: skip
 
 
@@ -81,7 +81,7 @@ class PotcarFile:
 
 def potcar_symbol(element: str, settings: VaspSettings) -> str:
     """Return the symbol for an element: the settings' choice, else the recommended one, else the element."""
-    return settings.potentials_of.get(element) or RECOMMENDED.get(element, (element, 0))[0]
+    return settings.potentials_of.get(element) or _RECOMMENDED.get(element, (element, 0))[0]
 
 
 def potcar_folder(settings: VaspSettings) -> Path | None:
@@ -92,9 +92,9 @@ def potcar_folder(settings: VaspSettings) -> Path | None:
     return Path(named).expanduser() if named else None
 
 
-def paths_to_try(symbol: str, folder: Path) -> list[Path]:
+def _paths_to_try(symbol: str, folder: Path) -> list[Path]:
     """Return where a POTCAR may be: pymatgen's layout, or that of VASP's own archive."""
-    places = [folder / name for name in FOLDERS]
+    places = [folder / name for name in _FOLDERS]
     names = [Path(f"POTCAR.{symbol}.gz"), Path(f"POTCAR.{symbol}"), Path(symbol, "POTCAR"), Path(symbol, "POTCAR.gz")]
     return [place / name for place in places for name in names]
 
@@ -115,10 +115,12 @@ def find_potcar(element: str, settings: VaspSettings) -> PotcarFile:
             f"no folder of POTCARs for {symbol}: neither vasp.potentials in the settings nor PMG_VASP_PSP_DIR is set",
             "set one; anodeflow plan can write inputs with a POTCAR.spec without",
         )
-    tried = paths_to_try(symbol, folder)
+    tried = _paths_to_try(symbol, folder)
     found = next((path for path in tried if path.is_file()), None)
     if found is None:
-        where = f"{folder / FOLDERS[0]}/POTCAR.{symbol}(.gz) or {symbol}/POTCAR(.gz), {FOLDERS[1]} and {folder} itself"
+        where = (
+            f"{folder / _FOLDERS[0]}/POTCAR.{symbol}(.gz) or {symbol}/POTCAR(.gz), {_FOLDERS[1]} and {folder} itself"
+        )
         raise MissingPotcarError(
             f"no POTCAR for {symbol} ({element}): tried {where}",
             "put it there, or name another under vasp.potentials_of in the settings",
@@ -135,9 +137,9 @@ def find_potcar(element: str, settings: VaspSettings) -> PotcarFile:
 
 @lru_cache(maxsize=128)
 def _read(path: Path, symbol: str, _changed: int, size: int) -> PotcarFile:
-    if size > LARGEST_BYTES:
+    if size > _LARGEST_BYTES:
         raise EngineError(f"'{path}' is not a POTCAR of one element: {size} bytes", "check the file")
-    single = read_single(path)
+    single = _read_single(path)
     values: dict[str, Any] = single.keywords
     try:
         numbers = [float(values[key]) for key in ("ZVAL", "ENMAX", "ENMIN")]
@@ -162,7 +164,7 @@ def _read(path: Path, symbol: str, _changed: int, size: int) -> PotcarFile:
     return PotcarFile(path, symbol, title, element, round(numbers[0]), numbers[1], numbers[2], PBE, digest, known)
 
 
-def read_single(path: Path) -> Any:
+def _read_single(path: Path) -> Any:
     """Return a POTCAR of one element as pymatgen's ``PotcarSingle``.
 
     Raises
@@ -194,17 +196,17 @@ def potcar_texts(elements: Iterable[str], settings: VaspSettings) -> Any:
     potcar = Potcar()
     potcar.functional = FUNCTIONAL
     for element in elements:
-        potcar.append(read_single(find_potcar(element, settings).path))
+        potcar.append(_read_single(find_potcar(element, settings).path))
     return potcar
 
 
 def spec_valence(element: str, settings: VaspSettings) -> int | None:
     """Return the electrons an element brings, from the table of recommended symbols; None where it is not known."""
     symbol = potcar_symbol(element, settings)
-    recommended = RECOMMENDED.get(element)
+    recommended = _RECOMMENDED.get(element)
     if recommended is not None and recommended[0] == symbol:
         return recommended[1]
-    return OTHER_VALENCES.get(symbol)
+    return _OTHER_VALENCES.get(symbol)
 
 
 def check_cutoff(files: Mapping[str, PotcarFile], card: MethodCard) -> list[str]:

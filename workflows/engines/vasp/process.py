@@ -32,9 +32,9 @@ from anodeflow.files import write_atomically
 
 POLL_S = 0.25
 # Custodian's own handlers look at a running calculation this often.
-HANDLERS_EVERY_S = 60.0
+_HANDLERS_EVERY_S = 60.0
 PATIENCE_S = 60.0
-MAX_ERRORS = 5
+_MAX_ERRORS = 5
 _TELLING = re.compile(
     r"licen[cs]e|error|very bad news|i refuse|segmentation fault|killed|out of memory|cannot open|no such file|abort",
     re.IGNORECASE,
@@ -67,7 +67,7 @@ class Job(VaspJob):
         return self._vasp_process
 
 
-class ElectronsUnconverged(UnconvergedErrorHandler):
+class _ElectronsUnconverged(UnconvergedErrorHandler):
     """Custodian's handler for electrons; the original also continues ions beyond the card's step limit."""
 
     def check(self, directory: str = "./") -> bool:
@@ -86,7 +86,7 @@ def handlers(wall_time_s: float | None) -> list[Any]:
     """
     chosen: list[Any] = [
         VaspErrorHandler(),
-        ElectronsUnconverged(),
+        _ElectronsUnconverged(),
         NonConvergingErrorHandler(),
         PotimErrorHandler(),
         FrozenJobErrorHandler(),
@@ -128,9 +128,9 @@ def run_under_custodian(
     keeper = Custodian(
         list(using),
         [job],
-        max_errors=MAX_ERRORS,
+        max_errors=_MAX_ERRORS,
         polling_time_step=POLL_S,
-        monitor_freq=max(1, round(HANDLERS_EVERY_S / POLL_S)),
+        monitor_freq=max(1, round(_HANDLERS_EVERY_S / POLL_S)),
         directory=str(directory),
     )
     failure: list[BaseException] = []
