@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import atomic_numbers
 
 from anodeflow.analysis.trajectories.frames import Array, TruncatedFileError, place
 from anodeflow.errors import InputError
@@ -308,6 +309,11 @@ def whole_number(word: bytes, source: Source, what: str, most: int = _MAX_WHOLE)
         shown = word.decode("latin-1").strip()[:30]
         raise source.error(f"{what} is '{shown}', not a whole number from 0 to {most}")
     return int(digits)
+
+
+def is_element(symbol: str) -> bool:
+    """Return whether this is the symbol of an element."""
+    return symbol in atomic_numbers and symbol != "X"
 
 
 def uneven(lines: Sequence[bytes]) -> int:

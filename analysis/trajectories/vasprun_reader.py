@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from anodeflow.analysis.trajectories.frames import Array, Symbols, checked_cell, place
-from anodeflow.analysis.trajectories.text import Digits, number, numbers
+from anodeflow.analysis.trajectories.text import Digits, is_element, number, numbers
 from anodeflow.analysis.trajectories.vasprun_steps import (
     ITEM,
     Value,
@@ -50,7 +50,6 @@ _DIVISIONS = re.compile(rb'<v [^<>]*name="divisions"[^<>]*>([^<]*)</v>')
 _COUNTED = re.compile(rb"<atoms>([^<]*)</atoms>")
 _ATOM = re.compile(rb"<rc><c>([^<]*)</c>")
 _KIND = re.compile(rb"<rc><c>([^<]*)</c><c>([^<]*)</c><c>[^<]*</c><c>[^<]*</c><c>([^<]*)</c></rc>")
-_SYMBOL = re.compile(r"[A-Z][a-z]?$")
 _WHAT = {
     "structure": "a structure",
     "varray": "a table",
@@ -318,7 +317,7 @@ class VasprunReader:
         if not symbols:
             raise self._error("no symbols in the list of atoms", line=line)
         for symbol in set(symbols):
-            if not _SYMBOL.match(symbol):
+            if not is_element(symbol):
                 raise self._error(f"'{symbol[:20]}' in the list of atoms is not an element", line=line)
         counted = _COUNTED.search(text)
         if counted is not None and counted[1].strip() != str(len(symbols)).encode():
@@ -480,9 +479,9 @@ def _row(text: bytes) -> list[float]:
 
 
 def _symbol(word: bytes) -> str:
-    # some versions of VASP write 'r' for Zr
+    # some versions of VASP write 'r' for Zr and 'X' for Xe
     text = word.decode("latin-1").strip()
-    return {"r": "Zr"}.get(text, text)
+    return {"r": "Zr", "X": "Xe"}.get(text, text)
 
 
 def _counts(counts: Mapping[str, Any]) -> str:

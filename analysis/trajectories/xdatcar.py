@@ -16,11 +16,10 @@ from anodeflow.analysis.trajectories.frames import (
     TruncatedFileError,
     checked_cell,
 )
-from anodeflow.analysis.trajectories.text import Digits, Source, real, whole_number
+from anodeflow.analysis.trajectories.text import Digits, Source, is_element, real, whole_number
 
 _CONFIGURATION = re.compile(rb"\s*(Direct|Cartesian)\s+configuration\s*=\s*(\d+|\*+)", re.IGNORECASE)
 _EXPONENT = re.compile(rb"\d[eE]")
-_SYMBOL = re.compile(r"[A-Z][a-z]?$")
 _OLD = "VASP 4 wrote no element symbols into XDATCAR; add a line with them above the counts, as VASP 5 does"
 
 
@@ -148,7 +147,7 @@ def _header(source: Source, first: bytes) -> tuple[str, Array, Symbols]:
     symbols = [word.decode("latin-1").split("/")[0].split("_")[0] for word in _line(source).split()]
     if symbols and all(word.isdigit() for word in symbols):
         raise source.error(f"counts of atoms ('{' '.join(symbols)[:40]}') without element symbols above", _OLD)
-    if not symbols or not all(_SYMBOL.match(symbol) for symbol in symbols):
+    if not symbols or not all(map(is_element, symbols)):
         raise source.error(f"element symbols expected, found '{' '.join(symbols)[:60]}'", _OLD)
     counts = _line(source).split()
     if len(counts) != len(symbols) or not all(count.isdigit() for count in counts):

@@ -23,8 +23,8 @@ ONCE = {
     "vasprun_relax.xml": {"positions", "forces", "steps of a relaxation"},
     "vasprun_cell.xml.gz": {"positions", "forces", "steps of a relaxation"},
     "vasprun_learned.xml.gz": {"positions", "forces"},
-    "XDATCAR_drift": {"positions", "lattice", "last configurations"},
-    "XDATCAR_Li6PS5Cl.gz": {"positions", "lattice", "last configurations"},
+    "XDATCAR_drift": {"positions", "lattice", "species", "last configurations"},
+    "XDATCAR_Li6PS5Cl.gz": {"positions", "lattice", "species", "last configurations"},
 }
 FIELDS = ("lattice", "forces")
 NUMBERS = ("energy_ev", "kinetic_energy_ev", "time_fs", "step", "electronic_converged")
