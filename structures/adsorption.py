@@ -328,25 +328,26 @@ class _Face:
         except QhullError as error:
             raise StructureError(f"the surface atoms span no plane: {error}", "build a wider slab") from error
         edges = {tuple(sorted(edge)) for t in triangles for edge in ((t[0], t[1]), (t[1], t[2]), (t[0], t[2]))}
-        for i, j in edges:
-            middle, half = (points[i] + points[j]) / 2, np.linalg.norm(points[i] - points[j]) / 2
-            if self._is_home(middle) and len(tree.query_ball_point(middle, half + EQUAL_DISTANCE_ANGSTROM)) == 2:
+        ends = points[np.array(list(edges))]
+        middles, halves = ends.mean(axis=1), np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1) / 2
+        home_edges = self._are_home(middles)
+        for middle, half in zip(middles[home_edges], halves[home_edges], strict=True):
+            if len(tree.query_ball_point(middle, half + EQUAL_DISTANCE_ANGSTROM)) == 2:
                 found.append(("bridge", middle))
-        for triangle in triangles:
-            centre = _circumcentre(points[triangle])
-            if centre is None or not self._is_home(centre):
-                continue
-            radius = np.linalg.norm(points[triangle[0]] - centre)
+        corners, centres = _circumcentres(points[triangles])
+        home_centres = self._are_home(centres)
+        for corner, centre in zip(corners[home_centres], centres[home_centres], strict=True):
+            radius = np.linalg.norm(corner - centre)
             around = points[tree.query_ball_point(centre, radius + EQUAL_DISTANCE_ANGSTROM)] - centre
             angles = np.sort(np.arctan2(around[:, 1], around[:, 0]))
             if np.diff([*angles, angles[0] + 2 * np.pi]).max() < np.pi - RIGHT_ANGLE_RAD:
                 found.append(("hollow", centre))
         return found
 
-    def _is_home(self, point: NDArray[np.float64]) -> bool:
-        """Whether a point lies in the cell or at its edge."""
-        frac = np.linalg.solve(self.plane.T, point)
-        return bool(np.all(frac > -1e-6) and np.all(frac < 1.0 - 1e-6))
+    def _are_home(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which points, shape (n, 2), lie in the cell or at its edge."""
+        frac = np.linalg.solve(self.plane.T, points.T).T
+        return np.asarray(((frac > -1e-6) & (frac < 1.0 - 1e-6)).all(axis=1))
 
     def orbit(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
         """Images of a point, shape (3,), under the symmetry of the face, shape (operations, 3)."""
@@ -380,9 +381,13 @@ def _point_group_order(structure: Structure, normal: NDArray[np.float64]) -> int
     return len({turn.tobytes() for turn in turns if np.allclose(turn @ climb, climb, atol=1e-3)})
 
 
-def _circumcentre(triangle: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Centre of the circle through three points of the plane; None if they lie on a line."""
-    sides = triangle[1:] - triangle[0]
-    if abs(np.linalg.det(sides)) < 1e-4:
-        return None
-    return triangle[0] + np.linalg.solve(2 * sides, np.sum(sides**2, axis=1))
+def _circumcentres(triangles: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """First corner and centre of the circle through three points of the plane, each of shape (n, 2).
+
+    Triangles, shape (m, 3, 2), whose points lie on a line are left out.
+    """
+    sides = triangles[:, 1:] - triangles[:, :1]
+    flat = np.abs(np.linalg.det(sides)) < 1e-4
+    corners, sides = triangles[~flat, 0], sides[~flat]
+    squares = np.sum(sides**2, axis=2)
+    return corners, corners + np.linalg.solve(2 * sides, squares[..., None])[..., 0]
