@@ -321,10 +321,9 @@ def uneven(lines: Sequence[bytes]) -> int:
 
     Tables of programs have lines of one width; only those of another width are looked at.
     """
-    widths = Counter(map(len, lines))
-    if len(widths) == 1:
+    if len(set(map(len, lines))) == 1:
         return 0
-    usual = widths.most_common(1)[0][0]
+    usual = Counter(map(len, lines)).most_common(1)[0][0]
     kind = next(_decimals(line) for line in lines if len(line) == usual)
     if len(kind) > 1:
         return len(lines)

@@ -63,6 +63,13 @@ def tried(name, file, number, folder):
     return count
 
 
+def survey(number, folder):
+    """Name and counts of every file of every run, each damaged so many times."""
+    for name in RUNS:
+        for file in ("vasprun.xml", "OUTCAR"):
+            yield f"{name}/{file}", tried(name, file, number, folder)
+
+
 @pytest.mark.parametrize("file", ["vasprun.xml", "OUTCAR"])
 @pytest.mark.parametrize("name", RUNS)
 def test_a_sample(name, file, tmp_path):
