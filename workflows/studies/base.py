@@ -24,7 +24,7 @@ from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.calculation import structure_digest
 from anodeflow.workflows.studies import registry
-from anodeflow.workflows.studies.graph import SETTLED, Entry, Identity, Setup, Stage, Step, Travelling
+from anodeflow.workflows.studies.graph import SETTLED, Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import jobs_of, plan
 from anodeflow.yaml_input import read_yaml, validate
 
@@ -66,21 +66,21 @@ class Study(Options):
     _dry: bool = False
 
     def with_changes(self, **changes: str | None) -> Self:
-        """This study with another engine or card; None changes nothing."""
+        """Return this study with another engine or card; None changes nothing."""
         given = {key: value for key, value in changes.items() if value is not None}
         if not given:
             return self
-        made = type(self).model_validate(self.model_dump(exclude_unset=True) | given)
-        made._folder, made._dry = self._folder, self._dry
-        return made
+        changed = type(self).model_validate(self.model_dump(exclude_unset=True) | given)
+        changed._folder, changed._dry = self._folder, self._dry
+        return changed
 
     def as_dry_run(self) -> Self:
-        """This study for planning only: what is missing on this machine becomes a note, not an error."""
+        """Return this study for planning only: what is missing on this machine becomes a note, not an error."""
         self._dry = True
         return self
 
     def missing(self) -> list[str]:
-        """Programs and pseudopotentials that are not on this machine, each with where it was looked for."""
+        """Return programs and pseudopotentials that are not on this machine, each with where it was looked for."""
         return self.who.missing(self.elements(), self.method)
 
     @cached_property
@@ -94,11 +94,11 @@ class Study(Options):
         return get_engine(self.engine)
 
     def crystal(self, name: str) -> Structure:
-        """A catalogue crystal, or the user's file (a path is relative to the study file)."""
+        """Return a catalogue crystal, or the user's file (a path is relative to the study file)."""
         return load_crystal(self._beside(name))
 
     def _beside(self, name: str) -> str | Path:
-        """The file of this name beside the study file, if there is one."""
+        """Return the file of this name beside the study file, or the name where there is none."""
         beside = self._folder / name
         try:
             return beside if beside.is_file() else name
@@ -106,7 +106,7 @@ class Study(Options):
             raise InputError(f"'{name[:60]}' is neither a known name nor the path of a file", "check it") from None
 
     def crystals_used(self) -> list[str]:
-        """Names or paths of all crystals of the study."""
+        """Return names or paths of all crystals of the study."""
         raise NotImplementedError
 
     @cached_property
@@ -124,11 +124,11 @@ class Study(Options):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def elements(self) -> list[str]:
-        """Elements of all crystals of the study."""
+        """Return the elements of all crystals of the study."""
         return sorted({e for name in self.crystals_used() for e in self.crystal(name).symbol_set})
 
     def preflight(self) -> list[str]:
-        """Check everything that can be checked before a calculation; notes come back.
+        """Check everything that can be checked before a calculation, and return notes.
 
         Raises
         ------
@@ -156,7 +156,7 @@ class Study(Options):
         return share * once * (step.expected_steps + 1)
 
     def check_cells(self) -> list[str]:
-        """Build every cell once and ask the engine what it thinks of each; notes come back, each once.
+        """Build every cell once, ask the engine about each, and return its notes, each once.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class Study(Options):
         ]
 
     def sources(self) -> list[str]:
-        """Source of the card, and what the engine does not honour, for the last document."""
+        """Return the source of the card, and what the engine does not honour, for the last document."""
         return [f"card {self.method.name}: {self.method.source}", *self.who.preflight(self.method)]
 
     # --- what is computed ----------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class Study(Options):
         """Return what the last document needs of the study's files, which are out of reach where it is made."""
         return None
 
-    def document(self, results: dict[str, Any], record: Record, facts: Any) -> StudyDoc:
+    def document(self, results: Documents, record: Record, facts: Any) -> StudyDoc:
         """Return the last document. Files of the study are out of reach here.
 
         Parameters
@@ -307,7 +307,7 @@ _LATER = {"warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "ce
 
 
 def without_unset(settings: Any) -> Any:
-    """A study's settings without those of :data:`_LATER` that are None, at every depth."""
+    """Return a study's settings without those of :data:`_LATER` that are None, at every depth."""
     if isinstance(settings, dict):
         return {k: without_unset(v) for k, v in settings.items() if not (k in _LATER and v is None)}
     if isinstance(settings, list):

@@ -75,12 +75,12 @@ class Identity(Travelling):
         """Return the uuid of the job of this label."""
         return str(uuid.uuid5(_NAMESPACE, f"{self.study_hash}/{label}"))
 
-    def identify(self, made: Job, label: str) -> Job:
-        """Name a job, tag it with its study, and derive its uuid from both."""
-        made.set_uuid(self.uuid(label))
-        made.name = label
-        made.update_metadata({"study": self.study, "study_hash": self.study_hash, "label": label})
-        return made
+    def identify(self, job: Job, label: str) -> Job:
+        """Name a job, tag it with its study, derive its uuid from both, and return it."""
+        job.set_uuid(self.uuid(label))
+        job.name = label
+        job.update_metadata({"study": self.study, "study_hash": self.study_hash, "label": label})
+        return job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +224,10 @@ class HostCell(Travelling, ABC):
         """
 
 
+#: Documents by the label of the job they come from; None for what was not computed.
+Documents = Mapping[str, Any]
+
+
 class Result(Travelling, ABC):
     """A document of a stage, to be made when its calculations are done; the fields of a subclass are what it is told.
 
@@ -239,7 +243,7 @@ class Result(Travelling, ABC):
     of: list[str]
 
     @abstractmethod
-    def document(self, docs: dict[str, Any]) -> Document:
+    def document(self, docs: Documents) -> Document:
         """Make the document.
 
         Parameters
@@ -275,12 +279,12 @@ class Stage(Travelling, ABC):
     also: list[str] = []
 
     @abstractmethod
-    def lay_out(self, found: list[Any], setup: Setup) -> Layout:
+    def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """Lay out the calculations. Pure.
 
         Parameters
         ----------
-        found
+        needed
             The structure of each calculation, and the :class:`BuiltCell` of each host cell, of ``needs``: relaxed in a
             run, unrelaxed in a plan.
         setup

@@ -37,21 +37,21 @@ def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
     AnodeflowError
         If a cell cannot be built.
     """
-    found: dict[str, Structure | BuiltCell] = {}
+    known: dict[str, Structure | BuiltCell] = {}
     steps: dict[str, Step] = {}
 
     def add(step: Step) -> None:
         steps.setdefault(step.label, step)
-        found.setdefault(step.label, step.structure)
+        known.setdefault(step.label, step.structure)
 
     for entry in _once(entries):
-        needed = [] if isinstance(entry, Step) else [found[label] for label in entry.needs]
+        needed = [] if isinstance(entry, Step) else [known[label] for label in entry.needs]
         match entry:
             case Step():
                 add(entry)
             case HostCell():
                 built = entry.build([cell for cell in needed if isinstance(cell, Structure)])
-                found[entry.label] = built
+                known[entry.label] = built
                 add(
                     CalculationStep(
                         label=entry.host,
@@ -96,15 +96,15 @@ def jobs_of(entries: Iterable[Entry], setup: Setup, identity: Identity) -> tuple
     for entry in kept:
         match entry:
             case Step():
-                made = entry.job(setup, outputs)
+                first = entry.job(setup, outputs)
             case HostCell():
-                made = _build_cell(entry, [outputs[label] for label in entry.needs])
+                first = _build_cell(entry, [outputs[label] for label in entry.needs])
                 relaxation = setup.maker(entry.task).make(outputs[entry.label].structure, entry.host, entry.crystal)
                 jobs.append(identity.identify(relaxation, entry.host))
             case Stage():
                 needed, also = ([outputs[label] for label in labels] for labels in (entry.needs, entry.also))
-                made = _lay_out_stage(entry, setup, identity, needed, also)
-        jobs.append(identity.identify(made, entry.label))
+                first = _lay_out_stage(entry, setup, identity, needed, also)
+        jobs.append(identity.identify(first, entry.label))
     return jobs, outputs
 
 
@@ -142,8 +142,8 @@ def _lay_out_stage(
         missing.
     """
     try:
-        found = [_settled(doc, label) for doc, label in zip(docs, stage.needs, strict=True)]
-        layout = stage.lay_out(found, setup)
+        needed = [_settled(doc, label) for doc, label in zip(docs, stage.needs, strict=True)]
+        layout = stage.lay_out(needed, setup)
     except AnodeflowError as error:
         nothing: Document | list[Document] = stage.without_result(str(error), docs)
         return nothing
@@ -157,7 +157,9 @@ def _lay_out_stage(
         for result in layout.results
     ]
     return Response(
-        replace=Flow([*jobs, *results], output=stage.output([made.output for made in results]), name=stage.label)
+        replace=Flow(
+            [*jobs, *results], output=stage.output([conclusion.output for conclusion in results]), name=stage.label
+        )
     )
 
 

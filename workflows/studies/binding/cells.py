@@ -59,7 +59,7 @@ class Host(Options):
     sites: list[str] | None = Field(
         None,
         min_length=1,
-        description="only these of the sites, by label: for engines too dear for all; the document says so",
+        description="only these of the sites, by label: for engines too expensive for all; the document says so",
     )
 
     @property
@@ -94,7 +94,7 @@ class Cells(Options):
 
 
 def primitive(crystal: Structure) -> Structure:
-    """The primitive cell, in which the smallest supercells are found. Small relaxation noise is tolerated."""
+    """Return the primitive cell, in which the smallest supercells are found. Small relaxation noise is tolerated."""
     return SpacegroupAnalyzer(crystal, symprec=0.02).find_primitive() or crystal
 
 
@@ -145,7 +145,14 @@ def build_host(crystal: Structure, host: Host, environment: Environment, cells: 
 def li_sites(
     crystal: Structure, structure: Structure, host: Host, environment: Environment, cells: Cells
 ) -> list[Site]:
-    """Every inequivalent Li site (or those the host names), in coordinates of the host cell.
+    """Find every inequivalent Li site (or those the host names), in coordinates of the host cell.
+
+    Parameters
+    ----------
+    crystal, structure
+        The crystal, and the host cell made of it.
+    host, environment, cells
+        What the study file says.
 
     Raises
     ------
@@ -154,30 +161,40 @@ def li_sites(
     """
     if environment == "surface":
         merge = host.surface.merge_distance_angstrom if host.surface else None
-        found = adsorption_sites(structure, merge_distance_angstrom=merge)
+        sites = adsorption_sites(structure, merge_distance_angstrom=merge)
     else:
         crystal = primitive(crystal)
         matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
-        found = [
+        sites = [
             interstitial_supercell(crystal, site, matrix)[1]
             for site in interstitial_sites(crystal, merge_distance_angstrom=host.merge_distance_angstrom)
         ]
     if host.sites is None:
-        return found
-    labels = [site.label for site in found]
+        return sites
+    labels = [site.label for site in sites]
     unknown = [label for label in host.sites if label not in labels]
     if unknown:
         raise InputError(f"host {host.label} has no site '{unknown[0]}'", f"its sites: {', '.join(labels)}")
-    return [site for site in found if site.label in host.sites]
+    return [site for site in sites if site.label in host.sites]
 
 
 def lithium_atoms(host: Host, environment: Environment) -> int:
-    """How many Li a cell with Li holds beyond its host."""
+    """Return how many Li a cell with Li holds beyond its host."""
     return 2 if environment == "surface" and host.surface is not None and host.surface.sides == "both" else 1
 
 
 def with_lithium(structure: Structure, site: Site, host: Host, environment: Environment) -> Structure:
-    """The host with Li on a site (last atom), or on both faces of a symmetric slab (last two)."""
+    """Return the host with Li on a site (last atom), or on both faces of a symmetric slab (last two).
+
+    Parameters
+    ----------
+    structure
+        The host.
+    site
+        Where Li goes.
+    host, environment
+        What the study file says.
+    """
     if lithium_atoms(host, environment) == 2:
         return insert_both(structure, site)
     return insert(structure, site)

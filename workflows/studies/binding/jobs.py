@@ -21,6 +21,7 @@ from anodeflow.workflows.studies.binding.cells import (
 from anodeflow.workflows.studies.graph import (
     BuiltCell,
     CalculationStep,
+    Documents,
     HostCell,
     Layout,
     Result,
@@ -35,7 +36,7 @@ METAL = crystal_label("Li")
 
 
 class Place(Travelling):
-    """One environment of one host, and what is to be said of the numbers found there."""
+    """One environment of one host, and what is to be said of the numbers there."""
 
     host: Host
     environment: Environment
@@ -143,9 +144,9 @@ class LithiumSites(Stage):
             **options,
         )
 
-    def lay_out(self, found: list[Any], setup: Setup) -> Layout:
+    def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """See :meth:`Stage.lay_out`."""
-        _, crystal, built, empty = found
+        _, crystal, built, empty = needed
         host, environment = self.place.host, self.place.environment
         sites = li_sites(crystal, empty, host, environment, self.cells)
         steps = [
@@ -201,7 +202,7 @@ class HostResult(Result):
     face: str | None
     starts: list[SiteStart]
 
-    def document(self, docs: dict[str, Any]) -> BindingEnergyDoc:
+    def document(self, docs: Documents) -> BindingEnergyDoc:
         """See :meth:`Result.document`; a reference without its isolated Li is left out, and that is said."""
         place, host = self.place, self.place.host
         atoms: dict[Convention, CalculationDoc] = {

@@ -14,7 +14,7 @@ from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.binding.cells import Bulk, Cells, Environment, Host, Slab
 from anodeflow.workflows.studies.binding.jobs import METAL, EmptyHost, LithiumSites, Place, References
-from anodeflow.workflows.studies.graph import CalculationStep, Entry, Stage, crystal_step
+from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_step
 from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, is_salt
 
 # Isolated particles by reference convention: name, spin of the card, charge.
@@ -31,7 +31,7 @@ ION_TEXT = (
 
 
 def lithium_in_a_box(edge_angstrom: float) -> Structure:
-    """One Li atom in a cubic box."""
+    """Return one Li atom in a cubic box."""
     return Structure(Lattice.cubic(edge_angstrom), ["Li"], [[0.5, 0.5, 0.5]])
 
 
@@ -91,7 +91,7 @@ class BindingStudy(Study):
         return self
 
     def environments_of(self, host: Host) -> list[Environment]:
-        """Where Li goes for this host."""
+        """Return where Li goes for this host."""
         return host.environments if host.environments is not None else self.environments
 
     @property
@@ -108,7 +108,7 @@ class BindingStudy(Study):
 
     @property
     def charge_mode(self) -> str:
-        """In words: which charge Li carries in the calculations."""
+        """Which charge Li carries in the calculations, as text."""
         if self.lithium_charge == 0:
             return "neutral"
         if self.who.capabilities.charge:
@@ -198,12 +198,12 @@ class BindingStudy(Study):
         return [METAL, *(entry.label for entry in entries if isinstance(entry, Stage))]
 
     def crystal_task(self, host: Host) -> Task:
-        """Whether the host crystal's cell is relaxed, or only its atoms."""
+        """Return how a host crystal is relaxed: its atoms, and its cell unless it is fixed."""
         fixed = host.cell == "fixed" or (host.cell is None and catalogue_fixes_cell(host.crystal))
         return "relax" if fixed else "relax_cell"
 
     def caveats(self, host: Host) -> list[str]:
-        """What a reader must know of this host's number, whatever it turns out to be."""
+        """Return what a reader must know of this host's number, whatever it turns out to be."""
         notes = []
         if not self.who.capabilities.electrons and is_salt(self.crystal(host.crystal)):
             notes.append("neutral Li in a salt: the potential has not been trained on its extra electron")
@@ -218,7 +218,7 @@ class BindingStudy(Study):
                 notes.append("a charged periodic slab does not converge with the vacuum: no result for an ion on it")
         return notes
 
-    def document(self, results: dict[str, Any], record: Record, facts: None) -> BindingStudyDoc:
+    def document(self, results: Documents, record: Record, facts: None) -> BindingStudyDoc:
         """See :meth:`Study.document`: all hosts and the dE of every anode/interphase pair."""
         metal = results[METAL]
         hosts = {label: doc for label, doc in results.items() if label != METAL}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -12,7 +12,7 @@ from anodeflow.analysis.crystal_properties import CrystalStudyDoc, crystal_doc, 
 from anodeflow.errors import AnodeflowError
 from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.graph import Entry, Travelling, crystal_label, crystal_step
+from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
 from anodeflow.workflows.studies.lithium import crystal_task
 
 
@@ -39,12 +39,12 @@ class CrystalStudy(Study):
         return list(self.crystals)
 
     def computed(self, name: str) -> Structure:
-        """The cell that is computed."""
+        """Return the cell that is computed."""
         given = self.crystal(name)
         return primitive_cell(given) if self.cells == "primitive" else given
 
     def setting(self, name: str) -> list[list[float]]:
-        """The given cell's vectors in those of the computed one, whole numbers, shape (3, 3)."""
+        """Return the given cell's vectors in those of the computed one, whole numbers, shape (3, 3)."""
         given, computed = (c.lattice for c in (self.crystal(name), self.computed(name)))
         return np.round(computed.get_fractional_coords(given.matrix)).tolist()
 
@@ -64,7 +64,7 @@ class CrystalStudy(Study):
             None if self.cells is None else CatalogueSettings(matrices=[self.setting(name) for name in self.crystals])
         )
 
-    def document(self, results: dict[str, Any], record: Record, facts: CatalogueSettings | None) -> CrystalStudyDoc:
+    def document(self, results: Documents, record: Record, facts: CatalogueSettings | None) -> CrystalStudyDoc:
         """See :meth:`Study.document`: all crystals, and what follows from them together."""
         calculations = {name: results[crystal_label(name)] for name in self.crystals}
         docs = [

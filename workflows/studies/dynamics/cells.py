@@ -86,12 +86,12 @@ class Analysis(Options):
         for pair in pairs:
             parts = pair.split("-")
             if len(parts) != 2 or not all(Element.is_valid_symbol(part) for part in parts):
-                raise ValueError(f"'{pair}' is no pair of elements; write centre and neighbour like P-S")
+                raise ValueError(f"'{pair}' is not a pair of elements; write centre and neighbour like P-S")
         return pairs
 
 
 def build(system: System, crystals: dict[str, Structure]) -> tuple[Structure, InterfaceModel | None]:
-    """The cell of a system, and the interface it is, if it is one.
+    """Build the cell of a system; return it and the interface it is, if it is one.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def build(system: System, crystals: dict[str, Structure]) -> tuple[Structure, In
 
 
 def start_task(system: System, model: InterfaceModel | None) -> Task:
-    """How the start of a run is relaxed."""
+    """Return how the start of a run is relaxed."""
     return "relax_c" if model is not None and system.relax_height else "relax"
 
 

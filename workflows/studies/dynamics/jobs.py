@@ -18,7 +18,16 @@ from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.motion.dynamics import equilibrating
 from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 from anodeflow.workflows.studies.dynamics.cells import Analysis, InterfaceFacts, System, build, start_task
-from anodeflow.workflows.studies.graph import CalculationStep, Layout, Result, Setup, Stage, Step, crystal_label
+from anodeflow.workflows.studies.graph import (
+    CalculationStep,
+    Documents,
+    Layout,
+    Result,
+    Setup,
+    Stage,
+    Step,
+    crystal_label,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +131,9 @@ class MovingSystem(Stage):
         needs = [crystal_label(name) for name in dict.fromkeys(system.crystals) if name not in given]
         return cls(label=f"{system.label}/cell", needs=needs, system=system, as_given=as_given, **options)
 
-    def lay_out(self, found: list[Any], setup: Setup) -> Layout:
+    def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """See :meth:`Stage.lay_out`."""
-        relaxed = dict(zip(self.needs, found, strict=True))
+        relaxed = dict(zip(self.needs, needed, strict=True))
         given = dict(self.as_given)
         cells = {name: given.get(name) or relaxed[crystal_label(name)] for name in self.system.crystals}
         structure, model = build(self.system, cells)
@@ -203,7 +212,7 @@ class SystemResult(Result):
     facts: InterfaceFacts | None
     analysis: Analysis
 
-    def document(self, docs: dict[str, Any]) -> DynamicsSystemDoc:
+    def document(self, docs: Documents) -> DynamicsSystemDoc:
         """See :meth:`Result.document`."""
         relaxed: CalculationDoc | None = None if self.start is None else docs[self.start]
         facts = {} if self.facts is None else self.facts.model_dump(mode="json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pymatgen.core import Structure
@@ -17,11 +17,11 @@ from anodeflow.workflows.jobs.segment import DynamicsRun
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.dynamics.cells import Analysis, System, build
 from anodeflow.workflows.studies.dynamics.jobs import MovingSystem
-from anodeflow.workflows.studies.graph import Entry, crystal_step
+from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 
 # Vibrations of Li have periods of 60 fs and more: longer steps lose energy at their turning points.
 LONG_TIMESTEP_FS = 2.5
-# A killed run goes on from the last checkpoint; each costs one evaluation of the forces.
+# A killed run continues from the last checkpoint; each costs one evaluation of the forces.
 CHECKPOINT_STEPS = 250
 # With electrons a step may take an hour, and one evaluation more in 20 is little against losing a day.
 CHECKPOINT_STEPS_ELECTRONS = 20
@@ -36,7 +36,7 @@ class DynamicsStudy(Study):
     """A molecular-dynamics study file.
 
     What it says of ensemble, time step, temperature, thermostat and duration overrides the card. Segments are the
-    same whatever the duration: a longer ``duration_ps`` goes on where the shorter one ended.
+    same whatever the duration: a longer ``duration_ps`` continues where the shorter one ended.
     """
 
     kind: ClassVar[str] = "molecular-dynamics"
@@ -95,13 +95,13 @@ class DynamicsStudy(Study):
         base = card.dynamics.model_dump() if card.dynamics else DEFAULTS
         return Dynamics.model_validate(base | own)
 
-    def steps(self, picoseconds: float, what: str, multiple_of: int = 1) -> int:
-        """Steps in a time.
+    def steps(self, picoseconds: float, setting: str, multiple_of: int = 1) -> int:
+        """Return the number of steps in a time.
 
         Raises
         ------
         InputError
-            If it is no whole multiple of the time step (times ``multiple_of``).
+            If it is not a whole multiple of the time step (times ``multiple_of``).
         """
         timestep = self.dynamics.timestep_fs
         exact = picoseconds * 1000 / (timestep * multiple_of)
@@ -109,30 +109,30 @@ class DynamicsStudy(Study):
         if abs(exact - whole) > 1e-6 * max(1.0, exact):
             unit = f"{multiple_of} steps of {timestep:g} fs" if multiple_of > 1 else f"the time step of {timestep:g} fs"
             near = max(1, whole) * timestep * multiple_of / 1000
-            raise InputError(f"{what}: {picoseconds:g} ps is no multiple of {unit}", f"use {near:g}")
+            raise InputError(f"{setting}: {picoseconds:g} ps is not a multiple of {unit}", f"use {near:g}")
         return whole * multiple_of
 
     def segments(self) -> list[tuple[int, int]]:
-        """First and last step of each segment, equilibration (with negative steps) first.
+        """Return first and last step of each segment, equilibration (with negative steps) first.
 
         Raises
         ------
         InputError
-            If times are no multiples of each other.
+            If times are not multiples of each other.
         """
         length = self.steps(self.segment_ps, "segment_ps", self.sample_every)
         total = self.steps(self.dynamics.duration_ps, "duration_ps")
         if total % length:
             whole = max(1, round(total / length)) * self.segment_ps
             raise InputError(
-                f"duration_ps: {self.dynamics.duration_ps:g} is no multiple of segment_ps {self.segment_ps:g}",
+                f"duration_ps: {self.dynamics.duration_ps:g} is not a multiple of segment_ps {self.segment_ps:g}",
                 f"use {whole:g}, or another segment_ps",
             )
         before = self.steps(self.equilibration_ps, "equilibration_ps", self.sample_every)
         return [*([(-before, 0)] if before else []), *((n, n + length) for n in range(0, total, length))]
 
     def run(self, seed: int) -> DynamicsRun:
-        """What a replica is, apart from its geometry."""
+        """Return what a replica is, apart from its geometry."""
         length = self.steps(self.segment_ps, "segment_ps", self.sample_every)
         divisors = range(self.sample_every, length + 1, self.sample_every)
         most = CHECKPOINT_STEPS_ELECTRONS if self.who.capabilities.electrons else CHECKPOINT_STEPS
@@ -187,7 +187,7 @@ class DynamicsStudy(Study):
         return [*notes, *self.check_cells()]
 
     def _check_pairs(self) -> None:
-        """Pairs that were asked for must be somewhere; the usual ones are taken where they are."""
+        """Refuse a pair that was asked for and is nowhere; the usual ones are taken where they are."""
         if self.analysis.pairs == Analysis().pairs:
             return
         present = [{e for name in s.crystals for e in self.crystal(name).symbol_set} for s in self.systems]
@@ -198,7 +198,7 @@ class DynamicsStudy(Study):
                 )
 
     def prerelax_card(self) -> MethodCard:
-        """The card of the relaxation before the dynamics: a start, not a result."""
+        """Return the card of the relaxation before the dynamics: a start, not a result."""
         return self.method.varied(
             "start of dynamics",
             force_tolerance_ev_per_angstrom=self.prerelax_force_ev_per_angstrom,
@@ -208,7 +208,7 @@ class DynamicsStudy(Study):
         )
 
     def relaxed_crystals(self) -> list[str]:
-        """Crystals whose cells are relaxed; structure files are taken as they are."""
+        """Return the crystals whose cells are relaxed; structure files are taken as they are."""
         names = [n for system in self.systems if system.structure is None for n in system.crystals]
         return list(dict.fromkeys(names)) if self.relax_crystals else []
 
@@ -230,7 +230,7 @@ class DynamicsStudy(Study):
         ]
         return [*crystals, *systems]
 
-    def document(self, results: dict[str, Any], record: Record, facts: None) -> DynamicsStudyDoc:
+    def document(self, results: Documents, record: Record, facts: None) -> DynamicsStudyDoc:
         """See :meth:`Study.document`: all systems."""
         docs = [
             doc

@@ -12,7 +12,16 @@ from anodeflow.documents import CalculationDoc
 from anodeflow.errors import AnodeflowError, EngineError
 from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.structures.oriented_bulk import strained_film_bulk
-from anodeflow.workflows.studies.graph import CalculationStep, Layout, Result, Setup, Stage, Travelling, crystal_label
+from anodeflow.workflows.studies.graph import (
+    CalculationStep,
+    Documents,
+    Layout,
+    Result,
+    Setup,
+    Stage,
+    Travelling,
+    crystal_label,
+)
 from anodeflow.workflows.studies.interface.cells import Pair, series
 
 INTERFACE = "interface/cells"
@@ -37,9 +46,9 @@ class InterfaceSeries(Stage):
         needs = [crystal_label(pair.film.crystal), crystal_label(pair.substrate.crystal)]
         return cls(label=INTERFACE, needs=needs, also=surfaces, pair=pair)
 
-    def lay_out(self, found: list[Any], setup: Setup) -> Layout:
+    def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """See :meth:`Stage.lay_out`."""
-        models = series(found[0], found[1], self.pair)
+        models = series(needed[0], needed[1], self.pair)
         film = self.pair.film.crystal
         steps = [_step(f"{film}/strained", strained_film_bulk(models[0]), 10, film)]
         for model in models:
@@ -101,7 +110,7 @@ class InterfaceResult(Result):
     cells: list[CellFacts]
     strain_percent: float
 
-    def document(self, docs: dict[str, Any]) -> InterfaceEnergyDoc:
+    def document(self, docs: Documents) -> InterfaceEnergyDoc:
         """See :meth:`Result.document`."""
         film, substrate = self.pair.film, self.pair.substrate
         free = [docs[label] for label in self.surfaces]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from anodeflow.analysis.study_documents import InterfaceStudyDoc
 from anodeflow.structures.defaults import VACUUM_ANGSTROM
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.graph import Entry, crystal_step
+from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 from anodeflow.workflows.studies.interface.cells import Film, Pair, Substrate
 from anodeflow.workflows.studies.interface.jobs import INTERFACE, InterfaceSeries, without_result
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec
@@ -75,7 +75,7 @@ class InterfaceStudy(Study):
         crystals = [crystal_step(name, self.crystal(name)) for name in self.crystals_used()]
         return [*crystals, InterfaceSeries.of(self.pair, [slabs.label for slabs in free]), *free]
 
-    def document(self, results: dict[str, Any], record: Record, facts: None) -> InterfaceStudyDoc:
+    def document(self, results: Documents, record: Record, facts: None) -> InterfaceStudyDoc:
         """See :meth:`Study.document`: the interface and the free surfaces beside it."""
         doc = results[INTERFACE] or without_result(self.pair, "not computed; see the first failure of this run")
         free = [surface for label, surface in results.items() if label != INTERFACE and surface is not None]

@@ -140,7 +140,7 @@ class HopCells:
 def build_host(
     crystals: list[Structure], path: MigrationPath, cell: Cell, vacuum_angstrom: float
 ) -> tuple[Structure, str]:
-    """The cell in which hops are looked for, and its description.
+    """Build the cell in which hops are looked for; return it and its description.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def _named(structure: Structure, name: str) -> Structure:
 
 
 def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell: Cell) -> list[HopCells]:
-    """The hops of a path, chosen as the study says, and the cells of their ends.
+    """Find the hops of a path, chosen as the study says, and make the cells of their ends.
 
     Parameters
     ----------
@@ -227,11 +227,11 @@ def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell
     found = lithium_hops(where, path.mechanism, max_distance_angstrom=path.max_distance_angstrom, sites=path.sites)
     chosen = choose_hops(found, path.hops)[: path.shortest]
     matrix = None if path.needs_host else supercell_for(relaxed, cell.min_image_distance_angstrom, cell.max_atoms)
-    made = []
+    cells = []
     for hop in chosen:
         placed = in_relaxed_host(hop, built, relaxed) if path.mechanism == "interface" else hop
         start, end = hop_cells(relaxed, placed, matrix)
-        made.append(
+        cells.append(
             HopCells(
                 hop,
                 start,
@@ -242,11 +242,11 @@ def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell
                 f"{hop.label}/end",
             )
         )
-    return made
+    return cells
 
 
 def in_relaxed_host(hop: Hop, built: Structure, relaxed: Structure) -> Hop:
-    """The same hop between the same two atoms' places after the host was relaxed.
+    """Return the same hop between the same two atoms' places after the host was relaxed.
 
     Raises
     ------

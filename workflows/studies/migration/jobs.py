@@ -25,6 +25,7 @@ from anodeflow.workflows.jobs.band import BandOptions, band_job
 from anodeflow.workflows.studies.graph import (
     BuiltCell,
     CalculationStep,
+    Documents,
     HostCell,
     Layout,
     Result,
@@ -156,13 +157,13 @@ class PathHops(Stage):
         host = [f"{path.label}/host"] if path.needs_host else []
         return cls(label=f"{path.label}/hops", needs=[*_crystals(path), *host], path=path, **options)
 
-    def lay_out(self, found: list[Any], setup: Setup) -> Layout:
+    def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """See :meth:`Stage.lay_out`."""
         path = self.path
-        built, model = build_host(found[: len(path.crystals)], path, self.cell, self.vacuum_angstrom)
+        built, model = build_host(needed[: len(path.crystals)], path, self.cell, self.vacuum_angstrom)
         steps: dict[str, Step] = {}
         results = []
-        for hop in hop_cells_of(built, found[-1] if path.needs_host else built, path, self.cell):
+        for hop in hop_cells_of(built, needed[-1] if path.needs_host else built, path, self.cell):
             mirror = mirrored_end(hop.start, hop.end, hop.start) is not None
             start = self._relaxed(steps, hop.start_name, hop.start)
             end = None if mirror else self._relaxed(steps, hop.end_name, hop.end)
@@ -293,7 +294,7 @@ class Barrier(Result):
     facts: HopFacts
     caveats: list[str]
 
-    def document(self, docs: dict[str, Any]) -> MigrationBarrierDoc:
+    def document(self, docs: Documents) -> MigrationBarrierDoc:
         """See :meth:`Result.document`."""
         rests_on = {f"crystal {name}": docs[crystal_label(name)].fingerprint for name in self.path.crystals}
         if self.path.needs_host:

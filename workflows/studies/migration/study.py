@@ -11,7 +11,7 @@ from anodeflow.errors import EngineError
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.workflows.jobs.band import NO_CLIMB, BandOptions
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.graph import Entry, crystal_step
+from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 from anodeflow.workflows.studies.lithium import crystal_task, is_salt
 from anodeflow.workflows.studies.migration.cells import Cell, MigrationPath
 from anodeflow.workflows.studies.migration.jobs import PathHops, PathHost
@@ -62,7 +62,7 @@ class MigrationStudy(Study):
 
     @property
     def charge_mode(self) -> str:
-        """In words: which charge the hopping lithium carries."""
+        """Which charge the hopping lithium carries, as text."""
         if self.lithium_charge == 0:
             return "neutral cell: a vacancy is a missing Li atom, an interstitial an added one"
         if self.who.capabilities.charge:
@@ -70,7 +70,7 @@ class MigrationStudy(Study):
         return f"neutral cell in place of Li+: engine '{self.engine}' holds no charge"
 
     def charge_of(self, path: MigrationPath) -> int:
-        """Charge of the cells of a path, e."""
+        """Return the charge of the cells of a path, e."""
         if not self.who.capabilities.charge:
             return 0
         return -self.lithium_charge if path.mechanism in ("vacancy", "interface") else self.lithium_charge
@@ -96,7 +96,7 @@ class MigrationStudy(Study):
         return [*notes, *self.check_cells()]
 
     def caveats(self, path: MigrationPath) -> list[str]:
-        """What a reader must know of this path's barriers, whatever they turn out to be."""
+        """Return what a reader must know of this path's barriers, whatever they turn out to be."""
         notes = []
         if not self.who.capabilities.electrons and any(is_salt(self.crystal(name)) for name in path.crystals):
             notes.append("defect in a salt: a potential does not know whether its vacancy or added Li is charged")
@@ -135,7 +135,7 @@ class MigrationStudy(Study):
             charge=self.charge_of(path),
         )
 
-    def document(self, results: dict[str, Any], record: Record, facts: None) -> MigrationStudyDoc:
+    def document(self, results: Documents, record: Record, facts: None) -> MigrationStudyDoc:
         """See :meth:`Study.document`: all hops of all paths."""
         docs = [doc for barriers in results.values() for doc in barriers or []]
         missing = [label.removesuffix("/hops") for label, barriers in results.items() if barriers is None]

@@ -10,7 +10,16 @@ from anodeflow.analysis.surface_energy import SlabMember, SurfaceEnergyDoc, surf
 from anodeflow.documents import CalculationDoc
 from anodeflow.errors import AnodeflowError, EngineError
 from anodeflow.structures.slabs import SlabModel
-from anodeflow.workflows.studies.graph import CalculationStep, Layout, Result, Setup, Stage, Travelling, crystal_label
+from anodeflow.workflows.studies.graph import (
+    CalculationStep,
+    Documents,
+    Layout,
+    Result,
+    Setup,
+    Stage,
+    Travelling,
+    crystal_label,
+)
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec, aligned_crystal, slabs
 
 ALIGNED = "crystal in the cell of the slabs"
@@ -44,9 +53,9 @@ class SlabSeries(Stage):
             max_atoms=max_atoms,
         )
 
-    def lay_out(self, found: list[Any], setup: Setup) -> Layout:
+    def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """See :meth:`Stage.lay_out`."""
-        models = slabs(found[0], self.surface, self.vacuum_angstrom, self.max_atoms)
+        models = slabs(needed[0], self.surface, self.vacuum_angstrom, self.max_atoms)
         steps = []
         for model in models:
             label, structure = _slab_label(self.surface, model.layers), Structure.from_sites(model.structure)
@@ -109,7 +118,7 @@ class SurfaceResult(Result):
     termination: str
     cell: str
 
-    def document(self, docs: dict[str, Any]) -> SurfaceEnergyDoc:
+    def document(self, docs: Documents) -> SurfaceEnergyDoc:
         """See :meth:`Result.document`."""
         aligned = docs.get(_aligned_label(self.surface))
         try:
@@ -128,7 +137,7 @@ class SurfaceResult(Result):
         except AnodeflowError as error:
             return _without_result(self.surface, str(error))
 
-    def _member(self, facts: SlabFacts, docs: dict[str, Any]) -> SlabMember:
+    def _member(self, facts: SlabFacts, docs: Documents) -> SlabMember:
         label = _slab_label(self.surface, facts.layers)
         relaxed: CalculationDoc | None = docs[label]
         cleaved: CalculationDoc | None = docs[f"{label}/cleaved"]

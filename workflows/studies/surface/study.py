@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ from anodeflow.analysis.study_documents import SurfaceStudyDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
 from anodeflow.structures.defaults import VACUUM_ANGSTROM
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.graph import Entry, crystal_step
+from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec
 from anodeflow.workflows.studies.surface.jobs import SlabSeries
 
@@ -48,7 +48,7 @@ class SurfaceStudy(Study):
             *(SlabSeries.of(surface, self.vacuum, self.max_atoms) for surface in self.surfaces),
         ]
 
-    def document(self, results: dict[str, Any], record: Record, facts: None) -> SurfaceStudyDoc:
+    def document(self, results: Documents, record: Record, facts: None) -> SurfaceStudyDoc:
         """See :meth:`Study.document`: all surfaces."""
         docs = [doc for doc in results.values() if doc is not None]
         return last_document(
