@@ -12,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 from springs import Springs, crystal
 
 from anodeflow.analysis.dynamics_study import DynamicsStudyDoc
-from anodeflow.analysis.figures.dynamics_study import dynamics_study_figure
+from anodeflow.analysis.figures.dynamics import dynamics_study_figure
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.engines.potentials import engine as potentials
 from anodeflow.workflows.studies import load_study
@@ -43,8 +43,8 @@ def test_thermostats_left_open_do_not_enter_a_cards_hash():
         ({"temperature_k": -300}, ["temperature_k", "-300", "greater than 0"]),
         ({"timestep_fs": 20}, ["timestep_fs", "20", "10"]),
         ({"duration_ps": 0.45}, ["0.45", "segment_ps 0.1", "use 0.4"]),
-        ({"segment_ps": 0.103, "duration_ps": 0.206}, ["segment_ps", "no multiple of 10 steps of 2 fs"]),
-        ({"duration_ps": 0.4001, "segment_ps": 0.2}, ["duration_ps", "no multiple of the time step"]),
+        ({"segment_ps": 0.103, "duration_ps": 0.206}, ["segment_ps", "not a multiple of 10 steps of 2 fs"]),
+        ({"duration_ps": 0.4001, "segment_ps": 0.2}, ["duration_ps", "not a multiple of the time step"]),
         ({"seeds": [1, 1]}, ["seeds", "twice"]),
         ({"seeds": [-1]}, ["negative"]),
         ({"systems": [{"crystal": "LiCl"}, {"crystal": "LiCl"}]}, ["twice"]),
@@ -54,7 +54,7 @@ def test_thermostats_left_open_do_not_enter_a_cards_hash():
         ({"systems": [{"structure": "overlap.cif"}]}, ["overlap.cif"]),
         ({"thermostat": "berendsen"}, ["thermostat", "langevin"]),
         ({"engine": "qe"}, ["qe"]),
-        ({"analysis": {"pairs": ["nonsense"]}}, ["'nonsense' is no pair"]),
+        ({"analysis": {"pairs": ["nonsense"]}}, ["'nonsense' is not a pair"]),
         ({"analysis": {"pairs": ["P-S"]}}, ["P-S", "no system has", "Cl, Li"]),
         ({"systems": [{"structure": "one.cif"}]}, ["a cell of one atom"]),
     ],

@@ -162,7 +162,7 @@ class LithiumSites(Stage):
             )
             for number, site in enumerate(sites)
         ]
-        result = HostResult(
+        result = _HostResult(
             label=f"{self.place.label}/result",
             of=[METAL, self.needs[-1], *(step.label for step in steps), *self.also],
             place=self.place,
@@ -180,7 +180,7 @@ class LithiumSites(Stage):
         return self.place.without_result("not built" if built is None else built.model, why)
 
 
-class HostResult(Result):
+class _HostResult(Result):
     """The binding energies of one host.
 
     Parameters

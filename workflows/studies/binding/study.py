@@ -18,19 +18,19 @@ from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry,
 from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, is_salt
 
 # Isolated particles by reference convention: name, spin of the card, charge.
-ISOLATED: dict[str, tuple[str, str, int]] = {
+_ISOLATED: dict[str, tuple[str, str, int]] = {
     "neutral_atom": ("atom", "collinear", 0),
     "neutral_atom_nonspin": ("atom without spin", "none", 0),
     "ion": ("ion", "none", 1),
 }
-ATOM_BOX_ANGSTROM = 12.0
-ION_TEXT = (
+_ATOM_BOX_ANGSTROM = 12.0
+_ION_TEXT = (
     "E_int(Li+) is against an isolated ion: on a metal it is about E_ads(Li) + work function - ionisation energy, "
     "so ions on two metals also compare work functions"
 )
 
 
-def lithium_in_a_box(edge_angstrom: float) -> Structure:
+def _lithium_in_a_box(edge_angstrom: float) -> Structure:
     """Return one Li atom in a cubic box."""
     return Structure(Lattice.cubic(edge_angstrom), ["Li"], [[0.5, 0.5, 0.5]])
 
@@ -126,12 +126,12 @@ class BindingStudy(Study):
             return {}
         steps: dict[Convention, CalculationStep] = {}
         for convention in self.references:
-            if convention in ISOLATED:
-                name, spin, charge = ISOLATED[convention]
+            if convention in _ISOLATED:
+                name, spin, charge = _ISOLATED[convention]
                 steps[convention] = CalculationStep(
                     label=f"Li/{name}",
                     task="static",
-                    structure=lithium_in_a_box(self.atom_box_angstrom or ATOM_BOX_ANGSTROM),
+                    structure=_lithium_in_a_box(self.atom_box_angstrom or _ATOM_BOX_ANGSTROM),
                     expected_steps=0,
                     crystal="Li",
                     charge=charge,
@@ -213,7 +213,7 @@ class BindingStudy(Study):
         if host.sites is not None:
             notes.append(f"only the sites {', '.join(host.sites)} were computed: the lowest of all may be another")
         if self.computed_charge:
-            notes.append(ION_TEXT)
+            notes.append(_ION_TEXT)
             if "surface" in self.environments_of(host):
                 notes.append("a charged periodic slab does not converge with the vacuum: no result for an ion on it")
         return notes

@@ -58,13 +58,13 @@ class CrystalStudy(Study):
         """See :meth:`Study.declare`: one relaxation a crystal."""
         return [crystal_step(name, self.computed(name), task=crystal_task(name)) for name in self.crystals]
 
-    def facts(self) -> CatalogueSettings | None:
+    def facts(self) -> _CatalogueSettings | None:
         """See :meth:`Study.facts`: the catalogue's setting of each crystal, where another cell was computed."""
         return (
-            None if self.cells is None else CatalogueSettings(matrices=[self.setting(name) for name in self.crystals])
+            None if self.cells is None else _CatalogueSettings(matrices=[self.setting(name) for name in self.crystals])
         )
 
-    def document(self, results: Documents, record: Record, facts: CatalogueSettings | None) -> CrystalStudyDoc:
+    def document(self, results: Documents, record: Record, facts: _CatalogueSettings | None) -> CrystalStudyDoc:
         """See :meth:`Study.document`: all crystals, and what follows from them together."""
         calculations = {name: results[crystal_label(name)] for name in self.crystals}
         docs = [
@@ -85,7 +85,7 @@ class CrystalStudy(Study):
         )
 
 
-class CatalogueSettings(Travelling):
+class _CatalogueSettings(Travelling):
     """The cell of each crystal as given, in vectors of the computed one, whole numbers, shape (3, 3) each."""
 
     matrices: list[list[list[float]]]

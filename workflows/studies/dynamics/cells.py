@@ -15,7 +15,7 @@ from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.graph import Travelling
 
 
-class InterfaceSide(Options):
+class _InterfaceSide(Options):
     """One side of an interface."""
 
     crystal: str
@@ -30,8 +30,8 @@ class System(Options):
     crystal: str | None = None
     structure: str | None = Field(None, description="a file; its cell is kept")
     supercell: tuple[int, int, int] = (1, 1, 1)
-    film: InterfaceSide | None = None
-    substrate: InterfaceSide | None = None
+    film: _InterfaceSide | None = None
+    substrate: _InterfaceSide | None = None
     min_thickness_angstrom: float = Field(9.0, ge=2, le=100)
     gap_angstrom: float = Field(2.3, ge=1, le=6)
     shift: tuple[float, float] = (0.0, 0.0)

@@ -31,7 +31,7 @@ from anodeflow.workflows.studies.graph import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentStep(Step):
+class _SegmentStep(Step):
     """One segment of the run of one seed.
 
     Parameters
@@ -153,7 +153,7 @@ class MovingSystem(Stage):
             )
         replicas = [list(self._segments(run, structure, start)) for run in self.runs]
         steps += [segment for replica in replicas for segment in replica]
-        result = SystemResult(
+        result = _SystemResult(
             label=f"{self.system.label}/result",
             of=[step.label for step in steps],
             name=self.system.label,
@@ -166,13 +166,13 @@ class MovingSystem(Stage):
         )
         return Layout(steps, [result])
 
-    def _segments(self, run: DynamicsRun, structure: Structure, start: str | None) -> Iterator[SegmentStep]:
+    def _segments(self, run: DynamicsRun, structure: Structure, start: str | None) -> Iterator[_SegmentStep]:
         """Yield the segments of one seed; the equilibration, if there is one, has no number."""
         previous = None
         for number, (first, last) in enumerate(self.segments, self.segments[0][0] >= 0):
             name = "equilibration" if first < 0 else f"segment {number}"
             label = f"{self.system.label}/seed {run.seed}/{name}"
-            yield SegmentStep(
+            yield _SegmentStep(
                 label=label,
                 structure=structure,
                 expected_steps=last - first,
@@ -189,7 +189,7 @@ class MovingSystem(Stage):
         return DynamicsSystemDoc(name=self.system.label, error=why)
 
 
-class SystemResult(Result):
+class _SystemResult(Result):
     """What the trajectories of one system say; replicas are used up to their first missing segment.
 
     Parameters

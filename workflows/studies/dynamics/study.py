@@ -20,13 +20,13 @@ from anodeflow.workflows.studies.dynamics.jobs import MovingSystem
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 
 # Vibrations of Li have periods of 60 fs and more: longer steps lose energy at their turning points.
-LONG_TIMESTEP_FS = 2.5
+_LONG_TIMESTEP_FS = 2.5
 # A killed run continues from the last checkpoint; each costs one evaluation of the forces.
-CHECKPOINT_STEPS = 250
+_CHECKPOINT_STEPS = 250
 # With electrons a step may take an hour, and one evaluation more in 20 is little against losing a day.
-CHECKPOINT_STEPS_ELECTRONS = 20
-DEFAULTS = {"ensemble": "nvt", "timestep_fs": 2.0, "temperature_k": 300.0}
-OVERRIDES = (
+_CHECKPOINT_STEPS_ELECTRONS = 20
+_DEFAULTS = {"ensemble": "nvt", "timestep_fs": 2.0, "temperature_k": 300.0}
+_OVERRIDES = (
     "ensemble", "timestep_fs", "duration_ps", "temperature_k", "thermostat", "friction_per_ps", "damping_fs",
     "chain_length",
 )  # fmt: skip
@@ -86,13 +86,13 @@ class DynamicsStudy(Study):
         InputError
             If neither card nor study says how long.
         """
-        own = {key: getattr(self, key) for key in OVERRIDES if getattr(self, key) is not None}
+        own = {key: getattr(self, key) for key in _OVERRIDES if getattr(self, key) is not None}
         if card.dynamics is None and "duration_ps" not in own:
             raise InputError(
                 f"neither the study nor card '{card.name}' says how the atoms are to move",
                 "give at least duration_ps in the study, or a card with 'dynamics', such as lacss2024-aimd",
             )
-        base = card.dynamics.model_dump() if card.dynamics else DEFAULTS
+        base = card.dynamics.model_dump() if card.dynamics else _DEFAULTS
         return Dynamics.model_validate(base | own)
 
     def steps(self, picoseconds: float, setting: str, multiple_of: int = 1) -> int:
@@ -135,7 +135,7 @@ class DynamicsStudy(Study):
         """Return what a replica is, apart from its geometry."""
         length = self.steps(self.segment_ps, "segment_ps", self.sample_every)
         divisors = range(self.sample_every, length + 1, self.sample_every)
-        most = CHECKPOINT_STEPS_ELECTRONS if self.who.capabilities.electrons else CHECKPOINT_STEPS
+        most = _CHECKPOINT_STEPS_ELECTRONS if self.who.capabilities.electrons else _CHECKPOINT_STEPS
         fitting = [n for n in divisors if length % n == 0 and n <= max(most, self.sample_every)]
         return DynamicsRun(
             dynamics=self.dynamics,
@@ -168,9 +168,9 @@ class DynamicsStudy(Study):
                 f"engine '{self.engine}' runs no molecular dynamics here",
                 "use one that does: a potential, gpaw, qe, castep or vasp",
             )
-        if dynamics.timestep_fs > LONG_TIMESTEP_FS:
+        if dynamics.timestep_fs > _LONG_TIMESTEP_FS:
             notes.append(
-                f"timestep_fs {dynamics.timestep_fs:g} is long for Li: above {LONG_TIMESTEP_FS:g} the conserved "
+                f"timestep_fs {dynamics.timestep_fs:g} is long for Li: above {_LONG_TIMESTEP_FS:g} the conserved "
                 "quantity drifts; look at it in the result"
             )
         self._check_pairs()

@@ -56,13 +56,13 @@ class InterfaceSeries(Stage):
             plain = Structure(cell.lattice, cell.species, cell.frac_coords)
             steps.append(_step(f"interface/{model.film.layers} layers", plain, 30))
         labels = [step.label for step in steps]
-        result = InterfaceResult(
+        result = _InterfaceResult(
             label="interface/result",
             of=[*self.needs, *labels, *self.also],
             pair=self.pair,
             strained=labels[0],
             surfaces=self.also,
-            cells=[CellFacts.of(label, model) for label, model in zip(labels[1:], models, strict=True)],
+            cells=[_CellFacts.of(label, model) for label, model in zip(labels[1:], models, strict=True)],
             strain_percent=models[0].max_strain_percent,
         )
         return Layout(steps, [result])
@@ -78,7 +78,7 @@ def _step(label: str, structure: Structure, expected_steps: int, crystal: str | 
     )
 
 
-class CellFacts(Travelling):
+class _CellFacts(Travelling):
     """What the builder of a cell knew, for :class:`~anodeflow.analysis.interface_energy.InterfaceMember`."""
 
     label: str
@@ -89,7 +89,7 @@ class CellFacts(Travelling):
     equivalent_contacts: bool
 
     @classmethod
-    def of(cls, label: str, model: InterfaceModel) -> CellFacts:
+    def of(cls, label: str, model: InterfaceModel) -> _CellFacts:
         """Return what is known of one cell and the calculation of this label."""
         return cls(
             label=label,
@@ -101,13 +101,13 @@ class CellFacts(Travelling):
         )
 
 
-class InterfaceResult(Result):
+class _InterfaceResult(Result):
     """The fit of gamma(n); unconverged cells are refused, not left out."""
 
     pair: Pair
     strained: str
     surfaces: list[str]
-    cells: list[CellFacts]
+    cells: list[_CellFacts]
     strain_percent: float
 
     def document(self, docs: Documents) -> InterfaceEnergyDoc:
@@ -132,7 +132,7 @@ class InterfaceResult(Result):
         except AnodeflowError as error:
             return without_result(self.pair, str(error))
 
-    def _member(self, facts: CellFacts, calculation: CalculationDoc | None) -> InterfaceMember:
+    def _member(self, facts: _CellFacts, calculation: CalculationDoc | None) -> InterfaceMember:
         if calculation is None:
             raise EngineError("an interface cell was not computed", "see the first failure of this run")
         return InterfaceMember(calculation=calculation, **facts.model_dump(exclude={"label"}))

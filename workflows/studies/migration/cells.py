@@ -22,9 +22,9 @@ from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.binding.cells import Surface
 
 #: Relaxed crystals have their symmetry to this accuracy.
-SYMPREC_ANGSTROM = 0.02
+_SYMPREC_ANGSTROM = 0.02
 #: A lattice atom that moves further than this while an interface or slab relaxes has left its site.
-LEFT_ANGSTROM = 1.2
+_LEFT_ANGSTROM = 1.2
 
 
 class Cell(Options):
@@ -194,7 +194,7 @@ def build_host(
             f"angstrom, one Li per {slab.area_angstrom2:.1f} square angstrom of one face"
         )
         return Structure.from_sites(slab.structure), text
-    host = primitive_cell(crystals[0], SYMPREC_ANGSTROM)
+    host = primitive_cell(crystals[0], _SYMPREC_ANGSTROM)
     matrix = supercell_for(host, cell.min_image_distance_angstrom, max_atoms=cell.max_atoms)
     shape = " ".join(",".join(str(int(x)) for x in row) for row in matrix)
     return host, f"supercell ({shape}) of the primitive cell"
@@ -229,7 +229,7 @@ def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell
     matrix = None if path.needs_host else supercell_for(relaxed, cell.min_image_distance_angstrom, cell.max_atoms)
     cells = []
     for hop in chosen:
-        placed = in_relaxed_host(hop, built, relaxed) if path.mechanism == "interface" else hop
+        placed = _in_relaxed_host(hop, built, relaxed) if path.mechanism == "interface" else hop
         start, end = hop_cells(relaxed, placed, matrix)
         cells.append(
             HopCells(
@@ -245,7 +245,7 @@ def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell
     return cells
 
 
-def in_relaxed_host(hop: Hop, built: Structure, relaxed: Structure) -> Hop:
+def _in_relaxed_host(hop: Hop, built: Structure, relaxed: Structure) -> Hop:
     """Return the same hop between the same two atoms' places after the host was relaxed.
 
     Raises
@@ -260,7 +260,7 @@ def in_relaxed_host(hop: Hop, built: Structure, relaxed: Structure) -> Hop:
         step = relaxed.frac_coords[atom] - built.frac_coords[atom]
         step -= np.round(step)
         moved = float(np.linalg.norm(step @ relaxed.lattice.matrix))
-        if moved > LEFT_ANGSTROM:
+        if moved > _LEFT_ANGSTROM:
             raise StructureError(
                 f"hop {hop.label}: atom {atom + 1} ({built[atom].specie.symbol}) moved {moved:.2f} angstrom while the "
                 "host relaxed, so its site is gone",

@@ -38,11 +38,11 @@ from anodeflow.workflows.studies.graph import (
 from anodeflow.workflows.studies.migration.cells import Cell, HopCells, MigrationPath, build_host, hop_cells_of
 
 #: Optimiser steps of a band and of an end point, for the estimate of the cost.
-BAND_STEPS, END_STEPS = 25, 15
+_BAND_STEPS, _END_STEPS = 25, 15
 
 
 @dataclass(frozen=True, kw_only=True)
-class BandStep(Step):
+class _BandStep(Step):
     """A nudged elastic band.
 
     Parameters
@@ -177,7 +177,7 @@ class PathHops(Stage):
                     band=band.label,
                     start=start,
                     end=end,
-                    facts=HopFacts.of(hop.hop, path, model, len(hop.start), self.charge_mode),
+                    facts=_HopFacts.of(hop.hop, path, model, len(hop.start), self.charge_mode),
                     caveats=[*self.caveats, *hop.notes],
                 )
             )
@@ -192,7 +192,7 @@ class PathHops(Stage):
                 label=label,
                 task="relax",
                 structure=structure,
-                expected_steps=END_STEPS,
+                expected_steps=_END_STEPS,
                 crystal=self.path.label,
                 charge=self.band.charge,
                 displacement_angstrom=self.band.displacement_angstrom,
@@ -200,14 +200,14 @@ class PathHops(Stage):
             )
         return label
 
-    def _band(self, hop: HopCells, start: str, end: str | None) -> BandStep:
+    def _band(self, hop: HopCells, start: str, end: str | None) -> _BandStep:
         ends = matched_end_points(hop.start, hop.end)
         images = self.band.images or number_of_images(ends.path_angstrom)
         mirror = (hop.start, hop.end) if end is None else None
-        return BandStep(
+        return _BandStep(
             label=f"{self.path.label}/{hop.hop.label}/band",
             structure=hop.start,
-            expected_steps=images * BAND_STEPS,
+            expected_steps=images * _BAND_STEPS,
             crystal=self.path.label,
             charge=self.band.charge,
             start=start,
@@ -229,7 +229,7 @@ class PathHops(Stage):
         return results
 
 
-class HopFacts(Travelling):
+class _HopFacts(Travelling):
     """What is known of a hop beforehand, for :class:`~anodeflow.analysis.migration_documents.MigrationBarrierDoc`."""
 
     crystal: str
@@ -246,7 +246,7 @@ class HopFacts(Travelling):
     charge_mode: str
 
     @classmethod
-    def of(cls, hop: Hop, path: MigrationPath, model: str, atoms: int, charge_mode: str) -> HopFacts:
+    def of(cls, hop: Hop, path: MigrationPath, model: str, atoms: int, charge_mode: str) -> _HopFacts:
         """Return what is known of one hop.
 
         Parameters
@@ -291,7 +291,7 @@ class Barrier(Result):
     band: str
     start: str
     end: str | None
-    facts: HopFacts
+    facts: _HopFacts
     caveats: list[str]
 
     def document(self, docs: Documents) -> MigrationBarrierDoc:

@@ -22,7 +22,7 @@ from anodeflow.workflows.studies.graph import (
 )
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec, aligned_crystal, slabs
 
-ALIGNED = "crystal in the cell of the slabs"
+_ALIGNED = "crystal in the cell of the slabs"
 
 
 class SlabSeries(Stage):
@@ -63,11 +63,11 @@ class SlabSeries(Stage):
         crystal = aligned_crystal(models[-1], self.surface, setup)
         if crystal is not None:
             steps.append(self._step(_aligned_label(self.surface), crystal))
-        result = SurfaceResult(
+        result = _SurfaceResult(
             label=f"{self.surface.label}/result",
             of=[*self.needs, *(step.label for step in steps)],
             surface=self.surface,
-            slabs=[SlabFacts.of(model) for model in models],
+            slabs=[_SlabFacts.of(model) for model in models],
             termination=models[0].termination,
             cell=models[0].cell,
         )
@@ -87,7 +87,7 @@ class SlabSeries(Stage):
         return _without_result(self.surface, why)
 
 
-class SlabFacts(Travelling):
+class _SlabFacts(Travelling):
     """What the builder of a slab knew, for :class:`~anodeflow.analysis.surface_energy.SlabMember`."""
 
     layers: int
@@ -98,7 +98,7 @@ class SlabFacts(Travelling):
     symmetric: bool
 
     @classmethod
-    def of(cls, model: SlabModel) -> SlabFacts:
+    def of(cls, model: SlabModel) -> _SlabFacts:
         """Return what is known of one slab."""
         return cls(
             layers=model.layers,
@@ -110,11 +110,11 @@ class SlabFacts(Travelling):
         )
 
 
-class SurfaceResult(Result):
+class _SurfaceResult(Result):
     """The energy of one surface; unconverged slabs are refused, not left out."""
 
     surface: SurfaceSpec
-    slabs: list[SlabFacts]
+    slabs: list[_SlabFacts]
     termination: str
     cell: str
 
@@ -137,7 +137,7 @@ class SurfaceResult(Result):
         except AnodeflowError as error:
             return _without_result(self.surface, str(error))
 
-    def _member(self, facts: SlabFacts, docs: Documents) -> SlabMember:
+    def _member(self, facts: _SlabFacts, docs: Documents) -> SlabMember:
         label = _slab_label(self.surface, facts.layers)
         relaxed: CalculationDoc | None = docs[label]
         cleaved: CalculationDoc | None = docs[f"{label}/cleaved"]
@@ -152,7 +152,7 @@ def _slab_label(surface: SurfaceSpec, layers: int) -> str:
 
 
 def _aligned_label(surface: SurfaceSpec) -> str:
-    return f"{surface.label}/{ALIGNED}"
+    return f"{surface.label}/{_ALIGNED}"
 
 
 def _without_result(surface: SurfaceSpec, why: str) -> SurfaceEnergyDoc:
