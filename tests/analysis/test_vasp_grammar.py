@@ -1,6 +1,7 @@
 """vasprun.xml and XDATCAR: learned force fields, odd values that do no harm, and files that contradict themselves."""
 
 import gzip
+import json
 import re
 import warnings
 
@@ -10,7 +11,6 @@ from trajectory_files import DATA, unpacked
 
 from anodeflow.analysis.trajectories import open_trajectory
 from anodeflow.analysis.trajectories.frames import TrajectoryFlagged
-from anodeflow.cli.analyse import Request, analyse_file
 from anodeflow.errors import InputError
 
 LEARNED = gzip.decompress((DATA / "vasprun_learned.xml.gz").read_bytes()).decode()
@@ -26,11 +26,6 @@ def read(text, path):
     assert all(issubclass(warning.category, TrajectoryFlagged) for warning in caught)
     assert not any("\n" in str(warning.message) for warning in caught)
     return frames, [str(warning.message).removeprefix(f"{path}: ") for warning in caught]
-
-
-def asked(pairs=(), elements=()):
-    """What `anodeflow analyse` is asked for."""
-    return Request(pairs, 3.0, 10, slice(None), [], list(elements), None, "none", None, None, 10, 100.0)
 
 
 @pytest.fixture
@@ -49,15 +44,15 @@ class TestLearnedForces:
         moves = np.diff([frame.fractional[:12] for frame in frames], axis=0)
         assert ((moves - np.round(moves)) * 12).std() == pytest.approx(0.12, abs=0.003)
 
-    def test_diffusion_and_drift_are_those_of_all_steps(self, file):
+    def test_diffusion_and_drift_are_those_of_all_steps(self, file, command):
         file.write_text(LEARNED)
-        document = analyse_file(
-            file, Request((), 5.0, 10, slice(None), [], ["Li"], None, "none", None, None, 10, 100.0)
-        )
-        assert document.frames == 200
-        assert document.diffusion[0].d_cm2_per_s == pytest.approx(4.1e-4, abs=0.4e-4)
-        assert 1000 * document.checks.energy_drift_ev_per_atom_ps == pytest.approx(20.8, abs=0.1)
-        assert document.warnings == []
+        status, out, _ = command("analyse", file, "--msd", "Li", "--drift-reference", "none", "--json")
+        document = json.loads(out)
+        assert status == 0
+        assert document["frames"] == 200
+        assert document["diffusion"][0]["d_cm2_per_s"] == pytest.approx(4.1e-4, abs=0.4e-4)
+        assert 1000 * document["checks"]["energy_drift_ev_per_atom_ps"] == pytest.approx(20.8, abs=0.1)
+        assert document["warnings"] == []
 
     def test_a_run_without_any_calculation(self, file):
         alone = re.sub(r" *<scstep>.*?</scstep>\n", "", LEARNED, flags=re.DOTALL)
@@ -193,7 +188,7 @@ class TestContradictions:
         assert "the number of the configuration is not 1 above that of the one before in 1 of 3 frames" in told[0]
 
 
-def test_unconverged_electrons_are_told_by_every_selection(tmp_path):
+def test_unconverged_electrons_are_told_by_every_selection(tmp_path, command):
     path = unpacked("vasprun_relax.xml", tmp_path)
     text = path.read_text()
     second = text.split("<calculation>")[2].count("<scstep>")
