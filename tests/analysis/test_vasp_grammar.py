@@ -197,7 +197,7 @@ def test_unconverged_electrons_are_told_by_every_selection(tmp_path, command):
         list(open_trajectory(path))
     with pytest.warns(TrajectoryFlagged, match=r"electrons did not converge in 1 of 2 frames \(from 0: frame 1\)"):
         list(open_trajectory(path)[1:])
-    document = analyse_file(
-        path, Request(("Si-Si",), 3.0, 10, slice(None), [], [], None, "none", None, None, 10, 100.0)
-    )
-    assert any("the electrons did not converge in 2 of 3 frames" in warning for warning in document.warnings)
+    status, out, _ = command("analyse", path, "--pair", "Si-Si")
+    assert status == 0
+    assert "note: " in out
+    assert "the electrons did not converge in 2 of 3 frames (from 0: frames 0, 1)" in out
