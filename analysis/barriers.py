@@ -84,7 +84,10 @@ def slopes_along_path(coords: ArrayLike, forces: ArrayLike) -> NDArray[np.float6
     lengths = path_lengths(points)
     flat = points.reshape(len(points), -1)
     tangents = CubicSpline(lengths, flat, bc_type="not-a-knot" if len(flat) > 3 else "natural")(lengths, 1)
-    return -np.einsum("ij,ij->i", np.asarray(forces, dtype=float).reshape(len(points), -1), tangents)
+    result: NDArray[np.float64] = -np.einsum(
+        "ij,ij->i", np.asarray(forces, dtype=float).reshape(len(points), -1), tangents
+    )
+    return result
 
 
 def fit_barrier(

@@ -7,7 +7,7 @@ for anode X and interphase Y (Cui et al., Chem. Sci. 2026, doi:10.1039/D6SC03781
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -313,7 +313,7 @@ def descriptor(anode: BindingEnergyDoc, interphase: BindingEnergyDoc, convention
 _KEY_NAMES = ("engine", "card", "charges", "charge mode", "environment", "number of Li")
 
 
-def _key(doc: BindingEnergyDoc) -> tuple:
+def _key(doc: BindingEnergyDoc) -> tuple[Any, ...]:
     return (
         doc.engine and doc.engine.hash,
         doc.card and doc.card.hash,

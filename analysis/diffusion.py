@@ -112,7 +112,8 @@ class Displacements:
         chosen = np.ones(len(masses), dtype=bool)
         if self.drift_reference == "framework" and (self.species != element).any():
             chosen = self.species != element
-        return np.where(chosen, masses, 0.0) / masses[chosen].sum()
+        result: Floats | None = np.where(chosen, masses, 0.0) / masses[chosen].sum()
+        return result
 
     def add(self, chunk: Chunk) -> None:
         """Follow the atoms through some frames.

@@ -54,7 +54,8 @@ def _host_displacements(start: Structure, end: Structure, n_host: int) -> np.nda
     shift = end.frac_coords[:n_host] - start.frac_coords[:n_host]
     shift -= np.round(shift)
     cart = end.lattice.get_cartesian_coords(shift)
-    return np.linalg.norm(cart - np.median(cart, axis=0), axis=1)
+    result: np.ndarray = np.linalg.norm(cart - np.median(cart, axis=0), axis=1)
+    return result
 
 
 # long: 29 lines are its documentation

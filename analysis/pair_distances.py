@@ -86,7 +86,8 @@ class Chunk:
         """Cartesian coordinates of fractional ones, both of shape (3, n, F), angstrom."""
         if self.fixed_cell:
             return np.tensordot(self.cells[0].T, paths, axes=1)
-        return np.einsum("fkc,knf->cnf", self.cells, paths, optimize=True)
+        result: Floats = np.einsum("fkc,knf->cnf", self.cells, paths, optimize=True)
+        return result
 
 
 def chunks(frames: Iterable[Frame], atoms: int, *, size: int | None = None) -> Iterator[Chunk]:
@@ -213,7 +214,8 @@ def squared_distances(chunk: Chunk, centres: Integers, others: Integers, r_max: 
 def _strays(paths: Floats, reference: Floats) -> Floats:
     """How far each atom gets from its mean position, angstrom, shape (n,)."""
     offset = np.tensordot(reference.T, paths - paths.mean(axis=2, keepdims=True), axes=1)
-    return np.sqrt(np.einsum("knf,knf->nf", offset, offset).max(axis=1))
+    result: Floats = np.sqrt(np.einsum("knf,knf->nf", offset, offset).max(axis=1))
+    return result
 
 
 # --- pairs followed through a chunk --------------------------------------------------------------------

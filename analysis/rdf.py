@@ -9,7 +9,7 @@ but its images are, and N_A N_B counts all pairs: with that, g goes to one at la
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,7 +173,8 @@ class PairHistogram:
 
     def counts(self) -> NDArray[np.int64]:
         """Pairs in each bin over all frames, shape (bins,)."""
-        return np.sum(self._counts, axis=0)
+        result: NDArray[np.int64] = np.sum(self._counts, axis=0)
+        return result
 
     def document(self) -> RdfDoc:
         """The averages so far.
@@ -221,7 +222,7 @@ class PairHistogram:
         return document
 
     def _add_errors(
-        self, document: RdfDoc, frames: NDArray, weighted: Floats, counts: NDArray, per_frame: Floats
+        self, document: RdfDoc, frames: NDArray[Any], weighted: Floats, counts: NDArray[Any], per_frame: Floats
     ) -> None:
         groups = _groups(frames)
         if groups is None:
@@ -245,7 +246,7 @@ class PairHistogram:
             document.first_peak_se_angstrom = float(_standard_error(np.array(peaks, dtype=float)))
 
 
-def _groups(frames: NDArray) -> list[NDArray] | None:
+def _groups(frames: NDArray[Any]) -> list[NDArray[Any]] | None:
     """Chunks gathered into blocks of about the same number of frames."""
     ends = np.cumsum(frames)
     blocks = min(BLOCKS, len(frames))
@@ -260,7 +261,8 @@ def _groups(frames: NDArray) -> list[NDArray] | None:
 
 
 def _standard_error(values: Floats) -> Floats:
-    return values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    result: Floats = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return result
 
 
 def _extrema(edges: Floats, g: Floats) -> dict[str, float | tuple[float, float] | None]:

@@ -370,7 +370,8 @@ class _Face:
     def count_distinct(self, orbit: NDArray[np.float64]) -> int:
         """Number of different points among the images of one."""
         lateral, _ = self.distances(orbit, orbit)
-        return round(sum(1.0 / np.sum(row < 2 * EQUAL_DISTANCE_ANGSTROM) for row in lateral))
+        result: int = round(sum(1.0 / np.sum(row < 2 * EQUAL_DISTANCE_ANGSTROM) for row in lateral))
+        return result
 
 
 def _point_group_order(structure: Structure, normal: NDArray[np.float64]) -> int:

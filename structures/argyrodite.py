@@ -432,7 +432,7 @@ class _Framework:
         charges[np.where(rng.random(len(pairs)) < 0.5, pairs, self.partner[pairs])] = 1
         return charges
 
-    def moves(self, charges: NDArray, swap: list[NDArray]) -> list[tuple[NDArray, NDArray]]:
+    def moves(self, charges: NDArray[Any], swap: list[NDArray[Any]]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """Allowed transfers of one unit of charge (from, to), by kind: Li flips, Li hops, S/X swaps."""
         li = self.groups["Li"]
         full = li[charges[li] > 0]
@@ -444,7 +444,7 @@ class _Framework:
         return [pair for pair in kinds if len(pair[0])]
 
     def anneal(
-        self, rng: np.random.Generator, start: NDArray, swap: list[NDArray]
+        self, rng: np.random.Generator, start: NDArray[Any], swap: list[NDArray[Any]]
     ) -> Iterator[tuple[float, NDArray[np.float64]]]:
         """Anneal from 1 to 0.06 eV; yield the local minimum (eV per cell) below each temperature."""
         charges, field, kinds = start.copy(), self.matrix @ start, self.moves(start, swap)
@@ -472,11 +472,12 @@ class _Framework:
                     state[b[change.argmin()]] += 1
             yield float(state @ self.matrix @ state), state
 
-    def canonical(self, charges: NDArray) -> bytes:
+    def canonical(self, charges: NDArray[Any]) -> bytes:
         """The same bytes for all arrangements that a symmetry of the empty framework connects."""
-        return min(row.tobytes() for row in charges.astype(np.int8)[self.permutations])
+        result: bytes = min(row.tobytes() for row in charges.astype(np.int8)[self.permutations])
+        return result
 
-    def decode(self, charges: NDArray, halide: str) -> tuple[Structure, dict[str, Any], dict[str, int]]:
+    def decode(self, charges: NDArray[Any], halide: str) -> tuple[Structure, dict[str, Any], dict[str, int]]:
         """The structure, sorted Li, P, S, X; the anions on 4a and 4d; the 48h pairs by occupation."""
         names = {_CHARGES[symbol]: symbol for symbol in ("Li", "P", "S", halide)}
         order = [i for charge in names for i in np.flatnonzero(charges == charge)]

@@ -273,7 +273,7 @@ def _bezout(m: int, n: int) -> tuple[int, int, int]:
     return g, y, x - (m // n) * y
 
 
-def _gauss_reduce(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
+def _gauss_reduce(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The two shortest vectors of a plane lattice, at 90 to 120 degrees."""
     while True:
         if a @ a > b @ b + 1e-8:
@@ -318,7 +318,7 @@ def _molecules(cell: Structure, bonds: Bonds) -> tuple[list[NDArray[np.intp]], N
     return units, offsets
 
 
-def _bond_list(structure: Structure, bonds: Bonds) -> tuple[NDArray, NDArray, NDArray]:
+def _bond_list(structure: Structure, bonds: Bonds) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     first, second, images, distances = structure.get_neighbor_list(max([0.1, *bonds.values()]))
     symbols = [site.specie.symbol for site in structure]
     limits = {frozenset(pair): limit for pair, limit in bonds.items()}

@@ -405,12 +405,13 @@ def film_matrix(match: LatticeMatch, film_face: str) -> NDArray[np.int_]:
             f"the oblique film cannot show its {film_face} face in this match",
             f"use film_face={other!r}, or a match whose film_turned_over is {not match.film_turned_over}",
         )
-    return matrix @ mirrors[0]
+    result: NDArray[np.int_] = matrix @ mirrors[0]
+    return result
 
 
 def _side_atoms(
     slab: SlabModel, matrix: NDArray[np.int_], cell: NDArray[np.float64], over: bool
-) -> tuple[list, NDArray[np.float64], float]:
+) -> tuple[list[Any], NDArray[np.float64], float]:
     """Species, cartesian positions from height 0 and thickness of one side in the common cell."""
     heights = slab.structure.cart_coords[:, 2] - slab.structure.cart_coords[:, 2].min()
     thickness = float(heights.max())
@@ -425,7 +426,7 @@ def _formula_units(slab: SlabModel) -> float:
     return float(slab.formula_units)
 
 
-def _times(counts: Counter, factor: int) -> Counter:
+def _times(counts: Counter[Any], factor: int) -> Counter[Any]:
     return Counter({key: value * factor for key, value in counts.items()})
 
 

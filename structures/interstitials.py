@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import spglib
@@ -51,11 +52,13 @@ class _Host:
     def offsets(self, frac: np.ndarray, target: np.ndarray) -> np.ndarray:
         """Shortest cartesian vectors from fractional points to others, shape (..., 3)."""
         delta = np.asarray(target) - np.asarray(frac)
-        return (delta - np.round(delta)) @ self.basis
+        result: np.ndarray = (delta - np.round(delta)) @ self.basis
+        return result
 
     def images(self, frac: np.ndarray) -> np.ndarray:
         """The point under all operations, shape (m, 3)."""
-        return self.rotations @ frac + self.translations
+        result: np.ndarray = self.rotations @ frac + self.translations
+        return result
 
 
 # long: 40 lines are its documentation
@@ -315,7 +318,7 @@ def _orbit(host: _Host, frac: np.ndarray) -> np.ndarray:
     return np.array(_unique(host, host.images(frac), 0.05))
 
 
-def _sort_key(distances: np.ndarray, multiplicity: int) -> tuple:
+def _sort_key(distances: np.ndarray, multiplicity: int) -> tuple[Any, ...]:
     """Large holes first; ties are broken by what no choice of cell can change."""
     return (-round(float(distances[0]), 3), multiplicity, tuple(-np.round(distances, 2)))
 

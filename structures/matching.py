@@ -91,8 +91,8 @@ class LatticeMatch:
 
     film_matrix: Pair
     substrate_matrix: Pair
-    film_vectors: tuple
-    substrate_vectors: tuple
+    film_vectors: tuple[Any, ...]
+    substrate_vectors: tuple[Any, ...]
     strained: Strained
     strain: InPlaneStrain
     area_angstrom2: float
@@ -423,7 +423,7 @@ def _describe(match: LatticeMatch) -> str:
     return f"{abs(match.strain.max_principal_percent):.3g} % strain on {match.area_angstrom2:.1f} square angstrom"
 
 
-def _rows(matrix: NDArray) -> tuple:
+def _rows(matrix: NDArray[Any]) -> tuple[Any, ...]:
     return tuple(tuple(x.item() for x in row) for row in matrix)
 
 
@@ -453,4 +453,5 @@ def _upright(cell: NDArray[np.float64]) -> NDArray[np.float64]:
 def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Square root of a symmetric positive matrix."""
     values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(values)) @ vectors.T
+    result: NDArray[np.float64] = (vectors * np.sqrt(values)) @ vectors.T
+    return result

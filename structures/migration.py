@@ -263,7 +263,8 @@ def _site_points(host: Structure, found: Sequence[Any], operations: Any) -> Poin
 def _shortest(host: Structure, frac: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distances from one point to others; good where they are much shorter than the cell."""
     delta = others - frac
-    return np.linalg.norm((delta - np.round(delta)) @ host.lattice.matrix, axis=1)
+    result: NDArray[np.float64] = np.linalg.norm((delta - np.round(delta)) @ host.lattice.matrix, axis=1)
+    return result
 
 
 def _orbits(host: Structure, frac: NDArray[np.float64], operations: Any) -> NDArray[np.int_]:
@@ -398,7 +399,8 @@ def _along(host: Structure, hop: Hop) -> NDArray[np.float64]:
     """Cartesian points on the straight line, every 0.2 angstrom or closer, without its ends."""
     number = max(3, int(np.ceil(hop.distance_angstrom / 0.2)))
     start, end = host.lattice.get_cartesian_coords([hop.start, hop.end])
-    return start + np.linspace(0, 1, number + 1)[1:-1, None] * (end - start)
+    result: NDArray[np.float64] = start + np.linspace(0, 1, number + 1)[1:-1, None] * (end - start)
+    return result
 
 
 def _runs_into_an_atom(host: Structure, hop: Hop, element: str) -> bool:

@@ -297,7 +297,8 @@ def _shortest_vectors(structure: Structure, moves: NDArray[np.float64]) -> NDArr
     lengths = np.linalg.norm(choices, axis=2)
     # a tie goes to the vector that was given
     lengths[:, len(shifts) // 2] -= 1e-6
-    return choices[np.arange(len(moves)), lengths.argmin(axis=1)]
+    result: NDArray[np.float64] = choices[np.arange(len(moves)), lengths.argmin(axis=1)]
+    return result
 
 
 def _mended_order(start: Structure, end: Structure) -> tuple[NDArray[np.int_], list[str]]:

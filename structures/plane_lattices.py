@@ -26,7 +26,8 @@ def lattice_symmetry(metric: NDArray[np.float64]) -> NDArray[np.int_]:
     images = UNIMODULAR @ reduced @ UNIMODULAR.transpose(0, 2, 1)
     scale = np.sqrt(np.outer(np.diag(reduced), np.diag(reduced)))
     keep = (np.abs(images - reduced) / scale).max(axis=(1, 2)) < 2 * _LATTICE_TOLERANCE
-    return np.round(np.linalg.inv(basis) @ UNIMODULAR[keep] @ basis).astype(int)
+    result: NDArray[np.int_] = np.round(np.linalg.inv(basis) @ UNIMODULAR[keep] @ basis).astype(int)
+    return result
 
 
 def displacement_cell(
@@ -52,7 +53,8 @@ def displacement_cell(
     for row in np.round(common * np.concatenate(inverses)).astype(int):
         a, b = _euclid(basis[0], row)
         basis = hermite_form(np.array([[a, [0, gcd(int(b[1]), int(basis[1, 1]))]]]))[0]
-    return reduced_bases(basis[None], cell @ cell.T)[0] / common
+    result: NDArray[np.float64] = reduced_bases(basis[None], cell @ cell.T)[0] / common
+    return result
 
 
 def supercell_points(matrix: NDArray[np.int_]) -> NDArray[np.int_]:
@@ -79,14 +81,16 @@ def determinant(matrices: NDArray[np.int_]) -> NDArray[np.int_]:
 def adjugate(matrices: NDArray[np.int_]) -> NDArray[np.int_]:
     """The inverse times the determinant, exactly."""
     turned = matrices[..., ::-1, ::-1].swapaxes(-1, -2)
-    return turned * np.array([[1, -1], [-1, 1]])
+    result: NDArray[np.int_] = turned * np.array([[1, -1], [-1, 1]])
+    return result
 
 
 def common_divisors(films: NDArray[np.int_], substrates: NDArray[np.int_]) -> NDArray[np.int_]:
     """How many times each common cell holds the smallest one with the same alignment."""
     rows = np.concatenate([films, substrates], axis=2)
     minors = [rows[:, 0, i] * rows[:, 1, j] - rows[:, 0, j] * rows[:, 1, i] for i in range(4) for j in range(i)]
-    return np.gcd.reduce(minors, axis=0)
+    result: NDArray[np.int_] = np.gcd.reduce(minors, axis=0)
+    return result
 
 
 def hermite_form(bases: NDArray[np.int_]) -> NDArray[np.int_]:

@@ -362,7 +362,8 @@ class _Atoms:
 def _unwrapped_heights(model: InterfaceModel, structure: Structure) -> NDArray[np.float64]:
     """Heights of a relaxed cell's atoms, each on its own side of the cell's boundary as in the model."""
     moved = structure.frac_coords[:, 2] - model.structure.frac_coords[:, 2]
-    return (model.structure.frac_coords[:, 2] + moved - np.round(moved)) * structure.lattice.c
+    result: NDArray[np.float64] = (model.structure.frac_coords[:, 2] + moved - np.round(moved)) * structure.lattice.c
+    return result
 
 
 def _face(model: InterfaceModel, side: str, end: str, structure: Structure | None) -> _Atoms:
@@ -386,13 +387,14 @@ def _named(face: _Atoms) -> _Atoms:
 def _named_origin(model: InterfaceModel) -> NDArray[np.float64]:
     """The shift, from where the film is, that puts the named atoms over each other; in fractions of the cell."""
     vector = np.asarray(registry_at(model).vector_angstrom)
-    return -vector @ np.linalg.inv(model.structure.lattice.matrix[:2, :2])
+    result: NDArray[np.float64] = -vector @ np.linalg.inv(model.structure.lattice.matrix[:2, :2])
+    return result
 
 
 def _shortest(fractions: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
     """The shortest of a vector and its translations by a reduced cell; ties by the rounded components."""
     images = [(fractions + np.array(step)) @ cell for step in product((-2, -1, 0, 1), repeat=2)]
-    return min(images, key=lambda v: (round(float(np.linalg.norm(v)), 4), *(-np.round(v, 4)).tolist()))
+    return min(images, key=lambda v: (round(float(np.linalg.norm(v)), 4), *(-round(float(x), 4) for x in v)))
 
 
 def _place(
@@ -443,7 +445,7 @@ def _fixed_points(moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]
         for point in solutions[exact] % 1.0:
             if not _is_among(point, np.array(found).reshape(-1, 2)):
                 found.append(point)
-    return sorted(found, key=lambda p: (-_stabiliser(p, moves), *np.round(p, 3).tolist()))
+    return sorted(found, key=lambda p: (-_stabiliser(p, moves), *(round(float(x), 3) for x in p)))
 
 
 def _is_among(point: NDArray[np.float64], points: NDArray[np.float64]) -> bool:

@@ -321,7 +321,7 @@ def _terminations(
     return found
 
 
-def _rank(cleaver: Cleaver, cut: int, model: SlabModel) -> tuple:
+def _rank(cleaver: Cleaver, cut: int, model: SlabModel) -> tuple[Any, ...]:
     below = [(cut - n) % cleaver.planes_per_repeat for n in range(cleaver.planes_per_repeat)]
     return (
         model.broken_bonds / model.area_angstrom2,

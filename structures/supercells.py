@@ -212,12 +212,14 @@ def _short_vectors(lattice: Lattice, radius: float) -> np.ndarray:
     grid = np.array(list(product(*(range(-n, n + 1) for n in counts))), dtype=int)
     grid = grid[[tuple(row) > (0, 0, 0) for row in grid]]
     vectors = grid @ reduced
-    return vectors[np.linalg.norm(vectors @ lattice.matrix, axis=1) <= radius]
+    result: np.ndarray = vectors[np.linalg.norm(vectors @ lattice.matrix, axis=1) <= radius]
+    return result
 
 
 def _heights(basis: np.ndarray) -> np.ndarray:
     """Distances between opposite faces of the cell, shape (3,)."""
-    return 1.0 / np.linalg.norm(np.linalg.inv(basis), axis=0)
+    result: np.ndarray = 1.0 / np.linalg.norm(np.linalg.inv(basis), axis=0)
+    return result
 
 
 def _reduced_basis(lattice: Lattice, matrix: np.ndarray) -> np.ndarray:

@@ -81,4 +81,5 @@ def images_of_atoms(structure: Structure, rotation: np.ndarray, translation: np.
     distances = np.linalg.norm(apart @ structure.lattice.matrix, axis=2)
     numbers = np.array([site.specie.Z for site in structure])
     distances[numbers[:, None] != numbers[None, :]] = np.inf
-    return distances.argmin(axis=1)
+    result: np.ndarray = distances.argmin(axis=1)
+    return result

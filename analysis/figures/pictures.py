@@ -219,7 +219,7 @@ def _bonds(structure: Structure, keys: dict[tuple[int, ...], bool]) -> list[tupl
     for i, j, shift, length in zip(first, second, image, distance, strict=True):
         if {symbols[i], symbols[j]} == {"P", "S"} and length > 0:
             partners.setdefault(int(i), []).append((int(j), shift.astype(int)))
-    found: dict[frozenset, tuple[Any, Any]] = {}
+    found: dict[frozenset[Any], tuple[Any, Any]] = {}
     # Only molecules with an atom in the cell itself grow. A network has no end: eight steps close P4S10.
     growing = [key for key, inside in keys.items() if inside]
     for key in [key for key, inside in keys.items() if not inside]:

@@ -145,7 +145,8 @@ class CompactTrajectory(RandomAccessTrajectory):
             raise
 
     def __len__(self) -> int:
-        return self._number
+        result: int = self._number
+        return result
 
     def __del__(self) -> None:
         file = getattr(self, "_file", None)
@@ -416,4 +417,5 @@ def compact_frames(frames: Sequence[Frame] | Iterator[Frame], path: str | Path, 
         writer.write(first)
         for frame in iterator:
             writer.write(frame)
-        return writer.frames
+        result: int = writer.frames
+        return result

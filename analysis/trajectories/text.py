@@ -114,7 +114,8 @@ class Source:
 
     def read(self, size: int) -> bytes:
         """Read bytes, for readers that count lines themselves."""
-        return self.file.read(size)
+        result: bytes = self.file.read(size)
+        return result
 
     def readline(self) -> bytes:
         """Return the next line with its end; empty at the end of the file.
@@ -129,7 +130,8 @@ class Source:
         line = self.file.readline(_MAX_LINE)
         if line.endswith(b"\n"):
             self.line += 1
-            return line
+            result: bytes = line
+            return result
         if len(line) >= _MAX_LINE:
             raise self.error(f"a line of over {_MAX_LINE} characters follows", "this is no text file of that kind")
         self.check_end()

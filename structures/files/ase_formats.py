@@ -95,7 +95,7 @@ def _format(source: StructureText) -> str:
     for suffix in (".gz", ".bz2", ".xz"):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     stream.name = str(Path("no such folder", name))
-    found = ase.io.formats.filetype(stream)  # type: ignore[arg-type]
+    found = ase.io.formats.filetype(stream)
     if found not in READABLE:
         raise InputError(f"structure file {source.path} is of the format {found!r}", ACCEPTED)
     return found

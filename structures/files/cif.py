@@ -252,8 +252,8 @@ def _second_reading(
         raise _disagreement(block, "pymatgen", difference)
     hall = setting.hall_number if not listed else None
     operations = setting.operations if hall is None else operations_of_hall_number(hall)
-    theirs = by_pymatgen_from_sites(ours.lattice, sites, operations)
-    difference = "nothing" if theirs is None else disagreement(ours, theirs)
+    from_sites = by_pymatgen_from_sites(ours.lattice, sites, operations)
+    difference = "nothing" if from_sites is None else disagreement(ours, from_sites)
     if difference:
         raise _disagreement(block, "pymatgen", difference)
     return ours

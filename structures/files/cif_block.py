@@ -220,10 +220,10 @@ class CifBlock:
 
     def _refuse_what_is_not_listed(self, n: int, label: str) -> None:
         """Refuse dummy sites, and atoms that carry hydrogen without listing it."""
-        flag = (self.column("_atom_site_calc_flag") or {n: None})[n]  # type: ignore[call-overload]
+        flag = (self.column("_atom_site_calc_flag") or {n: None})[n]
         if flag and flag.lower() == "dum":
             raise self.error(f"site {label} is marked as a dummy", "remove its line")
-        hydrogens = (self.column("_atom_site_attached_hydrogens") or {n: None})[n]  # type: ignore[call-overload]
+        hydrogens = (self.column("_atom_site_attached_hydrogens") or {n: None})[n]
         if hydrogens and (number_of(hydrogens) or 0) > 0:
             raise self.error(f"site {label} has {hydrogens} hydrogen atoms attached that are not listed")
 

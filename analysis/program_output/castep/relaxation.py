@@ -60,7 +60,8 @@ def on_line(state: State, line: bytes) -> None:
 
 def _digits(enthalpy_ev: float) -> float:
     """Return what an enthalpy is good to, eV: it is printed with nine digits, energies with ten decimals."""
-    return 1e-9 + _ENTHALPY_DIGITS * 10.0 ** np.floor(np.log10(max(abs(enthalpy_ev), 1e-300)))
+    result: float = 1e-9 + _ENTHALPY_DIGITS * 10.0 ** np.floor(np.log10(max(abs(enthalpy_ev), 1e-300)))
+    return result
 
 
 def _on_finished(state: State, number: int, enthalpy: float) -> None:

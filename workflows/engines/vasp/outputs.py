@@ -109,7 +109,9 @@ class Reader:
         """
         if not self.file.is_file():
             raise EngineError(f"no '{self.file}': VASP wrote no results", "look at vasp.out and std_err.txt beside it")
-        reader, steps, cut_off = VasprunReader(self.file, strict=False), [], None
+        reader = VasprunReader(self.file, strict=False)
+        steps: list[Any] = []
+        cut_off = None
         try:
             with self.file.open("rb") as handle:
                 while data := handle.read(_CHUNK):
