@@ -30,6 +30,7 @@ def studies_of(folder: ClusterFolder) -> Any:
     return folder.database.open()[STUDIES]
 
 
+# long: it holds the LaunchPad of a cluster folder as a class, because FireWorks is imported only here
 def open_launchpad(folder: ClusterFolder) -> Any:
     """The LaunchPad of a cluster folder, ready for use.
 
