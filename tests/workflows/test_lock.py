@@ -95,6 +95,7 @@ def test_what_cannot_be_locked_is_computed_without(tmp_path, monkeypatch):
 def test_never_two_at_once_though_files_come_and_go(runs, monkeypatch):
     """A lock is removed by whoever held it, while others wait for it or make it anew."""
     monkeypatch.setattr(lock, "LOOK_AGAIN_S", 0.001)
+    monkeypatch.setattr(lock, "LONGEST_WAIT_S", 0.001)
     inside, most, times = [], [], 40
 
     def worker():

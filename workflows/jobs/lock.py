@@ -17,7 +17,8 @@ from anodeflow.workflows.jobs.folders import runs_folder
 from anodeflow.workflows.store.connection import on_network_file_system
 
 LOCKS = ".locks"
-LOOK_AGAIN_S = 0.2
+# The first wait for another process, which doubles up to the longest: the other may take hours.
+LOOK_AGAIN_S, LONGEST_WAIT_S = 0.1, 2.0
 # How often the file may go between opening and locking it before nothing is held.
 MOST_VANISHED = 1000
 
@@ -54,7 +55,7 @@ def alone(key: str) -> Iterator[bool]:
 
 def _held(file: Path) -> tuple[IO[bytes] | None, bool]:
     """Return the locked file, None where there can be none, and whether another process had it."""
-    waited, vanished = False, 0
+    waited, vanished, pause_s = False, 0, LOOK_AGAIN_S
     while vanished < MOST_VANISHED:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,8 @@ def _held(file: Path) -> tuple[IO[bytes] | None, bool]:
             waited = True
             handle.close()
             monitor.pulse()
-            time.sleep(LOOK_AGAIN_S)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_WAIT_S)
             continue
         except OSError as error:
             if error.errno != errno.ESTALE:

@@ -20,7 +20,7 @@ from jobflow import CURRENT_JOB, Job, JobConfig, JobStore, OnMissing, job
 from monty.json import MSONable
 
 from anodeflow.documents import CardRecord, ComputedDoc, EngineRecord
-from anodeflow.errors import AnodeflowError
+from anodeflow.errors import AnodeflowError, StoreError
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
@@ -188,11 +188,19 @@ class Recognised(MSONable, ABC, Generic[Doc]):
         return cast(Doc, earlier)
 
     def is_finished(self, store: JobStore) -> bool:
-        """Return whether :meth:`result` would compute nothing."""
+        """Return whether :meth:`result` would compute nothing.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be read.
+        """
         try:
             if self.refusal() is not None:
                 return True
             return self._settles(self.find(store))
+        except StoreError:
+            raise
         except AnodeflowError:  # the job says so itself
             return False
 
