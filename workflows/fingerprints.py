@@ -40,10 +40,46 @@ def fingerprint(structure: Structure, task: str, charge: int, card_hash: str, en
     engine
         By whom, its pseudopotentials included.
     """
-    content: list[Any] = [structure_digest(structure), task, charge, card_hash, engine.hash]
-    if engine.potentials:
-        content.append(dict(sorted(engine.potentials.items())))
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+    return _with_engine([structure_digest(structure), task, charge, card_hash], engine)
+
+
+def band_key(
+    start: Structure,
+    end: Structure,
+    images: int,
+    climbs: bool,
+    displacement_angstrom: float,
+    seed: int,
+    charge: int,
+    card_hash: str,
+    engine: EngineRecord,
+) -> str:
+    """Return what makes two nudged elastic bands the same.
+
+    Parameters
+    ----------
+    start, end
+        Relaxed ends, made to fit.
+    images
+        Between the ends.
+    climbs
+        Whether the highest image climbs.
+    displacement_angstrom, seed
+        By how much the path is disturbed before it is relaxed, and with which random numbers.
+    charge
+        Of the cell, e.
+    card_hash
+        How accurately.
+    engine
+        By whom, its pseudopotentials included.
+    """
+    ends = [structure_digest(start), structure_digest(end)]
+    return _with_engine(["band", *ends, images, climbs, displacement_angstrom, seed, charge, card_hash], engine)
+
+
+def _with_engine(content: list[Any], engine: EngineRecord) -> str:
+    potentials = [dict(sorted(engine.potentials.items()))] if engine.potentials else []
+    return hashlib.sha256(json.dumps([*content, engine.hash, *potentials]).encode()).hexdigest()[:32]
 
 
 def run_hash(identity: dict[str, Any]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +26,7 @@ from anodeflow.structures.migration_paths import (
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.registry import get_engine
-from anodeflow.workflows.jobs.calculation import structure_digest
+from anodeflow.workflows.fingerprints import band_key
 from anodeflow.workflows.jobs.folders import calculation_folder
 from anodeflow.workflows.jobs.kept_band import KEPT_BAND, BandState, KeptBand
 from anodeflow.workflows.jobs.recognised import Attempt, Recognised, job_of
@@ -188,22 +186,17 @@ class BandCalculation(Recognised[BandDoc]):
     @cached_property
     def key(self) -> str:
         """See :class:`Recognised`: end points, start of the path, climbing, charge, card and engine."""
-        engine = self.engine_record()
-        content: list[Any] = [
-            "band",
-            structure_digest(self.ends.start),
-            structure_digest(self.ends.end),
+        return band_key(
+            self.ends.start,
+            self.ends.end,
             self.images,
             self.climbs,
             self.options.displacement_angstrom,
             self.options.seed,
             self.options.charge,
             self.card.hash,
-            engine.hash,
-        ]
-        if engine.potentials:
-            content.append(dict(sorted(engine.potentials.items())))
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+            self.engine_record(),
+        )
 
     @property
     def elements(self) -> tuple[str, ...]:

@@ -32,8 +32,6 @@ from anodeflow.workflows.store import newest_job
 # How long after another process let go of a fingerprint its document may take to get into the store.
 WRITTEN_AFTER_S = 3.0
 LOOK_AGAIN_S = 0.1
-# Attributes that are no fields, as they do not travel: the study that asks, and the note of what was found.
-_STUDY, _IMPORTED = "_study_hash", "_imported"
 # The argument of a job that holds what it computes.
 _WORK = "work"
 
@@ -93,6 +91,10 @@ class Recognised(MSONable, ABC, Generic[Doc]):
     card: MethodCard
     engine: str
     label: str
+    #: The study that asks, and the note of an imported document that the last :meth:`find` returned. These two do not
+    #: travel with a job.
+    study_hash: str | None = field(default=None, init=False)
+    imported: dict[str, Any] | None = field(default=None, init=False)
 
     document: ClassVar[type[ComputedDoc]]
     #: What must hold of an unconverged document that a later attempt continues from; None where there is none.
@@ -152,13 +154,8 @@ class Recognised(MSONable, ABC, Generic[Doc]):
 
     def asked_by(self, job: Job) -> Self:
         """Let it know the job that asks: its study may use what was imported with it."""
-        self.__dict__[_STUDY] = job.metadata.get("study_hash")
+        object.__setattr__(self, "study_hash", job.metadata.get("study_hash"))
         return self
-
-    @property
-    def imported(self) -> dict[str, Any] | None:
-        """The note of the imported document that the last :meth:`find` returned; None for one computed here."""
-        return cast("dict[str, Any] | None", self.__dict__.get(_IMPORTED))
 
     def result(self, store: JobStore | None) -> Doc:
         """Hand out the document of the store, or compute it: recognise, lock, look again, compute, document.
@@ -239,9 +236,9 @@ class Recognised(MSONable, ABC, Generic[Doc]):
         return found
 
     def _newest(self, store: JobStore, criteria: Mapping[str, Any]) -> Doc | None:
-        asking = self.__dict__.get(_STUDY)
-        found = newest_job(store, self.key, self.document.__name__, criteria, study_hash=asking)
-        self.__dict__[_IMPORTED] = None if found is None else found.get("metadata", {}).get("imported")
+        found = newest_job(store, self.key, self.document.__name__, criteria, study_hash=self.study_hash)
+        about = {} if found is None else found.get("metadata") or {}
+        object.__setattr__(self, "imported", about.get("imported"))
         return None if found is None else cast(Doc, self.document.model_validate(found["output"]))
 
 
