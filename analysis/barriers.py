@@ -180,18 +180,18 @@ def _variants(
     lengths: NDArray[np.float64], energies: NDArray[np.float64], slopes: NDArray[np.float64], climbing: int | None
 ) -> dict[str, float]:
     flat = ((1, 0.0), (1, 0.0))  # both ends are minima
-    found = {"energies alone": _highest(CubicSpline(lengths, energies, bc_type=flat))[1]}
+    barriers = {"energies alone": _highest(CubicSpline(lengths, energies, bc_type=flat))[1]}
     if climbing is not None:
-        found["climbing image"] = float(energies[climbing])
-        return found
+        barriers["climbing image"] = float(energies[climbing])
+        return barriers
     # integrated from both ends, so that neither end's error is carried over the whole path
     work = CubicSpline(lengths, slopes, bc_type="natural").antiderivative()(lengths)
     off = energies[-1] - work[-1]
-    found["forces alone"] = _highest(CubicHermiteSpline(lengths, work + off * lengths / lengths[-1], slopes))[1]
+    barriers["forces alone"] = _highest(CubicHermiteSpline(lengths, work + off * lengths / lengths[-1], slopes))[1]
     if len(lengths) >= 5 and len(lengths) % 2:
         thin = slice(None, None, 2)
-        found["every other image"] = _highest(CubicHermiteSpline(lengths[thin], energies[thin], slopes[thin]))[1]
-    return found
+        barriers["every other image"] = _highest(CubicHermiteSpline(lengths[thin], energies[thin], slopes[thin]))[1]
+    return barriers
 
 
 def _below_the_ends(fit: CubicHermiteSpline) -> list[float]:

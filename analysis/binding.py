@@ -211,7 +211,7 @@ def lithium_references(
         "neutral_atom": (cohesive.value, [cohesive.cite()]),
         "neutral_atom_nonspin": (cohesive.value + spin.value, [cohesive.cite(), spin.cite()]),
     }
-    made = []
+    references = []
     for convention in conventions:
         common = {"convention": convention, "engine_hash": metal.engine.hash, "card_hash": metal.card.hash}
         if convention in atoms:
@@ -224,7 +224,7 @@ def lithium_references(
                 )
             box = min(doc.structure.lattice.abc)
             energy = doc.converged_energy_ev() / len(doc.structure) + makov_payne_ev(doc.charge, box)
-            made.append(
+            references.append(
                 LithiumReference(
                     **common,
                     energy_ev=energy,
@@ -235,7 +235,7 @@ def lithium_references(
             )
         elif convention in shifts:
             shift, sources = shifts[convention]
-            made.append(
+            references.append(
                 LithiumReference(**common, energy_ev=mu + shift, rests_on=[metal.fingerprint], sources=list(sources))
             )
         else:
@@ -243,7 +243,7 @@ def lithium_references(
                 f"reference '{convention}' needs a calculation of Li+ with engine '{metal.engine.name}'",
                 "use an engine that holds a charge, or the references bulk_metal and neutral_atom",
             )
-    return made
+    return references
 
 
 def binding_energies(

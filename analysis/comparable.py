@@ -28,12 +28,11 @@ def check_comparable(calculations: Sequence[CalculationDoc]) -> None:
     first = calculations[0]
     for doc in calculations:
         check_finite(doc.converged_energy_ev())
-        for what in ("engine", "card"):
-            ours, theirs = getattr(first, what), getattr(doc, what)
-            if ours.hash != theirs.hash:
+        for field in ("engine", "card"):
+            ours, other = getattr(first, field), getattr(doc, field)
+            if ours.hash != other.hash:
                 raise ReferenceMismatchError(
-                    f"'{first.label}' has {what} {ours.name} ({ours.hash}), "
-                    f"'{doc.label}' {theirs.name} ({theirs.hash})",
+                    f"'{first.label}' has {field} {ours.name} ({ours.hash}), '{doc.label}' {other.name} ({other.hash})",
                     "compute all of them with one engine and one card",
                 )
         if doc.charge:

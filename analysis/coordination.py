@@ -125,8 +125,8 @@ class CoordinationSeries:
                 f"give the cutoff yourself, e.g. {self.pair}:{self.wanted}:2.6",
             )
         self.cutoff, self.gap = document.first_minimum_angstrom, document.gap_angstrom
-        what = "middle of the empty gap after the first peak" if self.gap else "first minimum"
-        self.source = f"{what} of g(r) in the first {document.frames} frames"
+        boundary = "middle of the empty gap after the first peak" if self.gap else "first minimum"
+        self.source = f"{boundary} of g(r) in the first {document.frames} frames"
         for chunk in self._held:
             self._counts.append(self._count(chunk))
         self._held.clear()

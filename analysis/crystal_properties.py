@@ -86,7 +86,7 @@ def crystal_doc(
     if calculation is None:
         return CrystalDoc(crystal=label, formula="", error="not computed; see the first failure of the run")
     structure = calculation.structure
-    made = CrystalDoc(
+    doc = CrystalDoc(
         crystal=label,
         formula=structure.composition.reduced_formula,
         calculation=calculation.fingerprint,
@@ -95,20 +95,20 @@ def crystal_doc(
         warnings=list(calculation.warnings),
     )
     try:
-        made.energy_per_atom_ev = calculation.energy_per_atom_ev
+        doc.energy_per_atom_ev = calculation.energy_per_atom_ev
     except AnodeflowError as error:
-        made.error = str(error)
-        return made
+        doc.error = str(error)
+        return doc
     matrix = structure.lattice.matrix
     cell = Lattice(matrix if setting is None else np.asarray(setting) @ matrix)
-    made.cell_angstrom = _three(cell.abc)
-    made.angles_degree = _three(cell.angles)
-    made.volume_per_atom_angstrom3 = structure.volume / len(structure)
-    made.space_group = _space_group(structure)
+    doc.cell_angstrom = _three(cell.abc)
+    doc.angles_degree = _three(cell.angles)
+    doc.volume_per_atom_angstrom3 = structure.volume / len(structure)
+    doc.space_group = _space_group(structure)
     start = calculation.initial_structure
-    if start is not None and _space_group(start) != made.space_group:
-        made.warnings.append(f"space group changed from {_space_group(start)} to {made.space_group}")
-    return made
+    if start is not None and _space_group(start) != doc.space_group:
+        doc.warnings.append(f"space group changed from {_space_group(start)} to {doc.space_group}")
+    return doc
 
 
 def _three(values: tuple[float, ...]) -> tuple[float, float, float]:

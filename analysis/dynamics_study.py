@@ -213,10 +213,10 @@ def _joined(segments: list[DynamicsSegmentDoc]) -> tuple[Any, str]:
     """All frames of a replica, or why they cannot be had."""
     try:
         for segment in segments:
-            found = CompactTrajectory(Path(segment.directory) / segment.trajectory)
-            if len(found) != segment.frames:
+            part = CompactTrajectory(Path(segment.directory) / segment.trajectory)
+            if len(part) != segment.frames:
                 raise InputError(
-                    f"{found.path} holds {len(found)} frames, {segment.frames} were written", "run the study again"
+                    f"{part.path} holds {len(part)} frames, {segment.frames} were written", "run the study again"
                 )
         files = [CompactTrajectory(Path(s.directory) / s.trajectory, strict=True) for s in segments]
         return join_trajectories(files, strict=True), ""
@@ -225,14 +225,14 @@ def _joined(segments: list[DynamicsSegmentDoc]) -> tuple[Any, str]:
 
 
 def _replica(seed: int, segments: list[DynamicsSegmentDoc], wanted: int) -> DynamicsReplicaDoc:
-    made = [s for s in segments if s.phase == "production"] or segments
+    production = [s for s in segments if s.phase == "production"] or segments
     last = segments[-1]
 
     def column(of: list[DynamicsSegmentDoc], key: str) -> NDArray[np.float64]:
         return np.concatenate([np.asarray((s.arrays or {})[key], dtype=float) for s in of])
 
     wall = sum(s.wall_time_s for s in segments)
-    values = column(made, "conserved_ev")
+    values = column(production, "conserved_ev")
     conserved = values.tolist() if np.isfinite(values).all() else None
     return DynamicsReplicaDoc(
         seed=seed,
@@ -246,10 +246,10 @@ def _replica(seed: int, segments: list[DynamicsSegmentDoc], wanted: int) -> Dyna
         time_ps=(column(segments, "step") * last.timestep_fs / 1000).round(9).tolist(),
         checks=run_checks(
             len(last.structure),
-            (column(made, "step") * last.timestep_fs).tolist(),
+            (column(production, "step") * last.timestep_fs).tolist(),
             # without a conserved quantity no energy has to stay where it is
-            potential_ev=column(made, "potential_ev").tolist() if conserved is not None else None,
-            kinetic_ev=column(made, "kinetic_ev").tolist(),
+            potential_ev=column(production, "potential_ev").tolist() if conserved is not None else None,
+            kinetic_ev=column(production, "kinetic_ev").tolist(),
             conserved_ev=conserved,
         ),
         final_structure=last.structure,
@@ -278,24 +278,24 @@ def _windows(
             pair_elements(pair, species)
         except InputError:
             continue
-        one, other = (
+        early, late = (
             partial_rdf(_positions_and_cells(chain(*part)), species, pair, r_max=r_max, bins=round(r_max / 0.02))
             for part in (before, after)
         )
-        doc.rdfs.append(RdfBeforeAfter(pair=pair, before=one, after=other))
+        doc.rdfs.append(RdfBeforeAfter(pair=pair, before=early, after=late))
 
 
 def _decomposition(doc: DynamicsSystemDoc, trajectories: list[Any], species: list[str], cutoff: float | None) -> None:
     """Share of intact PS4 against time, each seed with the same cutoff, and all of them."""
     for replica, trajectory in zip(doc.replicas, trajectories, strict=True):
-        found = intact_tetrahedra(
+        tetrahedra = intact_tetrahedra(
             _positions_and_cells(trajectory), species, "P-S", wanted=4, cutoff=cutoff,
             times_fs=[1000 * t for t in replica.time_ps],
         )  # fmt: skip
         if cutoff is None:
-            cutoff, doc.ps_cutoff_source = found.cutoff_angstrom, found.cutoff_source
-        replica.tetrahedra = found
-        replica.half_broken_ps = half_broken_ps(found)
+            cutoff, doc.ps_cutoff_source = tetrahedra.cutoff_angstrom, tetrahedra.cutoff_source
+        replica.tetrahedra = tetrahedra
+        replica.half_broken_ps = half_broken_ps(tetrahedra)
     doc.ps_cutoff_angstrom = cutoff
     doc.ps_cutoff_source = doc.ps_cutoff_source or "given in the study"
     common = min(len(r.time_ps) for r in doc.replicas)
@@ -311,13 +311,13 @@ def _decomposition(doc: DynamicsSystemDoc, trajectories: list[Any], species: lis
     doc.intact_ps4_after_spread = float(ends.std(ddof=1)) if len(ends) > 1 else None
 
 
-def half_broken_ps(found: IntactTetrahedraDoc) -> float | None:
+def half_broken_ps(tetrahedra: IntactTetrahedraDoc) -> float | None:
     """Time from the first frame until half of the centres have broken and stay so, ps; None if more are whole."""
-    if not found.times_fs:
+    if not tetrahedra.times_fs:
         return None
-    moments = sorted(moment for moment in found.broken_at if moment is not None)
-    half = (found.centres + 1) // 2
-    return None if len(moments) < half else (moments[half - 1] - found.times_fs[0]) / 1000
+    moments = sorted(moment for moment in tetrahedra.broken_at if moment is not None)
+    half = (tetrahedra.centres + 1) // 2
+    return None if len(moments) < half else (moments[half - 1] - tetrahedra.times_fs[0]) / 1000
 
 
 def _transport(doc: DynamicsSystemDoc, trajectories: list[Any], species: list[str]) -> None:

@@ -302,12 +302,12 @@ def _check_surfaces(surfaces: Sequence[SurfaceEnergyDoc], first: CalculationDoc)
             raise ConvergenceError(
                 f"{surface.crystal} {surface.miller} has no surface energy: {surface.error or 'no reason recorded'}"
             )
-        for what in ("engine", "card"):
-            ours, theirs = getattr(first, what), getattr(surface, what)
-            if theirs is None or ours.hash != theirs.hash:
+        for field in ("engine", "card"):
+            ours, other = getattr(first, field), getattr(surface, field)
+            if other is None or ours.hash != other.hash:
                 raise ReferenceMismatchError(
-                    f"gamma of {surface.crystal} {surface.miller} was computed with {what} "
-                    f"{theirs.name if theirs else 'unknown'}, the interface with {ours.name}",
+                    f"gamma of {surface.crystal} {surface.miller} was computed with {field} "
+                    f"{other.name if other else 'unknown'}, the interface with {ours.name}",
                     "compute both with one engine and one card",
                 )
 
@@ -371,27 +371,31 @@ def _published(row: dict[str, Any], gamma_a: float | None, gamma_ab: float) -> P
 
 def _warnings(doc: InterfaceEnergyDoc) -> list[str]:
     """What a reader of the number should know."""
-    found = []
+    warnings = []
     if not doc.contacts_equivalent:
-        found.append(
+        warnings.append(
             "the two contacts of the cell differ: only the sum of two interface energies is known, "
             "and no work of adhesion"
         )
     elif doc.gamma_j_per_m2 is not None and doc.gamma_j_per_m2 <= 0:
-        found.append(
+        warnings.append(
             f"gamma = {doc.gamma_j_per_m2:.4f} J/m2 is not positive: the two would mix; check the bulk energies"
         )
     if doc.sigma_ci_j_per_m2_per_unit is not None and doc.sigma_ci_j_per_m2_per_unit[1] < 0:
-        found.append("the slope is negative: no film gains energy by strain; check the bulk energy of the film")
+        warnings.append("the slope is negative: no film gains energy by strain; check the bulk energy of the film")
     if doc.fit and doc.fit.linearity.verdict == "curved":
         intercept = doc.fit.linearity.quadratic_intercept or 0.0
-        found.append(f"gamma(n): {doc.fit.linearity.text}; with a quadratic term the intercept is {intercept:.4f} J/m2")
+        warnings.append(
+            f"gamma(n): {doc.fit.linearity.text}; with a quadratic term the intercept is {intercept:.4f} J/m2"
+        )
     if doc.strain_check is None:
-        found.append("the slope was not compared with strained bulk: none was computed")
+        warnings.append("the slope was not compared with strained bulk: none was computed")
     elif not doc.strain_check.agrees:
-        found.append(f"strain energy: {doc.strain_check.text}")
+        warnings.append(f"strain energy: {doc.strain_check.text}")
     if doc.work_of_adhesion_j_per_m2 is not None and doc.work_of_adhesion_j_per_m2 < 0:
-        found.append("negative work of adhesion: the contact would open into two surfaces")
+        warnings.append("negative work of adhesion: the contact would open into two surfaces")
     if len({p.n_substrate for p in doc.members}) > 1:
-        found.append("the substrate's thickness changes through the series: its bulk energy then enters the slope too")
-    return found
+        warnings.append(
+            "the substrate's thickness changes through the series: its bulk energy then enters the slope too"
+        )
+    return warnings

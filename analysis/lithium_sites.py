@@ -41,11 +41,11 @@ def neighbours(structure: Structure, index: int, factor: float = 1.15) -> tuple[
 
     The shell holds all atoms within ``factor`` times the nearest distance.
     """
-    found = structure.get_neighbors(structure[index], 6.0)
-    if not found:
+    neighbors = structure.get_neighbors(structure[index], 6.0)
+    if not neighbors:
         return float("inf"), "none within 6 angstrom"
-    nearest = min(n.nn_distance for n in found)
-    shell = [n.species_string for n in found if n.nn_distance <= factor * nearest]
+    nearest = min(n.nn_distance for n in neighbors)
+    shell = [n.species_string for n in neighbors if n.nn_distance <= factor * nearest]
     return nearest, " + ".join(f"{shell.count(e)} {e}" for e in sorted(set(shell)))
 
 

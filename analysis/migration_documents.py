@@ -118,19 +118,19 @@ def barrier_doc(
         Warnings that hold whatever the result.
     """
     calculations = {"start": start, "end": end, "band": band}
-    made = MigrationBarrierDoc(
+    result = MigrationBarrierDoc(
         **facts,
         rests_on=rests_on | {name: doc.fingerprint for name, doc in calculations.items() if doc is not None},
         warnings=list(caveats),
     )
     if band is None:
-        made.error = "the band was not computed; see the first failure of this run"
-        return made
-    made.engine, made.card = band.engine, band.card
-    made.images, made.climbing_image, made.charge = band.images, band.climbing_image, band.charge
-    made.max_residual_ev_per_angstrom = max(band.residuals_ev_per_angstrom, default=None)
-    made.warnings += band.warnings
-    made.symmetric = made.symmetric or band.mirrored
+        result.error = "the band was not computed; see the first failure of this run"
+        return result
+    result.engine, result.card = band.engine, band.card
+    result.images, result.climbing_image, result.charge = band.images, band.climbing_image, band.charge
+    result.max_residual_ev_per_angstrom = max(band.residuals_ev_per_angstrom, default=None)
+    result.warnings += band.warnings
+    result.symmetric = result.symmetric or band.mirrored
     try:
         _check_same_settings(band, start, end)
         if not band.converged or band.arrays is None:
@@ -141,24 +141,24 @@ def barrier_doc(
             band.arrays["forces_ev_per_angstrom"],
             climbing_image=band.climbing_image,
         )
-        made.fit = fit
+        result.fit = fit
         _check_path(fit)
     except AnodeflowError as error:
-        made.error = str(error)
-        return made
-    made.converged = True
-    made.forward_ev, made.backward_ev = fit.forward_ev, fit.backward_ev
-    made.uncertainty_ev, made.reaction_energy_ev = fit.uncertainty_ev, fit.reaction_energy_ev
-    made.path_length_angstrom = fit.path_length_angstrom
-    made.warnings += fit.notes
-    if made.symmetric and abs(fit.reaction_energy_ev) > _SYMMETRIC_EV:
-        made.warnings.append(
+        result.error = str(error)
+        return result
+    result.converged = True
+    result.forward_ev, result.backward_ev = fit.forward_ev, fit.backward_ev
+    result.uncertainty_ev, result.reaction_energy_ev = fit.uncertainty_ev, fit.reaction_energy_ev
+    result.path_length_angstrom = fit.path_length_angstrom
+    result.warnings += fit.notes
+    if result.symmetric and abs(fit.reaction_energy_ev) > _SYMMETRIC_EV:
+        result.warnings.append(
             f"the ends are equivalent but differ by {abs(fit.reaction_energy_ev):.3f} eV: the cell breaks the symmetry "
             "or an end sits in another minimum"
         )
     if fit.forward_ev > _SUSPICIOUS_EV:
-        made.warnings.append(f"{fit.forward_ev:.1f} eV is no path an atom takes: look at the images")
-    return made
+        result.warnings.append(f"{fit.forward_ev:.1f} eV is no path an atom takes: look at the images")
+    return result
 
 
 def _check_path(fit: BarrierFit) -> None:

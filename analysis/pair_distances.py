@@ -261,7 +261,7 @@ def _candidates(
     vectors = images @ cell
     # |v + t|^2 - limit^2 = (|v|^2 - limit^2) + 2 v.t + |t|^2, for all images t at once.
     left = np.column_stack([2 * vectors, np.ones(len(images)), (vectors**2).sum(axis=1)])
-    found: list[tuple[Integers, Integers, Floats]] = []
+    pairs: list[tuple[Integers, Integers, Floats]] = []
     step = max(1, _SEARCH_SIZE // (b.shape[1] * len(images)))
     for start in range(0, a.shape[1], step):
         x = b[:, None, :] - a[:, start : start + step, None]
@@ -273,11 +273,11 @@ def _candidates(
         right[3] = np.einsum("kij,kij->ij", right[:3], right[:3]) - limit**2
         image, pair = np.nonzero(left @ right.reshape(5, -1) < _SLACK_ANGSTROM)
         i, j = np.divmod(pair, b.shape[1])
-        found.append((i + start, j, images[image].T - wrap[:, i, j]))
-    rows = np.concatenate([f[0] for f in found])
+        pairs.append((i + start, j, images[image].T - wrap[:, i, j]))
+    rows = np.concatenate([f[0] for f in pairs])
     order = np.argsort(rows, kind="stable")
-    partners = np.concatenate([f[1] for f in found])[order]
-    shifts = np.concatenate([f[2] for f in found], axis=1)[:, order]
+    partners = np.concatenate([f[1] for f in pairs])[order]
+    shifts = np.concatenate([f[2] for f in pairs], axis=1)[:, order]
     return rows[order], partners, shifts.astype(np.intp)
 
 

@@ -301,7 +301,7 @@ def _extrema(edges: Floats, g: Floats) -> dict[str, float | tuple[float, float] 
     curvature, slope, _ = np.polyfit(x, y, 2) if len(x) > 2 else (0.0, 0.0, 0.0)
     vertex = -slope / (2 * curvature) if curvature < 0 else 0.0
     position = middle[first] + float(np.clip(vertex, x[0], x[-1]))
-    found: dict[str, float | tuple[float, float] | None] = nothing | {
+    extrema: dict[str, float | tuple[float, float] | None] = nothing | {
         "first_peak_angstrom": position,
         "first_peak_height": float(g[low : high + 1].max()),
     }
@@ -311,13 +311,13 @@ def _extrema(edges: Floats, g: Floats) -> dict[str, float | tuple[float, float] 
     runs = np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1)
     gap = max(runs, key=len)
     if len(gap) * width >= _MIN_GAP_ANGSTROM:
-        found["gap_angstrom"] = (float(edges[gap[0]]), float(edges[gap[-1] + 1]))
-        found["first_minimum_angstrom"] = float((edges[gap[0]] + edges[gap[-1] + 1]) / 2)
+        extrema["gap_angstrom"] = (float(edges[gap[0]]), float(edges[gap[-1] + 1]))
+        extrema["first_minimum_angstrom"] = float((edges[gap[0]] + edges[gap[-1] + 1]) / 2)
     else:
         lowest = int(between[np.argmin(smooth[between])])
         if len(peaks) > 1 or lowest < len(g) - 2:
-            found["first_minimum_angstrom"] = float(middle[lowest])
-    return found
+            extrema["first_minimum_angstrom"] = float(middle[lowest])
+    return extrema
 
 
 def partial_rdf(

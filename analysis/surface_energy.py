@@ -431,39 +431,39 @@ def _thickness(doc: SurfaceEnergyDoc, aligned: bool) -> ThicknessConvergence | N
 
 def _warnings(doc: SurfaceEnergyDoc) -> list[str]:
     """What a reader of the number should know."""
-    found = []
+    warnings = []
     gamma, fit = doc.gamma_j_per_m2 or 0.0, doc.fit
     if gamma <= 0:
-        found.append(
+        warnings.append(
             f"gamma = {gamma:.4f} J/m2 is not positive: the crystal would cleave by itself; check the bulk energy"
         )
     if doc.faces != "two equivalent faces":
-        found.append("the two faces of a slab differ: gamma is the mean of two surface energies")
+        warnings.append("the two faces of a slab differ: gamma is the mean of two surface energies")
     if doc.method == "single":
-        found.append("from one slab: no confidence interval, and an error of the bulk energy enters times n")
+        warnings.append("from one slab: no confidence interval, and an error of the bulk energy enters times n")
     if not doc.stoichiometric:
-        found.append("not stoichiometric: gamma holds for the chemical potentials given and no others")
+        warnings.append("not stoichiometric: gamma holds for the chemical potentials given and no others")
     settled = doc.thickness
     if settled and not settled.converged:
-        found.append(settled.text)
+        warnings.append(settled.text)
     elif settled and fit and fit.spread_j_per_m2 > _tolerance(gamma):
-        found.append(
+        warnings.append(
             f"the fit moves by {fit.spread_j_per_m2:.4f} J/m2 when thin slabs are left out: its slope takes up their "
             f"scatter. But {settled.text}"
         )
     if fit and fit.bulk_agrees is False:
-        found.append(
+        warnings.append(
             f"the slope is {1e3 * (fit.bulk_difference_ev_per_unit or 0.0):+.2f} meV per {doc.unit_formula} off "
             "the bulk energy given: single-slab values drift with thickness, the fit does not"
         )
     if fit and fit.line.linearity.verdict == "curved":
-        found.append(f"E(N): {fit.line.linearity.text}")
-    found += [
+        warnings.append(f"E(N): {fit.line.linearity.text}")
+    warnings += [
         f"'{r.label}' is higher relaxed than unrelaxed: the relaxation went wrong"
         for r in doc.members
         if r.gamma_unrelaxed_j_per_m2 is not None and r.gamma_j_per_m2 > r.gamma_unrelaxed_j_per_m2 + 1e-6
     ]
-    return found
+    return warnings
 
 
 def _scaled(interval: Interval, factor: float) -> Interval:

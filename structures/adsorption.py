@@ -131,7 +131,7 @@ def adsorption_sites(
     face = _Face.of(structure, element)
     if merge_distance_angstrom is None:
         merge_distance_angstrom = _LOW_SYMMETRY_MERGE_ANGSTROM if face.point_group_order <= 2 else 0.0
-    found: dict[SiteKind, list[tuple[Site, float]]] = {kind: [] for kind in KINDS}
+    by_kind: dict[SiteKind, list[tuple[Site, float]]] = {kind: [] for kind in KINDS}
     taken = np.empty((0, 3))
     for kind, point in sorted(face.candidates(), key=lambda pair: -KINDS.index(pair[0])):
         height = face.touching_height(point)
@@ -146,10 +146,10 @@ def adsorption_sites(
         multiplicity = face.count_distinct(orbit)
         if kind == "top" and sum(int(part.split()[0]) for part in shell.split(", ")) >= 3:
             kind = "hollow"
-        found[kind].append((Site(kind, kind, tuple(best), multiplicity, nearest, shell), height))
+        by_kind[kind].append((Site(kind, kind, tuple(best), multiplicity, nearest, shell), height))
     sites = []
     for kind in KINDS:
-        ordered = sorted(found[kind], key=lambda pair: (round(pair[1], 3), pair[0].coordination))
+        ordered = sorted(by_kind[kind], key=lambda pair: (round(pair[1], 3), pair[0].coordination))
         sites += [replace(site, label=f"{kind}-{n}") for n, (site, _) in enumerate(ordered, start=1)]
     if not sites:
         raise StructureError(
@@ -322,7 +322,7 @@ class _Face:
         surface = np.tile(in_cell[self.in_cell], copies)
         points, home = self.coords[surface][:, :2], in_cell[surface]
         tree = cKDTree(points)
-        found: list[tuple[SiteKind, NDArray[np.float64]]] = [("top", point) for point in points[home]]
+        sites: list[tuple[SiteKind, NDArray[np.float64]]] = [("top", point) for point in points[home]]
         try:
             triangles = Delaunay(points).simplices
         except QhullError as error:
@@ -333,7 +333,7 @@ class _Face:
         home_edges = self._are_home(middles)
         for middle, half in zip(middles[home_edges], halves[home_edges], strict=True):
             if len(tree.query_ball_point(middle, half + EQUAL_DISTANCE_ANGSTROM)) == 2:
-                found.append(("bridge", middle))
+                sites.append(("bridge", middle))
         corners, centres = _circumcentres(points[triangles])
         home_centres = self._are_home(centres)
         for corner, centre in zip(corners[home_centres], centres[home_centres], strict=True):
@@ -341,8 +341,8 @@ class _Face:
             around = points[tree.query_ball_point(centre, radius + EQUAL_DISTANCE_ANGSTROM)] - centre
             angles = np.sort(np.arctan2(around[:, 1], around[:, 0]))
             if np.diff([*angles, angles[0] + 2 * np.pi]).max() < np.pi - RIGHT_ANGLE_RAD:
-                found.append(("hollow", centre))
-        return found
+                sites.append(("hollow", centre))
+        return sites
 
     def _are_home(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell which points, shape (n, 2), lie in the cell or at its edge."""

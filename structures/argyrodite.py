@@ -153,8 +153,8 @@ def parse_argyrodite(formula: str) -> ArgyroditeComposition:
         f"has {float(c):g} {halide} per P, more than the 2 free-anion sites": c > 2,
         f"has {float(a):g} Li per P, more than the 6 pairs of 48h sites": a > 6,
     }
-    for problem, found in problems.items():
-        if found:
+    for problem, symbols in problems.items():
+        if symbols:
             raise InputError(f"{formula} {problem}", remedy)
     return ArgyroditeComposition(a, b, c, halide)
 
@@ -224,13 +224,13 @@ def argyrodite_configurations(
     for k in range(n if random else max(n, 24 if formula_units <= 8 else 12)):
         run_seed = int(np.random.SeedSequence([seed, k]).generate_state(1)[0])
         rng = np.random.default_rng(run_seed)
-        start, found = frame.draw(rng, counts, on_4d), _Pool()
+        start, states = frame.draw(rng, counts, on_4d), _Pool()
         for _ in range(4 if random else 1):
             for energy, state in frame.anneal(rng, start, swap):
-                found.setdefault(frame.canonical(state), (energy, run_seed, state))
-        lowest.append(min(energy for energy, *_ in found.values()))
-        new = sorted((key for key in found if key not in pool), key=lambda key: (found[key][0], key))
-        pool |= {key: found[key] for key in (new[:1] if random else new)}
+                states.setdefault(frame.canonical(state), (energy, run_seed, state))
+        lowest.append(min(energy for energy, *_ in states.values()))
+        new = sorted((key for key in states if key not in pool), key=lambda key: (states[key][0], key))
+        pool |= {key: states[key] for key in (new[:1] if random else new)}
         hits = sum(energy < min(lowest) + 1e-6 for energy in lowest)
         if not random and hits >= 6 and len(pool) >= n:
             break
@@ -380,7 +380,7 @@ class _Framework:
         """Find the sites of the catalogue's crystal by geometry and repeat them in the cell."""
         parent = get_entry("Li6PS5Cl").structure
         symbols = [{el.symbol for el in site.species.elements} for site in parent]
-        li, p = (np.array([symbol in found for found in symbols]) for symbol in ("Li", "P"))
+        li, p = (np.array([symbol in elements for elements in symbols]) for symbol in ("Li", "P"))
         frac, a = parent.frac_coords.copy(), parent.lattice.a
         to_p = parent.lattice.get_all_distances(frac, frac[p])
         bonded = ~li & ~p & (to_p.min(axis=1) < PS_BOND_MAX_ANGSTROM)

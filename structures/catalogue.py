@@ -131,15 +131,15 @@ def get_entry(name: str) -> CrystalEntry:
         The entry is broken: wrong space group, formula, orbit size, shortest distance or charge.
     """
     known = _names_and_aliases()
-    found = known.get(str(name).strip().casefold())
-    if found is None:
+    known_name = known.get(str(name).strip().casefold())
+    if known_name is None:
         near = list(dict.fromkeys(known[key] for key in nearest(str(name).casefold(), known)))
         guess = f"nearest: {', '.join(near)}; " if near else ""
         raise InputError(
             f"unknown crystal {str(name)!r}",
             f"{guess}use one of {', '.join(crystal_names())}, or a path to a CIF or POSCAR",
         )
-    return _entry(found)
+    return _entry(known_name)
 
 
 def load_crystal(name_or_path: str | Path) -> Structure:
@@ -354,12 +354,10 @@ def _verify(entry: CrystalEntry, raw: dict[str, Any], orbits: list[int]) -> None
         ),
         symprec=SYMPREC_ANGSTROM,
     )
-    found = (dataset.international, dataset.number) if dataset else ("none", 0)
-    if found != (entry.space_group_symbol, entry.space_group_number):
-        raise _broken(
-            entry.name,
-            f"spglib finds {found[0]} ({found[1]}), stated is {entry.space_group_symbol} ({entry.space_group_number})",
-        )
+    space_group = (dataset.international, dataset.number) if dataset else ("none", 0)
+    if space_group != (entry.space_group_symbol, entry.space_group_number):
+        wanted = f"{entry.space_group_symbol} ({entry.space_group_number})"
+        raise _broken(entry.name, f"spglib finds {space_group[0]} ({space_group[1]}), stated is {wanted}")
     distance, i, j = shortest_contact(structure)
     if not abs(distance - entry.shortest_distance_angstrom) <= _DISTANCE_TOLERANCE_ANGSTROM:
         symbols = element_symbols(structure)
@@ -381,6 +379,6 @@ def _verify(entry: CrystalEntry, raw: dict[str, Any], orbits: list[int]) -> None
             raise _broken(entry.name, f"the charges add up to {charge:+g} in the cell")
 
 
-def _broken(name: str, what: str) -> StructureError:
+def _broken(name: str, problem: str) -> StructureError:
     file = next((CATALOGUE / f"{family}.yaml" for family, known in _families().items() if name in known), CATALOGUE)
-    return StructureError(f"{file}: entry {name}: {what}", "correct the catalogue")
+    return StructureError(f"{file}: entry {name}: {problem}", "correct the catalogue")

@@ -148,8 +148,8 @@ class Cleaver:
 
     def whole_count(self, cut: int, min_thickness_angstrom: float) -> int:
         """Planes in the fewest repeat units that are thick enough."""
-        one = self.thickness(cut, self.planes_per_repeat)
-        missing = (min_thickness_angstrom - one - _LENGTH_TOLERANCE_ANGSTROM) / self.height
+        repeat = self.thickness(cut, self.planes_per_repeat)
+        missing = (min_thickness_angstrom - repeat - _LENGTH_TOLERANCE_ANGSTROM) / self.height
         repeats = 1 + max(0, ceil(missing))
         return max(2, repeats * self.planes_per_repeat)
 
@@ -205,15 +205,15 @@ def describe_cell(lattice: Lattice) -> str:
 def primitive_cell(bulk: Structure, symprec_angstrom: float = SYMPREC_ANGSTROM) -> Structure:
     """The primitive cell in the frame of `bulk`: nothing is turned or standardised."""
     numbers, kinds = _numbers(bulk)
-    found = spglib.standardize_cell(
+    cell = spglib.standardize_cell(
         (bulk.lattice.matrix.tolist(), bulk.frac_coords.tolist(), numbers),
         to_primitive=True,
         no_idealize=True,
         symprec=symprec_angstrom,
     )
-    if found is None:
+    if cell is None:
         return bulk
-    lattice, coords, types = found
+    lattice, coords, types = cell
     return Structure(lattice, [kinds[number] for number in types], coords)
 
 
@@ -227,10 +227,10 @@ def symmetry(
 ) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
     """Rotations, shape (n, 3, 3), and translations, shape (n, 3), in fractional coordinates."""
     cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), _numbers(structure)[0])
-    found = spglib.get_symmetry(cell, symprec=symprec_angstrom)
-    if found is None:
+    operations = spglib.get_symmetry(cell, symprec=symprec_angstrom)
+    if operations is None:
         return np.eye(3, dtype=int)[None], np.zeros((1, 3))
-    return found["rotations"], found["translations"]
+    return operations["rotations"], operations["translations"]
 
 
 def _oriented_cell(bulk: Structure, miller: tuple[int, ...]) -> tuple[Structure, NDArray[np.float64]]:

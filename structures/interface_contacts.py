@@ -38,12 +38,12 @@ def distances_across(structure: Structure) -> dict[tuple[str, str], float]:
     radius = 4.0
     while True:
         first, second, _, distance = structure.get_neighbor_list(radius)
-        found: dict[tuple[str, str], float] = {}
+        shortest: dict[tuple[str, str], float] = {}
         for n in np.flatnonzero(~film[first] & film[second]):
             pair = symbols[first[n]], symbols[second[n]]
-            found[pair] = min(float(distance[n]), found.get(pair, np.inf))
-        if found:
-            return found
+            shortest[pair] = min(float(distance[n]), shortest.get(pair, np.inf))
+        if shortest:
+            return shortest
         radius *= 1.5
 
 
@@ -83,10 +83,10 @@ def _operations(structure: Structure) -> tuple[NDArray[np.int_], NDArray[np.floa
     """Symmetry operations that keep film and substrate apart."""
     numbers = [site.specie.Z + 200 * (site.properties["side"] == "film") for site in structure]
     cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), numbers)
-    found = spglib.get_symmetry(cell, symprec=SYMPREC_ANGSTROM)
-    if found is None:
+    operations = spglib.get_symmetry(cell, symprec=SYMPREC_ANGSTROM)
+    if operations is None:
         return np.eye(3, dtype=int)[None], np.zeros((1, 3))
-    return found["rotations"], found["translations"]
+    return operations["rotations"], operations["translations"]
 
 
 def symmetry_moves(structure: Structure) -> list[tuple[NDArray[np.int_], NDArray[np.float64], bool]]:
@@ -95,11 +95,11 @@ def symmetry_moves(structure: Structure) -> list[tuple[NDArray[np.int_], NDArray
     An operation {W|t1} of the substrate takes the film, which has {W|t2} and is shifted by s, to a film shifted
     by W s + t1 - t2.
     """
-    found = []
+    moves = []
     for side in ("film", "substrate"):
         sites = [site for site in structure if site.properties["side"] == side]
         rotations, translations = _operations(Structure.from_sites(sites))
-        found.append({r.tobytes(): (r, t) for r, t in zip(rotations, translations, strict=True)})
-    film, substrate = found
+        moves.append({r.tobytes(): (r, t) for r, t in zip(rotations, translations, strict=True)})
+    film, substrate = moves
     shared = [(r, substrate[key][1] - t) for key, (r, t) in film.items() if key in substrate]
     return [(r[:2, :2], t[:2], bool(r[2, 2] == -1)) for r, t in shared]

@@ -69,23 +69,23 @@ def scan_registry(
     grid = (n, n) if isinstance(n, int) else tuple(n)
     if len(grid) != 2 or any(not isinstance(k, Integral) or k < 1 for k in grid):
         raise InputError(f"the grid of shifts is {n!r}", "use one or two positive integers, such as 4")
-    found, overlapping = [], None
+    models, overlapping = [], None
     for gap, shift in product(gaps or interface.gaps_angstrom[:1], _distinct_shifts(interface, grid)):
         try:
-            found.append(_rebuild(interface, shift=shift, gap_angstrom=gap))
+            models.append(_rebuild(interface, shift=shift, gap_angstrom=gap))
         except StructureError as error:
             overlapping = error
-    if not found:
+    if not models:
         raise StructureError(
             f"every shift of {interface.name} overlaps: {overlapping.problem if overlapping else 'no gap given'}",
             "use wider gaps",
         )
     if energies is None:
         ranked_by = "geometry: largest shortest contact distance (angstrom)"
-        scored = [_scored(model, model.shortest_contact_angstrom, ranked_by) for model in found]
+        scored = [_scored(model, model.shortest_contact_angstrom, ranked_by) for model in models]
         return sorted(scored, key=lambda m: (-round(m.score or 0, 6), m.gaps_angstrom, m.shift))
     scored = []
-    for model in found:
+    for model in models:
         energy = float(energies(model.structure.copy()))
         if not isfinite(energy):
             raise ConvergenceError(f"the energy of {model.name} at shift {model.shift} is {energy}", "converge it")

@@ -315,10 +315,10 @@ def check_interface(model: InterfaceModel) -> dict[str, Any]:
                 strict=True,
             )
         )
-        found = Counter((symbols[n], int(coordination[n])) for n in own)
+        coordinated = Counter((symbols[n], int(coordination[n])) for n in own)
         if Counter(symbols[n] for n in own) != _times(Counter(element_symbols(slab.structure)), cells * repeats):
             problems.append(f"the {name} does not have the atoms of {cells * repeats} slab cells")
-        elif found != _times(expected, cells * repeats):
+        elif coordinated != _times(expected, cells * repeats):
             bonds_ok = False
             problems.append(f"molecules of the {name} are broken or bound across the contact")
     area = float(np.linalg.norm(np.cross(matrix[0], matrix[1])))
@@ -384,11 +384,11 @@ def _check_request(
         raise InputError(f"unknown film_face {film_face!r}", "use 'lower' or 'upper'")
     if len(repeat) != 2 or any(not isinstance(k, Integral) or k < 1 for k in repeat):
         raise InputError(f"repeat is {repeat!r}", "use two positive integers, such as (2, 2)")
-    one = len(film.structure) * match.film_cells + len(substrate.structure) * match.substrate_cells
-    if one * repeat[0] * repeat[1] > max_atoms:
+    atoms = len(film.structure) * match.film_cells + len(substrate.structure) * match.substrate_cells
+    if atoms * repeat[0] * repeat[1] > max_atoms:
         raise InputError(
-            f"the cell would have {one * repeat[0] * repeat[1]} atoms, more than {setting('max_atoms', max_atoms)}",
-            f"the matched cell alone has {one}: repeat it less, take thinner slabs or a smaller match",
+            f"the cell would have {atoms * repeat[0] * repeat[1]} atoms, more than {setting('max_atoms', max_atoms)}",
+            f"the matched cell alone has {atoms}: repeat it less, take thinner slabs or a smaller match",
         )
 
 

@@ -255,20 +255,20 @@ def _candidates(host: _Host, cloud: np.ndarray, tree: KDTree, merge: float) -> l
         voronoi = Voronoi(cloud)
     except QhullError as error:
         raise StructureError(f"the Voronoi diagram of the host failed: {str(error).splitlines()[0]}") from error
-    found = []
+    points = []
     for frac in _in_cell(host, voronoi.vertices):
         if _is_enclosed(frac @ host.basis, cloud, tree):
             # A centre further off than half the hole could be an atom.
             reach = min(merge, tree.query(frac @ host.basis)[0] / 2)
-            found.append(_symmetrise(host, frac, reach))
+            points.append(_symmetrise(host, frac, reach))
     pairs = cloud[voronoi.ridge_points]
     middles, halves = pairs.mean(axis=1), np.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=1) / 2
     nearest, _ = tree.query(middles)
     for frac in _in_cell(host, middles[nearest > halves - 1e-4]):
         middle = _symmetrise(host, frac, min(merge, tree.query(frac @ host.basis)[0] / 2))
         if _free_coordinates(host, middle) == 0:
-            found.append(middle)
-    return _unique(host, found, 1e-3)
+            points.append(middle)
+    return _unique(host, points, 1e-3)
 
 
 def _is_enclosed(point: np.ndarray, cloud: np.ndarray, tree: KDTree) -> bool:

@@ -228,13 +228,13 @@ def lattice_matches(
     if isinstance(film, SlabModel) and isinstance(substrate, SlabModel):
         atoms = len(film.structure), len(substrate.structure)
     search = _Search(sides, metrics, groups, strained, atoms, primitive_only)
-    found = search.run(max_area_angstrom2, max_strain, max_area_mismatch)
-    fitting = [m for m in found if max_atoms is None or m.atoms is None or m.atoms <= max_atoms]
+    matches = search.run(max_area_angstrom2, max_strain, max_area_mismatch)
+    fitting = [m for m in matches if max_atoms is None or m.atoms is None or m.atoms <= max_atoms]
     if fitting:
         return sorted(fitting, key=_match_order)
     within = f"within {100 * max_strain:.3g} % strain"
-    if found:
-        least = min(found, key=lambda m: (m.atoms or 0, _match_order(m)))
+    if matches:
+        least = min(matches, key=lambda m: (m.atoms or 0, _match_order(m)))
         raise InputError(
             f"no match {within} has at most {max_atoms} atoms: the smallest has {least.atoms} ({_describe(least)})",
             f"raise {named('max_atoms')}, raise {named('max_strain')}, or take thinner slabs",
@@ -270,8 +270,8 @@ def _slab_group(slab: SlabModel) -> NDArray[np.int_]:
     """In-plane parts of the symmetry operations of a slab that keep its upper face up."""
     numbers = [site.specie.Z for site in slab.structure]
     cell = (slab.structure.lattice.matrix.tolist(), slab.structure.frac_coords.tolist(), numbers)
-    found = spglib.get_symmetry(cell, symprec=0.01)
-    rotations = np.eye(3, dtype=int)[None] if found is None else found["rotations"]
+    operations = spglib.get_symmetry(cell, symprec=0.01)
+    rotations = np.eye(3, dtype=int)[None] if operations is None else operations["rotations"]
     flat = np.unique(rotations[rotations[:, 2, 2] == 1][:, :2, :2], axis=0)
     return flat.transpose(0, 2, 1)
 
@@ -303,7 +303,7 @@ class _Search:
                 f"lower {named('max_area_angstrom2')}",
             )
         cells = [[self._sublattices(k, n) for n in range(1, top + 1)] for k, top in enumerate(tops)]
-        found: dict[tuple[int, ...], LatticeMatch] = {}
+        matches: dict[tuple[int, ...], LatticeMatch] = {}
         for i, j in product(range(1, tops[0] + 1), range(1, tops[1] + 1)):
             ratio = j * areas[1] / (i * areas[0])
             common = {"film": j * areas[1], "substrate": i * areas[0]}.get(
@@ -315,8 +315,8 @@ class _Search:
             for films, substrates in self._aligned(cells[0][i - 1], cells[1][j - 1], low, high):
                 for pair in self._distinct(films, substrates):
                     key = (*pair[0].ravel().tolist(), *pair[1].ravel().tolist())
-                    found[key] = self._match(*pair, common)
-        return list(found.values())
+                    matches[key] = self._match(*pair, common)
+        return list(matches.values())
 
     def least_strained(self, max_area: float, above: float) -> tuple[LatticeMatch | None, float]:
         """The best match, whatever the areas differ by, and the strain up to which was searched.
@@ -326,11 +326,11 @@ class _Search:
         searched, limit = above, max(above, 1e-4)
         while searched < _LARGEST_STRAIN:
             try:
-                found = self.run(max_area, limit, None)
+                matches = self.run(max_area, limit, None)
             except InputError:  # too many cells of the side that is compressed
                 break
-            if found:
-                return min(found, key=_match_order), limit
+            if matches:
+                return min(matches, key=_match_order), limit
             searched, limit = limit, min(2 * limit, _LARGEST_STRAIN)
         return None, searched
 

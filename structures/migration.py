@@ -198,13 +198,13 @@ def _operations(host: Structure, mechanism: Mechanism) -> tuple[NDArray[np.float
 
 
 def _require(host: Structure, element: str) -> list[int]:
-    found = [n for n, symbol in enumerate(element_symbols(host)) if symbol == element]
-    if not found:
+    atoms = [n for n, symbol in enumerate(element_symbols(host)) if symbol == element]
+    if not atoms:
         raise StructureError(
             f"{host.composition.reduced_formula} holds no {element}, so none can hop into a vacancy",
             "use mechanism: interstitial, or surface",
         )
-    return found
+    return atoms
 
 
 def _vacancy_points(host: Structure, element: str, operations: Any) -> Points:
@@ -243,13 +243,13 @@ def _interstitial_points(host: Structure, element: str, operations: Any) -> Poin
 
 
 def _surface_points(host: Structure, element: str, operations: Any) -> Points:
-    found = [replace(s, label=s.label.replace("-", "")) for s in adsorption_sites(host, element=element)]
-    return _site_points(host, found, operations)
+    sites = [replace(s, label=s.label.replace("-", "")) for s in adsorption_sites(host, element=element)]
+    return _site_points(host, sites, operations)
 
 
-def _site_points(host: Structure, found: Sequence[Any], operations: Any) -> Points:
+def _site_points(host: Structure, sites: Sequence[Any], operations: Any) -> Points:
     frac, orbit = [], []
-    for n, site in enumerate(found):
+    for n, site in enumerate(sites):
         images = operations[0] @ np.array(site.frac_coords) + operations[1]
         kept: list[NDArray[np.float64]] = []
         for image in images - np.floor(images):
@@ -257,7 +257,7 @@ def _site_points(host: Structure, found: Sequence[Any], operations: Any) -> Poin
                 kept.append(image)
         frac += kept
         orbit += [n] * len(kept)
-    return Points(np.array(frac), np.array(orbit), [site.label for site in found])
+    return Points(np.array(frac), np.array(orbit), [site.label for site in sites])
 
 
 def _shortest(host: Structure, frac: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -383,7 +383,7 @@ def _directed(
     vectors = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     usable = [n for n in range(len(points.frac)) if points.orbit[n] in chosen]
     film = [points.names[points.orbit[n]].startswith("film") for n in range(len(points.frac))]
-    found = {}
+    directed = {}
     for first in usable:
         for second in usable:
             if mechanism == "interface" and film[first] == film[second]:
@@ -391,8 +391,8 @@ def _directed(
             steps = (points.frac[second] + vectors - points.frac[first]) @ host.lattice.matrix
             lengths = np.linalg.norm(steps, axis=1)
             for n in np.flatnonzero((lengths <= cutoff + 1e-6) & (lengths > 0.3)):
-                found[(first, second, *(int(x) for x in vectors[n]))] = float(lengths[n])
-    return found
+                directed[(first, second, *(int(x) for x in vectors[n]))] = float(lengths[n])
+    return directed
 
 
 def _along(host: Structure, hop: Hop) -> NDArray[np.float64]:

@@ -386,9 +386,9 @@ def interpolated_path(
         free = np.ones(first.shape)
         if _has_frozen(ends.start):
             free = np.asarray(ends.start.site_properties["selective_dynamics"], dtype=float)
-        bend = np.random.default_rng(seed).normal(size=first.shape)
-        bend *= free * displacement_angstrom / np.linalg.norm(bend, axis=1, keepdims=True)
-        path = path + np.sin(np.pi * weights)[:, None, None] * bend
+        detour = np.random.default_rng(seed).normal(size=first.shape)
+        detour *= free * displacement_angstrom / np.linalg.norm(detour, axis=1, keepdims=True)
+        path = path + np.sin(np.pi * weights)[:, None, None] * detour
     structures = [
         Structure(
             ends.start.lattice,

@@ -90,7 +90,7 @@ def strained_film_bulk(model: InterfaceModel) -> Structure:
 
 
 def _oriented(model: SlabModel) -> Structure:
-    found = getattr(model.structure, "oriented_unit_cell", None)
-    if found is None:
+    cell = getattr(model.structure, "oriented_unit_cell", None)
+    if cell is None:
         raise InputError("the slab has no oriented bulk cell", "build it with anodeflow.structures.slabs")
-    return Structure(found.lattice, found.species, found.frac_coords)
+    return Structure(cell.lattice, cell.species, cell.frac_coords)

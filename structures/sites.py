@@ -135,9 +135,9 @@ def _points_around(structure: Structure, cart: np.ndarray) -> list[tuple[float, 
     radius = 3.0
     while True:
         near = structure.get_sites_in_sphere(cart, radius)
-        found = [(float(item.nn_distance), int(item.index)) for item in near]
-        if found and min(found)[0] * 1.5 <= radius:
-            return found
+        points = [(float(item.nn_distance), int(item.index)) for item in near]
+        if points and min(points)[0] * 1.5 <= radius:
+            return points
         radius *= 1.6
 
 

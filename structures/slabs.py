@@ -221,8 +221,8 @@ def build_slab(
     """
     _check_film(layers, min_thickness_angstrom, vacuum_angstrom)
     cleaver = Cleaver(bulk, miller, bonds, oxidation_states, crystal)
-    found = _terminations(cleaver, layers, min_thickness_angstrom, vacuum_angstrom, max_atoms)
-    cut, candidate = found[_find_termination([model for _, model in found], termination)]
+    terminations = _terminations(cleaver, layers, min_thickness_angstrom, vacuum_angstrom, max_atoms)
+    cut, candidate = terminations[_find_termination([model for _, model in terminations], termination)]
     count = candidate.layers
     if layers is None and symmetric_preferred:
         count = cleaver.symmetric_count(cut, count, min_thickness_angstrom)
@@ -309,16 +309,16 @@ def _terminations(
     max_atoms: int,
 ) -> list[tuple[int, SlabModel]]:
     """The upper cut and the slab of each inequivalent upper face, best first."""
-    found = []
+    terminations = []
     for cut in range(cleaver.planes_per_repeat):
         if min(cleaver.image(cut, sign, shift) for sign, shift in cleaver.operations if sign > 0) < cut:
             continue
         count = int(layers) if layers is not None else cleaver.whole_count(cut, min_thickness_angstrom)
         _check_size(cleaver, cut, count, (1, 1), max_atoms)
-        found.append((cut, _model(cleaver, cut, count, vacuum_angstrom)))
-    found.sort(key=lambda pair: _rank(cleaver, *pair))
-    _number([model for _, model in found])
-    return found
+        terminations.append((cut, _model(cleaver, cut, count, vacuum_angstrom)))
+    terminations.sort(key=lambda pair: _rank(cleaver, *pair))
+    _number([model for _, model in terminations])
+    return terminations
 
 
 def _rank(cleaver: Cleaver, cut: int, model: SlabModel) -> tuple[Any, ...]:

@@ -191,7 +191,7 @@ def hermite_normal_forms(determinant: int) -> np.ndarray:
     """
     if determinant < 1:
         raise InputError(f"a supercell of {determinant} cells", "the determinant is at least 1")
-    found = []
+    groups = []
     for a in (d for d in range(1, determinant + 1) if determinant % d == 0):
         rest = determinant // a
         for b in (d for d in range(1, rest + 1) if rest % d == 0):
@@ -199,8 +199,8 @@ def hermite_normal_forms(determinant: int) -> np.ndarray:
             forms = np.zeros((len(below), 3, 3), dtype=int)
             forms[:, 0, 0], forms[:, 1, 1], forms[:, 2, 2] = a, b, rest // b
             forms[:, 1, 0], forms[:, 2, 0], forms[:, 2, 1] = below.T
-            found.append(forms)
-    forms = np.concatenate(found)
+            groups.append(forms)
+    forms = np.concatenate(groups)
     forms.setflags(write=False)
     return forms
 

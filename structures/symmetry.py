@@ -66,11 +66,11 @@ def symmetry_operations(
     structure: Structure, symprec_angstrom: float = SYMPREC_ANGSTROM
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Rotations (M, 3, 3) and translations (M, 3) in fractional coordinates; None where spglib finds none."""
-    found = spglib.get_symmetry(
+    operations = spglib.get_symmetry(
         (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), [site.specie.Z for site in structure]),
         symprec=symprec_angstrom,
     )
-    return None if found is None else (found["rotations"], found["translations"])
+    return None if operations is None else (operations["rotations"], operations["translations"])
 
 
 def images_of_atoms(structure: Structure, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:

@@ -118,8 +118,8 @@ def _draw_bonds(axes: Axes, systems: list[DynamicsSystemDoc]) -> None:
         if system.intact_ps4_spread:
             spread = np.array(system.intact_ps4_spread)
             axes.fill_between(times, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)
-        found = [replica.tetrahedra for replica in system.replicas if replica.tetrahedra]
-        bonds = np.mean([np.array(t.mean_coordination[: len(times)]) / t.wanted for t in found], axis=0)
+        counted = [replica.tetrahedra for replica in system.replicas if replica.tetrahedra]
+        bonds = np.mean([np.array(t.mean_coordination[: len(times)]) / t.wanted for t in counted], axis=0)
         axes.plot(times, bonds, color=colour, ls="--", lw=0.9)
     axes.set(xlabel="time (ps)", ylabel="intact PS$_4$; P-S bonds left (dashed)", ylim=(-0.02, 1.05))
     axes.legend(frameon=False, loc="upper right")

@@ -116,11 +116,11 @@ def _hop_label(doc: MigrationBarrierDoc) -> str:
 
 def _path_name(name: str) -> str:
     """Formulae with subscripts, the faces behind them as they are."""
-    made = []
+    labels = []
     for part in name.split(" || "):
         formula, bracket, face = part.partition("(")
-        made.append(formula_label(formula) + bracket + face)
-    return " || ".join(made)
+        labels.append(formula_label(formula) + bracket + face)
+    return " || ".join(labels)
 
 
 def _sentence(text: str) -> str:

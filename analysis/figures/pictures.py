@@ -219,14 +219,14 @@ def _bonds(structure: Structure, keys: dict[tuple[int, ...], bool]) -> list[tupl
     for i, j, shift, length in zip(first, second, image, distance, strict=True):
         if {symbols[i], symbols[j]} == {"P", "S"} and length > 0:
             partners.setdefault(int(i), []).append((int(j), shift.astype(int)))
-    found: dict[frozenset[Any], tuple[Any, Any]] = {}
+    bonds: dict[frozenset[Any], tuple[Any, Any]] = {}
     # Only molecules with an atom in the cell itself grow. A network has no end: eight steps close P4S10.
     growing = [key for key, inside in keys.items() if inside]
     for key in [key for key, inside in keys.items() if not inside]:
         for j, shift in partners.get(key[0], []):
             other = (j, *(int(n) for n in np.array(key[1:]) + shift))
             if other in keys:
-                found.setdefault(frozenset((key, other)), (key, other))
+                bonds.setdefault(frozenset((key, other)), (key, other))
     for _ in range(8):
         new = []
         for key in growing:
@@ -235,9 +235,9 @@ def _bonds(structure: Structure, keys: dict[tuple[int, ...], bool]) -> list[tupl
                 if other not in keys:
                     keys[other] = False
                     new.append(other)
-                found.setdefault(frozenset((key, other)), (key, other))
+                bonds.setdefault(frozenset((key, other)), (key, other))
         growing = new
-    return list(found.values())
+    return list(bonds.values())
 
 
 def _box(scene: _Scene, x: int, y: int) -> tuple[float, float, float, float]:

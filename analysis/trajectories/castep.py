@@ -52,8 +52,8 @@ class CastepTrajectory(Trajectory):
                 if not complete:
                     raise TruncatedFileError(source.line, f"the file ends within the frame of line {first}")
                 if not rows or len(blocks.get(b"h", [])) != 3 or not _counts_agree(blocks):
-                    found = {tag.decode("latin-1"): len(block) for tag, block in blocks.items()}
-                    raise source.error(f"the frame has lines {found}; three of h and as many of R, V and F expected")
+                    counts = {tag.decode("latin-1"): len(block) for tag, block in blocks.items()}
+                    raise source.error(f"the frame has lines {counts}; three of h and as many of R, V and F expected")
                 source.plausible(len(rows))
                 now = [line.split(maxsplit=1)[0] for _, line in rows]
                 if species is None or now != symbols:
@@ -73,20 +73,20 @@ class CastepTrajectory(Trajectory):
         first: int,
         species: Symbols,
     ) -> Frame:
-        def table(tag: bytes, columns: tuple[int, ...], what: str) -> Array | None:
+        def table(tag: bytes, columns: tuple[int, ...], quantity: str) -> Array | None:
             rows = blocks.get(tag)
             if not rows:
                 return None
             text = b"".join(line for _, line in rows)
-            return numbers(text, len(rows), columns, self.path, rows[0][0], what)
+            return numbers(text, len(rows), columns, self.path, rows[0][0], quantity)
 
         def words(tag: bytes, expected: int) -> list[float]:
             rows = blocks.get(tag)
             if not rows:
                 return []
-            found = rows[0][1].rpartition(b"<--")[0].split()[:expected]
+            words = rows[0][1].rpartition(b"<--")[0].split()[:expected]
             source_line, source.line = source.line, rows[0][0]
-            values = [real(word, source, f"'{tag.decode()}'") for word in found]
+            values = [real(word, source, f"'{tag.decode()}'") for word in words]
             source.line = source_line
             return values
 

@@ -285,22 +285,22 @@ class TrajectoryWriter:
                 raise InputError(f"{self.path}: another process writes it", "wait for its end") from None
             except OSError:
                 pass  # a file system without locks
-            found = _Header(self.path, file)
-            given = json.loads(header[_PREFIX.size :])
-            same = (found.fields, found.metadata) == (given["fields"], given["metadata"])
-            if not same or not np.array_equal(found.species, self.species):
+            kept = _Header(self.path, file)
+            wanted = json.loads(header[_PREFIX.size :])
+            same = (kept.fields, kept.metadata) == (wanted["fields"], wanted["metadata"])
+            if not same or not np.array_equal(kept.species, self.species):
                 raise InputError(
                     f"{self.path}: was begun for other atoms, fields or metadata", "write to another file and join them"
                 )
             end = os.fstat(file.fileno()).st_size
-            number = max(0, end - found.size) // found.record
+            number = max(0, end - kept.size) // kept.record
             while number:
-                last = os.pread(file.fileno(), found.record, found.size + (number - 1) * found.record)
+                last = os.pread(file.fileno(), kept.record, kept.size + (number - 1) * kept.record)
                 if zlib.crc32(memoryview(last)[4:]) == int.from_bytes(last[:4], "little"):
                     break
                 number -= 1
             self.frames = number
-            self._end = found.size + number * found.record
+            self._end = kept.size + number * kept.record
             if end > self._end:
                 os.ftruncate(file.fileno(), self._end)
             return file

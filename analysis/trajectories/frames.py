@@ -252,10 +252,12 @@ class Trajectory(ABC):
                     "a trajectory keeps its atoms and their order",
                 )
             frame.species = self._species
-        for what in ("energy_ev", "kinetic_energy_ev", "temperature_k"):
-            value = getattr(frame, what)
+        for field in ("energy_ev", "kinetic_energy_ev", "temperature_k"):
+            value = getattr(frame, field)
             if value is not None and not math.isfinite(value):
-                raise InputError(f"{self.path}: frame {frame.index} has the {what} {value}", "the run went wrong there")
+                raise InputError(
+                    f"{self.path}: frame {frame.index} has the {field} {value}", "the run went wrong there"
+                )
         inside = np.abs(frame.positions) < _FURTHEST_ANGSTROM  # not true of nan
         if not inside.all():
             atom = int(np.flatnonzero(~inside.all(axis=1))[0])
@@ -375,18 +377,18 @@ def _flagged(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
     Frame
         The same.
     """
-    found: dict[str, list[int]] = {}
+    flags: dict[str, list[int]] = {}
     number = 0
     try:
         for frame in frames:
             number += 1
             if frame.electronic_converged is False:
-                found.setdefault("the electrons did not converge", []).append(frame.index)
+                flags.setdefault("the electrons did not converge", []).append(frame.index)
             for problem in frame.problems:
-                found.setdefault(problem, []).append(frame.index)
+                flags.setdefault(problem, []).append(frame.index)
             yield frame
     finally:
-        for problem, indices in found.items():
+        for problem, indices in flags.items():
             shown = ", ".join(map(str, indices[:_FLAGS_SHOWN])) + (", ..." if len(indices) > _FLAGS_SHOWN else "")
             which = f"frame {shown}" if len(indices) == 1 else f"frames {shown}"
             warnings.warn(

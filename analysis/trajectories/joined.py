@@ -75,10 +75,10 @@ class JoinedTrajectory(Trajectory):
             if not np.array_equal(segment.species, first.species):
                 raise InputError(f"{segment.path} has other atoms than {first.path}", "join segments of one run")
             for key in SAME:
-                mine, theirs = segment.metadata.get(key), first.metadata.get(key)
-                if mine is not None and theirs is not None and mine != theirs:
+                value, expected = segment.metadata.get(key), first.metadata.get(key)
+                if value is not None and expected is not None and value != expected:
                     raise ReferenceMismatchError(
-                        f"{key} of {segment.path} is {mine}, of {first.path} {theirs}", "join segments of one run"
+                        f"{key} of {segment.path} is {value}, of {first.path} {expected}", "join segments of one run"
                     )
             if (start.step or 0) <= (last.step or 0):
                 raise InputError(
@@ -109,18 +109,18 @@ class JoinedTrajectory(Trajectory):
 
     @staticmethod
     def _interval(previous: Frame, frame: Frame, interval: int | None) -> int:
-        found = (frame.step or 0) - (previous.step or 0)
+        steps = (frame.step or 0) - (previous.step or 0)
         if interval is None:
-            if found <= 0:
+            if steps <= 0:
                 raise InputError(f"{frame.source}: step {frame.step} after step {previous.step}", "check the file")
             if frame.source == previous.source:
-                return found
+                return steps
             raise InputError(
                 f"{previous.source} has one frame only, so the interval of steps is not known", "leave it out"
             )
-        if found == interval:
+        if steps == interval:
             return interval
-        if found > interval:
+        if steps > interval:
             first, last = (previous.step or 0) + interval, (frame.step or 0) - interval
             missing = f"step {first} is" if last <= first else f"steps {first} to {last} are"
             raise InputError(
@@ -134,17 +134,17 @@ class JoinedTrajectory(Trajectory):
         )
 
 
-def _compare(one: Frame, other: Frame) -> None:
+def _compare(first: Frame, second: Frame) -> None:
     """A step that two segments have must be the same."""
-    move = other.positions - one.positions
-    if one.lattice is not None:
-        fractional = move @ np.linalg.inv(one.cell)
-        move = (fractional - np.round(fractional)) @ one.cell
+    move = second.positions - first.positions
+    if first.lattice is not None:
+        fractional = move @ np.linalg.inv(first.cell)
+        move = (fractional - np.round(fractional)) @ first.cell
     distances = np.linalg.norm(move, axis=1)
     atom = int(np.argmax(distances))
     if distances[atom] > _TOLERANCE_ANGSTROM + 2 * RESOLUTION_ANGSTROM:
         raise InputError(
-            f"step {one.step} differs between {one.source} and {other.source}: atom {atom + 1} by "
+            f"step {first.step} differs between {first.source} and {second.source}: atom {atom + 1} by "
             f"{distances[atom]:.3g} angstrom",
             "these segments are not of one run",
         )

@@ -93,10 +93,10 @@ class LammpsTrajectory(Trajectory):
         names = [word.decode("latin-1") for word in line.split()[2:]]
         if not line.startswith(b"ITEM: ATOMS") or "id" not in names:
             raise source.error("'ITEM: ATOMS' with a column id expected", "dump with: id element x y z")
-        found = next((way for way in _COORDINATES if all(axis in names for axis in way[:3])), None)
-        if found is None:
+        columns = next((way for way in _COORDINATES if all(axis in names for axis in way[:3])), None)
+        if columns is None:
             raise source.error("no columns of coordinates", "dump with: id element x y z")
-        *axes, scaled = found
+        *axes, scaled = columns
         wanted = ["id", *map(str, axes)]
         if units == "metal":
             for extra in (("fx", "fy", "fz"), ("vx", "vy", "vz")):
@@ -139,8 +139,8 @@ def _next(source: Source) -> bytes:
     return line
 
 
-def _integer(line: bytes, source: Source, what: str) -> int:
+def _integer(line: bytes, source: Source, quantity: str) -> int:
     word = line.strip()
     if not word.isdigit():
-        raise source.error(f"{what} is '{word.decode('latin-1')[:30]}', no whole number", "check the file")
+        raise source.error(f"{quantity} is '{word.decode('latin-1')[:30]}', no whole number", "check the file")
     return int(word)

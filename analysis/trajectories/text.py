@@ -140,7 +140,7 @@ class Source:
             raise TruncatedFileError(self.line, "the last line has no end")
         return b""
 
-    def block(self, count: int, what: str) -> bytes:
+    def block(self, count: int, quantity: str) -> bytes:
         """Return the next `count` lines.
 
         Raises
@@ -155,13 +155,13 @@ class Source:
             if len(lines[-1]) >= _MAX_LINE:
                 raise self.error("a line without an end", "this is no text file of that kind")
             self.check_end()
-            raise TruncatedFileError(self.line, f"the file ends in {what} {len(lines)} of {count}")
+            raise TruncatedFileError(self.line, f"the file ends in {quantity} {len(lines)} of {count}")
         if len(lines) < count:
             self.check_end()
-            raise _ShortBlockError(self.line, f"the file ends after {what} {len(lines)} of {count}", lines, start)
+            raise _ShortBlockError(self.line, f"the file ends after {quantity} {len(lines)} of {count}", lines, start)
         return b"".join(lines)
 
-    def table(self, count: int, columns: Sequence[int], what: str) -> tuple[Array, bytes]:
+    def table(self, count: int, columns: Sequence[int], quantity: str) -> tuple[Array, bytes]:
         """Return the next `count` lines as numbers; the (count, len(columns)) numbers and the text.
 
         Raises
@@ -173,13 +173,13 @@ class Source:
         """
         start = self.line
         try:
-            text = self.block(count, what)
+            text = self.block(count, quantity)
         except _ShortBlockError as short:
             # an end within the table is an early end only if what stands there belongs to a table
             if short.lines:
-                numbers(b"".join(short.lines), len(short.lines), columns, self.path, start + 1, what)
+                numbers(b"".join(short.lines), len(short.lines), columns, self.path, start + 1, quantity)
             raise
-        return numbers(text, count, columns, self.path, start + 1, what), text
+        return numbers(text, count, columns, self.path, start + 1, quantity), text
 
     def plausible(self, atoms: int, bytes_per_atom: int = 6) -> int:
         """Check that this file can hold a number of atoms, and return it; no memory is taken before.
@@ -208,7 +208,7 @@ class _ShortBlockError(TruncatedFileError):
         self.lines, self.start = lines, start
 
 
-def numbers(text: bytes, count: int, columns: Sequence[int], path: Path, first_line: int, what: str) -> Array:
+def numbers(text: bytes, count: int, columns: Sequence[int], path: Path, first_line: int, quantity: str) -> Array:
     """Return a table of numbers out of `count` lines of text.
 
     Parameters
@@ -219,7 +219,7 @@ def numbers(text: bytes, count: int, columns: Sequence[int], path: Path, first_l
         How many there are.
     columns
         Which columns, from 0.
-    path, first_line, what
+    path, first_line, quantity
         For messages.
 
     Returns
@@ -242,11 +242,11 @@ def numbers(text: bytes, count: int, columns: Sequence[int], path: Path, first_l
                 lines, usecols=None if everything else columns, comments=None, ndmin=2, encoding="latin-1"
             )
     if values is None or values.shape != (count, len(columns)) or not np.isfinite(values).all():
-        raise _fault(lines, columns, path, first_line, what)
+        raise _fault(lines, columns, path, first_line, quantity)
     return values
 
 
-def _fault(lines: list[bytes], columns: Sequence[int], path: Path, first_line: int, what: str) -> InputError:
+def _fault(lines: list[bytes], columns: Sequence[int], path: Path, first_line: int, quantity: str) -> InputError:
     width = len(lines[0].split())
     for number, line in enumerate(lines, start=first_line):
         words = line.split()
@@ -254,7 +254,9 @@ def _fault(lines: list[bytes], columns: Sequence[int], path: Path, first_line: i
         at = place(path, number)
         if len(words) != width or len(words) <= max(columns):
             needed = max(width, max(columns) + 1)
-            return InputError(f"{at}: {len(words)} columns where {what} should have {needed}: '{shown}'", "check it")
+            return InputError(
+                f"{at}: {len(words)} columns where {quantity} should have {needed}: '{shown}'", "check it"
+            )
         for column in columns:
             try:
                 fine = np.isfinite(float(words[column]))
@@ -262,11 +264,13 @@ def _fault(lines: list[bytes], columns: Sequence[int], path: Path, first_line: i
                 fine = False
             if not fine:
                 word = words[column].decode("latin-1")[:30]
-                return InputError(f"{at}: '{word}' is no finite number ({what}: '{shown}')", "the run went wrong there")
-    return InputError(f"{place(path, first_line)}: {what} cannot be read", "check the file")
+                return InputError(
+                    f"{at}: '{word}' is no finite number ({quantity}: '{shown}')", "the run went wrong there"
+                )
+    return InputError(f"{place(path, first_line)}: {quantity} cannot be read", "check the file")
 
 
-def real(word: bytes, source: Source, what: str) -> float:
+def real(word: bytes, source: Source, quantity: str) -> float:
     """Return one finite number.
 
     Raises
@@ -276,7 +280,7 @@ def real(word: bytes, source: Source, what: str) -> float:
     """
     value = number(word)
     if not math.isfinite(value):
-        raise source.error(f"{what} is '{word.decode('latin-1')[:30]}', no finite number")
+        raise source.error(f"{quantity} is '{word.decode('latin-1')[:30]}', no finite number")
     return value
 
 
@@ -289,14 +293,14 @@ def number(word: bytes) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def whole_number(word: bytes, source: Source, what: str, most: int = _MAX_WHOLE) -> int:
+def whole_number(word: bytes, source: Source, quantity: str, most: int = _MAX_WHOLE) -> int:
     """Return a count or the number of a step.
 
     Parameters
     ----------
     word
         The digits.
-    source, what
+    source, quantity
         For messages.
     most
         The largest that makes sense.
@@ -309,7 +313,7 @@ def whole_number(word: bytes, source: Source, what: str, most: int = _MAX_WHOLE)
     digits = word.strip().lstrip(b"0") or word.strip()[:1]
     if not digits.isdigit() or len(digits) > len(str(most)) or int(digits) > most:
         shown = word.decode("latin-1").strip()[:30]
-        raise source.error(f"{what} is '{shown}', not a whole number from 0 to {most}")
+        raise source.error(f"{quantity} is '{shown}', not a whole number from 0 to {most}")
     return int(digits)
 
 

@@ -142,8 +142,8 @@ class VasprunReader:
         self._searched -= self._at
         self._at = 0
         self._buffer += data
-        while not self.ended and (found := self._next()) is not None:
-            step = self._element(found) if isinstance(found, _Element) else self._tag(found)
+        while not self.ended and (item := self._next()) is not None:
+            step = self._element(item) if isinstance(item, _Element) else self._tag(item)
             if step is not None:
                 yield step
         if self.ended and self._buffer.find(b"<modeling>", self._at) >= 0:
@@ -173,17 +173,17 @@ class VasprunReader:
         self._pass(start)
         closing = self._buffer.find(b"</" + kind + b">", max(end, self._searched))
         self._open = kind.decode()
-        what = _WHAT.get(self._open, f"<{self._open}>")
+        part = _WHAT.get(self._open, f"<{self._open}>")
         if closing < 0:
             if len(self._buffer) - end > _MAX_ELEMENT:
-                raise self._error(f"{what} of over {_MAX_ELEMENT} characters", "this cannot be read")
+                raise self._error(f"{part} of over {_MAX_ELEMENT} characters", "this cannot be read")
             self._searched = max(end, len(self._buffer) - len(kind) - 3)
             return None
         text = bytes(self._buffer[end:closing])
         self._searched, self._open = 0, None
         line = self.line + 1 + self._buffer.count(b"\n", start, end)
         if _NEIGHBOURS.search(text) or re.search(rb"<" + kind + rb"\b", text):
-            raise self._error(f"{what} has no end", "the file is damaged there", line)
+            raise self._error(f"{part} has no end", "the file is damaged there", line)
         self._pass(closing + len(kind) + 3)
         return _Element(kind.decode(), attributes, text, line)
 
@@ -232,8 +232,8 @@ class VasprunReader:
 
     def _building(self, element: _Element) -> _Building:
         if self._step is None:
-            what = "energies" if element.kind == "energy" else str(element.name or element.kind)
-            raise self._error(f"{what} outside of a step", "the file is damaged there", element.line)
+            part = "energies" if element.kind == "energy" else str(element.name or element.kind)
+            raise self._error(f"{part} outside of a step", "the file is damaged there", element.line)
         return self._step
 
     def _structure(self, element: _Element) -> VasprunStep | None:
@@ -293,21 +293,21 @@ class VasprunReader:
 
     def _tags(self, element: _Element, *, keep_odd: bool = False) -> dict[str, Value]:
         """Return the first value of every tag: among the parameters, response functions have an NELM of their own."""
-        found: dict[str, Value] = {}
+        tags: dict[str, Value] = {}
         for match in ITEM.finditer(element.text):
             name, text = match[2].decode("latin-1").strip(), match[4].decode("latin-1").strip()
-            if name in found:
+            if name in tags:
                 continue
             value = typed((match[1] or match[3] or b"").decode("latin-1"), text)
             if value is not None:
-                found[name] = value
+                tags[name] = value
                 continue
             line = element.line + element.text.count(b"\n", 0, match.start())
             if len(self.head.odd) < _MAX_ODD:
                 self.head.odd.append(f"{name} is '{text[:30]}' in line {line}")
             if keep_odd:
-                found[name] = text[:30]
-        return found
+                tags[name] = text[:30]
+        return tags
 
     def _atoms(self, element: _Element) -> tuple[Symbols, list[str]]:
         """Return symbols and POTCARs; the list of atoms, their number and the table of kinds must agree."""
@@ -321,19 +321,19 @@ class VasprunReader:
                 raise self._error(f"'{symbol[:20]}' in the list of atoms is not an element", line=line)
         counted = _COUNTED.search(text)
         if counted is not None and counted[1].strip() != str(len(symbols)).encode():
-            said = counted[1].decode("latin-1").strip()[:20]
-            raise self._error(f"{len(symbols)} atoms in the list where '{said}' are announced", line=line)
+            announced = counted[1].decode("latin-1").strip()[:20]
+            raise self._error(f"{len(symbols)} atoms in the list where '{announced}' are announced", line=line)
         kinds = [(count.strip(), _symbol(word), title) for count, word, title in _KIND.findall(text[max(middle, 0) :])]
         if kinds:
-            told: dict[str, int] = {}
+            by_kind: dict[str, int] = {}
             for count, symbol, _ in kinds:
                 if not count.isdigit() or len(count) > 9:
                     raise self._error(f"'{count.decode('latin-1')[:20]}' atoms of {symbol[:20]}", line=line)
-                told[symbol] = told.get(symbol, 0) + int(count)
+                by_kind[symbol] = by_kind.get(symbol, 0) + int(count)
             listed = {symbol: symbols.count(symbol) for symbol in dict.fromkeys(symbols)}
-            if told != listed:
+            if by_kind != listed:
                 raise self._error(
-                    f"the list of atoms ({_counts(listed)}) and the table of their kinds ({_counts(told)}) disagree",
+                    f"the list of atoms ({_counts(listed)}) and the table of their kinds ({_counts(by_kind)}) disagree",
                     "the file is damaged there",
                     line,
                 )
@@ -381,7 +381,7 @@ class VasprunReader:
         return text[begin:end], line + text.count(b"\n", 0, begin)
 
     def vectors(
-        self, text: bytes, count: int, line: int, what: str, problems: list[str], *, strict: bool | None = None
+        self, text: bytes, count: int, line: int, quantity: str, problems: list[str], *, strict: bool | None = None
     ) -> Array:
         """Return the (count, 3) numbers of the ``<v>`` elements in a text.
 
@@ -408,14 +408,14 @@ class VasprunReader:
         plain = text.replace(b"<v>", b"   ").replace(b"</v>", b"    ")
         rows = [row for row in plain.split(b"\n") if row.strip()]
         if len(rows) != count:
-            raise self._error(f"{len(rows)} {what} for {count} atoms", line=line)
+            raise self._error(f"{len(rows)} {quantity} for {count} atoms", line=line)
         first = line + (0 if text[: text.find(b"<v>")].count(b"\n") == 0 else 1)
-        if self._digits.setdefault(what, Digits()).odd(rows):
-            problems.append(f"some {what} have other digits than the rest")
+        if self._digits.setdefault(quantity, Digits()).odd(rows):
+            problems.append(f"some {quantity} have other digits than the rest")
         if len(rows[0].split()) != 3:
-            raise self._error(f"{what} with {len(rows[0].split())} components", "check it", first)
+            raise self._error(f"{quantity} with {len(rows[0].split())} components", "check it", first)
         try:
-            return numbers(b"\n".join(rows) + b"\n", count, (0, 1, 2), self.path, first, what)
+            return numbers(b"\n".join(rows) + b"\n", count, (0, 1, 2), self.path, first, quantity)
         except InputError:
             if self.strict if strict is None else strict:
                 raise
@@ -429,8 +429,8 @@ class VasprunReader:
         InputError
             If one is no number and the reader is strict; else it is NaN.
         """
-        found = values_of(text)
-        for name, value in found.items():
+        values = values_of(text)
+        for name, value in values.items():
             if self.strict and not math.isfinite(value):
                 at = text.find(f'name="{name}"'.encode("latin-1"))
                 word = text[text.find(b">", at) + 1 :].split(b"<")[0].strip()
@@ -439,7 +439,7 @@ class VasprunReader:
                     "the run went wrong there",
                     line + text.count(b"\n", 0, at),
                 )
-        return found
+        return values
 
 
 @dataclass(eq=False)

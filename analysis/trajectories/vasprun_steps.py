@@ -198,24 +198,24 @@ def contradictions(step: VasprunStep, before: VasprunStep | None, head: VasprunH
     head
         Of the file.
     """
-    found = []
+    problems = []
     if _total_of_parts(step) is False:
-        found.append("the total energy is not the sum of its parts")
+        problems.append("the total energy is not the sum of its parts")
     if before is None:
         if head.initial is not None and not _same_geometry(step, *head.initial):
-            found.append("the geometry is not that of initialpos")
-        return found
+            problems.append("the geometry is not that of initialpos")
+        return problems
     now, then = _corrected(step, head), _corrected(before, head)
     if now is not None and then is not None and now != then:
-        found.append("the energy is that of the last electronic step here or one step before, not in both")
+        problems.append("the energy is that of the last electronic step here or one step before, not in both")
     if head.cell_is_fixed and np.abs(step.cell - before.cell).max() > SAME:
-        found.append("the cell is not that of the step before, though it was to be kept (ISIF)")
+        problems.append("the cell is not that of the step before, though it was to be kept (ISIF)")
     net, earlier = _net_force(step), _net_force(before)
     if net is not None and earlier is not None and net > _NET_FORCE >= earlier:
-        found.append("the forces do not sum up to zero, as one step before")
+        problems.append("the forces do not sum up to zero, as one step before")
     if step.energies == before.energies and _same_geometry(step, before.cell, before.fractional, exactly=True):
-        found.append("everything is as one step before")
-    return found
+        problems.append("everything is as one step before")
+    return problems
 
 
 def _corrected(step: VasprunStep, head: VasprunHead) -> bool | None:
@@ -247,11 +247,11 @@ def _net_force(step: VasprunStep) -> float | None:
     return None if step.forces is None or step.learned else float(np.abs(step.forces.mean(axis=0)).max())
 
 
-def _equal(one: float | None, other: float | None) -> bool | None:
+def _equal(first: float | None, second: float | None) -> bool | None:
     """Return whether two energies are the same but for rounding; None where one is not known."""
-    if one is None or other is None or not (math.isfinite(one) and math.isfinite(other)):
+    if first is None or second is None or not (math.isfinite(first) and math.isfinite(second)):
         return None
-    return abs(one - other) <= SAME
+    return abs(first - second) <= SAME
 
 
 def cell_problem(cell: Array, text: bytes) -> str:
@@ -267,11 +267,13 @@ def cell_problem(cell: Array, text: bytes) -> str:
     rows: list[list[float]] = cell.tolist()
     edge = 10.0 ** -max((len(m[1]) for m in _DIGITS.finditer(text[: text.find(b"</varray>")])), default=0)
     volume = _VOLUME.search(text)
-    if volume is not None and math.isfinite(told := number(volume[1])):
+    if volume is not None and math.isfinite(stated := number(volume[1])):
         normals = [_cross(rows[i], rows[i - 1]) for i in range(3)]
-        found = abs(sum(a * b for a, b in zip(rows[2], normals[1], strict=True)))
-        if abs(found - told) > 1.5 * 10.0 ** -_decimals(volume[1]) + 3 * edge * sum(math.hypot(*n) for n in normals):
-            return f"the cell has a volume of {found:.4f} cubic angstrom, the file says {told:g}"
+        computed = abs(sum(a * b for a, b in zip(rows[2], normals[1], strict=True)))
+        if abs(computed - stated) > 1.5 * 10.0 ** -_decimals(volume[1]) + 3 * edge * sum(
+            math.hypot(*n) for n in normals
+        ):
+            return f"the cell has a volume of {computed:.4f} cubic angstrom, the file says {stated:g}"
     start = text.find(b'<varray name="rec_basis"')
     words = text[text.find(b">", start) + 1 : text.find(b"</varray>", start)].replace(b"<v>", b" ")
     values = [number(word) for word in words.replace(b"</v>", b" ").split()] if start >= 0 else []

@@ -35,7 +35,7 @@ class XdatcarTrajectory(Trajectory):
                 return
             name, cell, species = _header(source, line)
             self.metadata.setdefault("title", name)
-            told = _Told()
+            stated = _Told()
             index = 0
             while True:
                 line = source.readline()
@@ -59,7 +59,7 @@ class XdatcarTrajectory(Trajectory):
                 stars = not match.group(2).isdigit()
                 step = None if stars else whole_number(match.group(2), source, "the number of the configuration")
                 fractional, text = source.table(len(species), (0, 1, 2), "coordinates of atom")
-                problems = told.problems(step, text)
+                problems = stated.problems(step, text)
                 yield Frame(
                     index, species, fractional @ cell, cell, step=step, source=str(self.path), problems=problems
                 )
@@ -76,15 +76,15 @@ class _Told:
 
     def problems(self, step: int | None, text: bytes) -> tuple[str, ...]:
         """Return what of a configuration does not fit to those before."""
-        found = []
+        problems = []
         if self._digits.odd(text.splitlines()) or ((b"e" in text or b"E" in text) and _EXPONENT.search(text)):
-            found.append("some numbers have other digits than the rest")
+            problems.append("some numbers have other digits than the rest")
         stride = None if step is None or self._before is None else step - self._before
         if stride is not None and self._stride is not None and stride != self._stride:
-            found.append(f"the number of the configuration is not {self._stride} above that of the one before")
+            problems.append(f"the number of the configuration is not {self._stride} above that of the one before")
         self._stride = stride if self._stride is None else self._stride
         self._before = step
-        return tuple(found)
+        return tuple(problems)
 
 
 def _next_header(source: Source, first: bytes, species: Symbols) -> Array:
@@ -118,14 +118,14 @@ def _line(source: Source) -> bytes:
     return line
 
 
-def _vector(source: Source, what: str) -> list[float]:
+def _vector(source: Source, quantity: str) -> list[float]:
     words = _line(source).split()
     if len(words) != 3:
         raise source.error(
-            f"three numbers expected for {what}, found '{_shown(b' '.join(words))}'",
+            f"three numbers expected for {quantity}, found '{_shown(b' '.join(words))}'",
             "check that there are as many coordinates as atoms",
         )
-    return [real(word, source, what) for word in words]
+    return [real(word, source, quantity) for word in words]
 
 
 def _header(source: Source, first: bytes) -> tuple[str, Array, Symbols]:

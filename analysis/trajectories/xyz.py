@@ -75,10 +75,10 @@ class XyzTrajectory(Trajectory):
                 values, text = source.table(atoms, wanted, "atom")
                 at = columns["species"][0]
                 rows = text.splitlines()
-                found = b" ".join(row.split(maxsplit=at + 1)[at] for row in rows)
-                if species is None or found != column:
-                    column = found
-                    species = _symbols(found, source, first)
+                symbols = b" ".join(row.split(maxsplit=at + 1)[at] for row in rows)
+                if species is None or symbols != column:
+                    column = symbols
+                    species = _symbols(symbols, source, first)
                 frame = self._frame(keys, columns, values, species, lattice, source)
                 frame.index = index
                 yield frame

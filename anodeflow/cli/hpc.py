@@ -98,8 +98,8 @@ def heal(folder: Path | None, watch: bool, interval: float, as_json: bool) -> No
     from anodeflow.workflows.cluster.healing import SETTLE_S, Healer
     from anodeflow.workflows.cluster.launchpad import open_launchpad
 
-    found = find_folder(folder)
-    healer = Healer(found, open_launchpad(found))
+    cluster = find_folder(folder)
+    healer = Healer(cluster, open_launchpad(cluster))
     done = healer.heal()
     if not watch and healer.settling():
         time.sleep(SETTLE_S + 0.5)
@@ -122,21 +122,21 @@ def launch(folder: Path | None, watch: bool, interval: float, until_done: bool) 
     from anodeflow.workflows.cluster.launching import LaunchReport, launch_once
     from anodeflow.workflows.cluster.launchpad import open_launchpad
 
-    found = find_folder(folder)
-    pad = open_launchpad(found)
-    healer = Healer(found, pad)
+    cluster = find_folder(folder)
+    pad = open_launchpad(cluster)
+    healer = Healer(cluster, pad)
     watch = watch or until_done
     while True:
         if watch:
             _print_healed(_patiently(healer.heal, []), as_json=False, quiet=True)
-        report = _patiently(lambda: launch_once(found, pad), LaunchReport()) if watch else launch_once(found, pad)
+        report = _patiently(lambda: launch_once(cluster, pad), LaunchReport()) if watch else launch_once(cluster, pad)
         for label in report.sent:
             click.echo(f"sent {label}")
         if report.light:
             click.echo(f"ran {report.light} light jobs here")
         if report.full:
-            click.echo(f"the queue holds {found.settings.max_in_queue} jobs, the rest waits (max_in_queue)")
-        if not watch or (until_done and _patiently(lambda: _ended(found, pad, healer), False)):
+            click.echo(f"the queue holds {cluster.settings.max_in_queue} jobs, the rest waits (max_in_queue)")
+        if not watch or (until_done and _patiently(lambda: _ended(cluster, pad, healer), False)):
             return
         if not (report.light or report.sent):
             time.sleep(interval)

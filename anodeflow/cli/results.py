@@ -30,7 +30,7 @@ _OPERATORS = {
 
 @click.command()
 @store_option
-@click.option("--what", type=click.Choice(list(tables())), default="binding", show_default=True)
+@click.option("--what", "name", type=click.Choice(list(tables())), default="binding", show_default=True)
 @click.option("--crystal", help="Only this host.")
 @click.option("--environment", type=click.Choice(["bulk", "surface"]))
 @click.option("--engine", help="Only this engine.")
@@ -46,7 +46,7 @@ _OPERATORS = {
 @click.option("--limit", type=click.IntRange(1), help=f"At most so many rows.  [default: all; {_SCREENFUL} in a table]")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 @json_option
-def results(store: Path, what: str, as_json: bool, as_csv: bool, limit: int | None, **filters: Any) -> None:
+def results(store: Path, name: str, as_json: bool, as_csv: bool, limit: int | None, **filters: Any) -> None:
     """Query the results store, newest first."""
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other", "leave one out")
@@ -56,16 +56,16 @@ def results(store: Path, what: str, as_json: bool, as_csv: bool, limit: int | No
 
     documents = open_documents(store)
     if as_csv:
-        print_csv(rows_of(documents, what, limit=limit, **filters))
+        print_csv(rows_of(documents, name, limit=limit, **filters))
         return
     # One row more than is shown tells whether there are more.
     most = limit or (None if as_json else _SCREENFUL)
-    rows = rows_of(documents, what, limit=most + 1 if most else None, **filters)
+    rows = rows_of(documents, name, limit=most + 1 if most else None, **filters)
     if most and len(rows) > most:
         del rows[most:]
         if limit is None:
             click.echo(f"the newest {most}; --limit shows more, --csv and --json all", err=True)
-    columns = tables()[what].columns
+    columns = tables()[name].columns
     if any(row.get("imported") for row in rows):
         columns = (*columns, "imported")
     print_rows(rows, as_json, empty=f"nothing in {store_shown(store)} matches", columns=columns)
@@ -83,7 +83,7 @@ def study_hash_of(study: str) -> str:
 # long: 28 lines are its documentation
 def rows_of(
     store: JobStore | Store,
-    what: str,
+    name: str,
     *,
     crystal: str | None = None,
     environment: str | None = None,
@@ -105,7 +105,7 @@ def rows_of(
     ----------
     store
         An open store: of jobs, or of their documents alone.
-    what
+    name
         Name of the table: see :func:`anodeflow.workflows.studies.registry.tables`.
     crystal, environment, engine, card, study_hash
         Only these; of descriptors, those with this crystal on either side.
@@ -125,7 +125,7 @@ def rows_of(
     InputError
         If ``query`` is not a JSON object.
     """
-    table = tables()[what]
+    table = tables()[name]
     # A host's document also stands under the job that asked for it (index 2): count it once.
     criteria: dict[str, Any] = {"index": 1}
     criteria |= {"metadata.label": "summary"} if table.doc_type is None else {"output.doc_type": table.doc_type}
@@ -209,13 +209,13 @@ def _hex(text: str) -> str:
 
 def _filter(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        criteria = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"--query is not JSON: {error}", """e.g. '{"output.energy_ev": {"$lt": -100}}'""") from None
-    if not isinstance(found, dict):
-        raise InputError(f"--query is a {type(found).__name__}, not an object", 'e.g. \'{"name": "summary"}\'')
-    _check_operators(found)
-    return found
+    if not isinstance(criteria, dict):
+        raise InputError(f"--query is a {type(criteria).__name__}, not an object", 'e.g. \'{"name": "summary"}\'')
+    _check_operators(criteria)
+    return criteria
 
 
 def _check_operators(part: Any) -> None:

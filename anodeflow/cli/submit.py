@@ -42,9 +42,9 @@ def submit(
     from anodeflow.workflows.cluster.submission import submit_study
     from anodeflow.workflows.studies import load_study
 
-    found = find_folder(folder)
-    use_environment(found)
-    report = submit_study(load_study(study), study, found, tags=tags, dry_run=dry_run, again=again)
+    cluster = find_folder(folder)
+    use_environment(cluster)
+    report = submit_study(load_study(study), study, cluster, tags=tags, dry_run=dry_run, again=again)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
         return

@@ -33,11 +33,13 @@ def imported_line(job_store: Any, study_hash: str) -> str | None:
 
     marks = imported_by_study(job_store).get(study_hash, [])
     archives = {mark["archive_sha256"]: mark for mark in marks}
-    said = []
+    archived = []
     for archive, mark in archives.items():
         hosts = sorted({m["computer"] for m in marks if m["archive_sha256"] == archive and m.get("computer")})
-        said.append(f"{archive[:12]} (anodeflow {mark['anodeflow']} on {', '.join(hosts) or '?'}; {mark['at'][:10]})")
-    return f"rests on results imported from archive {', '.join(said)}" if said else None
+        archived.append(
+            f"{archive[:12]} (anodeflow {mark['anodeflow']} on {', '.join(hosts) or '?'}; {mark['at'][:10]})"
+        )
+    return f"rests on results imported from archive {', '.join(archived)}" if archived else None
 
 
 def imported_notes(job_store: Any, study_hash: str) -> list[str]:
@@ -48,10 +50,10 @@ def imported_notes(job_store: Any, study_hash: str) -> list[str]:
     others = len(set(imported_by_study(job_store)) - {study_hash})
     if not others:
         return []
-    what = f"calculations of {others} imported {'study' if others == 1 else 'studies'}"
+    imported = f"calculations of {others} imported {'study' if others == 1 else 'studies'}"
     if load_settings().trust_imported:
-        return [f"{what} are used where they are the same (--trust)"]
-    return [f"{what} are not used; --trust would use those that are the same"]
+        return [f"{imported} are used where they are the same (--trust)"]
+    return [f"{imported} are not used; --trust would use those that are the same"]
 
 
 def print_study(document: Any, as_json: bool, imported: str | None = None) -> None:
