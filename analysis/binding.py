@@ -17,7 +17,7 @@ from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchErro
 from anodeflow.units import COULOMB_EV_ANGSTROM
 
 Convention = Literal["bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion"]
-CONVENTIONS: tuple[Convention, ...] = ("bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion")
+_CONVENTIONS: tuple[Convention, ...] = ("bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion")
 
 # Madelung constant of a point charge in a cubic box with neutralising background (Makov & Payne 1995).
 _MADELUNG_CUBIC = 2.837297

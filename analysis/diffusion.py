@@ -30,7 +30,7 @@ _SLOPE_TOLERANCE = 0.15
 # A displacement below this is vibration, whatever its slope, angstrom squared.
 _MIN_MSD_ANGSTROM2 = 1.0
 
-DriftReference = Literal["framework", "all", "none"]
+_DriftReference = Literal["framework", "all", "none"]
 
 
 class DiffusionDoc(Document):
@@ -41,7 +41,7 @@ class DiffusionDoc(Document):
     atoms: int
     frames: int
     timestep_fs: float = Field(description="between frames")
-    drift_reference: DriftReference = Field(
+    drift_reference: _DriftReference = Field(
         description="whose mass-weighted mean displacement is taken off: all other elements, all atoms, or nothing"
     )
     drift_angstrom: float = Field(description="how far that reference moved over the run")
@@ -84,7 +84,7 @@ class Displacements:
     """
 
     def __init__(
-        self, species: Sequence[str], elements: Sequence[str], drift_reference: DriftReference = "framework"
+        self, species: Sequence[str], elements: Sequence[str], drift_reference: _DriftReference = "framework"
     ) -> None:
         from ase.data import atomic_masses, atomic_numbers
 
@@ -335,7 +335,7 @@ def mean_squared_displacement(
     element: str,
     timestep_fs: float,
     *,
-    drift_reference: DriftReference = "framework",
+    drift_reference: _DriftReference = "framework",
     fit_fs: tuple[float, float] | None = None,
 ) -> DiffusionDoc:
     """Mean squared displacement and D of an element.

@@ -20,7 +20,7 @@ from anodeflow.analysis.fits import Interval
 from anodeflow.documents import Document
 from anodeflow.errors import InputError
 
-MIN_POINTS = 4
+_MIN_POINTS = 4
 
 
 class PlaneFit(Document):
@@ -65,7 +65,7 @@ def fit_plane(x: Sequence[float], y: Sequence[float], z: Sequence[float], *, lev
     values = np.asarray(z, dtype=float)
     if not (np.isfinite(points).all() and np.isfinite(values).all()):
         raise InputError("a point of the plane is not finite", "look at the calculations it comes from")
-    if len(values) < MIN_POINTS:
+    if len(values) < _MIN_POINTS:
         raise InputError(
             f"a plane through {len(values)} points has no uncertainty",
             "compute at least four cells: two thicknesses of each side, better three",

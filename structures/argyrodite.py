@@ -33,7 +33,7 @@ from anodeflow.errors import ConvergenceError, InputError, StructureError
 from anodeflow.structures.catalogue import get_entry
 
 _Pool = dict[bytes, tuple[float, int, NDArray[np.float64]]]  # energy in eV per cell, seed, charges
-AnionOrder = Literal["auto", "ordered", "random", "lowest"]
+_AnionOrder = Literal["auto", "ordered", "random", "lowest"]
 HALIDES = ("Cl", "Br", "I")
 PS_BOND_MAX_ANGSTROM = 2.5
 _LI_LI_MIN_ANGSTROM = 2.0
@@ -166,7 +166,7 @@ def argyrodite_configurations(
     formula_units: int | None = None,
     n: int = 5,
     seed: int = 0,
-    anion_order: AnionOrder = "auto",
+    anion_order: _AnionOrder = "auto",
     site_inversion: float | Fraction | None = None,
     lattice_angstrom: float = 9.860,
     energies: Callable[[Structure], float] | None = None,

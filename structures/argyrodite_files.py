@@ -18,11 +18,11 @@ from anodeflow.structures.argyrodite import (
 )
 from anodeflow.structures.files.expansion import space_group_numbers
 
-SPACE_GROUP = 216
+_SPACE_GROUP = 216
 SYMPREC_ANGSTROM = 0.05
-FREE_ANION_TOLERANCE = 0.05
+_FREE_ANION_TOLERANCE = 0.05
 """How far the anions per P may be from 4 in PS4 and 2 free ones."""
-LITHIUM_TOLERANCE = 0.05
+_LITHIUM_TOLERANCE = 0.05
 """Lithium per P beyond which the difference to the balanced charge is reported."""
 
 
@@ -71,7 +71,11 @@ def measured_argyrodite(structure: Structure, formula_units: int = 4) -> Measure
     """
     elements = {element.symbol for element in structure.composition.elements}
     halides = [symbol for symbol in HALIDES if symbol in elements]
-    if len(halides) != 1 or elements != {"Li", "P", "S", *halides} or SPACE_GROUP not in space_group_numbers(structure):
+    if (
+        len(halides) != 1
+        or elements != {"Li", "P", "S", *halides}
+        or _SPACE_GROUP not in space_group_numbers(structure)
+    ):
         raise StructureError(
             f"{structure.composition.reduced_formula} is not an argyrodite of Li, P, S and one halide in F-43m",
             "give the average crystal as it was refined, or the formula",
@@ -90,7 +94,7 @@ def measured_argyrodite(structure: Structure, formula_units: int = 4) -> Measure
             for symbol in ("S", halide):
                 amounts[kind][symbol] += float(site.species[symbol]) / len(phosphorus)
     filled = {"bonded": amounts["bonded"]["S"], "4a": sum(amounts["4a"].values()), "4d": sum(amounts["4d"].values())}
-    if any(abs(filled[kind] - right) > FREE_ANION_TOLERANCE for kind, right in (("bonded", 4), ("4a", 1), ("4d", 1))):
+    if any(abs(filled[kind] - right) > _FREE_ANION_TOLERANCE for kind, right in (("bonded", 4), ("4a", 1), ("4d", 1))):
         raise StructureError(
             f"its anions per P are {filled['bonded']:.3g} S in PS4, {filled['4a']:.3g} on 4a and {filled['4d']:.3g}"
             " on 4d, not 4, 1 and 1",
@@ -107,7 +111,7 @@ def measured_argyrodite(structure: Structure, formula_units: int = 4) -> Measure
             f"the crystal has {measured:.3f} {halide} per P, {amounts['4d'][halide]:.3f} of them on 4d; a cell of"
             f" {formula_units} formula units holds {float(x):g} and {on_4d / formula_units:g}"
         )
-    if abs(lithium / len(phosphorus) - (7 - measured)) > LITHIUM_TOLERANCE:
+    if abs(lithium / len(phosphorus) - (7 - measured)) > _LITHIUM_TOLERANCE:
         warnings.append(
             f"the crystal has {lithium / len(phosphorus):.3f} Li per P, charge balance needs {7 - measured:.3f}; the"
             " configurations are balanced"

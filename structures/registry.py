@@ -24,20 +24,20 @@ from anodeflow.structures.plane_lattices import displacement_cell
 
 #: Atoms of a face: those within this height of the outermost nucleus. Rumpled rock-salt planes are far flatter,
 #: lattice planes of metals further apart.
-FACE_DEPTH_ANGSTROM = 0.6
+_FACE_DEPTH_ANGSTROM = 0.6
 #: Atoms count as one over the other, or as equally near, within this distance in the plane.
-OVER_ANGSTROM = 0.15
+_OVER_ANGSTROM = 0.15
 #: A contact wider than this is no contact: the sides of ionic crystals and metals touch at 2 to 3 angstrom.
-OPEN_GAP_ANGSTROM = 3.5
+_OPEN_GAP_ANGSTROM = 3.5
 #: The grid over the cell of displacements, where that cell is larger.
-GRID_ANGSTROM = 1.0
+_GRID_ANGSTROM = 1.0
 #: Two points of the cell of displacements closer than this, in its fractions, are one.
-SAME_FRACTION = 2e-3
+_SAME_FRACTION = 2e-3
 #: More candidates than this are not scored.
-MOST_CANDIDATES = 64
+_MOST_CANDIDATES = 64
 
 #: Energy in eV and relaxed geometry of a cell whose film must keep its registry.
-Score = Callable[[Structure], tuple[float, Structure]]
+_Score = Callable[[Structure], tuple[float, Structure]]
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def displacement_lattice(model: InterfaceModel) -> NDArray[np.float64]:
 
 
 def candidate_shifts(
-    model: InterfaceModel, *, grid_angstrom: float = GRID_ANGSTROM, most: int = MOST_CANDIDATES
+    model: InterfaceModel, *, grid_angstrom: float = _GRID_ANGSTROM, most: int = _MOST_CANDIDATES
 ) -> list[tuple[float, float]]:
     """List the inequivalent shifts of the film that a search must try.
 
@@ -236,9 +236,9 @@ def with_shift(model: InterfaceModel, shift: Sequence[float], gap_angstrom: floa
 
 def search_registry(
     model: InterfaceModel,
-    score: Score,
+    score: _Score,
     *,
-    grid_angstrom: float = GRID_ANGSTROM,
+    grid_angstrom: float = _GRID_ANGSTROM,
     gaps_angstrom: Sequence[float] = (2.0, 2.4, 2.8, 3.2),
     refine: bool = True,
 ) -> list[RankedRegistry]:
@@ -296,7 +296,7 @@ def _order(found: RankedRegistry) -> tuple[float, str, tuple[float, float]]:
 
 
 def _scored(
-    model: InterfaceModel, shift: Sequence[float], score: Score, gaps: Sequence[float]
+    model: InterfaceModel, shift: Sequence[float], score: _Score, gaps: Sequence[float]
 ) -> RankedRegistry | None:
     """Score one candidate from the gap at which its contacts are neither tight nor open; None if atoms overlap."""
     begin = None
@@ -335,7 +335,7 @@ def contact_problems(model: InterfaceModel, structure: Structure) -> list[str]:
     problems = []
     for contact in range(1, model.contacts + 1):
         gap = contact_gap(model, structure, contact)
-        if gap > OPEN_GAP_ANGSTROM:
+        if gap > _OPEN_GAP_ANGSTROM:
             problems.append(f"contact {contact} is open: a gap of {gap:.2f} angstrom is no contact")
     if model.contacts == 2:
         first, second = (registry_at(model, contact, structure) for contact in (1, 2))
@@ -371,7 +371,7 @@ def _face(model: InterfaceModel, side: str, end: str, structure: Structure | Non
     heights = _unwrapped_heights(model, geometry)
     own = np.array(model.structure.site_properties["side"]) == side
     edge = heights[own].min() if end == "lower" else heights[own].max()
-    chosen = np.flatnonzero(own & (np.abs(heights - edge) <= FACE_DEPTH_ANGSTROM))
+    chosen = np.flatnonzero(own & (np.abs(heights - edge) <= _FACE_DEPTH_ANGSTROM))
     return _Atoms(tuple(geometry[int(n)].specie.symbol for n in chosen), geometry.cart_coords[chosen][:, :2])
 
 
@@ -409,9 +409,9 @@ def _place(
         for offset in offsets
     )
     distances = tuple(distance for distance, _ in around[:4])
-    if distances[0] <= OVER_ANGSTROM:
+    if distances[0] <= _OVER_ANGSTROM:
         return f"{film.element} over {around[0][1]}", distances
-    equal = [symbol for distance, symbol in around if distance - distances[0] <= OVER_ANGSTROM]
+    equal = [symbol for distance, symbol in around if distance - distances[0] <= _OVER_ANGSTROM]
     if len(equal) == 2:
         return f"{film.element} over bridge {'-'.join(sorted(equal))}", distances
     if len(equal) >= 3:
@@ -441,7 +441,7 @@ def _fixed_points(moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]
             continue
         steps = np.array(list(product((-2, -1, 0, 1, 2), repeat=4)))
         solutions = (steps - right) @ np.linalg.pinv(rows).T
-        exact = np.abs(solutions @ rows.T + right - steps).max(axis=1) < SAME_FRACTION
+        exact = np.abs(solutions @ rows.T + right - steps).max(axis=1) < _SAME_FRACTION
         for point in solutions[exact] % 1.0:
             if not _is_among(point, np.array(found).reshape(-1, 2)):
                 found.append(point)
@@ -451,12 +451,12 @@ def _fixed_points(moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]
 def _is_among(point: NDArray[np.float64], points: NDArray[np.float64]) -> bool:
     """Whether a point is one of several, up to whole cells."""
     away = points - point
-    return bool((np.abs(away - np.round(away)).max(axis=1) < SAME_FRACTION).any()) if len(points) else False
+    return bool((np.abs(away - np.round(away)).max(axis=1) < _SAME_FRACTION).any()) if len(points) else False
 
 
 def _stabiliser(point: NDArray[np.float64], moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> int:
     moved = [w @ point + t - point for w, t in moves]
-    return sum(1 for m in moved if np.abs(m - np.round(m)).max() < SAME_FRACTION)
+    return sum(1 for m in moved if np.abs(m - np.round(m)).max() < _SAME_FRACTION)
 
 
 def _is_held(model: InterfaceModel) -> bool:
@@ -467,7 +467,7 @@ def _is_held(model: InterfaceModel) -> bool:
     holding = []
     for w, t in here:
         left = t @ back  # where the move takes the film as it stands
-        if np.abs(left - np.round(left)).max() < SAME_FRACTION:
+        if np.abs(left - np.round(left)).max() < _SAME_FRACTION:
             holding.append(w)
     free = np.eye(2) if not holding else np.mean(holding, axis=0)
     return bool(np.linalg.matrix_rank(free, tol=1e-6) == 0)
@@ -484,6 +484,6 @@ def _neighbours(model: InterfaceModel, step_angstrom: float) -> list[tuple[float
     ]
 
 
-def model_of(found: RankedRegistry) -> InterfaceModel:
+def _model_of(found: RankedRegistry) -> InterfaceModel:
     """Build the cell of a ranked registry again, at the gap to which it relaxed (to 0.1 angstrom)."""
     return replace(with_shift(found.model, found.model.shift, round(found.gap_angstrom, 1)), score=found.energy_ev)

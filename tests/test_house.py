@@ -16,6 +16,44 @@ LONGEST_FUNCTION, LONGEST_FILE = 80, 500
 #: A function longer than that says why in a comment of this form on the line of its ``def``, or above it.
 REASON = re.compile(r"#\s*long:\s*\S+")
 MOST_LONELY_NAMES = 40
+#: Names that only their own module uses and that stay public, and why.
+_RECORD = "what a public function gives, or a part of a stored document"
+_PART = "a working part that its module documents for its readers"
+_NAMED = "named in stored documents or queued jobs"
+REASONS_OF_LONELY_NAMES: dict[str, str] = {
+    "ArgyroditeConfiguration": _RECORD,
+    "CrystalEntry": _RECORD,
+    "Registry": _RECORD,
+    "RankedRegistry": _RECORD,
+    "VoltageStep": _RECORD,
+    "Linearity": _RECORD,
+    "PlaneFit": _RECORD,
+    "ReferenceValue": _RECORD,
+    "ThicknessStep": _RECORD,
+    "SlabFit": _RECORD,
+    "ThicknessConvergence": _RECORD,
+    "ClusterSettings": _RECORD,
+    "Healed": _RECORD,
+    "PlannedJob": _RECORD,
+    "SubmissionReport": _RECORD,
+    "PotcarFile": _RECORD,
+    "Provenance": _RECORD,
+    "ArchiveContents": _RECORD,
+    "MoveReport": _RECORD,
+    "Keyword": _RECORD,
+    "BandCalculation": _PART,
+    "Tetrahedra": _PART,
+    "Selection": _PART,
+    "JoinedCompactTrajectory": _PART,
+    "Propagator": _PART,
+    "Heartbeat": _PART,
+    "RestingLangevin": _PART,
+    "RestingNoseHoover": _PART,
+    "check_engine": _PART,
+    "Model": _PART,
+    "StudyTask": _NAMED,
+    "ServerJobStore": _NAMED,
+}
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -91,7 +129,3 @@ def test_few_names_are_public_for_nobody():
     unexplained = [f"{module}.{name}" for module, name in lonely if name not in REASONS_OF_LONELY_NAMES]
     assert unexplained == []
     assert len(lonely) <= MOST_LONELY_NAMES
-
-
-#: Names that only their own module uses and that stay public, and why.
-REASONS_OF_LONELY_NAMES: dict[str, str] = {}

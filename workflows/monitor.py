@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 # (label, step, energy eV, largest force eV/angstrom); may raise StopRequested.
-StepListener = Callable[[str, int, float, float], None]
+_StepListener = Callable[[str, int, float, float], None]
 
-_listener: StepListener | None = None
+_listener: _StepListener | None = None
 _pulse: Callable[[], None] | None = None
 _reuse: Callable[[], None] | None = None
 
@@ -17,7 +17,7 @@ class StopRequested(Exception):  # noqa: N818 - a request, not an error
 
 
 def listen(
-    listener: StepListener | None, pulse: Callable[[], None] | None = None, reuse: Callable[[], None] | None = None
+    listener: _StepListener | None, pulse: Callable[[], None] | None = None, reuse: Callable[[], None] | None = None
 ) -> None:
     """Set who is told what in this process.
 

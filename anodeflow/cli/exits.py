@@ -14,7 +14,7 @@ from anodeflow.errors import AnodeflowError, StoreError
 
 # Beside those of the errors (anodeflow.errors).
 WITHOUT_RESULT = 4
-UNEXPECTED = 70
+_UNEXPECTED = 70
 INTERRUPTED = 130
 
 _NOT_WRITABLE = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EPERM}
@@ -58,4 +58,4 @@ def _unexpected(error: Exception) -> int:
         raise error
     text = f"unexpected {type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode()[:400]
     click.echo(f"error: {' '.join(text.split())}; run again with ANODEFLOW_DEBUG=1 and report it", err=True)
-    return UNEXPECTED
+    return _UNEXPECTED

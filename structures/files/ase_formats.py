@@ -21,7 +21,7 @@ from anodeflow.errors import InputError, StructureError
 from anodeflow.structures.files.elements import element_of_label, element_of_number, element_of_symbol
 from anodeflow.structures.files.opening import ACCEPTED, StructureText
 
-READABLE = frozenset({
+_READABLE = frozenset({
     "extxyz", "xyz", "xsf", "castep-cell", "castep-castep", "espresso-in", "espresso-out", "vasp-out", "vasp-xml",
     "vasp-xdatcar", "cube", "gen", "siesta-xv", "struct_out", "magres", "abinit-in", "abinit-out", "v-sim", "turbomole",
 })  # fmt: skip
@@ -82,7 +82,7 @@ def read_with_ase(source: StructureText) -> Structure:
 
 
 def _format(source: StructureText) -> str:
-    """ASE's name of the format, one of `READABLE`."""
+    """ASE's name of the format, one of `_READABLE`."""
     first = source.lines[0].strip()
     if source.text.lstrip().startswith("ITEM:"):
         raise InputError(
@@ -96,7 +96,7 @@ def _format(source: StructureText) -> str:
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     stream.name = str(Path("no such folder", name))
     found = ase.io.formats.filetype(stream)
-    if found not in READABLE:
+    if found not in _READABLE:
         raise InputError(f"structure file {source.path} is of the format {found!r}", ACCEPTED)
     return found
 

@@ -65,7 +65,7 @@ def read_cif(source: StructureText) -> Structure:
     if not sites:
         raise block.error("it lists no atoms")
     try:
-        statement = symmetry_statement(block)
+        statement = _symmetry_statement(block)
         resolved = statement.resolve(lattice)
     except SymmetryError as error:
         raise block.contradiction(str(error), "write its symmetry operations into the CIF") from None
@@ -77,7 +77,7 @@ def read_cif(source: StructureText) -> Structure:
     return structure
 
 
-def symmetry_statement(block: CifBlock) -> SymmetryStatement:
+def _symmetry_statement(block: CifBlock) -> SymmetryStatement:
     """What a block states about its symmetry.
 
     Parameters

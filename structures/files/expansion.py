@@ -16,14 +16,14 @@ from anodeflow.structures.files.space_groups import DENOMINATOR, Operations
 
 SAME_POSITION_ANGSTROM = 0.01
 """Two positions closer than this are one, shared by the elements that are listed there. Atoms move more than that."""
-MAX_SNAP_ANGSTROM = 0.1
+_MAX_SNAP_ANGSTROM = 0.1
 """Furthest that rounded digits may lie from the special position they mean."""
-AGREEMENT_ANGSTROM = 0.1
+_AGREEMENT_ANGSTROM = 0.1
 """Furthest that two readers may put one atom from each other, for instance 0.333 for 1/3."""
 FULL_OCCUPANCY = 1.02
 """Occupancies that add up to more than this are an error; between 1 and this they are rounding, and scaled to 1."""
-SYMPRECS_ANGSTROM = (0.01, 0.05, 0.1)
-MAX_IMAGES = 200_000
+_SYMPRECS_ANGSTROM = (0.01, 0.05, 0.1)
+_MAX_IMAGES = 200_000
 _MAX_NEAR = 8
 
 
@@ -108,8 +108,8 @@ def orbit(site: ListedSite, operations: Operations, lattice: Lattice) -> NDArray
     allowed = 3.0 * max(site.uncertainty) + 1e-6
     close = np.abs(apart) <= allowed
     distances = np.linalg.norm(apart @ lattice.matrix, axis=1)
-    near = close.all(axis=1) & (distances <= MAX_SNAP_ANGSTROM) | (distances <= SAME_POSITION_ANGSTROM)
-    if (distances[~near] <= MAX_SNAP_ANGSTROM).any():
+    near = close.all(axis=1) & (distances <= _MAX_SNAP_ANGSTROM) | (distances <= SAME_POSITION_ANGSTROM)
+    if (distances[~near] <= _MAX_SNAP_ANGSTROM).any():
         raise ExpansionError(f"site {site.label} lies {distances[~near].min():.3f} angstrom from its own image")
     point = (images - shift)[near].mean(axis=0)
     images = _images(point, operations) % 1.0 % 1.0
@@ -152,7 +152,7 @@ def expand(sites: Sequence[ListedSite], operations: Operations, lattice: Lattice
     ExpansionError
         A site is listed twice, occupancies at a position add up to more than 1, or the cell is too large.
     """
-    if len(sites) * len(operations) > MAX_IMAGES:
+    if len(sites) * len(operations) > _MAX_IMAGES:
         raise ExpansionError(f"{len(sites)} sites under {len(operations)} operations are too many")
     orbits = [orbit(site, operations, lattice) for site in sites]
     positions: list[NDArray[np.float64]] = []
@@ -236,7 +236,7 @@ def disagreement(ours: Structure, theirs: Structure) -> str | None:
         return f"{ours.composition.formula} on {len(ours)} sites or {theirs.composition.formula} on {len(theirs)}"
     if not np.allclose(ours.lattice.parameters, theirs.lattice.parameters, rtol=1e-4, atol=1e-3):
         return "two different cells"
-    near = _near(ours.frac_coords, theirs.frac_coords, ours.lattice, AGREEMENT_ANGSTROM)
+    near = _near(ours.frac_coords, theirs.frac_coords, ours.lattice, _AGREEMENT_ANGSTROM)
     for site, found in zip(ours, near, strict=True):
         if not any(_same_species(site.species, theirs[k].species) for k in found):
             return f"{site.species_string} at {np.round(site.frac_coords, 4).tolist()} or not there"
@@ -272,7 +272,7 @@ def space_group_numbers(structure: Structure) -> set[int]:
         [kinds[str(site.species)] for site in structure],
     )
     found = set()
-    for symprec in SYMPRECS_ANGSTROM:
+    for symprec in _SYMPRECS_ANGSTROM:
         dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
         if dataset is not None:
             found.add(int(dataset.number))

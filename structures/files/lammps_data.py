@@ -14,7 +14,7 @@ from anodeflow.structures.files.opening import MAX_ATOMS, StructureText
 
 TypeNames = Sequence[str] | Mapping[int, str]
 """Element of each LAMMPS type: ``["Li", "Cl"]`` names types 1 and 2."""
-MASS_TOLERANCE = 0.06
+_MASS_TOLERANCE = 0.06
 """Unified atomic mass units; the closest two elements whose masses could be confused, Co and Ni, differ by 0.24."""
 _COLUMNS = {  # where type, x stand in a line of the section Atoms; every style begins with the id of the atom
     "atomic": (1, 2, 5),
@@ -139,7 +139,7 @@ def _names(
     by_mass: dict[int, str] = {}
     for words, comment in sections.get("Masses", [])[1:]:
         kind, mass = int(words[0]), float(words[1])
-        found = [element for element in Element if abs(element.atomic_mass - mass) < MASS_TOLERANCE]
+        found = [element for element in Element if abs(element.atomic_mass - mass) < _MASS_TOLERANCE]
         nearest = min(found, key=lambda element: abs(element.atomic_mass - mass), default=None)
         said = _element_or_none(comment)
         if nearest is not None and (said is None or said == nearest.symbol):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from anodeflow.errors import InputError
 
-MAX_BYTES = 32 << 20
+_MAX_BYTES = 32 << 20
 """Largest structure file, packed or unpacked. A CIF of 20,000 atoms has about 2 MB."""
 MAX_ATOMS = 20_000
 """Most atoms in a cell. No engine here takes a tenth of it, and the checks stay within seconds."""
@@ -111,22 +111,22 @@ def open_structure(path: Path) -> StructureText:
 
 
 def _unpacked(path: Path) -> bytes:
-    if path.stat().st_size > MAX_BYTES:
+    if path.stat().st_size > _MAX_BYTES:
         raise _too_large(path)
     data = path.read_bytes()
     kind = next((kind for magic, kind in _PACKED.items() if data.startswith(magic)), None)
     if kind == "gzip":
         with gzip.open(io.BytesIO(data)) as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(_MAX_BYTES + 1)
     elif kind == "bzip2":
         with bz2.open(io.BytesIO(data)) as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(_MAX_BYTES + 1)
     elif kind == "xz":
         decompressor = lzma.LZMADecompressor(memlimit=_XZ_MEMORY_BYTES)
-        data = decompressor.decompress(data, MAX_BYTES + 1)
-        if not decompressor.eof and len(data) <= MAX_BYTES:
+        data = decompressor.decompress(data, _MAX_BYTES + 1)
+        if not decompressor.eof and len(data) <= _MAX_BYTES:
             raise EOFError("the compressed file is cut short")
-    if len(data) > MAX_BYTES:
+    if len(data) > _MAX_BYTES:
         raise _too_large(path)
     archive = next((name for magic, name in _ARCHIVES.items() if data.startswith(magic)), None)
     if kind and any(data.startswith(magic) for magic in _PACKED):
@@ -139,7 +139,7 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _too_large(path: Path) -> InputError:
-    problem = f"structure file {path} holds more than {MAX_BYTES >> 20} MiB"
+    problem = f"structure file {path} holds more than {_MAX_BYTES >> 20} MiB"
     return InputError(problem, "a crystal needs far less; check it")
 
 

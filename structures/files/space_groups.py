@@ -20,7 +20,7 @@ from pymatgen.core import Lattice
 DENOMINATOR = gemmi.Op.DEN
 """Translations are whole numbers of 1/24 of a lattice vector."""
 MAX_OPERATIONS = 1000
-METRIC_TOLERANCE = 4e-3
+_METRIC_TOLERANCE = 4e-3
 """How far a symmetry operation may change a length, as a fraction, or the cosine of an angle."""
 
 
@@ -78,7 +78,7 @@ class Operations:
         metric = lattice.metric_tensor
         images = np.einsum("nji,jk,nkl->nil", self.rotations, metric, self.rotations)
         scale = np.outer(lattice.abc, lattice.abc)
-        return bool((abs(images - metric) <= METRIC_TOLERANCE * scale).all())
+        return bool((abs(images - metric) <= _METRIC_TOLERANCE * scale).all())
 
     def number(self) -> int | None:
         """Number of the space group in International Tables, None if it cannot be found."""

@@ -25,8 +25,8 @@ from anodeflow.workflows.cluster.probe import through_the_queue
 from anodeflow.workflows.cluster.resources import adapter_values
 from anodeflow.workflows.store.connection import on_network_file_system
 
-LARGEST_SKEW_S = 30.0
-LEAST_FREE_BYTES = 2 * 2**30
+_LARGEST_SKEW_S = 30.0
+_LEAST_FREE_BYTES = 2 * 2**30
 # What the checks of the files read: these must agree with cluster.yaml and with each other.
 ADAPTER, CONFIG = "my_qadapter.yaml", "FW_config.yaml"
 
@@ -45,7 +45,7 @@ def examine(folder: ClusterFolder, patience_s: float | None = None) -> list[Find
         Also send a test job, and wait so long for it; None sends none.
     """
     findings: list[Finding] = []
-    checks = dict(CHECKS)
+    checks = dict(_CHECKS)
     if patience_s is not None:
         checks["job"] = lambda asked: through_the_queue(asked, patience_s)
     for link, check in checks.items():
@@ -94,7 +94,7 @@ def _database(folder: ClusterFolder) -> Iterator[Finding]:
     probe.update_one({"_id": "doctor"}, {"$set": {"by": folder.settings.worker}}, upsert=True)
     probe.delete_one({"_id": "doctor"})
     skew = database.clock_difference_s()
-    if abs(skew) > LARGEST_SKEW_S:
+    if abs(skew) > _LARGEST_SKEW_S:
         yield Finding("clock", WARNING, f"the database's clock is {skew:+.0f} s from this machine's",
                       "let both follow a time server (NTP); times in tables are off, nothing is lost")  # fmt: skip
     else:
@@ -182,7 +182,7 @@ def _folders(folder: ClusterFolder) -> Iterator[Finding]:
         probe.write_text("")
         probe.unlink()
         free = shutil.disk_usage(place).free
-        verdict = GOOD if free > LEAST_FREE_BYTES else WARNING
+        verdict = GOOD if free > _LEAST_FREE_BYTES else WARNING
         yield Finding("disk", verdict, f"{place}: {free / 2**30:.0f} GB free",
                       "" if verdict == GOOD else "free space: a job that cannot write its files fails")  # fmt: skip
         if str(place.resolve()).startswith(("/tmp/", "/var/tmp/", "/dev/shm/")):  # noqa: S108
@@ -208,7 +208,7 @@ def _fireworks(folder: ClusterFolder) -> Iterator[Finding]:
     )
 
 
-CHECKS: dict[str, Check] = {
+_CHECKS: dict[str, Check] = {
     "settings": _settings,
     "secrets": _secrets,
     "fireworks": _fireworks,

@@ -14,7 +14,7 @@ from anodeflow.errors import InputError
 from anodeflow.workflows.store.database import DATABASE_FILE, Database, config_folder, load_database
 from anodeflow.yaml_input import read_yaml, validate
 
-SETTINGS_FILE = "cluster.yaml"
+_SETTINGS_FILE = "cluster.yaml"
 FOLDER_VARIABLE = "ANODEFLOW_CLUSTER"
 LIGHT = "light"
 PLAIN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -119,7 +119,7 @@ class ClusterFolder:
     @cached_property
     def settings(self) -> ClusterSettings:
         """``cluster.yaml``, validated."""
-        file = self.path / SETTINGS_FILE
+        file = self.path / _SETTINGS_FILE
         data: dict[str, Any] = read_yaml(file)
         if isinstance(data.get("version"), int) and data["version"] > 1:
             raise InputError(
@@ -179,10 +179,10 @@ def find_folder(given: str | Path | None = None) -> ClusterFolder:
     """
     named = given or os.environ.get(FOLDER_VARIABLE)
     path = Path(named).expanduser() if named else config_folder() / "cluster"
-    if not (path / SETTINGS_FILE).is_file():
+    if not (path / _SETTINGS_FILE).is_file():
         if named:
             raise InputError(
-                f"'{path}' is no cluster folder: it has no {SETTINGS_FILE}", "see anodeflow hpc init --help"
+                f"'{path}' is no cluster folder: it has no {_SETTINGS_FILE}", "see anodeflow hpc init --help"
             )
         raise InputError(
             "no cluster folder is known",

@@ -19,8 +19,8 @@ from anodeflow.workflows.store.database import server_errors
 from anodeflow.yaml_input import read_yaml
 
 SCRIPT = "queue.sh"
-NAME_LENGTH = 15  # what the strictest scheduler takes
-LIGHT_TIMEOUT_S = 3600.0
+_NAME_LENGTH = 15  # what the strictest scheduler takes
+_LIGHT_TIMEOUT_S = 3600.0
 
 
 @dataclass
@@ -42,7 +42,7 @@ def launch_once(folder: ClusterFolder, pad: Any) -> LaunchReport:
     """
     report = LaunchReport()
     with server_errors(folder.database):
-        report.light = run_light(folder, pad) if folder.settings.light == "here" else 0
+        report.light = _run_light(folder, pad) if folder.settings.light == "here" else 0
         categories = [size.name for size in folder.settings.sizes]
         worker = fireworker(folder, categories if folder.settings.light == "here" else [*categories, LIGHT])
         room: int | None = None
@@ -52,7 +52,7 @@ def launch_once(folder: ClusterFolder, pad: Any) -> LaunchReport:
             if room <= 0:
                 report.full = True
                 break
-            sent = send_one(folder, pad, worker)
+            sent = _send_one(folder, pad, worker)
             if sent is None:
                 break
             report.sent.append(sent)
@@ -60,7 +60,7 @@ def launch_once(folder: ClusterFolder, pad: Any) -> LaunchReport:
     return report
 
 
-def run_light(folder: ClusterFolder, pad: Any) -> int:
+def _run_light(folder: ClusterFolder, pad: Any) -> int:
     """Run the jobs without a calculation in a process of their own; how many."""
     before = pad.fireworks.count_documents({"state": "READY", "spec._category": LIGHT})
     if not before:
@@ -77,18 +77,18 @@ def run_light(folder: ClusterFolder, pad: Any) -> int:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 check=False,
-                timeout=LIGHT_TIMEOUT_S,
+                timeout=_LIGHT_TIMEOUT_S,
                 env=dict(os.environ) | folder.environment(),
             )
         except subprocess.TimeoutExpired:
-            raise EngineError(f"light jobs took over {LIGHT_TIMEOUT_S:g} s", f"see {place}/light.log") from None
+            raise EngineError(f"light jobs took over {_LIGHT_TIMEOUT_S:g} s", f"see {place}/light.log") from None
     if done.returncode:
         lines = (place / "light.log").read_text(errors="replace").strip().splitlines()
         raise EngineError(f"light jobs failed: {lines[-1][:300] if lines else done.returncode}", f"see {place}")
     return before
 
 
-def send_one(folder: ClusterFolder, pad: Any, worker: Any) -> str | None:
+def _send_one(folder: ClusterFolder, pad: Any, worker: Any) -> str | None:
     """Reserve one job that is due and send it; its label, None where nothing is due."""
     firework, launch_id = pad.reserve_fw(worker, str(folder.launches))
     if firework is None:
@@ -154,5 +154,5 @@ def warning_s(folder: ClusterFolder, walltime: str) -> int:
 
 def job_name(name: str) -> str:
     """A name that every scheduler takes: it starts with a letter and holds letters, digits, . _ and - only."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:NAME_LENGTH]
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:_NAME_LENGTH]
     return plain if plain[:1].isalpha() else f"job-{plain}".rstrip("-")

@@ -16,12 +16,12 @@ from anodeflow.workflows.store.database import server_errors
 
 STUDIES = "studies"
 # FireWorks keeps only the trace of what went wrong outside of a task.
-LOST_DATABASE = re.compile(
+_LOST_DATABASE = re.compile(
     r"^(pymongo\.errors\.(AutoReconnect|NetworkTimeout|ServerSelectionTimeoutError|NotPrimaryError)|[\w.]+DatabaseAway):",
     re.MULTILINE,
 )
-READ_AGAIN = 3
-AGAIN = 1  # FireWorks' priority of a job that is run again
+_READ_AGAIN = 3
+_AGAIN = 1  # FireWorks' priority of a job that is run again
 ALIVE = ("READY", "WAITING", "RUNNING", "RESERVED", "PAUSED")
 
 
@@ -59,12 +59,12 @@ def open_launchpad(folder: ClusterFolder) -> Any:
             """Run a job again, before those that never ran: others may wait for it."""
             if self._was_orphan(fw_id):
                 return []
-            self.fireworks.update_one({"fw_id": fw_id}, {"$set": {"spec._priority": AGAIN}})
+            self.fireworks.update_one({"fw_id": fw_id}, {"$set": {"spec._priority": _AGAIN}})
             return super().rerun_fw(fw_id, *arguments, **options)
 
         def get_fw_by_id(self, fw_id: int) -> Any:
             # FireWorks takes whatever goes wrong here for a job that cannot be read, and calls it failed.
-            for _ in range(READ_AGAIN):
+            for _ in range(_READ_AGAIN):
                 with contextlib.suppress(AutoReconnect):
                     return super().get_fw_by_id(fw_id)
             return super().get_fw_by_id(fw_id)
@@ -166,7 +166,7 @@ def was_stopped(action: Any) -> bool:
     details = failure.get("_details")
     if details:  # the job itself says why it ended
         return bool(details.get("stopped"))
-    return bool(LOST_DATABASE.search(str(failure.get("_stacktrace", ""))))
+    return bool(_LOST_DATABASE.search(str(failure.get("_stacktrace", ""))))
 
 
 def tries(pad: Any, fw_id: int) -> int:

@@ -21,8 +21,8 @@ from anodeflow.workflows.cluster.launches import last_line
 from anodeflow.workflows.cluster.launching import SCRIPT, queue_script
 from anodeflow.workflows.cluster.resources import adapter_values
 
-ANSWER = "probe.json"
-ARGUMENT = "--probe"
+_ANSWER = "probe.json"
+_ARGUMENT = "--probe"
 LONGEST_S = 300
 POLL_S = 1.0
 
@@ -40,7 +40,7 @@ def probe(folder: ClusterFolder) -> int:
         answer["engine"] = ""
     except AnodeflowError as error:
         answer["engine"] = str(error)
-    write_atomically(Path(ANSWER), json.dumps(answer))
+    write_atomically(Path(_ANSWER), json.dumps(answer))
     return 0
 
 
@@ -58,14 +58,14 @@ def through_the_queue(folder: ClusterFolder, patience_s: float) -> Iterator[Find
     place = Path(tempfile.mkdtemp(prefix="doctor-", dir=folder.launches))
     walltime = walltime_text(min(LONGEST_S, size.walltime_s))
     job = SimpleNamespace(fw_id=0, name="doctor", spec={"_queueadapter": adapter_values(kind, size, walltime)})
-    write_atomically(place / SCRIPT, queue_script(folder, job, str(place), ARGUMENT))
+    write_atomically(place / SCRIPT, queue_script(folder, job, str(place), _ARGUMENT))
     clock = time.monotonic()
     number = scheduler.send(kind, place / SCRIPT)
     state: str | None = "sent"
-    while not (place / ANSWER).exists() and state is not None and time.monotonic() - clock < patience_s:
+    while not (place / _ANSWER).exists() and state is not None and time.monotonic() - clock < patience_s:
         time.sleep(POLL_S)
         state = scheduler.queued_jobs(kind).get(number)
-    if not (place / ANSWER).exists():
+    if not (place / _ANSWER).exists():
         if state is None:
             said = last_line(place) or "it left no output"
             yield Finding("job", BROKEN, f"test job {number} ended without an answer: {said}", f"see {place}")
@@ -74,7 +74,7 @@ def through_the_queue(folder: ClusterFolder, patience_s: float) -> Iterator[Find
             yield Finding("job", WARNING, f"test job {number} was {state} after {patience_s:.0f} s, and was cancelled",
                           "the queue may be full: ask again with a longer --wait")  # fmt: skip
         return
-    answer = json.loads((place / ANSWER).read_text())
+    answer = json.loads((place / _ANSWER).read_text())
     yield Finding("job", GOOD, f"test job {number} ran on {answer['host']} after {time.monotonic() - clock:.0f} s")
     here = version("anodeflow")
     if answer["anodeflow"] != here:

@@ -29,18 +29,18 @@ from anodeflow.workflows.store.database import (
 )
 from anodeflow.workflows.store.runs import RUNS, RunRecord
 
-REASONS = 5
-MOST_UNCONVERGED = 1000
-LOCAL_STORE = Path("anodeflow.sqlite")
-SHORT = 400
+_REASONS = 5
+_MOST_UNCONVERGED = 1000
+_LOCAL_STORE = Path("anodeflow.sqlite")
+_SHORT = 400
 # Indexed fields have columns of their own; true and false are X'2801' and X'2800' there (workflows/store/codec.py).
-COUNTS = """
+_COUNTS = """
 SELECT "k:metadata.study_hash", SUM("k:output.converged" = X'2801'), SUM("k:output.converged" = X'2800'),
     SUM("k:metadata.label" = 'summary'), MAX("k:completed_at"), MAX("k:metadata.study")
 FROM jobs WHERE "k:metadata.study_hash" IS NOT NULL AND "k:index" = 1 GROUP BY 1 ORDER BY 5 DESC
 """
-LIVE = f"SELECT document FROM {RUNS}"  # noqa: S608 - a name of our own
-UNCONVERGED = """
+_LIVE = f"SELECT document FROM {RUNS}"  # noqa: S608 - a name of our own
+_UNCONVERGED = """
 SELECT "k:metadata.study_hash", "k:metadata.label", json_extract(document, '$.output.error')
 FROM jobs WHERE "k:metadata.study_hash" IS NOT NULL AND "k:index" = 1 AND "k:output.converged" = X'2800' LIMIT ?
 """
@@ -96,8 +96,8 @@ def progress(folder: Path | None, store: Path | None) -> list[StudyProgress]:
     known = folder or os.environ.get(FOLDER_VARIABLE) or (config_folder() / "cluster").is_dir()
     if known:
         return of_database(find_folder(folder).database)
-    if LOCAL_STORE.is_file():
-        return of_file(LOCAL_STORE)
+    if _LOCAL_STORE.is_file():
+        return of_file(_LOCAL_STORE)
     raise InputError(
         "no cluster folder is known, and there is no anodeflow.sqlite here", "see anodeflow hpc init --help"
     )
@@ -119,7 +119,7 @@ def of_database(database: Database) -> list[StudyProgress]:
                 record,
                 states[record["_id"]],
                 unconverged[record["_id"]],
-                [*failures.get(record["_id"], []), *reasons.get(record["_id"], [])][:REASONS],
+                [*failures.get(record["_id"], []), *reasons.get(record["_id"], [])][:_REASONS],
             )
             for record in records
         ]
@@ -132,7 +132,7 @@ def of_database(database: Database) -> list[StudyProgress]:
 
 
 def _counts(studies: list[str]) -> list[dict[str, Any]]:
-    """What `COUNTS` asks of a file, asked of a server."""
+    """What `_COUNTS` asks of a file, asked of a server."""
 
     def number_where(path: str, value: Any) -> dict[str, Any]:
         return {"$sum": {"$cond": [{"$eq": [f"${path}", value]}, 1, 0]}}
@@ -157,11 +157,11 @@ def _unconverged(found: Any) -> tuple[Counter[str], dict[str, list[Reason]]]:
     criteria = {"output.converged": False, "output.doc_type": "CalculationDoc", "index": 1}
     wanted = {"metadata.study_hash": 1, "output.label": 1, "output.error": 1}
     by_study: dict[str, list[Reason]] = {}
-    for row in found.jobs.find(criteria, wanted).limit(MOST_UNCONVERGED):
+    for row in found.jobs.find(criteria, wanted).limit(_MOST_UNCONVERGED):
         reason = Reason(str(row["output"].get("label")), _one_line(row["output"].get("error") or "not converged"))
         by_study.setdefault(row.get("metadata", {}).get("study_hash", ""), []).append(reason)
     numbers = Counter({study: len(reasons) for study, reasons in by_study.items()})
-    if numbers.total() == MOST_UNCONVERGED:
+    if numbers.total() == _MOST_UNCONVERGED:
         groups = found.jobs.aggregate([{"$match": criteria},
                                        {"$group": {"_id": "$metadata.study_hash", "number": {"$sum": 1}}}])  # fmt: skip
         numbers = Counter({str(group["_id"]): group["number"] for group in groups})
@@ -221,7 +221,7 @@ def _failures(found: Any, states: dict[str, dict[str, str]]) -> dict[str, list[R
     study_of = {}
     for study, fw_states in states.items():
         failed = [int(fw_id) for fw_id, state in fw_states.items() if state == "FIZZLED"]
-        study_of.update(dict.fromkeys(failed[:REASONS], study))
+        study_of.update(dict.fromkeys(failed[:_REASONS], study))
     if not study_of:
         return {}
     jobs = list(found.fireworks.find({"fw_id": {"$in": list(study_of)}}, {"fw_id": 1, "name": 1, "launches": 1}))
@@ -248,7 +248,7 @@ def _file_notes(record: dict[str, Any]) -> list[str]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(str(text).split())[:SHORT]
+    return " ".join(str(text).split())[:_SHORT]
 
 
 def of_file(path: Path) -> list[StudyProgress]:
@@ -259,13 +259,13 @@ def of_file(path: Path) -> list[StudyProgress]:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=20.0)
         try:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-            runs = [json.loads(text) for (text,) in connection.execute(LIVE)] if RUNS in tables else []
+            runs = [json.loads(text) for (text,) in connection.execute(_LIVE)] if RUNS in tables else []
             if runs and "jobs" not in tables:  # nothing of the first run is finished yet
                 return _with_runs([], runs)
-            counts = connection.execute(COUNTS).fetchall()
+            counts = connection.execute(_COUNTS).fetchall()
             reasons = [
                 (study, Reason(str(label), _one_line(error or "not converged")))
-                for study, label, error in connection.execute(UNCONVERGED, (MOST_UNCONVERGED,))
+                for study, label, error in connection.execute(_UNCONVERGED, (_MOST_UNCONVERGED,))
             ]
         finally:
             connection.close()
@@ -294,7 +294,7 @@ def _with_runs(rows: list[StudyProgress], runs: Iterable[dict[str, Any]]) -> lis
 
 
 def _stored_row(counts: Sequence[Any], reasons: list[Reason]) -> StudyProgress:
-    """A study of which only results are known, from the columns of `COUNTS`."""
+    """A study of which only results are known, from the columns of `_COUNTS`."""
     study, done, bad, summaries, last, kind = counts
     return StudyProgress(str(study), str(kind), "done" if summaries else "unfinished", int(done or 0),
-                         unconverged=int(bad or 0), submitted_at=last, reasons=reasons[:REASONS])  # fmt: skip
+                         unconverged=int(bad or 0), submitted_at=last, reasons=reasons[:_REASONS])  # fmt: skip

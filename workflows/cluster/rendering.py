@@ -16,23 +16,23 @@ from anodeflow.files import write_atomically
 from anodeflow.workflows.cluster.folder import Scheduler, walltime_seconds, walltime_text
 from anodeflow.workflows.store.database import database_from_uri
 
-WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 PATH = r"/[A-Za-z0-9._/+@~-]{1,300}"
-ALLOWED = {
-    "account": (WORD, "letters, digits, . _ -"),
-    "partition": (rf"{WORD}(,{WORD}){{0,9}}", "letters, digits, . _ - and commas between names"),
+_ALLOWED = {
+    "account": (_WORD, "letters, digits, . _ -"),
+    "partition": (rf"{_WORD}(,{_WORD}){{0,9}}", "letters, digits, . _ - and commas between names"),
     "module": (r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,127}", "letters, digits, . _ + - /"),
-    "worker": (WORD, "letters, digits, . _ -"),
+    "worker": (_WORD, "letters, digits, . _ -"),
     "path": (PATH, "letters, digits, . _ + @ ~ - / and no spaces, because schedulers and shells trip over others"),
     "uri": (r"mongodb(\+srv)?://[A-Za-z0-9._:/?&=,%\[\]-]{1,500}", "letters, digits and . _ : / ? & = , % -"),
     "user": (r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", "letters, digits, . _ @ -"),
-    "parallel environment": (WORD, "letters, digits, . _ -"),
+    "parallel environment": (_WORD, "letters, digits, . _ -"),
 }
-COMMON = ("cluster.yaml", "database.yaml", "my_launchpad.yaml", "my_fworker.yaml", "FW_config.yaml", "jobflow.yaml",
+_COMMON = ("cluster.yaml", "database.yaml", "my_launchpad.yaml", "my_fworker.yaml", "FW_config.yaml", "jobflow.yaml",
           "settings.yaml", "environment.sh")  # fmt: skip
-LIGHT_WALLTIME_S = 1800
-LAUNCHERS = {"slurm": "srun", "pbs": "mpirun", "sge": "mpirun"}
-ENGINE_SETTINGS = {
+_LIGHT_WALLTIME_S = 1800
+_LAUNCHERS = {"slurm": "srun", "pbs": "mpirun", "sge": "mpirun"}
+_ENGINE_SETTINGS = {
     "vasp": "vasp:\n  command: [{launcher}, vasp_std]\n  gamma_command: [{launcher}, vasp_gam]\n"
     "  # the folder that pymatgen calls PMG_VASP_PSP_DIR\n  # potentials: /path/to/potcars",
     "castep": "castep:\n  command: [{launcher}, castep.mpi]\n  # potentials: /path/to/pseudopotentials",
@@ -69,7 +69,7 @@ def checked(value: str, what: str, option: str) -> str:
     InputError
         If it holds any character that is not on the list.
     """
-    pattern, words = ALLOWED[what]
+    pattern, words = _ALLOWED[what]
     if not re.fullmatch(pattern, value, re.ASCII):
         raise InputError(f"{option} {value[:80]!r} cannot be used", f"it may hold {words}")
     return value
@@ -98,7 +98,7 @@ def write_folder(options: ClusterOptions, *, replace: bool = False) -> list[Path
     folder = Path(os.path.abspath(options.output.expanduser()))
     values = _values(options, checked(str(folder), "path", "--output"))
     templates = files("anodeflow.hpc_templates")
-    texts = {name: templates.joinpath(name).read_text() for name in COMMON}
+    texts = {name: templates.joinpath(name).read_text() for name in _COMMON}
     texts["my_qadapter.yaml"] = templates.joinpath(f"my_qadapter.{options.scheduler}.yaml").read_text()
     script = f"queue.{options.scheduler}.script"
     texts[script] = templates.joinpath(script).read_text()
@@ -130,7 +130,7 @@ def _values(options: ClusterOptions, folder: str) -> dict[str, str]:
             "--database holds a password, and no file of the cluster folder may",
             "leave it out; it is read from ANODEFLOW_DB_PASSWORD or ~/.config/anodeflow/db-password",
         )
-    launcher = LAUNCHERS[options.scheduler]
+    launcher = _LAUNCHERS[options.scheduler]
     potential = options.engine == "potential"
     cores = options.cores or (4 if potential else 16)
     pe = options.parallel_environment or "mpi"
@@ -150,10 +150,10 @@ def _values(options: ClusterOptions, folder: str) -> dict[str, str]:
         "account": _or_null(options.account, "account"),
         "partition": _or_null(options.partition, "partition"),
         "gpus": "1" if options.gpu else "null",
-        "light_walltime": walltime_text(min(LIGHT_WALLTIME_S, longest)),
+        "light_walltime": walltime_text(min(_LIGHT_WALLTIME_S, longest)),
         "modules": "\n".join(["# module load ..."] if not modules else [f"module load {name}" for name in modules]),
         "threads": str(cores) if potential and not options.gpu else "1",
-        "engine_settings": ENGINE_SETTINGS[options.engine].format(launcher=launcher, tasks=cores),
+        "engine_settings": _ENGINE_SETTINGS[options.engine].format(launcher=launcher, tasks=cores),
         "sizes": _sizes(options, longest, cores, checked(pe, "parallel environment", "--parallel-environment")),
     }
 

@@ -34,10 +34,10 @@ from anodeflow.workflows.cluster.launchpad import (
 from anodeflow.workflows.cluster.probe import probe
 from anodeflow.workflows.store.database import DatabaseAway, server_errors
 
-JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")
+_JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "JOB_ID")
 PATIENCE_S = 300.0
 # How long a job waits for whoever sent it to note its id.
-RESERVATION_S = 30.0
+_RESERVATION_S = 30.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,9 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(folder: ClusterFolder, fw_id: int | None, sent_by: str | None = None) -> int:
-    set_alarm(folder)
+    _set_alarm(folder)
     pad = _patiently(folder)
-    job = own_job_id()
+    job = _own_job_id()
     with server_errors(folder.database):
         mine = fw_id is None or job is None or claim(pad, folder, fw_id, job)
         here = version("anodeflow")
@@ -92,7 +92,7 @@ def _run_light(folder: ClusterFolder) -> int:
     return 0
 
 
-def set_alarm(folder: ClusterFolder) -> None:
+def _set_alarm(folder: ClusterFolder) -> None:
     """Where the scheduler gives no warning, stop a little before the time is over."""
     text = os.environ.get("ANODEFLOW_WALLTIME")
     if text:
@@ -113,9 +113,9 @@ def _patiently(folder: ClusterFolder) -> Any:
             time.sleep(5.0)
 
 
-def own_job_id() -> str | None:
+def _own_job_id() -> str | None:
     """Id of this job at the scheduler; the digits, as FireWorks records it."""
-    for variable in JOB_VARIABLES:
+    for variable in _JOB_VARIABLES:
         digits = os.environ.get(variable, "").partition(".")[0]
         if digits.isdigit():
             return digits
@@ -133,7 +133,7 @@ def claim(pad: Any, folder: ClusterFolder, fw_id: int, job: str) -> bool:
     InputError
         If it was tried too often.
     """
-    deadline = time.monotonic() + RESERVATION_S
+    deadline = time.monotonic() + _RESERVATION_S
     while True:
         found = pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1, "launches": 1})
         state = found["state"] if found else "gone"

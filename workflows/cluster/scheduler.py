@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pbs": ("qsub", "qstat"),
     "sge": ("qsub", "qstat"),
 }
-TIMEOUT_S = 60.0
+_TIMEOUT_S = 60.0
 # What SLURM does to a requeued job: it may not start before two minutes are over.
 DELAYED = "PENDING until its begin time"
 # States of PBS and Torque in which a job is over.
@@ -103,11 +103,11 @@ def run(command: Sequence[str], scheduler: str, directory: Path | None = None) -
         )
     try:
         done = subprocess.run(
-            list(command), capture_output=True, text=True, timeout=TIMEOUT_S, cwd=directory, check=False,
+            list(command), capture_output=True, text=True, timeout=_TIMEOUT_S, cwd=directory, check=False,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{name} does not answer within {TIMEOUT_S:g} s", "try again later") from None
+        raise EngineError(f"{name} does not answer within {_TIMEOUT_S:g} s", "try again later") from None
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())[:300]
         raise EngineError(f"{name} failed: {said or f'exit status {done.returncode}'}", "correct my_qadapter.yaml or "

@@ -26,7 +26,7 @@ def _stopped() -> Stopped:
     return Stopped(f"stopped by the scheduler ({_asked}): out of time, preempted or cancelled")
 
 
-def on_signal(number: int, _frame: FrameType | None) -> None:
+def _on_signal(number: int, _frame: FrameType | None) -> None:
     """End the calculation that goes on, or the next one before it starts."""
     global _asked, _computing
     first, _asked = _asked is None, signal.Signals(number).name
@@ -40,7 +40,7 @@ def listen() -> None:
     global _asked
     _asked = None
     for one in SIGNALS:
-        signal.signal(one, on_signal)
+        signal.signal(one, _on_signal)
 
 
 def asked_to_stop() -> bool:

@@ -26,8 +26,8 @@ from anodeflow.workflows.studies.base import Study
 
 SUBMITTING, SUBMITTED = "submitting", "submitted"
 # A submission that is still going on after this long was cut off.
-CUT_OFF = timedelta(minutes=10)
-TAG = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
+_CUT_OFF = timedelta(minutes=10)
+_TAG = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 
 
 @dataclass
@@ -91,18 +91,18 @@ def submit_study(
         If the study cannot be run.
     """
     for tag in tags:
-        if not re.fullmatch(TAG, tag, re.ASCII):
+        if not re.fullmatch(_TAG, tag, re.ASCII):
             raise InputError(f"--tag {tag[:70]!r} cannot be used", "it may hold letters, digits, . _ : -")
     use_environment(folder)
     text = _read(file)
     notes = study.preflight()
-    if engine_differs(folder.settings.engine, study.engine):
+    if _engine_differs(folder.settings.engine, study.engine):
         notes.append(f"the cluster folder was made for {folder.settings.engine}, the study uses {study.engine}")
     store = open_job_store(folder.store)
     flow = study.flow()
     finished = _finished_calculations(flow, store)
     report = SubmissionReport(study.hash, study.title, sum(1 for _ in flow.iterflow()), len(finished),
-                              planned_jobs(study, folder), notes)  # fmt: skip
+                              _planned_jobs(study, folder), notes)  # fmt: skip
     studies = studies_of(folder)
     with server_errors(folder.database):
         notes.extend(_changes(studies, file, text, study.hash))
@@ -128,14 +128,14 @@ def submit_study(
     return report
 
 
-def engine_differs(folder_engine: str, study_engine: str) -> bool:
+def _engine_differs(folder_engine: str, study_engine: str) -> bool:
     """Whether a folder was made for another kind of engine than the study's."""
     programs = ("vasp", "castep", "qe", "gpaw")
     kind = study_engine if study_engine in programs else "potential"
     return bool(folder_engine) and folder_engine != kind
 
 
-def planned_jobs(study: Study, folder: ClusterFolder) -> list[PlannedJob]:
+def _planned_jobs(study: Study, folder: ClusterFolder) -> list[PlannedJob]:
     """Every calculation of a study with what it will ask for."""
     rows = []
     for planned in study.planned:
@@ -212,7 +212,7 @@ def _claim(
         return
     except DuplicateKeyError:
         other: dict[str, Any] = studies.find_one({"_id": study.hash}) or record
-    cut_off = other["state"] == SUBMITTING and now.replace(tzinfo=None) - other["submitted_at"] > CUT_OFF
+    cut_off = other["state"] == SUBMITTING and now.replace(tzinfo=None) - other["submitted_at"] > _CUT_OFF
     if not cut_off:
         raise InputError(
             f"study {study.hash} of {file} is there already: {_who(other)}",
@@ -274,11 +274,11 @@ def _changes(studies: Any, file: Path, text: str, study_hash: str) -> list[str]:
             continue
         when = record["submitted_at"].strftime("%Y-%m-%d %H:%M")
         notes.append(f"{file} has changed since it was submitted as {record['_id']} on {when} UTC: "
-                     f"{first_difference(record['text'], text)}")  # fmt: skip
+                     f"{_first_difference(record['text'], text)}")  # fmt: skip
     return notes
 
 
-def first_difference(before: str, after: str) -> str:
+def _first_difference(before: str, after: str) -> str:
     """The first line that differs, in words."""
     old, new = before.splitlines(), after.splitlines()
     for number in range(max(len(old), len(new))):

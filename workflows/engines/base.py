@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 NOTE = "NOTE"
 # The folder beside those inputs with an engine's own dynamics.
-OWN_DYNAMICS = "own-dynamics"
-OWN_NOTE = (
+_OWN_DYNAMICS = "own-dynamics"
+_OWN_NOTE = (
     "{folder} holds dynamics of the engine itself with the same ensemble, for those who want to run it by hand; its "
     "trajectory can be read with `anodeflow analyse`.\n"
 )
-BAND_NOTE = (
+_BAND_NOTE = (
     "task neb, {springs}: anodeflow moves the images, {engine} gives energy and forces of each.\n"
     "The inputs are those of the start of the band; a run makes the path between relaxed ends, and the later inputs in "
     "the same way.\n"
 )
-DYNAMICS_NOTE = (
+_DYNAMICS_NOTE = (
     "task dynamics, {steps} steps of {timestep} fs, {ensemble}, {temperature} K, velocities {velocities}: anodeflow "
     "moves the atoms, {engine} gives energy and forces.\n"
     "The input is that of the first geometry; a run makes those of the later ones in the same way.\n"
@@ -291,7 +291,7 @@ class Engine(ABC):
             written = self.write_point_inputs(image, card, charge, folder, like=images[0])
             names += [f"{folder.name}/{name}" for name in written]
         springs = "climbing image" if climb else "no climbing"
-        return [*names, write_note(directory, BAND_NOTE.format(springs=springs, engine=self.name))]
+        return [*names, write_note(directory, _BAND_NOTE.format(springs=springs, engine=self.name))]
 
     def write_dynamics_inputs(
         self,
@@ -335,14 +335,14 @@ class Engine(ABC):
             raise InputError(f"card '{card.name}' has no dynamics", "add it, or choose another card")
         names = self.write_point_inputs(structure, card, charge, directory, like=structure)
         thermostat = f" ({move.thermostat or 'langevin'})" if move.ensemble == "nvt" else ""
-        text = DYNAMICS_NOTE.format(
+        text = _DYNAMICS_NOTE.format(
             ensemble=f"{move.ensemble.upper()}{thermostat}", steps=steps, timestep=f"{move.timestep_fs:g}",
             temperature=f"{move.temperature_k:g}", engine=self.name,
             velocities="those of the segment before" if continued else "drawn at this temperature",
         )  # fmt: skip
-        own = self.write_own_dynamics(structure, card, charge, directory / OWN_DYNAMICS, steps)
-        names += [f"{OWN_DYNAMICS}/{name}" for name in own]
-        return [*names, write_note(directory, text + (OWN_NOTE.format(folder=OWN_DYNAMICS) if own else ""))]
+        own = self.write_own_dynamics(structure, card, charge, directory / _OWN_DYNAMICS, steps)
+        names += [f"{_OWN_DYNAMICS}/{name}" for name in own]
+        return [*names, write_note(directory, text + (_OWN_NOTE.format(folder=_OWN_DYNAMICS) if own else ""))]
 
     def write_own_dynamics(
         self, structure: Structure, card: MethodCard, charge: int, directory: Path, steps: int | None = None

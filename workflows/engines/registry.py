@@ -19,7 +19,7 @@ PROGRAMS = {
 }
 
 
-def engine_names() -> list[str]:
+def _engine_names() -> list[str]:
     """Names a study may give; ``family:PATH`` where a model file has to be named."""
     return [*(name if potential.bundled else f"{name}:PATH" for name, potential in POTENTIALS.items()), *PROGRAMS]
 
@@ -40,8 +40,8 @@ def get_engine(name: str) -> Engine:
         module, kind = PROGRAMS[name]
         made: Engine = getattr(importlib.import_module(module), kind)()
         return made
-    near = difflib.get_close_matches(name, engine_names(), n=2, cutoff=0.4)
+    near = difflib.get_close_matches(name, _engine_names(), n=2, cutoff=0.4)
     raise InputError(
         f"unknown engine '{name}'",
-        f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(engine_names())}",
+        f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(_engine_names())}",
     )

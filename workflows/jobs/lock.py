@@ -16,11 +16,11 @@ from anodeflow.workflows import monitor
 from anodeflow.workflows.jobs.folders import runs_folder
 from anodeflow.workflows.store.connection import on_network_file_system
 
-LOCKS = ".locks"
+_LOCKS = ".locks"
 # The first wait for another process, which doubles up to the longest: the other may take hours.
 LOOK_AGAIN_S, LONGEST_WAIT_S = 0.1, 2.0
 # How often the file may go between opening and locking it before nothing is held.
-MOST_VANISHED = 1000
+_MOST_VANISHED = 1000
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def alone(key: str) -> Iterator[bool]:
     StopRequested
         If the run is to stop while this waits.
     """
-    folder = runs_folder() / LOCKS
+    folder = runs_folder() / _LOCKS
     handle, waited = _held(folder / key)
     if handle is None:
         yield waited
@@ -56,7 +56,7 @@ def alone(key: str) -> Iterator[bool]:
 def _held(file: Path) -> tuple[IO[bytes] | None, bool]:
     """Return the locked file, None where there can be none, and whether another process had it."""
     waited, vanished, pause_s = False, 0, LOOK_AGAIN_S
-    while vanished < MOST_VANISHED:
+    while vanished < _MOST_VANISHED:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             handle = file.open("ab")

@@ -35,7 +35,7 @@ LOOK_AGAIN_S = 0.1
 # The argument of a job that holds what it computes.
 _WORK = "work"
 
-Doc = TypeVar("Doc", bound=ComputedDoc)
+_Doc = TypeVar("_Doc", bound=ComputedDoc)
 
 
 class Provenance(TypedDict):
@@ -51,7 +51,7 @@ class Provenance(TypedDict):
 
 
 @dataclass
-class Attempt(Generic[Doc]):
+class Attempt(Generic[_Doc]):
     """One attempt at computing something, begun now.
 
     Attributes
@@ -62,7 +62,7 @@ class Attempt(Generic[Doc]):
         Where the engine leaves its files, which need not be there yet; None for one without.
     """
 
-    earlier: Doc | None
+    earlier: _Doc | None
     folder: Path | None
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     _clock: float = field(default_factory=time.perf_counter)
@@ -73,7 +73,7 @@ class Attempt(Generic[Doc]):
 
 
 @dataclass(frozen=True, eq=False)
-class Recognised(MSONable, ABC, Generic[Doc]):
+class Recognised(MSONable, ABC, Generic[_Doc]):
     """Base of what a job computes.
 
     In a job that has not run yet, an output reference may stand in place of any field.
@@ -130,18 +130,18 @@ class Recognised(MSONable, ABC, Generic[Doc]):
         return calculation_folder(self.label, self.key)
 
     @abstractmethod
-    def is_settled(self, doc: Doc) -> bool:
+    def is_settled(self, doc: _Doc) -> bool:
         """Return whether computing again could change nothing."""
 
     @abstractmethod
-    def compute(self, attempt: Attempt[Doc]) -> Doc:
+    def compute(self, attempt: Attempt[_Doc]) -> _Doc:
         """Compute it, from where an earlier attempt ended."""
 
-    def refusal(self) -> Doc | None:
+    def refusal(self) -> _Doc | None:
         """Return the document that says why this cannot be computed at all; None where it can."""
         return None
 
-    def find(self, store: JobStore | None) -> Doc | None:
+    def find(self, store: JobStore | None) -> _Doc | None:
         """Return what the store holds: the converged document, else the newest to continue from, else None."""
         if store is None:
             return None
@@ -157,7 +157,7 @@ class Recognised(MSONable, ABC, Generic[Doc]):
         object.__setattr__(self, "study_hash", job.metadata.get("study_hash"))
         return self
 
-    def result(self, store: JobStore | None) -> Doc:
+    def result(self, store: JobStore | None) -> _Doc:
         """Hand out the document of the store, or compute it: recognise, lock, look again, compute, document.
 
         Parameters
@@ -182,7 +182,7 @@ class Recognised(MSONable, ABC, Generic[Doc]):
                 if not self._settles(earlier):
                     return self.compute(Attempt(earlier, self.folder))
         monitor.handed_out()
-        return cast(Doc, earlier)
+        return cast(_Doc, earlier)
 
     def is_finished(self, store: JobStore) -> bool:
         """Return whether :meth:`result` would compute nothing.
@@ -201,7 +201,7 @@ class Recognised(MSONable, ABC, Generic[Doc]):
         except AnodeflowError:  # the job says so itself
             return False
 
-    def provenance(self, attempt: Attempt[Doc]) -> Provenance:
+    def provenance(self, attempt: Attempt[_Doc]) -> Provenance:
         """Return the fields that all documents share; an engine tells its version only when it has run."""
         return {
             "fingerprint": self.key,
@@ -225,21 +225,21 @@ class Recognised(MSONable, ABC, Generic[Doc]):
         """Return name and hashes of the card."""
         return CardRecord(name=self.card.name, hash=self.card.hash, base_hash=self.card.base_hash)
 
-    def _settles(self, doc: Doc | None) -> bool:
+    def _settles(self, doc: _Doc | None) -> bool:
         return doc is not None and self.is_settled(doc)
 
-    def _found_again(self, store: JobStore | None, patience_s: float) -> Doc | None:
+    def _found_again(self, store: JobStore | None, patience_s: float) -> _Doc | None:
         """Return what the store holds now; what another process has just computed is waited for."""
         deadline = time.monotonic() + patience_s
         while not self._settles(found := self.find(store)) and time.monotonic() < deadline:
             time.sleep(LOOK_AGAIN_S)
         return found
 
-    def _newest(self, store: JobStore, criteria: Mapping[str, Any]) -> Doc | None:
+    def _newest(self, store: JobStore, criteria: Mapping[str, Any]) -> _Doc | None:
         found = newest_job(store, self.key, self.document.__name__, criteria, study_hash=self.study_hash)
         about = {} if found is None else found.get("metadata") or {}
         object.__setattr__(self, "imported", about.get("imported"))
-        return None if found is None else cast(Doc, self.document.model_validate(found["output"]))
+        return None if found is None else cast(_Doc, self.document.model_validate(found["output"]))
 
 
 @job(data="arrays", config=JobConfig(expose_store=True))

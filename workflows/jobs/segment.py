@@ -42,9 +42,9 @@ from anodeflow.workflows.jobs.segment_frames import SegmentFrames
 CHECKPOINT = "checkpoint.npz"
 TRAJECTORY = "trajectory.atraj"
 # Of the whole run, for an engine whose settings depend on the geometry.
-FIRST = "first.json"
+_FIRST = "first.json"
 # A start with larger forces is not a geometry that a few steps of dynamics would fix.
-STRAINED_EV_PER_ANGSTROM = 5.0
+_STRAINED_EV_PER_ANGSTROM = 5.0
 _NO_START = ("a run without a geometry to start from", "see the first failure of this run")
 
 
@@ -226,7 +226,7 @@ class Segment(Recognised[DynamicsSegmentDoc]):
         if isinstance(start, Structure):
             return start
         largest = start.max_force_ev_per_angstrom
-        if start.energy_ev is None or largest is None or largest > STRAINED_EV_PER_ANGSTROM:
+        if start.energy_ev is None or largest is None or largest > _STRAINED_EV_PER_ANGSTROM:
             raise ConvergenceError(
                 f"'{start.label}' is no geometry to start from ({start.error or f'force {largest} eV/angstrom'})",
                 "look at the structure: atoms may be too close",
@@ -277,7 +277,7 @@ class Segment(Recognised[DynamicsSegmentDoc]):
         """Return the state at the last step."""
         first = self._first_geometry() if self._engine.capabilities.electrons else None
         if first is not None:
-            _write(folder / FIRST, json.dumps(first.as_dict()))
+            _write(folder / _FIRST, json.dumps(first.as_dict()))
 
         def save(state: DynamicsState) -> None:
             seconds = checkpoint.wall_time_s + attempt.seconds()
@@ -366,7 +366,7 @@ class Segment(Recognised[DynamicsSegmentDoc]):
         if previous is None:
             found = self._geometry
             return Structure(found.lattice, found.species, found.frac_coords)
-        file = Path(previous.directory) / FIRST
+        file = Path(previous.directory) / _FIRST
         try:
             return Structure.from_dict(json.loads(file.read_text(encoding="utf-8")))
         except FileNotFoundError:

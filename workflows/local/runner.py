@@ -32,9 +32,9 @@ from anodeflow.workflows.local.messages import Done, Failed, Gone, Message, Step
 from anodeflow.workflows.local.worker import STOP
 
 # Errors after which every other calculation would fail the same way.
-FATAL = (StoreError, EngineError)
+_FATAL = (StoreError, EngineError)
 # How often a calculation is tried whose worker died (killed, out of memory).
-TRIES = 2
+_TRIES = 2
 # Huge pages for the large short-lived tensors of a potential: 10-20 % faster with glibc, ignored elsewhere.
 MEMORY_SETTINGS = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
@@ -313,7 +313,7 @@ class LocalRunner:
                 worker.job = None
                 self._fail(made, message.message)
                 error = message.error()
-                if isinstance(error, FATAL):
+                if isinstance(error, _FATAL):
                     self.report.fatal = error
             case Gone():
                 self._lost(worker, message.code)
@@ -326,11 +326,11 @@ class LocalRunner:
         made, worker.job = worker.job, None
         if made is None:
             return
-        if self._tries[made.uuid] < TRIES:
+        if self._tries[made.uuid] < _TRIES:
             self._waiting[id(made)] = made
             return
         why = f"signal {-code}" if code < 0 else f"exit code {code}, {worker.last_words()}"
-        self._fail(made, f"its worker process died {TRIES} times ({why}); out of memory?")
+        self._fail(made, f"its worker process died {_TRIES} times ({why}); out of memory?")
 
     def _stop_workers(self) -> None:
         for worker in self._workers:

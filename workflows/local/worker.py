@@ -5,8 +5,8 @@ the folder it runs in can be imported. The first line says where the store is: i
 stand among the arguments of a process.
 
 It stops between two steps when it is told to. When its input closes without a word, whoever started it was killed: then
-it has :data:`GRACE_S` to stop in the same way, and ends with the programs it started. What a killed calculation left is
-continued by the next attempt.
+it has :data:`_GRACE_S` to stop in the same way, and ends with the programs it started. The next attempt continues what a
+killed calculation left.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import traceback
 
 STOP = "stop"
 # How long a step may take to come to its end once the parent is gone.
-GRACE_S = 1.5
+_GRACE_S = 1.5
 
 
 def main() -> int:
@@ -96,7 +96,7 @@ def _listen(inbox: queue.Queue[str | None], stop: threading.Event) -> None:
     stop.set()
     inbox.put(None)
     if not told:
-        time.sleep(GRACE_S)
+        time.sleep(_GRACE_S)
         _end()
 
 

@@ -40,10 +40,10 @@ from anodeflow.workflows.store.sqlite import SQLiteStore, one_transaction
 from anodeflow.yaml_input import read_yaml_text
 
 FORMAT = 1
-EPOCH = (2020, 1, 1, 0, 0, 0)
+_EPOCH = (2020, 1, 1, 0, 0, 0)
 # Keys that a study file begins with.
 _FIRST = ("study", "title", "engine", "card")
-SOFTWARE = ("anodeflow", "jobflow", "maggma", "pymatgen", "ase", "numpy", "scipy")
+_SOFTWARE = ("anodeflow", "jobflow", "maggma", "pymatgen", "ase", "numpy", "scipy")
 CITATION = """cff-version: 1.2.0
 message: If you use these data, cite the software and the sources named in study.yaml and in the documents.
 title: anodeflow
@@ -145,7 +145,7 @@ def _write(
     sums: list[str] = []
 
     def add(name: str, source: BinaryIO) -> None:
-        entry, digest = zipfile.ZipInfo(name, EPOCH), hashlib.sha256()
+        entry, digest = zipfile.ZipInfo(name, _EPOCH), hashlib.sha256()
         entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o100644 << 16, 3
         with archive.open(entry, "w", force_zip64=True) as sink:
             while part := source.read(1 << 20):
@@ -180,20 +180,20 @@ def _write(
         version=version("anodeflow"), documents=contents.documents, files=contents.files, study_hash=study_hash
     )
     add_text("README.txt", readme)
-    add_text(SETTINGS, settings_text(output.get("settings", {})))
+    add_text(SETTINGS, _settings_text(output.get("settings", {})))
     if submitted is not None:
         add_text("submitted.yaml", submitted)
     add_text("CITATION.cff", CITATION.format(version=version("anodeflow")))
     versions = {
         "format": FORMAT, **vars(contents), "engine": output.get("engine"), "card": output.get("card"),
-        "computed_with": output.get("software"), "exported_with": {name: _version(name) for name in SOFTWARE},
+        "computed_with": output.get("software"), "exported_with": {name: _version(name) for name in _SOFTWARE},
     }  # fmt: skip
     add_text(VERSIONS, json.dumps(versions, indent=1, sort_keys=True))
     add_text(CHECKSUMS, "".join(sums))
     return contents
 
 
-def settings_text(settings: dict[str, Any]) -> str:
+def _settings_text(settings: dict[str, Any]) -> str:
     """Return settings of a study as YAML: the same text whatever order a store keeps keys in."""
     first = {key: settings[key] for key in _FIRST if key in settings}
     rest = {key: settings[key] for key in sorted(settings) if key not in first}

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from anodeflow.workflows.store.archive_reading import ArchiveFile
 
 FOLDER = "files"
-WHOLE_NAMES = re.compile(
+_WHOLE_NAMES = re.compile(
     r"(INCAR|KPOINTS|POSCAR|CONTCAR|POTCAR\.spec|OUTCAR|OSZICAR|XDATCAR|vasprun\.xml)(\.gz)?"
     r"|trajectory\.atraj|checkpoint\.npz|custodian\.json"
     r"|[A-Za-z0-9][\w.+-]{0,80}\.(txt|py|vasp|json|in|out|pwi|pwo|cell|param|castep|md|geom|log)(\.gz)?"
 )
-LARGEST_BYTES = 1 << 30
+_LARGEST_BYTES = 1 << 30
 # Below the folder of a calculation at most this deep: the images of a band.
 DEEPEST = 2
 _PART = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
@@ -35,7 +35,7 @@ NAMES = re.compile(rf"{FOLDER}/{_PART}/({_PART}/){{0,{DEEPEST - 1}}}{_PART}")
 
 def is_file_of_calculation(name: str) -> bool:
     """Return whether an entry of an archive is a file of a calculation that may be unpacked."""
-    return bool(NAMES.fullmatch(name) and WHOLE_NAMES.fullmatch(name.split("/")[-1]))
+    return bool(NAMES.fullmatch(name) and _WHOLE_NAMES.fullmatch(name.split("/")[-1]))
 
 
 def files_of(document: dict[str, Any]) -> Iterator[tuple[str, Path]]:
@@ -48,7 +48,7 @@ def files_of(document: dict[str, Any]) -> Iterator[tuple[str, Path]]:
         name = f"{FOLDER}/{folder.name}/{inner.as_posix()}"
         if len(inner.parts) > DEEPEST or path.is_symlink() or not path.is_file():
             continue
-        if WHOLE_NAMES.fullmatch(path.name) and NAMES.fullmatch(name) and path.stat().st_size <= LARGEST_BYTES:
+        if _WHOLE_NAMES.fullmatch(path.name) and NAMES.fullmatch(name) and path.stat().st_size <= _LARGEST_BYTES:
             yield name, path
 
 

@@ -26,9 +26,9 @@ from anodeflow.workflows.store.archive_documents import Archived, UnfitError
 
 Array = NDArray[np.float64]
 SAME_EV = 1e-3
-SAME_EV_PER_ANGSTROM = 5e-3
-SAME_ANGSTROM = 0.02
-POTENTIAL = "machine-learning potential"
+_SAME_EV_PER_ANGSTROM = 5e-3
+_SAME_ANGSTROM = 0.02
+_POTENTIAL = "machine-learning potential"
 #: Programs with electrons: kinds, and what their hashes were and are made of. Add to them; old archives hold old ones.
 PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "vasp": (("plane-wave DFT (PAW)", "stand-in for VASP: not DFT"), ("vasp PAW PBE_54",)),
@@ -163,7 +163,7 @@ def check_engine(engine: EngineRecord, elements: set[str] | None) -> None:
         raise UnfitError(f"the hash of its engine is {engine.hash!r:.40}")
     program = PROGRAMS.get(engine.name)
     if program is None:
-        if engine.kind != POTENTIAL or engine.potentials or engine.stand_in:
+        if engine.kind != _POTENTIAL or engine.potentials or engine.stand_in:
             raise UnfitError(f"its engine '{engine.name}' is a potential, its record one of {engine.kind!r:.60}")
         return
     kinds, contents = program
@@ -224,17 +224,17 @@ def _check_forces(doc: CalculationDoc, forces: Array) -> None:
     largest = float(np.linalg.norm(forces, axis=1).max())
     said = cast(float, doc.max_force_ev_per_angstrom)
     frozen = "selective_dynamics" in doc.structure.site_properties
-    if said > largest + SAME_EV_PER_ANGSTROM or (not frozen and said < largest - SAME_EV_PER_ANGSTROM):
+    if said > largest + _SAME_EV_PER_ANGSTROM or (not frozen and said < largest - _SAME_EV_PER_ANGSTROM):
         raise UnfitError(f"its largest force is {said:.4f} eV/angstrom, that of its forces {largest:.4f}")
 
 
 def _check_last_geometry(doc: CalculationDoc, positions: Array, cell: Array) -> None:
     lattice = doc.structure.lattice
-    if np.abs(cell - lattice.matrix).max() > SAME_ANGSTROM:
+    if np.abs(cell - lattice.matrix).max() > _SAME_ANGSTROM:
         raise UnfitError("its cell is not that of its last step")
     apart = lattice.get_fractional_coords(positions) - doc.structure.frac_coords
     apart -= np.round(apart)
-    if np.linalg.norm(apart @ lattice.matrix, axis=1).max() > SAME_ANGSTROM:
+    if np.linalg.norm(apart @ lattice.matrix, axis=1).max() > _SAME_ANGSTROM:
         raise UnfitError("its atoms are not where its last step left them")
 
 

@@ -31,14 +31,14 @@ DATA_NAME = ".data.json"
 LARGEST_FILE, LARGEST_ARCHIVE = 2 * 2**30, 50 * 2**30
 # Of a document, of its arrays, and of what describes the archive.
 LARGEST_DOCUMENT, LARGEST_DATA, LARGEST_TEXT = 32 * 2**20, 256 * 2**20, 16 * 2**20
-MOST_FILES = 100_000
-LARGEST_LIST = 12 * 2**20
+_MOST_FILES = 100_000
+_LARGEST_LIST = 12 * 2**20
 # Text of codes and JSON packs by 4 to 10; a file of one repeated byte by 1000.
 MOST_RATIO, RATIO_FROM_BYTES = 100, 2**20
 MOST_RATIO_OF_ALL, ALL_FROM_BYTES = 50, 10 * 2**20
 # Values of JSON: a number of an array takes about 8 packed bytes, and 50 in memory.
 VALUES_AT_LEAST, VALUES_PER_PACKED_BYTE = 1_000_000, 1
-PACKED_BY = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_PACKED_BY = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Of the two records at the end of a zip file: signature, and where they say how long the list of files is.
 _ENDS = ((b"PK\x05\x06", 12, "<I"), (b"PK\x06\x06", 40, "<Q"))
 _END_BYTES = 2**16 + 200
@@ -161,7 +161,7 @@ class ArchiveFile:
             piece = tail[found + offset : found + offset + struct.calcsize(kind)]
             if found >= 0 and len(piece) == struct.calcsize(kind):
                 length = struct.unpack(kind, piece)[0]
-                if LARGEST_LIST < length < 2**32 - 1 or length > size:
+                if _LARGEST_LIST < length < 2**32 - 1 or length > size:
                     self.refuse(f"its list of files has {length} bytes, more than any study's or than the archive")
 
     def _check_list(self) -> None:
@@ -171,7 +171,7 @@ class ArchiveFile:
         if len({name.lower() for name in self.entries}) != len(entries):
             self.refuse("it holds two files whose names differ in small and capital letters only")
         total = sum(entry.file_size for entry in entries)
-        if len(entries) > MOST_FILES or total > LARGEST_ARCHIVE:
+        if len(entries) > _MOST_FILES or total > LARGEST_ARCHIVE:
             self.refuse("it is larger than any study")
         for entry in entries:
             self._check_entry(entry)
@@ -189,7 +189,7 @@ class ArchiveFile:
             self.refuse(f"{shown} is a link or another special file")
         if entry.flag_bits & 1:
             self.refuse(f"{shown} is encrypted")
-        if entry.compress_type not in PACKED_BY:
+        if entry.compress_type not in _PACKED_BY:
             self.refuse(f"{shown} is packed in a way that anodeflow does not use ({entry.compress_type})")
         largest = _largest(name)
         if entry.file_size > largest:

@@ -9,7 +9,7 @@ absent, or null               NULL
 number                        INTEGER or REAL
 string                        TEXT
 list, object, NaN, bytes ...  `COMPLEX`: only the document itself can tell
-beyond a null or a scalar     `DEAD_END` (`a.b` of ``{"a": 5}``)
+beyond a null or a scalar     `_DEAD_END` (`a.b` of ``{"a": 5}``)
 ObjectId, boolean, datetime   BLOB: the BSON type's number, then the value
 ============================  =============================================
 """
@@ -25,11 +25,11 @@ from typing import Any
 
 from bson import DBRef, ObjectId, json_util
 
-OPTIONS = json_util.RELAXED_JSON_OPTIONS.with_options(tz_aware=False, tzinfo=None)
+_OPTIONS = json_util.RELAXED_JSON_OPTIONS.with_options(tz_aware=False, tzinfo=None)
 COMPLEX = b"\x00"
-DEAD_END = b"\x01"
+_DEAD_END = b"\x01"
 OBJECT_ID, BOOLEAN, DATETIME = 35, 40, 45  # the places of the types in BSON's sorting order
-ZLIB_LEVEL = 3
+_ZLIB_LEVEL = 3
 
 Key = int | float | str | bytes | None
 
@@ -54,7 +54,7 @@ def encode_document(document: dict, compress: bool = False) -> str | bytes:
     def extended(value: Any) -> Any:
         nonlocal emitted
         emitted += 1
-        return json_util.default(value, OPTIONS)
+        return json_util.default(value, _OPTIONS)
 
     try:
         text = json.dumps(document, default=extended, allow_nan=False, separators=(",", ":"))
@@ -63,7 +63,7 @@ def encode_document(document: dict, compress: bool = False) -> str | bytes:
         plain = False
     if not plain:
         text = json.dumps(_escape(document), allow_nan=False, separators=(",", ":"))
-    return zlib.compress(text.encode(), ZLIB_LEVEL) if compress else text
+    return zlib.compress(text.encode(), _ZLIB_LEVEL) if compress else text
 
 
 def decode_document(stored: str | bytes) -> dict:
@@ -85,10 +85,10 @@ def _escape(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_escape(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return json_util.default(value, OPTIONS)
+        return json_util.default(value, _OPTIONS)
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    return json_util.default(value, OPTIONS)
+    return json_util.default(value, _OPTIONS)
 
 
 def _revive(found: dict) -> Any:
@@ -96,7 +96,7 @@ def _revive(found: dict) -> Any:
         if key.startswith("$$"):
             return {name[1:] if name.startswith("$") else name: item for name, item in found.items()}
         if key.startswith("$"):
-            return json_util.object_hook(found, OPTIONS)
+            return json_util.object_hook(found, _OPTIONS)
     return found
 
 
@@ -134,6 +134,6 @@ def extract_key(document: dict, path: str) -> Key:
         if isinstance(value, list | tuple | DBRef):
             return COMPLEX
         if not isinstance(value, dict):
-            return DEAD_END
+            return _DEAD_END
         value = value.get(part, {} if number < len(parts) else None)
     return column_key(value)

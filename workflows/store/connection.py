@@ -13,12 +13,12 @@ from pathlib import Path
 from anodeflow.errors import StoreError
 
 SCHEMA_VERSION = 2
-APPLICATION_ID = 0x616E6F64  # "anod", in the header of the file
-SMALLEST_PAGE = 512
-ANOTHER = "name another store with --store / ANODEFLOW_STORE"
+_APPLICATION_ID = 0x616E6F64  # "anod", in the header of the file
+_SMALLEST_PAGE = 512
+_ANOTHER = "name another store with --store / ANODEFLOW_STORE"
 
 # Several computers may write here, and SQLite's WAL needs memory shared between all writers.
-NETWORK_FILE_SYSTEMS = frozenset(
+_NETWORK_FILE_SYSTEMS = frozenset(
     {
         *(
             "9p",
@@ -56,20 +56,20 @@ def store_errors(path: str, timeout_s: float) -> Iterator[None]:
     except sqlite3.Error as error:
         code = error_code(error)
         if code in DAMAGED:
-            problem, remedy = "is not a database, or is damaged", f"restore it from a backup, or {ANOTHER}"
+            problem, remedy = "is not a database, or is damaged", f"restore it from a backup, or {_ANOTHER}"
         elif code == sqlite3.SQLITE_FULL:
-            problem, remedy = "cannot grow", f"free space on its disk, or {ANOTHER}"
+            problem, remedy = "cannot grow", f"free space on its disk, or {_ANOTHER}"
         elif code in _BUSY:
             problem = f"has been locked by another process for {timeout_s:g} s"
             remedy = "wait for that process or end it, then run again"
         elif code in _NOT_WRITABLE:
             problem, remedy = (
                 "cannot be opened or written",
-                f"check its permissions and its folder, or {ANOTHER}",
+                f"check its permissions and its folder, or {_ANOTHER}",
             )
         elif code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS):
             problem = "cannot be read or written"
-            remedy = f"check its disk and quota (a network file system must support locks), or {ANOTHER}"
+            remedy = f"check its disk and quota (a network file system must support locks), or {_ANOTHER}"
         elif code == sqlite3.SQLITE_CONSTRAINT:
             problem, remedy = (
                 "holds a document with the same unique field",
@@ -80,14 +80,14 @@ def store_errors(path: str, timeout_s: float) -> Iterator[None]:
         elif isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError):
             raise
         else:  # text that is no text, or tables that no store has
-            problem, remedy = "is damaged", f"restore it from a backup, or {ANOTHER}"
+            problem, remedy = "is damaged", f"restore it from a backup, or {_ANOTHER}"
         raise StoreError(f"the store {path} {problem} ({error})", remedy) from error
     except (zlib.error, UnicodeDecodeError, ValueError, RecursionError, OverflowError) as error:
         raise StoreError(
-            f"a document in the store {path} is damaged ({error})", f"restore it from a backup, or {ANOTHER}"
+            f"a document in the store {path} is damaged ({error})", f"restore it from a backup, or {_ANOTHER}"
         ) from error
     except OSError as error:
-        raise StoreError(f"the store {path} cannot be reached ({error.strerror or error})", ANOTHER) from error
+        raise StoreError(f"the store {path} cannot be reached ({error.strerror or error})", _ANOTHER) from error
 
 
 def file_identity(path: str) -> tuple[int, int] | None:
@@ -112,7 +112,7 @@ def on_network_file_system(path: str) -> bool:
         point = point.replace("\\040", " ").rstrip("/")
         if (real == point or real.startswith(point + "/")) and len(point) >= len(best):
             best, kind = point, name
-    return kind in NETWORK_FILE_SYSTEMS
+    return kind in _NETWORK_FILE_SYSTEMS
 
 
 def open_database(path: str, *, must_exist: bool, read_only: bool, timeout_s: float) -> sqlite3.Connection:
@@ -130,13 +130,13 @@ def open_database(path: str, *, must_exist: bool, read_only: bool, timeout_s: fl
             raise StoreError(f"no store at {path}", "run a study first, or name one with --store / ANODEFLOW_STORE")
         if not file.parent.is_dir():
             raise StoreError(
-                f"the store {path} cannot be made: {file.parent} is not a folder", f"make it, or {ANOTHER}"
+                f"the store {path} cannot be made: {file.parent} is not a folder", f"make it, or {_ANOTHER}"
             )
         if file.is_dir():
-            raise StoreError(f"the store {path} is a folder", ANOTHER)
+            raise StoreError(f"the store {path} is a folder", _ANOTHER)
         if exists and not file.is_file():  # opening a pipe would wait for whoever writes to it
-            raise StoreError(f"the store {path} is a pipe, a device or a socket, not a file", ANOTHER)
-        if exists and 0 < file.stat().st_size < SMALLEST_PAGE:  # SQLite would take it for an empty file
+            raise StoreError(f"the store {path} is a pipe, a device or a socket, not a file", _ANOTHER)
+        if exists and 0 < file.stat().st_size < _SMALLEST_PAGE:  # SQLite would take it for an empty file
             failure = sqlite3.DatabaseError("file is not a database")
             failure.sqlite_errorcode = sqlite3.SQLITE_NOTADB
             raise failure
@@ -181,8 +181,8 @@ def _prepare(connection: sqlite3.Connection, path: str, *, writable: bool, timeo
 
     version, application = pragma("user_version"), pragma("application_id")
     new = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None and not (version or application)
-    if not new and application != APPLICATION_ID:
-        raise StoreError(f"{path} is an SQLite database of another program", ANOTHER)
+    if not new and application != _APPLICATION_ID:
+        raise StoreError(f"{path} is an SQLite database of another program", _ANOTHER)
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"the store {path} has version {version}, this anodeflow knows version {SCHEMA_VERSION}",
@@ -191,7 +191,7 @@ def _prepare(connection: sqlite3.Connection, path: str, *, writable: bool, timeo
     if not new and version < 1:
         raise StoreError(
             f"the store {path} says that it has version {version}: it is damaged",
-            f"restore it from a backup, or {ANOTHER}",
+            f"restore it from a backup, or {_ANOTHER}",
         )
     if not writable:
         connection.execute("PRAGMA query_only = ON")
@@ -202,7 +202,7 @@ def _prepare(connection: sqlite3.Connection, path: str, *, writable: bool, timeo
     if new:
         with transaction(connection):
             if not pragma("user_version"):
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

@@ -18,8 +18,8 @@ from mongomock_ng.helpers import patch_datetime_awareness_in_document
 from anodeflow.errors import InputError
 from anodeflow.workflows.store.codec import COMPLEX, column_key
 
-RANGES = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
-MAX_VALUES = 30_000  # SQLite allows 32766 parameters in a statement
+_RANGES = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_MAX_VALUES = 30_000  # SQLite allows 32766 parameters in a statement
 _COMPLEX = "X'00'"
 _DEAD_END = "X'01'"
 
@@ -142,8 +142,8 @@ def _collect(criteria: Mapping, columns: Mapping[str, str], plan: Plan) -> None:
 
 def _condition(column: str, operator: str, value: Any, plan: Plan) -> bool:
     """Add one operator's condition to the plan; False where it does not say all that the operator says."""
-    if operator in RANGES:
-        limits = _limits(RANGES[operator], value)
+    if operator in _RANGES:
+        limits = _limits(_RANGES[operator], value)
         if limits is None:
             return False
         plan.parts.append(Part(f"({limits[0]}) OR {{}} = {_COMPLEX}", column, limits[1]))
@@ -192,7 +192,7 @@ def _equal_keys(values: list | tuple) -> tuple[list, bool] | None:
             keys.append(int(value))
         elif isinstance(value, int | float) and value in (0, 1):
             keys.append(column_key(bool(value)))
-    return (keys, null) if len(keys) <= MAX_VALUES else None
+    return (keys, null) if len(keys) <= _MAX_VALUES else None
 
 
 def _limits(sign: str, value: Any) -> tuple[str, list] | None:

@@ -20,7 +20,7 @@ from anodeflow.errors import AnodeflowError, InputError, RefusedError, StoreErro
 from anodeflow.yaml_input import read_yaml, validate
 
 DATABASE_FILE = "database.yaml"
-PASSWORD_VARIABLE = "ANODEFLOW_DB_PASSWORD"  # noqa: S105 - the name of a variable
+_PASSWORD_VARIABLE = "ANODEFLOW_DB_PASSWORD"  # noqa: S105 - the name of a variable
 DATABASE_SCHEMA = 1
 META = "anodeflow"
 # MongoDB's codes
@@ -49,7 +49,7 @@ class Database(BaseModel):
     name: str = Field("anodeflow", pattern=r"^[A-Za-z0-9_-]{1,60}$", description="database on the server")
     user: str | None = None
     auth_source: str = Field("admin", pattern=r"^[A-Za-z0-9_-]{1,60}$", description="database that knows the user")
-    password_variable: str = Field(PASSWORD_VARIABLE, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    password_variable: str = Field(_PASSWORD_VARIABLE, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     password_file: Path | None = Field(None, description="file whose first line is the password")
     timeout_s: float = Field(20.0, gt=0, le=600, description="longest wait for the server")
     _given: str | None = None
@@ -57,9 +57,9 @@ class Database(BaseModel):
     @field_validator("uri")
     @classmethod
     def _of_mongodb(cls, value: str) -> str:
-        if _URI.fullmatch(full_uri(value)) is None:
+        if _URI.fullmatch(_full_uri(value)) is None:
             raise ValueError("not a MongoDB URI: write mongodb://HOST:PORT or mongodb+srv://HOST")
-        return full_uri(value)
+        return _full_uri(value)
 
     @property
     def host(self) -> str:
@@ -168,7 +168,7 @@ def is_uri(where: str) -> bool:
     return _LIKE_URI.match(where) is not None
 
 
-def full_uri(text: str) -> str:
+def _full_uri(text: str) -> str:
     """Return a URI as it is meant: no blanks around it, a scheme in small letters, both slashes."""
     return _LIKE_URI.sub(lambda scheme: f"{scheme[1].lower()}://", text, count=1).strip()
 
@@ -181,7 +181,7 @@ def database_from_uri(uri: str) -> Database:
     InputError
         If it is not a MongoDB URI.
     """
-    found = _URI.fullmatch(full_uri(uri))
+    found = _URI.fullmatch(_full_uri(uri))
     if found is None or not found.group(3):
         raise InputError(
             f"'{without_password(uri)}' is not a MongoDB URI",
@@ -236,14 +236,14 @@ def store_place(where: str | os.PathLike[str]) -> str:
     """What another process of this machine must be told to open the same store: a path is made absolute."""
     text = os.fspath(where)
     if is_uri(text):
-        return full_uri(text)
+        return _full_uri(text)
     return os.path.abspath(os.path.expanduser(database_file(text) or text))
 
 
 def store_shown(where: str | os.PathLike[str]) -> str:
     """A store as a message names it, and as the next command takes it: a URI without its password."""
     text = os.fspath(where)
-    return without_password(full_uri(text)) if is_uri(text) else text
+    return without_password(_full_uri(text)) if is_uri(text) else text
 
 
 def load_database(where: str | Path) -> Database:

@@ -16,7 +16,7 @@ from anodeflow.workflows.store.archive_documents import MARK
 from anodeflow.workflows.store.opening import open_job_store
 
 DATA = "data"
-AT_A_TIME = 100
+_AT_A_TIME = 100
 _OWN = ("_id",)
 
 
@@ -35,7 +35,7 @@ class MoveReport:
         return self.documents + self.blobs - self.copied
 
 
-def document_digest(document: dict[str, Any]) -> str:
+def _document_digest(document: dict[str, Any]) -> str:
     """SHA-256 of a document, whichever store it comes from, and whether or not it was imported there."""
     plain = without_mark({key: value for key, value in document.items() if key not in _OWN})
     text = json_util.dumps(_plain(plain), sort_keys=True, json_options=json_util.RELAXED_JSON_OPTIONS)
@@ -81,8 +81,8 @@ def study_blobs(store: JobStore, documents: list[tuple[str, int]]) -> Iterator[d
         return
     wanted = set(documents)
     uuids = sorted({uuid for uuid, _ in documents})
-    for start in range(0, len(uuids), AT_A_TIME):
-        for blob in data.query({"job_uuid": {"$in": uuids[start : start + AT_A_TIME]}}):
+    for start in range(0, len(uuids), _AT_A_TIME):
+        for blob in data.query({"job_uuid": {"$in": uuids[start : start + _AT_A_TIME]}}):
             if (blob["job_uuid"], blob["job_index"]) in wanted:
                 yield {key: value for key, value in blob.items() if key not in _OWN}
 
@@ -150,7 +150,7 @@ def is_there(store: Any, document: dict[str, Any], key: tuple[str, ...]) -> bool
     earlier = store.query_one(identity)
     if earlier is None:
         return False
-    if document_digest(earlier) == document_digest(document):
+    if _document_digest(earlier) == _document_digest(document):
         return True
     shown = ", ".join(f"{name} {value}" for name, value in identity.items())
     raise StoreError(
@@ -177,7 +177,7 @@ def put_same(store: Any, document: dict[str, Any], key: tuple[str, ...]) -> bool
     identity = {name: document[name] for name in key}
     store.update([document], list(key))
     found = store.query_one(identity)
-    if found is None or document_digest(found) != document_digest(document):
+    if found is None or _document_digest(found) != _document_digest(document):
         shown = ", ".join(f"{name} {value}" for name, value in identity.items())
         raise StoreError(f"{store.name}: the document with {shown} does not read back the same", "check the server")
     return True

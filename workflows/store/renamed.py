@@ -5,9 +5,9 @@ from __future__ import annotations
 from monty.json import MSONable
 
 #: Old module: new module. Stored documents name their class by the old one.
-MOVED_MODULES = {"anodeflow.analysis.documents": "anodeflow.documents"}
+_MOVED_MODULES = {"anodeflow.analysis.documents": "anodeflow.documents"}
 #: Classes in them that a stored document may name.
-MOVED_CLASSES = {
+_MOVED_CLASSES = {
     "anodeflow.analysis.documents": ("CalculationDoc", "CardRecord", "Document", "EngineRecord", "StudyDoc")
 }
 #: Documents that a job may end in, by the module of their class.
@@ -23,7 +23,7 @@ DOCUMENT_CLASSES = {
     "anodeflow.analysis.surface_energy": ("SurfaceEnergyDoc",),
 }
 #: What else a stored document may name: what jobflow wraps an output in, geometries, and cells that a job built.
-OTHER_CLASSES = {
+_OTHER_CLASSES = {
     "": ("",),
     "jobflow.core.schemas": ("JobStoreDocument",),
     "jobflow.core.reference": ("OutputReference",),
@@ -36,12 +36,12 @@ def may_be_named(module: object, name: object) -> bool:
     """Return whether a stored document may name this class: a reader of it would import the module."""
     if not isinstance(module, str) or not isinstance(name, str):
         return False
-    return any(name in known.get(module, ()) for known in (DOCUMENT_CLASSES, MOVED_CLASSES, OTHER_CLASSES))
+    return any(name in known.get(module, ()) for known in (DOCUMENT_CLASSES, _MOVED_CLASSES, _OTHER_CLASSES))
 
 
 def redirect_old_names() -> None:
     """Tell monty's decoder where the classes of old documents are now."""
-    for old, new in MOVED_MODULES.items():
+    for old, new in _MOVED_MODULES.items():
         known = MSONable.REDIRECT.setdefault(old, {})
-        for name in MOVED_CLASSES[old]:
+        for name in _MOVED_CLASSES[old]:
             known[name] = {"@module": new, "@class": name}

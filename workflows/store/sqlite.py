@@ -32,7 +32,7 @@ __all__ = ["SCHEMA_VERSION", "SQLiteStore", "one_transaction"]
 
 _inherited: list[sqlite3.Connection] = []  # a parent process's: after a fork not even to be closed
 
-Prepared = tuple[dict, dict, str | bytes]  # what identifies the document, the document, the document encoded
+_Prepared = tuple[dict, dict, str | bytes]  # what identifies the document, the document, the document encoded
 
 
 class SQLiteStore(Store):
@@ -356,7 +356,7 @@ class SQLiteStore(Store):
         """
         fields = key or self.key
         fields = [fields] if isinstance(fields, str) else list(fields)
-        prepared: list[Prepared] = []
+        prepared: list[_Prepared] = []
         for given in docs if isinstance(docs, list | tuple) else [docs]:
             document = jsanitize(given, allow_bson=True, recursive_msonable=True)
             lacking = [field for field in fields if field not in document]
@@ -373,7 +373,7 @@ class SQLiteStore(Store):
         elif prepared:
             self._write([(self, fields, prepared)])
 
-    def _write(self, batches: list[tuple[SQLiteStore, list[str], list[Prepared]]]) -> None:
+    def _write(self, batches: list[tuple[SQLiteStore, list[str], list[_Prepared]]]) -> None:
         with self._writing() as connection:
             for store, fields, prepared in batches:
                 columns = store._table.ensure_columns(connection, store._wanted_fields() + fields)
@@ -401,7 +401,7 @@ def one_transaction(*stores: SQLiteStore) -> Iterator[None]:
     """
     if len({store.path for store in stores}) != 1:
         raise StoreError(f"{', '.join(s.name for s in stores)} are different files", "keep them in one file")
-    batches: list[tuple[SQLiteStore, list[str], list[Prepared]]] = []
+    batches: list[tuple[SQLiteStore, list[str], list[_Prepared]]] = []
     for store in stores:
         store._local.pending = batches
     try:

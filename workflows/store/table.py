@@ -15,7 +15,7 @@ from anodeflow.workflows.store.criteria import Plan, matches, translate
 
 PAGE = 256
 # Column of the digests; a document of a store of version 1 has none.
-DIGEST = "digest"
+_DIGEST = "digest"
 PROBE, LAST_PROBE = 16, 100_000
 
 
@@ -60,7 +60,7 @@ class Table:
     def columns(self, connection: sqlite3.Connection) -> dict[str, str]:
         """Quoted column of each indexed field of the table; empty where there is no table."""
         names = [row[1] for row in connection.execute(f"PRAGMA table_info({self.name})")]
-        self._has_digests = DIGEST in names
+        self._has_digests = _DIGEST in names
         return {_field(name): _column(_field(name)) for name in names if name.startswith("k:")}
 
     def ensure_columns(self, connection: sqlite3.Connection, fields: list[str]) -> dict[str, str]:
@@ -68,7 +68,7 @@ class Table:
         have = self.columns(connection)
         missing = [field for field in dict.fromkeys(fields) if field not in have]
         if have and not self._has_digests:
-            connection.execute(f"ALTER TABLE {self.name} ADD COLUMN {DIGEST}")
+            connection.execute(f"ALTER TABLE {self.name} ADD COLUMN {_DIGEST}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")  # who knows no digests must not write
             self._has_digests = True
         if not missing:
@@ -81,7 +81,7 @@ class Table:
             # Keys stand before the document, where reading them does not touch a long document's pages.
             connection.execute(
                 f"CREATE TABLE {self.name} "
-                f"(id INTEGER PRIMARY KEY, {', '.join(new.values())}, {DIGEST}, document NOT NULL)"
+                f"(id INTEGER PRIMARY KEY, {', '.join(new.values())}, {_DIGEST}, document NOT NULL)"
             )
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self._has_digests = True
@@ -114,7 +114,7 @@ class Table:
         StoreError
             If it is not what was written.
         """
-        digest = DIGEST if self._has_digests else "NULL"
+        digest = _DIGEST if self._has_digests else "NULL"
         select = f"SELECT document, {digest} FROM {self.name} WHERE id = ?"  # noqa: S608
         found = connection.execute(select, (row,)).fetchone()
         if found is None:
@@ -210,7 +210,7 @@ class Table:
         """Put a document in place of the first that its identity matches, or add it."""
         row = next(self.matching(connection, columns, identity), None)
         values = [*(extract_key(document, field) for field in columns), _digest(encoded), encoded]
-        names = [*columns.values(), DIGEST, "document"]
+        names = [*columns.values(), _DIGEST, "document"]
         if row is None:
             connection.execute(
                 f"INSERT INTO {self.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",  # noqa: S608

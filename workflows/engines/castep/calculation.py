@@ -34,7 +34,7 @@ from anodeflow.workflows.engines.plane_waves.folder import put_aside
 
 WHAT = "CASTEP"
 OUTPUT = "castep.out"
-BEFORE = "before.check"
+_BEFORE = "before.check"
 _KEPT_APART = (f"{SEED}.castep", OUTPUT, f"{SEED}.geom")
 _LARGEST_MESSAGE = 300
 # A monitor hears of the same step again after this long.
@@ -109,7 +109,7 @@ class Calculation:
         run = self._read(status)
         outcome = outcome_of(run, request, self._file)
         if outcome.energy_ev is None and not run.iterations:
-            complaint = complaints(self._folder)
+            complaint = _complaints(self._folder)
             if complaint or status != 0:
                 raise EngineError(
                     f"CASTEP failed (exit {status}): {complaint or outcome.error}", f"look at '{self._file}'"
@@ -123,12 +123,12 @@ class Calculation:
     def _run_point(self, first: Structure) -> Outcome:
         """Compute energy and forces of one geometry among those of a band or of dynamics."""
         # one checkpoint alone is kept, so that thousands of steps do not fill the disk
-        reused = self._waves_of is not None and _moved(self._waves_of / f"{SEED}.check", self._folder / BEFORE)
-        inputs = point_inputs(self._request, first, self._settings, BEFORE if reused else None)
+        reused = self._waves_of is not None and _moved(self._waves_of / f"{SEED}.check", self._folder / _BEFORE)
+        inputs = point_inputs(self._request, first, self._settings, _BEFORE if reused else None)
         inputs.write(self._folder)
         inputs.place_potentials(self._folder)
         status = self._start(None)
-        (self._folder / BEFORE).unlink(missing_ok=True)
+        (self._folder / _BEFORE).unlink(missing_ok=True)
         run = self._read(status)
         return self._with_complaint(outcome_of(run, self._request, self._file, first))
 
@@ -169,7 +169,7 @@ class Calculation:
         EngineError
             If there is none, or it is of another calculation; what CASTEP said is quoted.
         """
-        complaint = complaints(self._folder)
+        complaint = _complaints(self._folder)
         if complaint and re.search(r"licen[cs]e", complaint, re.IGNORECASE):
             raise EngineError(f"CASTEP has no licence here: {complaint}", "check the licence server or file")
         try:
@@ -187,7 +187,7 @@ class Calculation:
         return runs[-1]
 
     def _with_complaint(self, outcome: Outcome) -> Outcome:
-        if outcome.error and (complaint := complaints(self._folder)):
+        if outcome.error and (complaint := _complaints(self._folder)):
             outcome.error = f"{outcome.error}; CASTEP said: {complaint}"
         return outcome
 
@@ -248,7 +248,7 @@ class Watch:
             self._monitor(step.number + self._before, step.evaluation.total_ev, step.evaluation.largest_force())
 
 
-def complaints(folder: Path) -> str:
+def _complaints(folder: Path) -> str:
     """Return in one line what CASTEP says went wrong: its ``.err`` files, else the end of its standard output."""
     for file in sorted(folder.glob(f"{SEED}*.err")):
         text = _end_of(file)

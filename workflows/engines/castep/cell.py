@@ -13,7 +13,7 @@ from anodeflow.workflows.engines.castep.keywords import CELL, SEED, check_keywor
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.engines.plane_waves.electronic import Electronic, moments_of_atoms
 
-SYMMETRY_ANGSTROM = 1e-4
+_SYMMETRY_ANGSTROM = 1e-4
 
 
 def cartesian_axis(structure: Structure, axis: int) -> int:
@@ -65,7 +65,7 @@ def uses_symmetry(structure: Structure, settings: Electronic) -> bool:
         structure.frac_coords.tolist(),
         [site.specie.Z for site in structure],
     )
-    found = spglib.get_symmetry(cell, symprec=SYMMETRY_ANGSTROM)
+    found = spglib.get_symmetry(cell, symprec=_SYMMETRY_ANGSTROM)
     if found is None or len(found["rotations"]) < 2:
         return False
     mesh = np.asarray(settings.mesh)
@@ -112,7 +112,7 @@ def cell_text(
     out += _block("POSITIONS_FRAC", atoms)
     entries = {"kpoint_mp_grid": " ".join(map(str, settings.mesh)), "kpoint_mp_offset": _offset(settings)}
     if symmetric and uses_symmetry(structure, settings):
-        entries |= {"symmetry_generate": "", "snap_to_symmetry": "", "symmetry_tol": f"{SYMMETRY_ANGSTROM:g} ang"}
+        entries |= {"symmetry_generate": "", "snap_to_symmetry": "", "symmetry_tol": f"{_SYMMETRY_ANGSTROM:g} ang"}
     frozen = frozen_components(structure)
     moves = task != "static"
     if moves and frozen.all():

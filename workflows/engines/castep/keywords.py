@@ -128,7 +128,7 @@ CELL: dict[str, Keyword] = {
     "fix_all_ions": _LOGICAL,
     "fix_com": _LOGICAL,
 }
-CELL_BLOCKS = (
+_CELL_BLOCKS = (
     "lattice_cart",
     "lattice_abc",
     "positions_frac",
@@ -161,7 +161,7 @@ def check_keywords(entries: Mapping[str, str], known: Mapping[str, Keyword], whe
     for name, value in entries.items():
         lower = name.lower()
         if lower not in known:
-            near = difflib.get_close_matches(lower, [*known, *CELL_BLOCKS], n=2, cutoff=0.6)
+            near = difflib.get_close_matches(lower, [*known, *_CELL_BLOCKS], n=2, cutoff=0.6)
             raise InputError(
                 f"{where}: unknown keyword '{name}'",
                 f"did you mean {' or '.join(near)}?" if near else "correct or remove it",
@@ -256,8 +256,8 @@ def read_cell(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
             entries[name] = value
             continue
         name = mark.group(2).lower()
-        if name not in CELL_BLOCKS:
-            near = difflib.get_close_matches(name, CELL_BLOCKS, n=2, cutoff=0.6)
+        if name not in _CELL_BLOCKS:
+            near = difflib.get_close_matches(name, _CELL_BLOCKS, n=2, cutoff=0.6)
             raise InputError(
                 f"{where}: unknown block '{name}'", f"did you mean {' or '.join(near)}?" if near else "remove it"
             )

@@ -23,16 +23,16 @@ from anodeflow.workflows.engines.plane_waves.electronic import Electronic, elect
 Array = NDArray[np.float64]
 
 # CASTEP prints forces to 5, coordinates to 6 and lattice vectors to 7 decimals.
-FORCE_DIGIT = 5e-6
-PLACE_DIGIT = 2e-6
-CELL_DIGIT = 2e-5
-SAME_CUTOFF_EV = 0.01
+_FORCE_DIGIT = 5e-6
+_PLACE_DIGIT = 2e-6
+_CELL_DIGIT = 2e-5
+_SAME_CUTOFF_EV = 0.01
 # A start may be snapped to its symmetry by this much, angstrom.
-SNAPPED_ANGSTROM = 1e-3
+_SNAPPED_ANGSTROM = 1e-3
 # Worth a remark, eV per atom
-LARGE_CORRECTION_EV = 1e-3
-FUNCTIONALS = {"PBE": "Perdew Burke Ernzerhof"}
-CELL_TASKS = ("relax_cell", "relax_c")
+_LARGE_CORRECTION_EV = 1e-3
+_FUNCTIONALS = {"PBE": "Perdew Burke Ernzerhof"}
+_CELL_TASKS = ("relax_cell", "relax_c")
 
 
 class CastepFileError(EngineError):
@@ -132,7 +132,7 @@ def mismatch(run: Run, request: Request, like: Structure | None = None) -> str |
     kind = "single point energy" if task == "static" else "geometry optimization"
     checks: list[tuple[str, str | float]] = [
         ("type of calculation", kind),
-        ("using functional", FUNCTIONALS[settings.functional]),
+        ("using functional", _FUNCTIONALS[settings.functional]),
         ("plane wave basis set cut-off", settings.cutoff_ev),
         ("net charge of system", float(charge)),
         ("spin treatment", "spin-polarized" if settings.spin_polarised else "non-spin-polarized"),
@@ -182,10 +182,10 @@ def placed(evaluation: Evaluation, start: Structure, task: Task) -> Structure:
     old = start.frac_coords
     new = np.array([evaluation.fractional[atom] for atom in number_in_species(start)])
     new += np.round(old - new)
-    new = np.where(np.abs(new - old) <= PLACE_DIGIT / 4, old, new)
+    new = np.where(np.abs(new - old) <= _PLACE_DIGIT / 4, old, new)
     held = frozen_components(start).all(axis=1)
     new[held] = old[held]
-    matrix = evaluation.matrix if task in CELL_TASKS else start.lattice.matrix
+    matrix = evaluation.matrix if task in _CELL_TASKS else start.lattice.matrix
     return Structure(matrix, start.species, new, site_properties=start.site_properties)
 
 
@@ -285,7 +285,7 @@ def _why_not_relaxed(run: Run, where: str) -> tuple[str, Reason]:
 
 
 def _unfit(evaluation: Evaluation, settings: Electronic) -> str | None:
-    if evaluation.cutoff_ev is not None and abs(evaluation.cutoff_ev - settings.cutoff_ev) > SAME_CUTOFF_EV:
+    if evaluation.cutoff_ev is not None and abs(evaluation.cutoff_ev - settings.cutoff_ev) > _SAME_CUTOFF_EV:
         return f"the energy is at a cutoff of {evaluation.cutoff_ev:g} eV, not {settings.cutoff_ev:g} eV"
     if settings.smearing.kind != "none" and evaluation.zero_ev is None:
         return "the energy at no smearing is missing"
@@ -296,15 +296,15 @@ def _broken_geometry(evaluation: Evaluation, structure: Structure, task: Task) -
     names = number_in_species(structure)
     if set(names) != set(evaluation.fractional):
         return f"{len(evaluation.fractional)} atoms or other ones, where {len(names)} were asked for"
-    if task not in CELL_TASKS:
+    if task not in _CELL_TASKS:
         apart = float(np.abs(evaluation.matrix - structure.lattice.matrix).max())
-        if apart > CELL_DIGIT + SNAPPED_ANGSTROM:
+        if apart > _CELL_DIGIT + _SNAPPED_ANGSTROM:
             return f"the cell is another one (a component differs by {apart:.4f} angstrom)"
     if task == "static":
         places = np.array([evaluation.fractional[name] for name in names])
         apart = places - structure.frac_coords
         moved = np.linalg.norm((apart - np.round(apart)) @ structure.lattice.matrix, axis=1).max()
-        if moved > SNAPPED_ANGSTROM + PLACE_DIGIT * max(structure.lattice.abc):
+        if moved > _SNAPPED_ANGSTROM + _PLACE_DIGIT * max(structure.lattice.abc):
             return f"an atom stands {moved:.4f} angstrom from where it was put"
     return None
 
@@ -332,7 +332,7 @@ def _add_forces(run: Run, evaluation: Evaluation, request: Request, outcome: Out
 
 def _relaxed_stress_gpa(stress: Array, structure: Structure, task: Task) -> float | None:
     """Return the largest component of a stress among those that a task relaxes, GPa."""
-    if task not in CELL_TASKS:
+    if task not in _CELL_TASKS:
         return None
     if task == "relax_cell":
         return float(np.abs(stress).max())
@@ -344,7 +344,7 @@ def _relaxed_stress_gpa(stress: Array, structure: Structure, task: Task) -> floa
 def _shortfall(outcome: Outcome, request: Request, has_forces: bool) -> tuple[str, Reason] | None:
     """Return what a relaxed geometry lacks or misses, and which kind of fault that is."""
     card, force, stress = request.card, outcome.max_force_ev_per_angstrom, outcome.max_stress_gpa
-    if request.task in CELL_TASKS:
+    if request.task in _CELL_TASKS:
         if stress is None:
             return "no stress of the final configuration", Reason.DAMAGED
         if stress > card.stress_tolerance_gpa + 1e-6:
@@ -353,7 +353,7 @@ def _shortfall(outcome: Outcome, request: Request, has_forces: bool) -> tuple[st
     if not has_forces and not frozen_components(request.structure).all():
         return "no forces of the final configuration", Reason.DAMAGED
     limit = card.force_tolerance_ev_per_angstrom
-    if force is not None and force > limit + 2 * FORCE_DIGIT:
+    if force is not None and force > limit + 2 * _FORCE_DIGIT:
         return f"force {force:.4f} eV/angstrom (tolerance {limit}), though CASTEP is content", Reason.NOT_RELAXED
     return None
 
@@ -376,7 +376,7 @@ def _add_path(run: Run, structure: Structure, task: Task, outcome: Outcome) -> N
 
 def _remarks(run: Run, structure: Structure) -> list[str]:
     notes = [f"CASTEP: {text}" for text in run.warnings[:5]]
-    if run.corrections_ev and abs(run.corrections_ev[-1]) > LARGE_CORRECTION_EV * len(structure):
+    if run.corrections_ev and abs(run.corrections_ev[-1]) > _LARGE_CORRECTION_EV * len(structure):
         notes.append(
             f"finite-basis correction of {run.corrections_ev[-1]:.4f} eV is not in the energy: the cutoff is low for "
             "relaxing this cell"

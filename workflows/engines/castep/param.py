@@ -14,25 +14,25 @@ from anodeflow.workflows.engines.castep.keywords import PARAM, SEED, check_keywo
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.engines.plane_waves.electronic import Electronic
 
-TASKS = {"static": "SinglePoint"} | dict.fromkeys(("relax", "relax_cell", "relax_c"), "GeometryOptimization")
-SCHEMES = {
+_TASKS = {"static": "SinglePoint"} | dict.fromkeys(("relax", "relax_cell", "relax_c"), "GeometryOptimization")
+_SCHEMES = {
     "gaussian": "Gaussian",
     "fermi-dirac": "FermiDirac",
     "methfessel-paxton": "HermitePolynomials",
     "marzari-vanderbilt": "ColdSmearing",
 }
 # Double precision carries no less (total energies of 1e3 to 1e5 eV), and no force needs more.
-TIGHTEST_EV_PER_ATOM = 1e-9
-LOOSEST_EV_PER_ATOM = 1e-5
-ENERGY_PER_FORCE = 1e-5 / 0.03
-DISPLACEMENT_PER_FORCE = 0.001 / 0.03
+_TIGHTEST_EV_PER_ATOM = 1e-9
+_LOOSEST_EV_PER_ATOM = 1e-5
+_ENERGY_PER_FORCE = 1e-5 / 0.03
+_DISPLACEMENT_PER_FORCE = 0.001 / 0.03
 # Of one geometry of a band or of dynamics.
-POINT_EV_PER_ATOM = 1e-7
-SCF_CYCLES = 200
+_POINT_EV_PER_ATOM = 1e-7
+_SCF_CYCLES = 200
 # Between Li (13) and Al (76): CASTEP's own guess, 500 GPa, makes the first steps of soft cells tiny.
-MODULUS_GPA = 50.0
+_MODULUS_GPA = 50.0
 # Part of the wall time after which CASTEP is to end by itself.
-RUN_TIME_SHARE = 0.95
+_RUN_TIME_SHARE = 0.95
 
 
 def param_entries(
@@ -53,7 +53,7 @@ def param_entries(
     """
     cell_is_free = task in ("relax_cell", "relax_c")
     entries = {
-        "task": TASKS[task],
+        "task": _TASKS[task],
         "xc_functional": settings.functional,
         "cut_off_energy": f"{settings.cutoff_ev:.6g} eV",
         "finite_basis_corr": "automatic" if cell_is_free else "none",
@@ -65,13 +65,13 @@ def param_entries(
             "geom_method": "LBFGS",
             "geom_max_iter": str(card.max_steps),
             "geom_force_tol": f"{force:.6g} eV/ang",
-            "geom_energy_tol": f"{force * ENERGY_PER_FORCE:.3g} eV",
-            "geom_disp_tol": f"{force * DISPLACEMENT_PER_FORCE:.3g} ang",
+            "geom_energy_tol": f"{force * _ENERGY_PER_FORCE:.3g} eV",
+            "geom_disp_tol": f"{force * _DISPLACEMENT_PER_FORCE:.3g} ang",
         }
     if cell_is_free:
         entries |= {
             "geom_stress_tol": f"{card.stress_tolerance_gpa:.6g} GPa",
-            "geom_modulus_est": f"{MODULUS_GPA:.6g} GPa",
+            "geom_modulus_est": f"{_MODULUS_GPA:.6g} GPa",
             "calculate_stress": "true",
         }
     entries |= _running(wall_time_s)
@@ -92,7 +92,7 @@ def point_entries(
         Checkpoint of the geometry before, in the same folder: electrons start from it.
     """
     # forces need better electrons than energies, the more so when these start from those of other places
-    tight = min(settings.energy_tolerance_ev, POINT_EV_PER_ATOM * len(structure))
+    tight = min(settings.energy_tolerance_ev, _POINT_EV_PER_ATOM * len(structure))
     entries = param_entries(structure, "static", card, replace(settings, energy_tolerance_ev=tight), wall_time_s)
     entries["write_checkpoint"] = "all"
     if before is not None:
@@ -165,7 +165,7 @@ def _electrons(structure: Structure, settings: Electronic) -> dict[str, str]:
             )
         entries |= {
             "fix_occupancy": "false",
-            "smearing_scheme": SCHEMES[settings.smearing.kind],
+            "smearing_scheme": _SCHEMES[settings.smearing.kind],
             "smearing_width": f"{settings.smearing.width_ev:.6g} eV",
         }
         if settings.spin_polarised and settings.isolated and len(structure) == 1:
@@ -174,8 +174,8 @@ def _electrons(structure: Structure, settings: Electronic) -> dict[str, str]:
     entries |= {
         "metals_method": "dm",
         "mixing_scheme": "Pulay",
-        "max_scf_cycles": str(SCF_CYCLES),
-        "elec_energy_tol": f"{min(max(per_atom, TIGHTEST_EV_PER_ATOM), LOOSEST_EV_PER_ATOM):.3g} eV",
+        "max_scf_cycles": str(_SCF_CYCLES),
+        "elec_energy_tol": f"{min(max(per_atom, _TIGHTEST_EV_PER_ATOM), _LOOSEST_EV_PER_ATOM):.3g} eV",
     }
     if settings.dipole_axis is not None:
         entries |= {
@@ -189,7 +189,7 @@ def _running(wall_time_s: float | None) -> dict[str, str]:
     # A restart takes the geometry from the .castep file, so wavefunctions need not be kept.
     entries = {"popn_calculate": "false", "write_checkpoint": "minimal", "num_dump_cycles": "0"}
     if wall_time_s is not None:
-        entries["run_time"] = str(max(1, int(RUN_TIME_SHARE * wall_time_s)))
+        entries["run_time"] = str(max(1, int(_RUN_TIME_SHARE * wall_time_s)))
     return entries
 
 

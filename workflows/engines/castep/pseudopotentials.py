@@ -24,13 +24,13 @@ def pseudopotentials_of(elements: Iterable[str], settings: CastepSettings) -> di
     Raises
     ------
     EngineError
-        As :func:`find_potential`.
+        As :func:`_find_potential`.
     """
     folder = potentials_folder(settings.potentials)
-    return {} if folder is None else {element: find_potential(element, folder) for element in sorted(set(elements))}
+    return {} if folder is None else {element: _find_potential(element, folder) for element in sorted(set(elements))}
 
 
-def find_potential(element: str, folder: Path) -> Path:
+def _find_potential(element: str, folder: Path) -> Path:
     """Return the pseudopotential file of one element: ``Li.usp``, ``Li_C19_PBE_OTF.usp``, ``Li_00PBE.usp``, ...
 
     Raises

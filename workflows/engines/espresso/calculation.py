@@ -41,8 +41,8 @@ from anodeflow.workflows.engines.motion.relax import CELL_COMPONENTS, EXPLODED_E
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
 
 WHAT = "Quantum ESPRESSO (pw.x)"
-STATE = "anodeflow.json"
-STATE_VERSION = 1
+_STATE = "anodeflow.json"
+_STATE_VERSION = 1
 # How the electrons are sought, one after the other, until they are found.
 LADDER = (
     ScfOptions(0.7),
@@ -51,11 +51,11 @@ LADDER = (
     ScfOptions(0.1, diagonalization="cg", max_iterations=200),
 )
 # Errors of pw.x that another way to the electrons may cure.
-ELECTRONIC_ROUTINES = ("c_bands", "cdiaghg", "rdiaghg", "electrons", "diropn", "cegterg", "regterg", "mix_rho")
+_ELECTRONIC_ROUTINES = ("c_bands", "cdiaghg", "rdiaghg", "electrons", "diropn", "cegterg", "regterg", "mix_rho")
 # Errors that a new start at the newest geometry may cure: the cell left the range of the tables.
-GEOMETRIC_ROUTINES = ("scale_h", "allocate_nlpot", "bfgs", "trust_radius", "interpolate", "init_us_1", "interp_rho")
+_GEOMETRIC_ROUTINES = ("scale_h", "allocate_nlpot", "bfgs", "trust_radius", "interpolate", "init_us_1", "interp_rho")
 # New starts of a relaxation whose tolerances were not met.
-ROUNDS = 10
+_ROUNDS = 10
 
 
 @dataclass
@@ -203,8 +203,8 @@ class Calculation:
         if self._moves >= self.card.max_steps:
             return self._unrelaxed(f"not relaxed after {self.card.max_steps} steps: {left}", Reason.NOT_RELAXED)
         self._rounds += 1
-        if self._rounds > ROUNDS:
-            return self._unrelaxed(f"not relaxed after {ROUNDS} new starts: {left}", Reason.NOT_RELAXED)
+        if self._rounds > _ROUNDS:
+            return self._unrelaxed(f"not relaxed after {_ROUNDS} new starts: {left}", Reason.NOT_RELAXED)
         if output.stopped == "optimiser":
             self._warnings.append(f"pw.x's optimiser gave up after {self._moves} steps and was started again")
         return None
@@ -213,9 +213,9 @@ class Calculation:
         output = run.output
         routine = output.error_routine or ""
         where = f"{self.directory / name}:{output.error_line}"
-        if routine in ELECTRONIC_ROUTINES and "charge is wrong" not in (output.error_message or ""):
+        if routine in _ELECTRONIC_ROUTINES and "charge is wrong" not in (output.error_message or ""):
             return self._next_rung(f"{where}: {output.error_message}")
-        if routine in GEOMETRIC_ROUTINES and output.steps and self._rounds < ROUNDS:
+        if routine in _GEOMETRIC_ROUTINES and output.steps and self._rounds < _ROUNDS:
             self._rounds += 1
             self._warnings.append(f"{where}: {output.error_message}; started again from the last geometry")
             return None
@@ -393,9 +393,9 @@ class Calculation:
         """Runs of this very calculation that an earlier process left in the folder, oldest first."""
         end_orphan(self.directory)
         identity = self._identity()
-        state = load_record(self.directory / STATE)
-        self._state = {"version": STATE_VERSION, "identity": identity, "runs": [], "returned": None, "ladder_from": 0}
-        if state is None or state.get("version") != STATE_VERSION or state.get("identity") != identity:
+        state = load_record(self.directory / _STATE)
+        self._state = {"version": _STATE_VERSION, "identity": identity, "runs": [], "returned": None, "ladder_from": 0}
+        if state is None or state.get("version") != _STATE_VERSION or state.get("identity") != identity:
             return []
         try:
             found = [self._read_run(one) for one in state["runs"]]
@@ -453,11 +453,11 @@ class Calculation:
         return json_sha256(content)[:32]
 
     def _save(self) -> None:
-        write_whole(self.directory / STATE, json.dumps(self._state))
+        write_whole(self.directory / _STATE, json.dumps(self._state))
 
 
 def _electronic_failure(output: Output) -> bool:
-    return output.scf_failed or (output.end == "error" and output.error_routine in ELECTRONIC_ROUTINES)
+    return output.scf_failed or (output.end == "error" and output.error_routine in _ELECTRONIC_ROUTINES)
 
 
 def _ended(status: int | None, file: Path, line: int) -> str:

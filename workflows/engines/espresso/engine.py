@@ -52,7 +52,7 @@ from anodeflow.workflows.engines.plane_waves.preflight import check_card, proble
 
 # Raise it when the same card comes to mean something else in pw.x's input.
 CONVENTION = 1
-BANNER_S = 20.0
+_BANNER_S = 20.0
 
 
 class QeEngine(Engine):
@@ -209,7 +209,7 @@ def pw_version(command: tuple[str, ...]) -> str:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=BANNER_S,
+                timeout=_BANNER_S,
                 check=False,
                 env=dict(os.environ) | environment(),
             )

@@ -33,11 +33,11 @@ SMEARINGS = {
 # Density cutoff over wavefunction cutoff.
 DENSITY_FACTOR = {"NC": 4.0, "US": 8.0, "PAW": 8.0}
 # Rydberg atomic unit of time, fs.
-TIME_UNIT_FS = 4.837768653e-2
+_TIME_UNIT_FS = 4.837768653e-2
 # pw.x keeps file and folder names in 256 characters.
-LONGEST_PATH = 240
+_LONGEST_PATH = 240
 # a and b of a cell whose height alone is relaxed lie in the xy plane to this, angstrom.
-IN_PLANE_ANGSTROM = 1e-5
+_IN_PLANE_ANGSTROM = 1e-5
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def check_cell(structure: Structure, task: Task, settings: Electronic) -> None:
         so the height would shear), or if the cell of a slab with a dipole correction is to be relaxed (pw.x has
         no stress there).
     """
-    if task == "relax_c" and np.abs(structure.lattice.matrix[:2, 2]).max() > IN_PLANE_ANGSTROM:
+    if task == "relax_c" and np.abs(structure.lattice.matrix[:2, 2]).max() > _IN_PLANE_ANGSTROM:
         raise EngineError(
             f"{structure.formula}: a and b of the cell do not lie in the xy plane, so its height along z cannot be "
             "relaxed alone",
@@ -225,7 +225,7 @@ def dynamics_input(
     control = _control("static", card, _folder(pseudopotentials), max_seconds) | {
         "calculation": "md",
         "nstep": steps or round(1000 * card.dynamics.duration_ps / card.dynamics.timestep_fs),
-        "dt": card.dynamics.timestep_fs / TIME_UNIT_FS,
+        "dt": card.dynamics.timestep_fs / _TIME_UNIT_FS,
     }
     if settings.dipole_axis is not None:
         control |= {"tefield": True, "dipfield": True}
@@ -249,7 +249,7 @@ def _folder(pseudopotentials: Mapping[str, Pseudopotential]) -> Path:
     folders = {p.path.parent for p in pseudopotentials.values()}
     folder = folders.pop()
     text = str(folder)
-    if len(text) > LONGEST_PATH or not text.isprintable():
+    if len(text) > _LONGEST_PATH or not text.isprintable():
         raise EngineError(f"folder of pseudopotentials '{text}' cannot be given to pw.x", "give it a shorter path")
     for chosen in pseudopotentials.values():
         if len(chosen.path.name.split()) != 1 or len(chosen.path.name) > 80:

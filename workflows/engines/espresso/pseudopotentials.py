@@ -25,7 +25,7 @@ from anodeflow.workflows.engines.plane_waves.folder import file_digest, file_sta
 Kind = Literal["NC", "US", "PAW"]
 
 # What headers write for the functional of Perdew, Burke and Ernzerhof, after normalising.
-PBE_NAMES = {"PBE", "SLA PW PBE PBE", "SLA PW PBX PBC", "SLA PW PBE PBE PBE", "SLA PW PBX PBC PBE"}
+_PBE_NAMES = {"PBE", "SLA PW PBE PBE", "SLA PW PBX PBC", "SLA PW PBE PBE PBE", "SLA PW PBX PBC PBE"}
 _KINDS: dict[str, Kind] = {"NC": "NC", "SL": "NC", "NCPP": "NC", "US": "US", "USPP": "US", "PAW": "PAW"}
 # Headers stand at the front; comments before them reach some hundred kilobytes at most.
 _LARGEST_HEADER = 4_000_000
@@ -221,7 +221,7 @@ def _checked(
     return Pseudopotential(
         path=path,
         element=symbol,
-        functional="PBE" if words in PBE_NAMES else words,
+        functional="PBE" if words in _PBE_NAMES else words,
         kind=_KINDS[kind.upper()],
         valence=electrons,
         cutoff_ry=wave if wave > 0 else suggested.get("wavefunctions") or None,

@@ -23,17 +23,17 @@ from anodeflow.workflows.engines.plane_waves.folder import write_files
 
 LOG = "gpaw.txt"
 SCF_STEPS = 150
-LONG_ANGSTROM = 20.0
+_LONG_ANGSTROM = 20.0
 # GPAW's names of the card's smearings; its Methfessel-Paxton of order 0 is the Gaussian one.
-OCCUPATIONS: dict[str, dict[str, Any]] = {
+_OCCUPATIONS: dict[str, dict[str, Any]] = {
     "gaussian": {"name": "methfessel-paxton", "order": 0},
     "methfessel-paxton": {"name": "methfessel-paxton", "order": 1},
     "fermi-dirac": {"name": "fermi-dirac"},
     "marzari-vanderbilt": {"name": "marzari-vanderbilt"},
 }
 # GPAW counts the energy criterion per valence electron, and no tighter than makes sense in double precision.
-TIGHTEST_EV_PER_ELECTRON = 1e-8
-LOOSEST_EV_PER_ELECTRON = 5e-4
+_TIGHTEST_EV_PER_ELECTRON = 1e-8
+_LOOSEST_EV_PER_ELECTRON = 5e-4
 
 
 @dataclass(frozen=True)
@@ -136,18 +136,18 @@ def keywords(structure: Structure, settings: Electronic) -> dict[str, Any]:
         "charge": settings.charge,
         "spinpol": settings.spin_polarised,
         "maxiter": SCF_STEPS,
-        "convergence": {"energy": min(max(per_electron, TIGHTEST_EV_PER_ELECTRON), LOOSEST_EV_PER_ELECTRON)},
+        "convergence": {"energy": min(max(per_electron, _TIGHTEST_EV_PER_ELECTRON), _LOOSEST_EV_PER_ELECTRON)},
     }
     if settings.spin_polarised:
         words["magmoms"] = moments_of_atoms(structure, settings)
     if settings.smearing.kind == "none":
         words["occupations"] = {"name": "fermi-dirac", "width": 0.0}
     else:
-        words["occupations"] = OCCUPATIONS[settings.smearing.kind] | {"width": settings.smearing.width_ev}
+        words["occupations"] = _OCCUPATIONS[settings.smearing.kind] | {"width": settings.smearing.width_ev}
     if settings.isolated and settings.spin_polarised and len(structure) == 1:
         # an atom keeps Hund's moment; without this its occupations may wander
         words["occupations"]["fixmagmom"] = True
-    if max(structure.lattice.abc) > LONG_ANGSTROM and not settings.isolated:
+    if max(structure.lattice.abc) > _LONG_ANGSTROM and not settings.isolated:
         # charge sloshes along a long cell: a longer memory needs a third fewer iterations
         words["mixer"] = {"backend": "pulay", "beta": 0.05, "nmaxold": 8, "weight": 100.0}
     if settings.dipole_axis is not None:

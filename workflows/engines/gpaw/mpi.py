@@ -15,7 +15,7 @@ from anodeflow.workflows.engines.contract import Monitor, Outcome, Reason, Reque
 from anodeflow.workflows.engines.external import find_program, mpi_as_root, run_program, write_whole
 
 JOB, STEPS, RESULT, OUTPUT = "gpaw_job.json", "gpaw_steps.jsonl", "gpaw_result.json", "gpaw_mpi.out"
-CHILD = "anodeflow.workflows.engines.gpaw.mpi_child"
+_CHILD = "anodeflow.workflows.engines.gpaw.mpi_child"
 WHAT = "GPAW on several processes"
 
 
@@ -43,7 +43,7 @@ def run_with_mpi(processes: int, request: Request, folder: Path, monitor: Monito
     find_program(["mpiexec"], WHAT)
     for name in (STEPS, RESULT):
         (folder / name).unlink(missing_ok=True)
-    write_job(request, folder)
+    _write_job(request, folder)
     told = 0
 
     def poll() -> None:
@@ -57,7 +57,7 @@ def run_with_mpi(processes: int, request: Request, folder: Path, monitor: Monito
             monitor(step, energy, force)
 
     status = run_program(
-        ["mpiexec", "-n", str(processes), sys.executable, "-P", "-m", "gpaw", "python", "-m", CHILD, str(folder)],
+        ["mpiexec", "-n", str(processes), sys.executable, "-P", "-m", "gpaw", "python", "-m", _CHILD, str(folder)],
         folder,
         output=OUTPUT,
         what=WHAT,
@@ -73,7 +73,7 @@ def run_with_mpi(processes: int, request: Request, folder: Path, monitor: Monito
     return read_result(folder)
 
 
-def write_job(request: Request, folder: Path) -> None:
+def _write_job(request: Request, folder: Path) -> None:
     """Leave what is to be computed."""
     job = {
         "structure": request.structure,
@@ -85,7 +85,7 @@ def write_job(request: Request, folder: Path) -> None:
 
 
 def read_job(folder: Path) -> Request:
-    """Return what was left by :func:`write_job`."""
+    """Return what was left by :func:`_write_job`."""
     job = MontyDecoder().decode((folder / JOB).read_text(encoding="utf-8"))
     return Request(job["structure"], job["task"], MethodCard.model_validate(job["card"]), job["charge"])
 

@@ -29,12 +29,12 @@ from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Band, Keeper, Monitor, Reason
 from anodeflow.workflows.engines.motion.relax import EXPLODED_EV_PER_ANGSTROM, ExplodedError
 
-SPRING_EV_PER_ANGSTROM2 = 1.0
+_SPRING_EV_PER_ANGSTROM2 = 1.0
 #: The highest image climbs once no force across the path is larger than this, or three times the card's tolerance.
 CLIMB_BELOW_EV_PER_ANGSTROM = 0.2
 #: LBFGS needs 40-60 % of FIRE's steps on the hops of these crystals; where it makes no progress for so many steps,
 #: FIRE goes on from its best band, slowly but surely.
-PATIENCE_STEPS = 25
+_PATIENCE_STEPS = 25
 
 
 class _Image(Calculator):
@@ -70,7 +70,7 @@ def run_neb(
     monitor: Monitor | None = None,
     keep: Keeper | None = None,
     optimiser: type[Optimizer] = LBFGS,
-    spring_ev_per_angstrom2: float = SPRING_EV_PER_ANGSTROM2,
+    spring_ev_per_angstrom2: float = _SPRING_EV_PER_ANGSTROM2,
 ) -> Band:
     """Relax a band.
 
@@ -195,7 +195,7 @@ class _Progress:
                 return True
             if residual < best:
                 best, best_step, best_positions = residual, self.band.steps, neb.get_positions()
-            elif self.band.steps - best_step >= PATIENCE_STEPS and optimiser is not FIRE:
+            elif self.band.steps - best_step >= _PATIENCE_STEPS and optimiser is not FIRE:
                 neb.set_positions(best_positions)
                 return None
         return None

@@ -27,12 +27,12 @@ from anodeflow.workflows.engines.contract import Array, DynamicsState, FrameSink
 
 # What a card leaves open.
 FRICTION_PER_PS = 2.0
-EQUILIBRATION_FRICTION_PER_PS = 20.0
-DAMPING_FS = 100.0
-CHAIN_LENGTH = 3
+_EQUILIBRATION_FRICTION_PER_PS = 20.0
+_DAMPING_FS = 100.0
+_CHAIN_LENGTH = 3
 # Beyond these a run has left physics, however hot or reactive it is.
 EXPLODED_EV_PER_ANGSTROM = 150.0
-EXPLODED_ANGSTROM_PER_STEP = 1.0
+_EXPLODED_ANGSTROM_PER_STEP = 1.0
 # Instantaneous temperature: this many times the one asked for, and so much more.
 EXPLODED_TIMES, EXPLODED_KELVIN = 5.0, 1500.0
 
@@ -102,7 +102,7 @@ def equilibrating(dynamics: Dynamics) -> Dynamics:
         update={
             "ensemble": "nvt",
             "thermostat": "langevin",
-            "friction_per_ps": EQUILIBRATION_FRICTION_PER_PS,
+            "friction_per_ps": _EQUILIBRATION_FRICTION_PER_PS,
             "damping_fs": None,
             "chain_length": None,
         }
@@ -175,7 +175,7 @@ class Propagator:
         thermostat = state.thermostat
         self._integrator: Any
         if self._kind == "langevin":
-            friction = EQUILIBRATION_FRICTION_PER_PS if state.step < 0 else (wanted.friction_per_ps or FRICTION_PER_PS)
+            friction = _EQUILIBRATION_FRICTION_PER_PS if state.step < 0 else (wanted.friction_per_ps or FRICTION_PER_PS)
             decay = 1000 * units.fs / friction
             langevin = RestingLangevin(
                 self.atoms, timestep, temperature_K=wanted.temperature_k, T_tau=decay, rng=self._rng
@@ -183,8 +183,8 @@ class Propagator:
             langevin.heat_ev = float(thermostat.get("heat", np.zeros(1))[0])
             self._integrator = langevin
         elif self._kind == "nose-hoover":
-            damping = (wanted.damping_fs or DAMPING_FS) * units.fs
-            chain = wanted.chain_length or CHAIN_LENGTH
+            damping = (wanted.damping_fs or _DAMPING_FS) * units.fs
+            chain = wanted.chain_length or _CHAIN_LENGTH
             nose = RestingNoseHoover(self.atoms, timestep, wanted.temperature_k, damping, chain)
             for own, saved in zip(nose.chain, ("eta", "p_eta"), strict=True):
                 if saved in thermostat:
@@ -252,7 +252,7 @@ class Propagator:
         now = self.atoms.get_positions()
         moved = now - self._before
         squared = np.einsum("ij,ij->i", moved, moved)
-        if not squared.max() <= EXPLODED_ANGSTROM_PER_STEP**2:
+        if not squared.max() <= _EXPLODED_ANGSTROM_PER_STEP**2:
             worst = int(np.argmax(np.where(np.isfinite(squared), squared, np.inf)))
             self._explode(worst, f"it moves {math.sqrt(squared[worst]):.3g} angstrom in one step")
         self._before = now

@@ -21,7 +21,7 @@ FILE = "curvatures.npy"
 
 # Beyond this many free atoms the 6 N evaluations of the potential are no longer cheap.
 MOST_ATOMS = 120
-DISPLACEMENT_ANGSTROM = 0.015
+_DISPLACEMENT_ANGSTROM = 0.015
 # Softer modes are where a potential is least to be trusted, and a negative one would lead to another minimum.
 SOFTEST_EV_PER_ANGSTROM2 = 1.0
 
@@ -58,11 +58,11 @@ def curvatures(structure: Structure, calculator: Calculator, frozen_ev_per_angst
         forces = []
         for sign in (1, -1):
             moved = rest.copy()
-            moved.flat[coordinate] += sign * DISPLACEMENT_ANGSTROM
+            moved.flat[coordinate] += sign * _DISPLACEMENT_ANGSTROM
             atoms.set_positions(moved)
             forces.append(atoms.get_forces().ravel())
-        matrix[coordinate] = (forces[1] - forces[0]) / (2 * DISPLACEMENT_ANGSTROM)
-    matrix = symmetrised(matrix, structure)
+        matrix[coordinate] = (forces[1] - forces[0]) / (2 * _DISPLACEMENT_ANGSTROM)
+    matrix = _symmetrised(matrix, structure)
     block = np.ix_(moving, moving)
     values, vectors = np.linalg.eigh(matrix[block])
     whole = frozen_ev_per_angstrom2 * np.eye(rest.size)
@@ -70,7 +70,7 @@ def curvatures(structure: Structure, calculator: Calculator, frozen_ev_per_angst
     return whole
 
 
-def symmetrised(matrix: np.ndarray, structure: Structure) -> np.ndarray:
+def _symmetrised(matrix: np.ndarray, structure: Structure) -> np.ndarray:
     """Second derivatives, shape (3 N, 3 N), averaged over their transpose and the space group of the structure."""
     matrix = (matrix + matrix.T) / 2
     operations = symmetry_operations(structure)

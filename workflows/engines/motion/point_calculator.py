@@ -22,7 +22,7 @@ from anodeflow.errors import ConvergenceError, EngineError
 from anodeflow.workflows.engines.contract import Outcome
 
 FOLDER = "points"
-DIGITS = 6
+_DIGITS = 6
 # Geometry, its new folder, the folder of the geometry before if there is one to start from, and seconds left.
 Point = Callable[[Structure, Path, Path | None, float | None], Outcome]
 
@@ -96,7 +96,7 @@ class PointCalculator(Calculator):
         for image in self._images.values():
             image.finish()
         for pattern in self._bulky:
-            for path in self._folder.glob(f"{'[0-9]' * DIGITS}/{pattern}"):
+            for path in self._folder.glob(f"{'[0-9]' * _DIGITS}/{pattern}"):
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
@@ -127,7 +127,7 @@ class PointCalculator(Calculator):
                 f"out of its wall time after {self._number} geometries in '{self._folder}'", "run it again to continue"
             )
         self._number += 1
-        folder = self._folder / f"{self._number:0{DIGITS}d}"
+        folder = self._folder / f"{self._number:0{_DIGITS}d}"
         try:
             folder.mkdir(parents=True)
         except OSError as error:

@@ -32,12 +32,12 @@ EXPLODED_EV_PER_ANGSTROM = 200.0
 # The optimiser's first guess of every curvature, eV/angstrom^2: where the cell moves, 5 needs a half to a third of the
 # steps of ASE's 20 for metals, salts and interfaces of the catalogue, and BFGS needs more than either. Ions in a fixed
 # cell gain as much, but a band of LiCl between ends relaxed so did not converge in 250 steps, and does with 20.
-FIRST_CURVATURE = 5.0
+_FIRST_CURVATURE = 5.0
 FIRST_CURVATURE_OF_IONS = 20.0
 # First length of a step (over all coordinates, angstrom) where the curvatures are known; ASE's is made for a guess.
-FIRST_RADIUS_ANGSTROM = 0.1
+_FIRST_RADIUS_ANGSTROM = 0.1
 # Elastic constant of a typical crystal of the catalogue: 50 GPa.
-TYPICAL_MODULUS_EV_PER_ANGSTROM3 = 0.3
+_TYPICAL_MODULUS_EV_PER_ANGSTROM3 = 0.3
 
 # Stress components (Voigt) that a task relaxes.
 CELL_COMPONENTS: dict[str, list[int]] = {"relax_cell": [0, 1, 2, 3, 4, 5], "relax_c": [2]}
@@ -47,14 +47,14 @@ class ExplodedError(Exception):
     """Energy or forces left every sane range."""
 
 
-def cell_scale_angstrom(volume_angstrom3: float) -> float:
+def _cell_scale_angstrom(volume_angstrom3: float) -> float:
     """What a strain is multiplied with to become a coordinate as stiff as those of the atoms.
 
     The energy grows with the strain as V C/2, with a coordinate x = f * strain as V C/(2 f^2): f is such that the
     second is the optimiser's first guess. ASE's own factor, the number of atoms, makes large cells of soft metals a
     hundred times too stiff.
     """
-    return math.sqrt(volume_angstrom3 * TYPICAL_MODULUS_EV_PER_ANGSTROM3 / FIRST_CURVATURE)
+    return math.sqrt(volume_angstrom3 * _TYPICAL_MODULUS_EV_PER_ANGSTROM3 / _FIRST_CURVATURE)
 
 
 def run_ase(
@@ -189,15 +189,15 @@ class _Relaxation:
         target: Any = self.atoms
         if self.moves_cell:
             free = np.isin(range(6), CELL_COMPONENTS[self.task])
-            scale = cell_scale_angstrom(self.atoms.get_volume())
+            scale = _cell_scale_angstrom(self.atoms.get_volume())
             target = FrechetCellFilter(self.atoms, mask=free, exp_cell_factor=scale)
-        curvature = FIRST_CURVATURE if self.moves_cell else FIRST_CURVATURE_OF_IONS
+        curvature = _FIRST_CURVATURE if self.moves_cell else FIRST_CURVATURE_OF_IONS
         optimiser = GoodOldQuasiNewton(target, logfile=os.devnull, diagonal=curvature)
         if self.directory is not None and self.task == "relax":
             known = read_curvatures(self.directory, 3 * len(self.atoms))
             if known is not None:
                 optimiser.set_hessian(known)  # its own argument for this is ignored
-                optimiser.radius = FIRST_RADIUS_ANGSTROM
+                optimiser.radius = _FIRST_RADIUS_ANGSTROM
         return optimiser
 
     def exploded(self, error: ExplodedError) -> Outcome:

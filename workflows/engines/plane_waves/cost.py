@@ -13,14 +13,14 @@ from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.plane_waves.electronic import electronic, electrons
 
 # Bohr radius, angstrom, and Hartree, eV (CODATA 2018)
-BOHR = 0.529177210903
-HARTREE = 27.211386245988
+_BOHR = 0.529177210903
+_HARTREE = 27.211386245988
 # Iterations of the electrons in an ionic step that starts from the one before.
 ITERATIONS = 10
 # Core-seconds a k-point, band, plane wave and iteration: a part that the transforms take (per bit of their length, at
 # 4096 waves), and one that grows with the bands. Fitted to processor times of GPAW 26.7 (400 eV, one core of a 2024
 # server, crystals and slabs of 4 to 21 atoms); pw.x, VASP and CASTEP are within the factor below of it.
-TRANSFORM_S = 1.4e-6
+_TRANSFORM_S = 1.4e-6
 BAND_S = 6.0e-9
 UNCERTAINTY = (
     "a factor of 3: electrons, plane waves and irreducible k-points are counted, the time of each was fitted to GPAW "
@@ -30,7 +30,7 @@ UNCERTAINTY = (
 
 def plane_waves(structure: Structure, cutoff_ev: float) -> int:
     """Plane waves below a cutoff at one k-point: V k^3 / (6 pi^2), k^2 = 2 E in atomic units."""
-    k = math.sqrt(2.0 * cutoff_ev / HARTREE) / BOHR
+    k = math.sqrt(2.0 * cutoff_ev / _HARTREE) / _BOHR
     return max(1, round(structure.volume * k**3 / (6.0 * math.pi**2)))
 
 
@@ -55,11 +55,11 @@ def plane_wave_seconds(
     settings = electronic(structure, "relax", card, charge)
     bands = 1.25 * max(2, electrons(structure, valence, charge)) / 2 + 4
     waves = plane_waves(structure, settings.cutoff_ev)
-    points = irreducible_points(structure, settings.mesh) * (2 if settings.spin_polarised else 1)
-    return ITERATIONS * points * bands * waves * (TRANSFORM_S * math.log2(max(2, waves)) / 12 + BAND_S * bands) + 2.0
+    points = _irreducible_points(structure, settings.mesh) * (2 if settings.spin_polarised else 1)
+    return ITERATIONS * points * bands * waves * (_TRANSFORM_S * math.log2(max(2, waves)) / 12 + BAND_S * bands) + 2.0
 
 
-def irreducible_points(structure: Structure, mesh: tuple[int, int, int]) -> int:
+def _irreducible_points(structure: Structure, mesh: tuple[int, int, int]) -> int:
     """k-points of a Gamma-centred mesh that symmetry and time reversal leave."""
     cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), [s.specie.Z for s in structure])
     found = spglib.get_ir_reciprocal_mesh(mesh, cell, is_shift=[0, 0, 0], symprec=1e-3)

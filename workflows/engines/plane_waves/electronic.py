@@ -19,12 +19,12 @@ from anodeflow.workflows.engines.contract import Task
 # An empty layer this thick is vacuum, not the gap between molecules.
 VACUUM_ANGSTROM = 6.0
 # Coarser than this along a periodic direction, and a metal is not converged.
-COARSE_SPACING_PER_ANGSTROM = 0.06
+_COARSE_SPACING_PER_ANGSTROM = 0.06
 # Coarser than that, and nothing is.
-WRONG_SPACING_PER_ANGSTROM = 0.30
+_WRONG_SPACING_PER_ANGSTROM = 0.30
 # Where a card leaves the smearing open.
 METAL = Smearing(kind="methfessel-paxton", width_ev=0.1)
-INSULATOR = Smearing(kind="gaussian", width_ev=0.05)
+_INSULATOR = Smearing(kind="gaussian", width_ev=0.05)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def widest_gap(structure: Structure, axis: int) -> tuple[float, float]:
     return float(gaps[widest]), float(at[widest] + gaps[widest] / 2)
 
 
-def is_metallic(structure: Structure) -> bool:
+def _is_metallic(structure: Structure) -> bool:
     """Whether only metals are present; a mixed cell (metal on salt) is treated like an insulator with smearing."""
     return all(Element(e).is_metal for e in structure.symbol_set)
 
@@ -129,7 +129,7 @@ def electronic(structure: Structure, task: Task, card: MethodCard, charge: int =
     vacuum = vacuum_axes(structure)
     notes: list[str] = []
     mesh = _mesh(structure, card, vacuum, notes)
-    smearing = card.smearing or (METAL if is_metallic(structure) and not all(vacuum) else INSULATOR)
+    smearing = card.smearing or (METAL if _is_metallic(structure) and not all(vacuum) else _INSULATOR)
     odd = odd_electrons(structure, charge)
     polarised = card.spin == "collinear" or (card.spin in (None, "auto") and odd)
     if odd and not polarised and smearing.kind == "none":
@@ -184,13 +184,13 @@ def _mesh(
                 "one is right there; use a card with kpoints: {spacing_per_angstrom: ...} or a mesh for slabs",
             )
         spacing = length / number
-        if not empty and spacing > WRONG_SPACING_PER_ANGSTROM:
+        if not empty and spacing > _WRONG_SPACING_PER_ANGSTROM:
             raise InputError(
                 f"card '{card.name}' gives {number} k-point along {name} of {structure.formula}: "
                 f"a spacing of {spacing:.2f} per angstrom",
                 "use a card with kpoints: {spacing_per_angstrom: ...}",
             )
-        if not empty and spacing > COARSE_SPACING_PER_ANGSTROM:
+        if not empty and spacing > _COARSE_SPACING_PER_ANGSTROM:
             notes.append(
                 f"{number} k-point(s) along {name} is coarse: {spacing:.3f} per angstrom (2 pi not included); "
                 "not converged for a metal"

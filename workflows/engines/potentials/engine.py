@@ -23,7 +23,7 @@ from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, DynamicsState, Monitor, Outcome, Request
 
 KIND = "machine-learning potential"
-MODE = "a potential of the PBE energy surface: cutoff, k-points, smearing, spin and charge of a card do not apply"
+_MODE = "a potential of the PBE energy surface: cutoff, k-points, smearing, spin and charge of a card do not apply"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class PotentialEngine(Engine):
             version=f"{self._potential.package} {number}",
             model=path.name,
             hash=self._sha256,
-            mode=MODE,
+            mode=_MODE,
             device=self.device() if "torch" in sys.modules else os.environ.get("ANODEFLOW_DEVICE", "auto"),
         )
 
