@@ -38,8 +38,19 @@ CONTRADICTIONS = [
     (RELAX, r"     convergence has been achieved in .*\n", "", "said to be converged"),
     (RELAX, r"!    total energy .*\n", "", "whose energy is printed"),
     (RELAX, r"(atom    2 type  2   force =    -0.)00068493", r"\g<1>00168493", "length of all forces"),
+    (RELAX, r"(force =     0.00068493    0.00147514    0.)0022", r"\g<1>0023", "length of all forces"),
+    (VC_DYNAMICS, r"(force =     0.0)0564786", r"\g<1>0564986", "add up to 0.00000200 Ry/Bohr along x"),
     (RELAX, r"(Total force =     0.)003934", r"\g<1>002934", "length of all forces"),
     (RELAX, r"(     atom    2 type  2   force = .*\n)", r"\1\1", "a row too many"),
+    (RELAX, r"Forces acting on atoms", "Forces acting o atoms", "forces that are listed above"),
+    (RELAX, r"(?s)!    total energy .*?ATOMIC_POSITIONS.*?\n\n", "", "the electrons before|a geometry whose forces"),
+    (RELAX, r"(?s)     Forces acting.*?Cl  .*?\n", "", "the energy before, which are missing"),
+    (RELAX, r"(Final energy   =     -49.6677)33", r"\g<1>23", "the last energy above"),
+    (RELAX, r"(energy   new            =     -49.6675)53", r"\g<1>54", "the last energy above"),
+    (RELAX, r"iteration #  3", "iteration #  4", "iteration 3, which is due"),
+    (DYNAMICS, r"(     kinetic energy .*\n)", r"\1\1", "kinetic energy of another step"),
+    (VC_DYNAMICS, r"(new lattice vectors.*\n   1.0)0", r"\g<1>1", "the new cell above"),
+    (VC_DYNAMICS, r"(new positions in cart coord.*\nLi       0.02)02", r"\g<1>12", "the new positions above"),
     (RELAX, r"\nATOMIC_POSITIONS \(crystal\)\nLi.*\nCl.*\n", "\n", "the second ones"),
     (RELAX, r"(?s)(Begin final.*Li            0.0048)2", r"\g<1>3", "positions of the last geometry"),
     (RELAX, r"(?s)number of scf cycles    =   3.*?(     number of scf cycles    =   4)", r"\1", "SCF cycle 3"),
@@ -85,32 +96,35 @@ def test_a_file_that_contradicts_itself_is_refused(name, old, new, said, tmp_pat
         list(open_trajectory(path, format="espresso"))
 
 
+def with_lengths(text, held):
+    """The text with the length of the forces as it is where some atoms are held."""
+
+    def length(found):
+        rows = [row.split()[-3:] for row in found[2].strip().splitlines()]
+        free = [force for number, force in enumerate(np.array(rows, dtype=float)) if number not in held]
+        return f"{found[1]}{found[2]}{found[3]}{np.linalg.norm(free):12.6f}"
+
+    return re.sub(r"(Forces acting.*\n\n)((?: +atom .*\n)+)(\n +Total force =) +\S+", length, text)
+
+
 def test_forces_of_held_atoms_are_not_in_their_length():
     """From pw.x 7 on forces of held atoms are printed, older ones print zeros; the length leaves them out."""
     text = text_of(RELAX)
-    force = "     atom    1 type  1   force =     0.00068493    0.00147514    0.00225688"
-    text = text.replace(force, "     atom    1 type  1   force =     0.50068493    0.00147514    0.00225688", 1)
-    first = text.index("ATOMIC_POSITIONS")
-    rest = re.sub(r"(\nLi .*)", r"\1    0   1   1", text[first:])
-    rest = re.sub(r"(Total force =     )\S+", r"\g<1>0.000000", rest)
+    held = re.sub(r"(\nLi  .*)", r"\1    0   0   0", with_lengths(text, [0]))
+    assert read(held)[1].held.tolist() == [[True] * 3, [False] * 3]
     with pytest.raises(DamagedLineError, match="length of all forces"):
-        read(text[:first] + re.sub(r"(\nLi .*)", r"\1    1   0   1", text[first:]))
-    lines = PwLines()
-    for line in (text[:first] + rest).encode().splitlines()[: text[:first].count("\n") + 8]:
-        if line.startswith(b"     Total force ="):
-            length = np.sqrt(0.00147514**2 * 2 + 0.00225688**2 * 2 + 0.00068493**2)
-            line = re.sub(rb"(Total force =     )\S+", rb"\g<1>%.6f" % length, line)
-        lines.feed(line)
-    assert lines.held.tolist() == [[True, False, False], [False, False, False]]
-    assert lines.unsettled() is None
+        read(re.sub(r"(\nLi  .*)", r"\1    0   0   0", text))
+    with pytest.raises(DamagedLineError, match="length of all forces"):
+        read(with_lengths(text, [0]))
+    zeros = re.sub(r"(atom    1 type  1   force =).*", r"\1     0.00000000    0.00000000    0.00000000", held)
+    assert read(zeros)[1].unsettled() is None
 
 
 def test_one_calculation_with_forces_of_another_length_is_told(tmp_path):
-    text = text_of("qe/lithium_chloride_static.out")
+    """Whether anything is held it does not say."""
+    text = text_of(RELAX)
     path = tmp_path / "pw.out"
-    forces = re.findall(r"type  \d   force =.*", text)
-    assert len(forces) == 2
-    path.write_text(text.replace(forces[0], re.sub(r"=\s+\S+", "=     0.30000000", forces[0])))
+    path.write_text(with_lengths(text[: text.index("     BFGS Geometry")], [0]) + "   JOB DONE.\n")
     with pytest.warns(UserWarning, match="atoms are held, or a number is damaged"):
         frames = list(open_trajectory(path))
     assert len(frames) == 1

@@ -15,6 +15,7 @@ _DIGIT = 1e-8
 _TIMES, _MORE = 10.0, 0.1
 
 _ENERGY = re.compile(rb"!+\s+total energy\s+=\s*" + NUMBER + rb" Ry")
+_NUMBER_OF = re.compile(rb"\s+iteration #\s*(\d{1,9})\b.*")
 _ITERATION = re.compile(rb"\s+total energy\s+=\s*" + NUMBER + rb" Ry")
 _ACCURACY = re.compile(rb"\s+estimated scf accuracy\s+<\s*" + NUMBER + rb" Ry")
 _MAGNETIZATION = re.compile(rb"\s+total magnetization\s+=\s*" + NUMBER + rb" Bohr mag/cell")
@@ -27,6 +28,16 @@ _KNOWN_TERMS = {
 
 
 def on_iteration(state: State, line: bytes) -> None:
+    """Refuse an iteration that does not follow the one before, or a new beginning before the end of the old one."""
+    number = state.integer(_NUMBER_OF, line, "the number of an iteration")
+    due = 1 if state.iterations is None else state.iterations + 1
+    # a run that continues another one begins in the middle
+    if number != due and (state.from_scratch or state.has_iterations):
+        raise state.broken(line, f"iteration {due}, which is due")
+    state.iterations, state.has_iterations = number, True
+
+
+def on_iteration_energy(state: State, line: bytes) -> None:
     """Note the energy of an iteration."""
     state.iteration_energy = state.match(_ITERATION, line)[0]
 
@@ -38,12 +49,38 @@ def on_accuracy(state: State, line: bytes) -> None:
 
 def on_energy(state: State, line: bytes) -> None:
     """Take the energy of the converged electrons."""
+    if state.owes_forces and not state.refines:
+        raise state.broken(line, "the forces of the energy before, which are missing")
     now = state.now
     now.energy, now.line, now.entropy = state.match(_ENERGY, line)[0], state.line, 0.0
+    state.last_energy, state.owes_energy = now.energy, False
     last = state.iteration_energy
     if last is not None and abs(now.energy - last) > _TIMES * state.accuracy + _MORE:
         raise state.broken(line, f"an energy near that of the iteration before, {last:.8f} Ry")
     state.iteration_energy, state.accuracy, state.terms = None, math.inf, Terms()
+    state.owes_forces = True
+
+
+def on_end(state: State, line: bytes) -> None:
+    """Expect the energy of the electrons; refuse the end of others while one is owed."""
+    if state.owes_energy:
+        raise state.broken(line, "the energy of the electrons before, which is missing")
+    state.owes_energy, state.iterations = True, None
+
+
+def on_repeated(state: State, line: bytes) -> None:
+    """Refuse an energy that is not the one of the last geometry."""
+    found = _IN_RYDBERG.fullmatch(line.rstrip())
+    if found is None:
+        raise state.broken(line, "a number")
+    value, last = state.numbers(line, [found[2]])[0], state.last_energy
+    if last is not None and abs(value - last) > 2 * _DIGIT:
+        raise state.broken(line, f"the last energy above, {last:.8f} Ry")
+
+
+def on_refined(state: State, line: bytes) -> None:
+    """Expect another energy of the same geometry: exact exchange is refined."""
+    state.refines = True
 
 
 def on_term(state: State, line: bytes) -> None:
@@ -112,7 +149,8 @@ def _check_sum(state: State, line: bytes, energy: float) -> None:
 
 def on_unconverged(state: State, line: bytes) -> Event:
     """Take note that the electrons did not converge."""
-    state.now.converged, state.scf_failed_line = False, state.line
+    state.now.converged, state.scf_failed_line, state.owes_energy = False, state.line, False
+    state.iterations = None
     return "unconverged"
 
 

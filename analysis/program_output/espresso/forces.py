@@ -46,34 +46,46 @@ def on_total_force(state: State, line: bytes) -> Event:
     """Take how good the forces are, and compare them with the length that is printed."""
     now = state.now
     total, now.scf_correction = state.match(_TOTAL_FORCE, line)
-    if now.forces is not None:
-        check_length(state, ForceDoubt(state.line, now.forces, total))
+    if now.forces is None:
+        raise state.broken(line, "the length of forces that are listed above")
+    check_forces(state, ForceDoubt(state.line, now.forces, total))
     if now.energy is not None and now.converged is None:
         raise state.broken(line, "forces of an energy that is said to be converged")
-    if now.energy is None and now.converged:
+    if now.energy is None and now.converged is not False:
         raise state.broken(line, "forces of a geometry whose energy is printed")
     if not state.is_new:
         raise state.broken(line, "forces of a geometry that is printed: these are the second ones of the last")
-    state.is_new = False
+    state.is_new, state.owes_forces, state.has_forces = False, False, True
     return "total force"
 
 
-def check_length(state: State, found: ForceDoubt) -> None:
-    """Refuse forces of another length than printed; pw.x leaves out of it what is held.
+def check_forces(state: State, found: ForceDoubt) -> None:
+    """Refuse forces of another length than printed, or that do not add up to zero.
 
-    Before the first list of positions it is not known whether anything is held: then they stay in doubt.
+    Up to version 6 pw.x prints zero for what is held, so that the forces need not add up; from version 7 on it prints
+    these forces, and leaves them out of the length. Before the first list of positions it is not known whether anything
+    is held: then forces that fit in one way only stay in doubt.
     """
-    free = found.forces if state.held is None else np.where(state.held, 0.0, found.forces)
-    length = float(np.linalg.norm(free))
     state.doubt = None
-    if abs(length - found.total) <= _LENGTH_DIGIT + _FORCE_DIGIT * math.sqrt(found.forces.size):
-        return
-    if state.held is None and found.total < length:
+    free = found.forces if state.held is None else np.where(state.held, 0.0, found.forces)
+    length, sums = float(np.linalg.norm(free)), np.abs(found.forces.sum(axis=0))
+    long = abs(length - found.total) > _LENGTH_DIGIT + _FORCE_DIGIT * math.sqrt(free.size)
+    adds_up = sums <= _FORCE_DIGIT * (1 + len(free))
+    if long and (not adds_up.all() or state.held is not None or found.total > length):
+        raise DamagedLineError(
+            found.line,
+            f"the length of all forces is said to be {found.total:.6f} Ry/Bohr; those above have {length:.6f}",
+        )
+    zeroed = (found.forces == 0.0) if state.held is None else (found.forces == 0.0) & state.held
+    for axis in np.flatnonzero(~adds_up & ~zeroed.any(axis=0)):
+        # a gate at a surface takes up a force along z
+        if axis != 2 or state.held is not None:
+            raise DamagedLineError(
+                found.line, f"the forces above add up to {sums[axis]:.8f} Ry/Bohr along {'xyz'[axis]}, not to zero"
+            )
+        long = True
+    if long:
         state.doubt = found
-        return
-    raise DamagedLineError(
-        found.line, f"the length of all forces is said to be {found.total:.6f} Ry/Bohr; those above have {length:.6f}"
-    )
 
 
 def on_stress(state: State, line: bytes) -> None:

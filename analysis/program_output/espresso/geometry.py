@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from anodeflow.analysis.program_output.espresso.forces import check_length
+from anodeflow.analysis.program_output.espresso.forces import check_forces
 from anodeflow.analysis.program_output.espresso.state import Event, Geometry, State
 from anodeflow.analysis.program_output.lines import NUMBER, Array
 
@@ -14,6 +14,8 @@ _UNITS = ("angstrom", "bohr", "alat", "crystal")
 # A repeated geometry may differ from the first by this, Bohr: in a list after a step, and where the first was listed at
 # the start, with fewer digits.
 _REPEATED_BOHR, _LISTED_BOHR = 1e-7, 2e-5
+# The same, of dynamics, where the length unit has six digits: in parts of the largest length.
+_TOLD_BOHR = 2e-7
 
 _TRIPLE = NUMBER + rb"\s+" + NUMBER + rb"\s+" + NUMBER
 _VECTOR = re.compile(rb"\s*" + _TRIPLE)
@@ -133,12 +135,49 @@ def _cell_row(state: State, line: bytes) -> None:
     if len(state.rows) == 3:
         cell = state.close_block(_VECTOR)
         state.card_cell = (state.unit, cell)
-        _check_volume(state, line, state.in_bohr(state.unit, cell), 1e-8)
+        here = state.in_bohr(state.unit, cell)
+        _check_volume(state, line, here, 1e-8)
+        _check_told(state, line, "cell", here)
+        before = state.cell_bohr
+        if before is not None and np.linalg.det(before) * np.linalg.det(here) < 0:
+            raise state.broken(line, "a cell of the handedness of the one before")
+
+
+def on_told_cell(state: State, line: bytes) -> None:
+    """Begin the cell after a step of dynamics, which stands in the list once more."""
+    state.open_block("new lattice vectors", _told_row)
+
+
+def on_told_positions(state: State, line: bytes) -> None:
+    """Begin the positions after a step of dynamics, which stand in the list once more."""
+    state.count(line)
+    state.open_block("new positions", _told_row)
+
+
+def _told_row(state: State, line: bytes) -> None:
+    of_cell = state.block == "new lattice vectors"
+    found = (_VECTOR if of_cell else _POSITION).fullmatch(line.rstrip())
+    if found is None:
+        raise state.broken(line, "three numbers")
+    state.rows.append(state.numbers(line, found.groups()[:3] if of_cell else found.groups()[1:4]))
+    if len(state.rows) == (3 if of_cell else state.atoms):
+        state.told["cell" if of_cell else "positions"] = state.close_block()
+
+
+def _check_told(state: State, line: bytes, what: str, here: Array | None) -> None:
+    told = state.told.pop(what, None)
+    if told is None or here is None:
+        return
+    off = np.abs(state.in_bohr("alat", told) - here).max()
+    if off > _TOLD_BOHR * max(1.0, float(np.abs(here).max())):
+        raise state.broken(line, f"the new {what} above")
 
 
 def on_positions(state: State, line: bytes) -> None:
     """Begin the positions after a step."""
     state.count(line)
+    if state.is_new and not state.in_final_block:
+        raise state.broken(line, "a step from a geometry whose forces are printed")
     if state.cell_moves and state.card_cell is None:
         raise state.broken(line, "positions below the cell they belong to")
     state.unit = _unit(state, line)
@@ -161,7 +200,7 @@ def _position_row(state: State, line: bytes) -> Event | None:
     if state.held is None:
         state.held = np.array(state.flags)
     if state.doubt is not None:
-        check_length(state, state.doubt)
+        check_forces(state, state.doubt)
     unit, cell = state.card_cell or (None, None)
     state.card_cell = None
     state.coming = Geometry(state.unit, positions, unit, cell)
@@ -178,6 +217,7 @@ def _move(state: State, line: bytes, coming: Geometry) -> None:
         positions: Array | None = state.in_bohr(coming.unit, coming.positions)
     else:
         positions = None if cell is None else coming.positions @ cell
+    _check_told(state, line, "positions", positions)
     if state.in_final_block and state.optimiser_converged:
         first = state.cycles is None or state.cycles <= 1
         _check_repeated(state, line, cell, positions, _LISTED_BOHR if first else _REPEATED_BOHR)

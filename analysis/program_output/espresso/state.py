@@ -83,7 +83,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class ForceDoubt:
-    """Forces that have the printed length only if some of them are held, which the file has not said yet."""
+    """Forces that fit what is printed of them only if some of them are held, which the file has not said yet."""
 
     line: int
     forces: Array
@@ -114,11 +114,14 @@ class State(Numbered):
     ----------
     held
         The same, where it is known from the input.
+    from_scratch
+        Whether the run is known not to continue another one.
     """
 
-    def __init__(self, held: NDArray[np.bool_] | None = None) -> None:
+    def __init__(self, held: NDArray[np.bool_] | None = None, *, from_scratch: bool = False) -> None:
         super().__init__()
         self.held = held
+        self.from_scratch = from_scratch
         self.version: str | None = None
         self.atoms: int | None = None
         self.symbols: list[str] = []
@@ -146,6 +149,12 @@ class State(Numbered):
         # energies
         self.terms = Terms()
         self.adds_up = True
+        self.last_energy: float | None = None
+        # whether electrons have come to their end and no energy of them was printed; whether they are refined
+        self.owes_energy = self.refines = False
+        # number of the last iteration of electrons that have not come to their end
+        self.iterations: int | None = None
+        self.has_iterations = False
         self.iteration_energy: float | None = None
         self.accuracy = math.inf
         # forces and stress
@@ -155,14 +164,19 @@ class State(Numbered):
         self.cell_bohr: Array | None = None
         self.positions_bohr: Array | None = None
         self.is_new = True
+        # whether the last energy has no forces yet, and whether any energy has
+        self.owes_forces = self.has_forces = False
         self.unit = ""
         self.card_cell: tuple[str, Array] | None = None
         self.cell_moves = False
         self.volume_bohr3: float | None = None
+        # of dynamics in a cell that moves: cell and positions in units of alat, before they stand in the lists
+        self.told: dict[str, Array] = {}
         self.in_final_block = False
         # steps
         self.cycles: int | None = None
         self.steps: int | None = None
+        self.kinetic_of: int | None = None
         # of dynamics in a cell that moves, Ry/Bohr^3
         self.pressure: float | None = None
         # temperature of a kinetic energy, and how far it may be off
@@ -173,7 +187,7 @@ class State(Numbered):
         self.now = Printed()
 
     def unsettled(self) -> str | None:
-        """Return what the file leaves open: forces whose printed length fits only if some of them are held."""
+        """Return what the file leaves open: forces that fit only if some of them are held."""
         if self.doubt is None:
             return None
         return (

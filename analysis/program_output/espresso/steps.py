@@ -33,8 +33,9 @@ def on_version(state: State, line: bytes) -> Event:
 def on_cycles(state: State, line: bytes) -> None:
     """Refuse a relaxation that lacks a step, or has one twice."""
     number = state.integer(_COUNT, line, "the number of SCF cycles")
-    if state.cycles is not None and number != state.cycles + 1:
-        raise state.broken(line, f"SCF cycle {state.cycles + 1}, which is due")
+    due = 1 if state.cycles is None and state.from_scratch else (state.cycles or number - 1) + 1
+    if number != due:
+        raise state.broken(line, f"SCF cycle {due}, which is due")
     state.cycles = number
 
 
@@ -71,7 +72,10 @@ def on_time(state: State, line: bytes) -> None:
 
 
 def on_kinetic(state: State, line: bytes) -> None:
-    """Take the kinetic energy of the ions."""
+    """Take the kinetic energy of the ions, once a step."""
+    if state.steps is not None and state.kinetic_of == state.steps:
+        raise state.broken(line, f"the kinetic energy of another step than {state.steps}, whose is printed above")
+    state.kinetic_of = state.steps
     state.now.kinetic = state.match(_VALUE, line)[0]
 
 
@@ -115,6 +119,8 @@ def _check_temperature(state: State, line: bytes) -> None:
 def on_conserved(state: State, line: bytes) -> Event:
     """Refuse a total energy that is not the sum of potential and kinetic energy."""
     conserved, now = state.match(_VALUE, line)[0], state.now
+    if now.energy is not None and now.kinetic is None:
+        raise state.broken(line, "a sum whose kinetic energy stands above")
     if now.energy is not None and now.kinetic is not None:
         total = now.energy + now.kinetic
         if abs(conserved - total) > 4e-8:
@@ -172,6 +178,11 @@ def on_end_final(state: State, line: bytes) -> None:
     state.in_final_block = False
 
 
+def on_checked_again(state: State, line: bytes) -> None:
+    """Expect the same geometry once more: one without moments is computed again from fresh electrons."""
+    state.is_new = True
+
+
 def on_final_scf(state: State, line: bytes) -> Event:
     """Expect the relaxed geometry once more, in a basis of its own."""
     state.final_scf = state.is_new = True
@@ -182,6 +193,11 @@ def on_final_scf(state: State, line: bytes) -> Event:
 
 def on_done(state: State, line: bytes) -> Event:
     """Note the clean end of the run."""
+    if state.stopped not in ("time", "user"):
+        if state.owes_energy or state.iterations is not None:
+            raise state.broken(line, "the end: the last electrons have no energy")
+        if state.has_forces and state.owes_forces:
+            raise state.broken(line, "the end: the last energy has no forces, as those before have")
     state.end = "done"
     return "done"
 

@@ -147,7 +147,7 @@ class Reader:
         self._held = ~np.asarray(
             start.site_properties.get("selective_dynamics", np.ones((len(start), 3))), dtype=bool
         )  # fmt: skip
-        self._lines = PwLines(self._held)
+        self._lines = PwLines(self._held, from_scratch=True)
         self._lines.symbols = [site.specie.symbol for site in start]
         self._whole_with: Event = "stress" if stress else "total force"
         self._offset = 0
@@ -183,16 +183,22 @@ class Reader:
         try:
             for piece in pieces:
                 if self._skip or len(piece) > _LONGEST_LINE:
+                    self._pass_over(piece)
                     self._lines.line += 1
                     self._skip = False
                 else:
                     self._line(piece)
+            if len(self._rest) > _LONGEST_LINE:
+                self._pass_over(self._rest)
+                self._rest, self._skip = b"", True
         except DamagedLineError as error:
             raise self._damaged(error) from None
         finally:
             self._sum_up()
-        if len(self._rest) > _LONGEST_LINE:
-            self._rest, self._skip = b"", True
+
+    def _pass_over(self, piece: bytes) -> None:
+        if b"\0" in piece:
+            raise self._lines.wrong("NUL bytes stand in place of text")
 
     def _line(self, line: bytes) -> None:
         lines, result = self._lines, self.result
