@@ -5,8 +5,8 @@ the folder it runs in can be imported. The first line says where the store is: i
 stand among the arguments of a process.
 
 It stops between two steps when it is told to. When its input closes without a word, whoever started it was killed: then
-it has :data:`_GRACE_S` to stop in the same way, and ends with the programs it started. The next attempt continues what a
-killed calculation left.
+it has :data:`_GRACE_S` to stop in the same way, and ends with the programs it started. The next attempt continues what
+a killed calculation left.
 """
 
 from __future__ import annotations
