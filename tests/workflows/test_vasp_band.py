@@ -18,7 +18,7 @@ from anodeflow.errors import EngineError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.migration_paths import interpolated_path, matched_end_points
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.contract import Band, Request
+from anodeflow.workflows.engines.contract import Band, Reason, Request
 from anodeflow.workflows.engines.motion.band import improved_tangent
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.engines.vasp.band import take_step
@@ -130,6 +130,7 @@ def test_a_band_at_its_step_limit_goes_on_when_more_are_allowed(path, tmp_path):
     assert not band.converged
     assert band.steps == 3
     assert band.error.startswith("band not relaxed after 3 steps: force ")
+    assert band.reason is Reason.NOT_RELAXED
     assert len(band.energies_ev) == 5
     step, climbing, coords = kept[-1]
     moved = [Structure(p.lattice, p.species, c, coords_are_cartesian=True) for p, c in zip(path, coords, strict=True)]
@@ -148,6 +149,7 @@ def test_a_band_that_dies_in_a_step_keeps_the_one_before_and_goes_on(path, tmp_p
     assert not band.converged
     assert band.error.startswith(f"band not relaxed after {band.steps} steps: ")
     assert re.search(words, band.error)
+    assert band.reason is Reason.FAILED
     assert band.steps == (3 if "image" in fault else 4)
     monkeypatch.delenv("VASP_STAND_IN_FAULT")
     step, climbing, coords = kept.read((5, 7, 3))
@@ -178,6 +180,7 @@ def test_electrons_that_do_not_converge_give_no_band(path, tmp_path, monkeypatch
     assert band.electronic_converged is False
     assert not band.converged
     assert "electrons" in band.error
+    assert band.reason is Reason.ELECTRONS
 
 
 @pytest.mark.slow
@@ -187,6 +190,7 @@ def test_electrons_that_do_not_converge_in_an_end_give_no_band(path, tmp_path, m
     assert band.energies_ev == []
     assert band.electronic_converged is False
     assert "end point 00" in band.error
+    assert band.reason is Reason.ELECTRONS
 
 
 def test_a_stop_leaves_a_band_that_goes_on(path, tmp_path, monkeypatch):

@@ -14,8 +14,9 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import EngineError
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.contract import Request
+from anodeflow.workflows.engines.contract import Reason, Request
 from anodeflow.workflows.engines.registry import get_engine
+from anodeflow.workflows.engines.vasp import process
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "stand_ins"))
 from vasp_setup import STAND_IN, environment, use_stand_in
@@ -142,6 +143,7 @@ def test_steps_end_at_the_limit_and_go_on_later(tmp_path):
     assert found.ionic_steps == 3
     assert not found.converged
     assert "not relaxed after 3 steps" in found.error
+    assert found.reason is Reason.NOT_RELAXED
     again = compute(salt(), "relax", tmp_path / "a", short)  # nothing is left to do
     assert again.ionic_steps == 3
     assert again.energy_ev == found.energy_ev
@@ -156,6 +158,7 @@ def test_a_killed_run_goes_on_from_where_it_was(tmp_path, fault, monkeypatch):
     dead = compute(salt(), "relax", tmp_path / "a")
     assert not dead.converged
     assert dead.error
+    assert dead.reason is Reason.FAILED
     monkeypatch.delenv("VASP_STAND_IN_FAULT")
     found = compute(salt(), "relax", tmp_path / "a")
     assert found.converged, found.error
@@ -195,6 +198,28 @@ def test_a_stop_is_followed_within_a_step(tmp_path, fault):
     assert compute(salt(), "relax", tmp_path / "a").converged
 
 
+@pytest.mark.parametrize("why", [Reason.OUT_OF_TIME, Reason.STOPPED])
+def test_a_batch_job_that_is_nearly_over_and_a_stop_by_hand_are_told_apart(tmp_path, fault, monkeypatch, why):
+    fault("", delay=0.3)
+    monkeypatch.setattr(process, "_HANDLERS_EVERY_S", 0.25)
+    # custodian stops VASP 300 s before the end
+    limit = {"wall_time_s": 301} if why is Reason.OUT_OF_TIME else {}
+    for name, value in environment(tmp_path, **limit).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CUSTODIAN_WALLTIME_START", raising=False)
+    folder = tmp_path / "a"
+
+    def monitor(step, energy, force):
+        if why is Reason.STOPPED and step == 1:
+            (folder / "STOPCAR").write_text("LSTOP = .TRUE.\n")
+
+    found = compute(salt(), "relax", folder, monitor=monitor)
+    assert "stopped after" in found.error
+    assert found.reason is why
+    fault("", delay=0)
+    assert compute(salt(), "relax", folder, CARD).ionic_steps > found.ionic_steps
+
+
 def test_a_licence_error_names_file_and_line(tmp_path, fault):
     fault("licence")
     with pytest.raises(EngineError, match=r"std_err\.txt:1: VASP licence: no licence file") as caught:
@@ -215,6 +240,7 @@ def test_a_crash_in_a_later_step_is_flagged_with_its_reason(tmp_path, fault):
     assert found.ionic_steps == 2
     assert "ends too early" in found.error
     assert "std_err.txt:1: forrtl" in found.error
+    assert found.reason is Reason.FAILED
 
 
 def test_a_crash_in_the_first_step_gives_no_number(tmp_path, fault):
@@ -222,6 +248,7 @@ def test_a_crash_in_the_first_step_gives_no_number(tmp_path, fault):
     found = compute(salt(), "relax", tmp_path / "a")
     assert found.energy_ev is None
     assert "before the first ionic step" in found.error
+    assert found.reason is Reason.FAILED
 
 
 def test_stars_give_no_number(tmp_path, fault):
@@ -230,6 +257,7 @@ def test_stars_give_no_number(tmp_path, fault):
     assert found.energy_ev is None
     assert not found.converged
     assert "no numbers" in found.error
+    assert found.reason is Reason.EXPLODED
 
 
 def test_electrons_that_never_converge(tmp_path, fault):
@@ -238,6 +266,7 @@ def test_electrons_that_never_converge(tmp_path, fault):
     assert found.electronic_converged is False
     assert not found.converged
     assert "the electrons did not converge" in found.error
+    assert found.reason is Reason.ELECTRONS
 
 
 @pytest.mark.parametrize("once", ["nelm@once", "zbrent@once"])
