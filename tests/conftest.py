@@ -12,11 +12,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The same examples every time: a test command must not fail by chance. HYPOTHESIS_PROFILE=explore looks further.
-settings.register_profile("same", derandomize=True)
-settings.register_profile("explore", max_examples=300)
+# Nor by how busy the machine is.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", patient, derandomize=True)
+settings.register_profile("explore", patient, max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 

@@ -84,10 +84,12 @@ def test_results_read_what_they_show(counted):
     assert len(rows) == NUMBER // 20
     assert rows[0]["label"] == f"LiCl/{NUMBER - 17}"  # the newest first
     assert rows[0]["atoms"] == 2
-    (command,) = [one for name, one in listener.sent[asked:] if name == "find"]
+    # the rows, and what of them was imported
+    command, imported = [one for name, one in listener.sent[asked:] if name == "find"]
     assert "output.arrays" not in command["projection"]
     assert listener.bytes < len(rows) * 1200  # of 5 kB each
     indexed = {field for index in jobs.index_information().values() for field, _ in index["key"]}
+    assert set(imported["filter"]) <= indexed
     assert set(command["filter"]) - {"metadata.tags"} <= indexed
     assert set(command["sort"]) <= indexed
     assert len(json.dumps(rows)) > 0
