@@ -87,7 +87,7 @@ class BindingEnergyDoc(Document):
     references: list[LithiumReference] = Field(default_factory=list)
     charges: dict[str, int] = Field(default_factory=dict, description="q_AB, q_A, q_B per Li, in e")
     image_charge_correction_ev: float = Field(0.0, description="added to E_AB of a charged bulk cell")
-    charge_mode: str = Field("neutral", description="in words; says so if an ion was asked for and not run")
+    charge_mode: str = Field("neutral", description="as text; says so if an ion was asked for and not run")
     host_calculation: str | None = None
     image_distance_angstrom: float | None = Field(None, description="shortest Li-Li image distance")
     engine: EngineRecord | None = None

@@ -35,7 +35,7 @@ class IntactTetrahedraDoc(Document):
     centres: int
     frames: int
     cutoff_angstrom: float
-    cutoff_source: str = Field(description="where the cutoff comes from, in words")
+    cutoff_source: str = Field(description="where the cutoff comes from, as text")
     cutoff_gap_angstrom: tuple[float, float] | None = Field(
         None, description="any cutoff in it gives the same counts in the frames the cutoff was taken from"
     )

@@ -65,7 +65,7 @@ class Displacements:
 
     Holds the displacements of the atoms of some elements: 24 bytes for each of them and each frame. In a cell that
     changes, steps of the fractional coordinates are taken in the cell of their frame, so that the change of the cell
-    is no displacement.
+    is not a displacement.
 
     Parameters
     ----------
@@ -292,7 +292,7 @@ def diffusion(
     if not diffusive:
         warnings.append(
             f"{element} is not diffusive between {t[0]:g} and {t[-1]:g} fs: d ln MSD / d ln t = {power:.2f}, MSD at "
-            f"the end {moved:.2g} angstrom^2; D is no diffusion coefficient, run longer"
+            f"the end {moved:.2g} angstrom^2; D is not a diffusion coefficient, run longer"
         )
     if se is not None and (d <= 0 or se > 0.5 * d):
         warnings.append(f"D of {element} is uncertain by more than half of itself")

@@ -33,7 +33,7 @@ class Linearity(Document):
     p_value: float | None = Field(default=None, description="chance of such a t if the line is right")
     quadratic_coefficient: float | None = Field(default=None, description="y per x squared")
     quadratic_intercept: float | None = Field(default=None, description="value at x = 0 of the quadratic fit")
-    text: str = Field(description="the judgement in words")
+    text: str = Field(description="the judgement as text")
 
 
 class LineFit(Document):

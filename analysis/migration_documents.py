@@ -58,7 +58,7 @@ class MigrationBarrierDoc(Document):
     hop: str = Field("", description="label of the hop")
     start_site: str = ""
     end_site: str = ""
-    model: str = Field("", description="the cell, in words")
+    model: str = Field("", description="the cell, as text")
     atoms: int = 0
     distance_angstrom: float | None = Field(None, description="straight, between the ideal sites")
     multiplicity: int | None = Field(None, description="equivalent hops that leave one start site")
@@ -157,18 +157,18 @@ def barrier_doc(
             "or an end sits in another minimum"
         )
     if fit.forward_ev > _SUSPICIOUS_EV:
-        result.warnings.append(f"{fit.forward_ev:.1f} eV is no path an atom takes: look at the images")
+        result.warnings.append(f"{fit.forward_ev:.1f} eV is not a path an atom takes: look at the images")
     return result
 
 
 def _check_path(fit: BarrierFit) -> None:
-    """Refuse a converged band that is no hop over one saddle between two minima."""
+    """Refuse a converged band that is not a hop over one saddle between two minima."""
     remedy = "look at the images; use a larger cell, a tighter force tolerance, or compute the parts of the path"
     if not fit.has_saddle:
         raise ConvergenceError(f"no barrier: {'; '.join(fit.notes)}", remedy)
     if fit.dip_ev > max(_DIP_EV, 0.5 * min(fit.forward_ev, fit.backward_ev)):
         raise ConvergenceError(
-            f"no barrier: the path goes {fit.dip_ev:.3f} eV below one of its ends, which is no minimum of this path",
+            f"no barrier: the path goes {fit.dip_ev:.3f} eV below one of its ends, which is not a minimum of this path",
             remedy,
         )
 

@@ -157,7 +157,7 @@ def check_reach(r_max: float, centres: int, others: int, volume: float) -> None:
     Raises
     ------
     InputError
-        If ``r_max`` is no distance between atoms, or encloses more pairs than 2e7 in a frame.
+        If ``r_max`` is not a distance between atoms, or encloses more pairs than 2e7 in a frame.
     """
     if not SHORTEST_ANGSTROM <= r_max <= LONGEST_ANGSTROM:
         raise InputError(

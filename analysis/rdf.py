@@ -2,7 +2,7 @@
 
 g_AB(r) = < V n_AB(r, r + dr) / (N_A N_B dv) >, where n_AB counts the B atoms, images included, in the shell of volume
 dv around all A atoms, and V is the volume of that frame (M. P. Allen and D. J. Tildesley, Computer Simulation of
-Liquids, 2nd ed., section 2.6, doi:10.1093/oso/9780198803195.001.0001). For A = B an atom is no neighbour of itself,
+Liquids, 2nd ed., section 2.6, doi:10.1093/oso/9780198803195.001.0001). For A = B an atom is not a neighbour of itself,
 but its images are, and N_A N_B counts all pairs: with that, g goes to one at large r and n(r) needs no correction.
 """
 
@@ -75,7 +75,7 @@ def pair_elements(pair: str, species: Sequence[str]) -> tuple[str, str]:
     Raises
     ------
     InputError
-        If the text is no pair, or an element is not among ``species``.
+        If the text is not a pair, or an element is not among ``species``.
     """
     parts = [part.strip() for part in pair.split("-")]
     if len(parts) != 2 or not all(parts):
@@ -104,7 +104,7 @@ class PairHistogram:
     pair
         ``P-S``: S around P.
     r_max
-        Largest distance, angstrom; half the cell is no limit.
+        Largest distance, angstrom; half the cell is not a limit.
     bins
         Number of bins between 0 and ``r_max``.
 
@@ -334,7 +334,7 @@ def partial_rdf(
     pair
         ``P-S``: S around P.
     r_max
-        Largest distance, angstrom; half the cell is no limit.
+        Largest distance, angstrom; half the cell is not a limit.
     bins
         Number of bins between 0 and ``r_max``.
 

@@ -102,7 +102,7 @@ class ThicknessConvergence(Document):
     spread_j_per_m2: float = Field(description="largest minus smallest of what was compared")
     tolerance_j_per_m2: float
     layers: list[int] = Field(description="slabs compared")
-    text: str = Field(description="the same in words")
+    text: str = Field(description="the same as text")
 
 
 class SurfaceEnergyDoc(Document):
@@ -127,7 +127,7 @@ class SurfaceEnergyDoc(Document):
     chemical_potentials_ev: dict[str, float] | None = None
     bulk_ev_per_unit: float | None = Field(default=None, description="the bulk energy of the single-slab values")
     unit_formula: str | None = None
-    reference: str = Field(default="", description="what gamma is measured against, in words")
+    reference: str = Field(default="", description="what gamma is measured against, as text")
     references: list[str] = Field(default_factory=list, description="fingerprints of the bulk calculations")
     engine: EngineRecord | None = None
     card: CardRecord | None = None
@@ -322,9 +322,7 @@ def surface_energy_doc(
         fit = fiorentini_methfessel(points, area, bulk_ev_per_unit=bulk_ev, level=level)
         bulk_ev = fit.bulk_ev_per_unit if bulk_ev is None else bulk_ev
     elif bulk_ev is None:
-        raise InputError(
-            "a single slab has no bulk energy of its own", "give the bulk calculation, or use method='fit'"
-        )
+        raise InputError("a single slab gives no bulk energy", "give the bulk calculation, or use method='fit'")
     rows = [_row(m, e, shift, bulk_ev, area) for m, e in zip(members, energies, strict=True)]
     doc = SurfaceEnergyDoc(
         crystal=crystal,

@@ -18,7 +18,7 @@ class Document(BaseModel):
 
 
 class EngineRecord(Document):
-    """Who computed: everything needed to say which program and model a number comes from."""
+    """The engine of a calculation: everything that says which program and model a number comes from."""
 
     name: str = Field(description="name of the engine, as in the study file")
     kind: str = Field(description="e.g. 'machine-learning potential' or 'plane-wave DFT'")
@@ -29,7 +29,7 @@ class EngineRecord(Document):
         default_factory=dict, description="element: pseudopotential or PAW data set, and its digest"
     )
     stand_in: bool = Field(False, description="a test program behind a licensed code's files: no result of that code")
-    mode: str = Field("full", description="what of the card the engine does not honour, in words")
+    mode: str = Field("full", description="what of the card the engine does not honour, as text")
     device: str = "cpu"
 
 
@@ -105,7 +105,9 @@ class CalculationDoc(ComputedDoc):
     max_force_ev_per_angstrom: float | None = Field(None, description="largest force on a free atom")
     max_stress_gpa: float | None = Field(None, description="largest component of the stress tensor")
     energy_change_last_step_ev: float | None = None
-    warm_start: EngineRecord | None = Field(None, description="who relaxed the geometry that this one started from")
+    warm_start: EngineRecord | None = Field(
+        None, description="the engine that relaxed the geometry this one started from"
+    )
     arrays: dict[str, Any] | None = Field(
         None, description="forces (N, 3) eV/angstrom; per step: energies eV, positions, cells; stored apart"
     )

@@ -111,7 +111,7 @@ def load_settings() -> Settings:
     home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "anodeflow" / "settings.yaml"
     file = Path(named) if named else home
     if named and not file.is_file():
-        raise InputError(f"ANODEFLOW_SETTINGS names '{named}', which is no file", "correct or unset it")
+        raise InputError(f"ANODEFLOW_SETTINGS names '{named}', which is not a file", "correct or unset it")
     data: dict[str, Any] = read_yaml(file) if file.is_file() else {}
     for variable, (section, key) in _VARIABLES.items():
         value = os.environ.get(variable)

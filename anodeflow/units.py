@@ -1,9 +1,9 @@
 """Physical constants and conversions of units: one table, read by every other module.
 
 A name says what is multiplied by what: ``energy_ev * EV_PER_A2_TO_J_PER_M2``. The values are CODATA 2018
-(doi:10.1103/RevModPhys.93.025010). ASE 3 still computes with CODATA 2014 and pw.x prints stresses with a set of its
-own; numbers that were read or written with theirs keep theirs, in the second half, so that an energy in a store stays
-what it was. The sets differ by 2e-8 in the Rydberg and 4e-7 in the unit of stress, far below any tolerance.
+(doi:10.1103/RevModPhys.93.025010). ASE 3 still computes with CODATA 2014, and pw.x has other values for stresses:
+numbers that were read or written with theirs keep theirs, in the second half, so that an energy in a store does not
+change. The sets differ by 2e-8 in the Rydberg and 4e-7 in the unit of stress, far below any tolerance.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is missing, unreadable, not YAML, holds the same key twice, or is no mapping.
+        If it is missing, unreadable, not YAML, holds the same key twice, or is not a mapping.
     """
     try:
         if path.stat().st_size > LARGEST_FILE:

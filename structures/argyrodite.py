@@ -185,7 +185,7 @@ def argyrodite_configurations(
     seed
         The same seed gives the same ensemble.
     anion_order
-        ``ordered``: X fills 4a, the excess goes on 4d. ``random``: each configuration has its own random S/X
+        ``ordered``: X fills 4a, the excess fills 4d. ``random``: each configuration has its own random S/X
         arrangement and only its Li are annealed. ``lowest``: S and X are annealed too. ``auto``: ordered for
         one X per P without ``site_inversion``, else random.
     site_inversion
@@ -318,7 +318,7 @@ def _text(value: Fraction) -> str:
 def _halides_on_4d(
     composition: ArgyroditeComposition, units: int, order: str, inversion: float | Fraction | None
 ) -> int | None:
-    """How many halides go on the ``units`` 4d sites; None leaves it open."""
+    """Return how many halides are on the ``units`` 4d sites; None leaves it open."""
     if order not in ("ordered", "random", "lowest"):
         raise InputError(f"anion order {order!r} is unknown", "use auto, ordered, random or lowest")
     least = int(composition.halogen * units) - units  # 4a is full then
@@ -388,7 +388,7 @@ class _Framework:
         free = np.where(to_p.min(axis=1) > 0.466 * a, "4a", "4d")
         kinds = np.select([li, p, bonded], ["Li", "P", "S"], free)
         if Counter(kinds.tolist()) != {"Li": 48, "P": 4, "S": 16, "4a": 4, "4d": 4}:
-            raise StructureError(f"the parent cell has {Counter(kinds.tolist())}", "mend the catalogue entry")
+            raise StructureError(f"the parent cell has {Counter(kinds.tolist())}", "correct the catalogue entry")
         bonds = frac - frac[p][to_p.argmin(axis=1)]
         frac[bonded] += (bonds - bonds.round())[bonded] * (a / edge - 1)  # keeps the P-S vectors in Å
         frac = frac @ np.linalg.inv(_PRIMITIVE / 2)
@@ -403,12 +403,12 @@ class _Framework:
         partner = (sites.distance_matrix + away).argmin(axis=1)
         groups = {kind: np.flatnonzero(kinds == kind) for kind in ("Li", "P", "S", "4a", "4d")}
         if (partner[partner[groups["Li"]]] != groups["Li"]).any():
-            raise StructureError("the 48h sites of the parent do not form pairs", "mend the catalogue entry")
+            raise StructureError("the 48h sites of the parent do not form pairs", "correct the catalogue entry")
         frac = sites.frac_coords
         codes = np.unique(kinds, return_inverse=True)[1].tolist()
         symmetry = spglib.get_symmetry((sites.lattice.matrix.tolist(), frac.tolist(), codes), symprec=1e-3)
         if symmetry is None:
-            raise StructureError("spglib finds no symmetry in the parent cell", "mend the catalogue entry")
+            raise StructureError("spglib finds no symmetry in the parent cell", "correct the catalogue entry")
         tree = cKDTree(frac % 1 % 1, boxsize=1)  # twice: -1e-17 % 1 is 1.0
         images = [
             tree.query((frac @ rotation.T + shift) % 1 % 1)[1]

@@ -192,7 +192,7 @@ def _check_miller(miller: Sequence[int]) -> tuple[int, int, int]:
 
 
 def describe_cell(lattice: Lattice) -> str:
-    """The cell a Miller index refers to, in words."""
+    """Return the cell a Miller index refers to, as text."""
     lengths = " ".join(f"{name} {value:.3f}" for name, value in zip("abc", lattice.abc, strict=True))
     angles = [
         f"{name} {value:.2f}"

@@ -100,7 +100,7 @@ def lithium_hops(
     """Every symmetry-inequivalent elementary hop up to a distance.
 
     Hops whose straight line runs into another atom (closer than 0.6 times the sum of the covalent radii), or within
-    0.5 angstrom of a third site (bridges of a surface aside), are left out: they are no single hops.
+    0.5 angstrom of a third site (bridges of a surface aside), are left out: they are not single hops.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ class EndPoints:
     crossed : int
         How many atoms had to be brought back across the periodic boundary.
     notes : list of str
-        What else was mended.
+        What else was corrected.
     """
 
     start: Structure
@@ -217,7 +217,7 @@ def matched_end_points(start: Structure, end: Structure, *, allow_concerted: boo
     Raises
     ------
     StructureError
-        Different compositions or cells, identical end points, an order that cannot be mended, or two hops at once.
+        Different compositions or cells, identical end points, an order that cannot be corrected, or two hops at once.
     """
     _check_alike(start, end)
     order, notes = _mended_order(start, end)

@@ -74,7 +74,7 @@ def strained_film_bulk(model: InterfaceModel) -> Structure:
     basis = np.linalg.solve(oriented.lattice.matrix[:2, :2].T, np.array(model.match.film_vectors).T).T
     steps = np.rint(in_plane @ basis).astype(int)
     if not np.allclose(in_plane @ basis, steps, atol=1e-3):
-        raise InputError("the film's in-plane cell is no multiple of its oriented bulk cell", "report this slab")
+        raise InputError("the film's in-plane cell is not a multiple of its oriented bulk cell", "report this slab")
     full = np.zeros((3, 3), dtype=int)
     full[:2, :2], full[2, 2] = steps, 1
     if np.linalg.det(full) < 0:

@@ -22,12 +22,12 @@ from anodeflow.structures.interface_contacts import symmetry_moves
 from anodeflow.structures.interfaces import InterfaceModel, build_interface, film_matrix
 from anodeflow.structures.plane_lattices import displacement_cell
 
-#: Atoms of a face: those within this height of the outermost nucleus. Rumpled rock-salt planes are far flatter,
+#: _Atoms of a face: those within this height of the outermost nucleus. Rumpled rock-salt planes are far flatter,
 #: lattice planes of metals further apart.
 _FACE_DEPTH_ANGSTROM = 0.6
-#: Atoms count as one over the other, or as equally near, within this distance in the plane.
+#: _Atoms count as one over the other, or as equally near, within this distance in the plane.
 _OVER_ANGSTROM = 0.15
-#: A contact wider than this is no contact: the sides of ionic crystals and metals touch at 2 to 3 angstrom.
+#: A contact wider than this is not a contact: the sides of ionic crystals and metals touch at 2 to 3 angstrom.
 _OPEN_GAP_ANGSTROM = 3.5
 #: The grid over the cell of displacements, where that cell is larger.
 _GRID_ANGSTROM = 1.0
@@ -270,14 +270,18 @@ def search_registry(
     InputError
         As in :func:`candidate_shifts`, or no gap given.
     StructureError
-        Atoms overlap in every candidate.
+        _Atoms overlap in every candidate.
     ConvergenceError
         `score` gives an energy that is not finite.
     """
     if not gaps_angstrom:
         raise InputError("no gap to begin with", "give at least one in gaps_angstrom")
     shifts = candidate_shifts(model, grid_angstrom=grid_angstrom)
-    ranked = [found for shift in shifts if (found := _scored(model, shift, score, gaps_angstrom)) is not None]
+    ranked = [
+        ranked_registry
+        for shift in shifts
+        if (ranked_registry := _scored(model, shift, score, gaps_angstrom)) is not None
+    ]
     if not ranked:
         raise StructureError(f"atoms overlap in every registry of {model.name}", "use wider gaps_angstrom")
     ranked.sort(key=_order)
@@ -291,14 +295,14 @@ def search_registry(
     return ranked
 
 
-def _order(found: RankedRegistry) -> tuple[float, str, tuple[float, float]]:
-    return round(found.energy_ev, 6), found.registry.label, found.registry.fractions
+def _order(ranked: RankedRegistry) -> tuple[float, str, tuple[float, float]]:
+    return round(ranked.energy_ev, 6), ranked.registry.label, ranked.registry.fractions
 
 
 def _scored(
     model: InterfaceModel, shift: Sequence[float], score: _Score, gaps: Sequence[float]
 ) -> RankedRegistry | None:
-    """Score one candidate from the gap at which its contacts are neither tight nor open; None if atoms overlap."""
+    """_Score one candidate from the gap at which its contacts are neither tight nor open; None if atoms overlap."""
     begin = None
     for gap in sorted(gaps):
         try:
@@ -336,7 +340,7 @@ def contact_problems(model: InterfaceModel, structure: Structure) -> list[str]:
     for contact in range(1, model.contacts + 1):
         gap = contact_gap(model, structure, contact)
         if gap > _OPEN_GAP_ANGSTROM:
-            problems.append(f"contact {contact} is open: a gap of {gap:.2f} angstrom is no contact")
+            problems.append(f"contact {contact} is open: a gap of {gap:.2f} angstrom is not a contact")
     if model.contacts == 2:
         first, second = (registry_at(model, contact, structure) for contact in (1, 2))
         if first.label != second.label:
@@ -349,7 +353,7 @@ def contact_problems(model: InterfaceModel, structure: Structure) -> list[str]:
 
 @dataclass(frozen=True)
 class _Atoms:
-    """Atoms of a face: elements and in-plane positions, shape (n, 2), angstrom."""
+    """_Atoms of a face: elements and in-plane positions, shape (n, 2), angstrom."""
 
     elements: tuple[str, ...]
     positions: NDArray[np.float64]
@@ -434,7 +438,7 @@ def _fixed_points(moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]
     Fractions of the cell of displacements, between 0 and 1.
     """
     lines = [(w - np.eye(2), t) for w, t in moves if np.abs(w - np.eye(2)).max() > 1e-6]
-    found: list[NDArray[np.float64]] = []
+    points: list[NDArray[np.float64]] = []
     for (first, s), (second, t) in product(lines, repeat=2):
         rows, right = np.concatenate([first, second]), np.concatenate([s, t])
         if np.linalg.matrix_rank(rows, tol=1e-6) < 2:
@@ -443,9 +447,9 @@ def _fixed_points(moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]
         solutions = (steps - right) @ np.linalg.pinv(rows).T
         exact = np.abs(solutions @ rows.T + right - steps).max(axis=1) < _SAME_FRACTION
         for point in solutions[exact] % 1.0:
-            if not _is_among(point, np.array(found).reshape(-1, 2)):
-                found.append(point)
-    return sorted(found, key=lambda p: (-_stabiliser(p, moves), *(round(float(x), 3) for x in p)))
+            if not _is_among(point, np.array(points).reshape(-1, 2)):
+                points.append(point)
+    return sorted(points, key=lambda p: (-_stabiliser(p, moves), *np.round(p, 3).tolist()))
 
 
 def _is_among(point: NDArray[np.float64], points: NDArray[np.float64]) -> bool:
@@ -484,6 +488,6 @@ def _neighbours(model: InterfaceModel, step_angstrom: float) -> list[tuple[float
     ]
 
 
-def _model_of(found: RankedRegistry) -> InterfaceModel:
+def model_of(ranked: RankedRegistry) -> InterfaceModel:
     """Build the cell of a ranked registry again, at the gap to which it relaxed (to 0.1 angstrom)."""
-    return replace(with_shift(found.model, found.model.shift, round(found.gap_angstrom, 1)), score=found.energy_ev)
+    return replace(with_shift(ranked.model, ranked.model.shift, round(ranked.gap_angstrom, 1)), score=ranked.energy_ev)

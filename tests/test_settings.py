@@ -44,7 +44,7 @@ def test_the_environment_overrides_the_file(monkeypatch, tmp_path):
 def test_wrong_keys_values_and_files_are_one_line(monkeypatch, tmp_path):
     file = tmp_path / "settings.yaml"
     monkeypatch.setenv("ANODEFLOW_SETTINGS", str(file))
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is not a file"):
         load_settings()
     file.write_text("vasp: {comand: vasp_std}\n")
     with pytest.raises(InputError, match="comand"):

@@ -89,7 +89,7 @@ def computed_by(engine: EngineRecord, card: CardRecord, study_hash: str | None =
 
 
 def write_footer(figure: Figure, *lines: str) -> None:
-    """Write small grey lines under a figure: what the marks mean, and who computed it."""
+    """Write small grey lines under a figure: what the marks mean, and which engine and card the numbers come from."""
     figure.supxlabel("\n".join(lines), fontsize=6, color="0.35")
 
 

@@ -267,7 +267,7 @@ class TrajectoryWriter:
                 temporary.unlink()
         except FileExistsError:
             raise InputError(
-                f"{self.path}: exists already", "remove it, or write with append=True to go on behind its frames"
+                f"{self.path}: exists already", "remove it, or write with append=True to add frames at its end"
             ) from None
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be written ({error.strerror})", "check folder and quota") from None
@@ -314,7 +314,7 @@ class TrajectoryWriter:
         Raises
         ------
         InputError
-            If it has other atoms, lacks a field, or holds something that is no finite number or too far away.
+            If it has other atoms, lacks a field, or holds something that is not a finite number or too far away.
         StoreError
             If it cannot be written; the file then ends with the frame before.
         """

@@ -2,7 +2,7 @@
 
 A frame is a geometry with the energy and forces that pw.x printed for it; they follow the geometry. It counts once
 what comes after shows that nothing of it is missing. Geometries without energy (the one after the last step, the
-repeated final coordinates) are no frames; nor is the repeated self-consistent calculation at the end of vc-relax,
+repeated final coordinates) are not frames; nor is the repeated self-consistent calculation at the end of vc-relax,
 which has another basis. What the lines mean is in :mod:`anodeflow.analysis.program_output.espresso`.
 """
 
@@ -117,7 +117,7 @@ class _Run:
         """
         failed, doubt = self.lines.scf_failed_line, self.lines.unsettled()
         if failed is not None:
-            text = f"{place(self.path, failed)}: the electrons did not converge, so that geometry is no frame"
+            text = f"{place(self.path, failed)}: the electrons did not converge, so that geometry is not a frame"
             if not self.index:
                 raise InputError(text, "give them more iterations, or another mixing")
             warnings.warn(UnconvergedWarning(text), stacklevel=4)

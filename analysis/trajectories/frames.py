@@ -403,7 +403,7 @@ def checked_cell(cell: Array, path: Path | str, line: int | None) -> Array:
     Raises
     ------
     InputError
-        If it has none, or holds something that is no number.
+        If it has none, or holds something that is not a number.
     """
     cell = np.asarray(cell, dtype=float).reshape(3, 3)
     if not np.isfinite(cell).all() or abs(np.linalg.det(cell)) < 1e-6:

@@ -109,7 +109,7 @@ def _start(path: Path) -> tuple[bytes, str | None]:
         if path.is_dir():
             raise InputError(f"{path} is a folder", "name the file in it")
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is no regular file, and is read more than once", "save it to a file first")
+            raise InputError(f"{path} is not a regular file, and is read more than once", "save it to a file first")
         packed = packing(path)
         opener: Any = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, None: open}[packed]
         with opener(path, "rb") as file:

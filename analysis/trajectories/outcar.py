@@ -66,7 +66,7 @@ class OutcarReader:
         Whether VASP came to its end.
     lines
         How many were read.
-    made
+    complete
         Steps with energy and forces so far.
     """
 
@@ -78,7 +78,7 @@ class OutcarReader:
     stopped: bool = False
     finished: bool = False
     lines: int = 0
-    made: int = 0
+    complete: int = 0
     _offset: int = 0
     _rest: str = ""
     _rows: list[str] | None = None
@@ -154,7 +154,7 @@ class OutcarReader:
         table = self._table
         step = OutcarStep(energy, table[:, :3], table[:, 3:], self._reached, self._stress, sound)
         self._table, self._stress, self._free, self._reached = None, None, None, False
-        self.made += 1
+        self.complete += 1
         return step
 
 

@@ -133,7 +133,7 @@ class Source:
             result: bytes = line
             return result
         if len(line) >= _MAX_LINE:
-            raise self.error(f"a line of over {_MAX_LINE} characters follows", "this is no text file of that kind")
+            raise self.error(f"a line of over {_MAX_LINE} characters follows", "this is not a text file of that kind")
         self.check_end()
         if line.strip():
             self.line += 1
@@ -153,7 +153,7 @@ class Source:
         self.line += len(lines)
         if lines and not lines[-1].endswith(b"\n"):
             if len(lines[-1]) >= _MAX_LINE:
-                raise self.error("a line without an end", "this is no text file of that kind")
+                raise self.error("a line without an end", "this is not a text file of that kind")
             self.check_end()
             raise TruncatedFileError(self.line, f"the file ends in {quantity} {len(lines)} of {count}")
         if len(lines) < count:
@@ -229,7 +229,7 @@ def numbers(text: bytes, count: int, columns: Sequence[int], path: Path, first_l
     Raises
     ------
     InputError
-        If a line has too few columns or another number of them than the first, or something is no number.
+        If a line has too few columns or another number of them than the first, or something is not a number.
     """
     lines = text.splitlines()
     width = len(lines[0].split())
@@ -265,7 +265,7 @@ def _fault(lines: list[bytes], columns: Sequence[int], path: Path, first_line: i
             if not fine:
                 word = words[column].decode("latin-1")[:30]
                 return InputError(
-                    f"{at}: '{word}' is no finite number ({quantity}: '{shown}')", "the run went wrong there"
+                    f"{at}: '{word}' is not a finite number ({quantity}: '{shown}')", "the run went wrong there"
                 )
     return InputError(f"{place(path, first_line)}: {quantity} cannot be read", "check the file")
 

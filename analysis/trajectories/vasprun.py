@@ -164,7 +164,7 @@ class GrowingVasprun:
         Raises
         ------
         InputError
-            If something in a step is no number.
+            If something in a step is not a number.
         """
         try:
             with self.path.open("rb") as file:

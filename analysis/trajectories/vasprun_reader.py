@@ -131,7 +131,7 @@ class VasprunReader:
         Raises
         ------
         InputError
-            If the file contradicts its grammar, or, where `strict`, something in a step is no number.
+            If the file contradicts its grammar, or, where `strict`, something in a step is not a number.
         """
         hole = data.find(b"\0")
         if hole >= 0:
@@ -292,7 +292,7 @@ class VasprunReader:
             head.species, head.titles = self._atoms(element)
 
     def _tags(self, element: _Element, *, keep_odd: bool = False) -> dict[str, Value]:
-        """Return the first value of every tag: among the parameters, response functions have an NELM of their own."""
+        """Return the first value of every tag: among the parameters, response functions have a separate NELM."""
         tags: dict[str, Value] = {}
         for match in ITEM.finditer(element.text):
             name, text = match[2].decode("latin-1").strip(), match[4].decode("latin-1").strip()
@@ -360,7 +360,7 @@ class VasprunReader:
         Raises
         ------
         InputError
-            If it does not, or is no cell.
+            If it does not, or is not a cell.
         """
         if self._last is not None and self._last[0] == text:
             return self._last[1]
@@ -403,7 +403,7 @@ class VasprunReader:
         Raises
         ------
         InputError
-            If there are more or fewer, or something is no number; where not `strict`, that becomes NaN.
+            If there are more or fewer, or something is not a number; where not `strict`, that becomes NaN.
         """
         plain = text.replace(b"<v>", b"   ").replace(b"</v>", b"    ")
         rows = [row for row in plain.split(b"\n") if row.strip()]
@@ -427,7 +427,7 @@ class VasprunReader:
         Raises
         ------
         InputError
-            If one is no number and the reader is strict; else it is NaN.
+            If one is not a number and the reader is strict; else it is NaN.
         """
         values = values_of(text)
         for name, value in values.items():

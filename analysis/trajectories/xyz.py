@@ -171,5 +171,5 @@ def _symbols(text: bytes, source: Source, first: int) -> Symbols:
     for number, symbol in enumerate(symbols, start=first):
         if not _SYMBOL.match(symbol):
             shown = symbol.decode("latin-1")[:20]
-            raise source.error(f"'{shown}' is no element symbol", "check the file", line=number)
+            raise source.error(f"'{shown}' is not an element symbol", "check the file", line=number)
     return np.array([symbol.decode() for symbol in symbols])

@@ -184,7 +184,7 @@ def analyse(
 def positive(value: float, option: str) -> float:
     """A positive, finite number."""
     if not 0 < value < float("inf"):
-        raise InputError(f"{option} {value:g} is no positive number", "give a larger one")
+        raise InputError(f"{option} {value:g} is not a positive number", "give a larger one")
     return value
 
 
@@ -196,7 +196,7 @@ def _bins_of(r_max: float, bins: int | None, width: float | None) -> int:
         raise InputError(f"--bins {bins} and --width {width:g} both say how wide a bin is", "give one of them")
     number = r_max / positive(width, "--width")
     if abs(number - round(number)) > 1e-6 or round(number) < 1:
-        raise InputError(f"--r-max {r_max:g} is no multiple of --width {width:g}", "choose another width, e.g. 0.02")
+        raise InputError(f"--r-max {r_max:g} is not a multiple of --width {width:g}", "choose another width, e.g. 0.02")
     return round(number)
 
 
@@ -237,7 +237,7 @@ def _checked_fit(fit_fs: tuple[float, float] | None) -> tuple[float, float] | No
     start, end = fit_fs
     if not 0 <= start < end < float("inf"):
         raise InputError(
-            f"--fit-fs {start:g} {end:g} are no two lags", "give a smaller and a larger one, e.g. 500 2000"
+            f"--fit-fs {start:g} {end:g} are not two lags", "give a smaller and a larger one, e.g. 500 2000"
         )
     return fit_fs
 
@@ -313,7 +313,7 @@ def _analyse_file(file: Path, request: Request, kind: str | None = None) -> Traj
         )
         if displacements is not None:
             if step is None:
-                raise InputError(f"{file}: one frame is no trajectory to follow atoms in", "look at --frames")
+                raise InputError(f"{file}: one frame is not a trajectory to follow atoms in", "look at --frames")
             document.diffusion = [
                 displacements.document(element, step, fit_fs=request.fit_fs) for element in request.elements
             ]

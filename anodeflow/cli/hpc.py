@@ -69,7 +69,7 @@ def init(modules: str | None, database: str, replace: bool, **given: Any) -> Non
 @click.option("--wait", type=click.FloatRange(1, 86400), default=300.0, show_default=True, help="Seconds for that job.")
 @json_text_option
 def doctor(folder: Path | None, job: bool, wait: float, as_json: bool) -> None:
-    """Check every link from here to a finished job, and say how to mend what is broken."""
+    """Check every link from here to a finished job, and say how to fix what is broken."""
     from anodeflow.workflows.cluster.doctor import examine
     from anodeflow.workflows.cluster.folder import find_folder
 

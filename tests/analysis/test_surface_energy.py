@@ -257,7 +257,7 @@ THREE = (8, 16, 24)
         (InputError, "a fit needs 3", [slab(8), slab(16)], {}),
         (InputError, "a fit needs 3", [slab(8), slab(16), slab(16)], {}),
         (InputError, "no slab", [], {}),
-        (InputError, "no bulk energy of its own", [slab(8)], {"method": "single"}),
+        (InputError, "gives no bulk energy", [slab(8)], {"method": "single"}),
         (ConvergenceError, "'LiCl 16' did not converge", [slab(8), slab(16, converged=False), slab(24)], {}),
         (
             ReferenceMismatchError,

@@ -62,7 +62,7 @@ class TestCastep:
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
-            ("5.1306064255358503E+000", "*****", r"line 12: '\*\*\*\*\*' is no finite number"),
+            ("5.1306064255358503E+000", "*****", r"line 12: '\*\*\*\*\*' is not a finite number"),
             (" Si              2 ", " Ge              2 ", "atom 2 is Si in frame 1 and Ge"),
             ("  <-- h\n", "\n", "'h': 2"),
             ("-3.1437669498903556E+001", "NaN", "line 6: 'E' is 'NaN'"),

@@ -53,8 +53,8 @@ class TestXyz:
             ("1\nLattice='1 0 0 0 1 0 0 0'\nLi 0 0 0\n", "line 2: Lattice has 8 numbers"),
             ("1\nProperties=species:S:1:pos:R:2\nLi 0 0\n", "line 2: Properties has pos:R:2"),
             ("1\nProperties=species:S:1:pos:R:3:x:R:999999999\nLi 0 0 0\n", "line 2: Properties has '999999999'"),
-            ("1\n\n3 0 0 0\n", "line 3: '3' is no element symbol"),
-            ("2\n\nLi 0 0 0\nLi 0 0 inf\n", "line 4: 'inf' is no finite number"),
+            ("1\n\n3 0 0 0\n", "line 3: '3' is not an element symbol"),
+            ("2\n\nLi 0 0 0\nLi 0 0 inf\n", "line 4: 'inf' is not a finite number"),
             ("2\n\nLi 0 0 0\nLi 0 0\n", "line 4: 3 columns"),
         ],
     )

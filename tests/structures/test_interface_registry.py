@@ -113,7 +113,7 @@ def test_both_contacts_are_named_and_differing_ones_are_said():
 
 def test_an_open_contact_is_no_contact():
     model = one_by_one(gap_angstrom=4.1)
-    assert [text for text in contact_problems(model, model.structure) if "4.10 angstrom is no contact" in text]
+    assert [text for text in contact_problems(model, model.structure) if "4.10 angstrom is not a contact" in text]
     assert contact_gap(model, model.structure) == pytest.approx(4.1)
     assert contact_gap(model, model.structure, 2) == pytest.approx(4.1)
 

@@ -270,7 +270,7 @@ class _Attempt:
         command = vasp_command(whole.settings, inputs.gamma_only, images=len(whole.inner))
         failure = run_under_custodian(whole.directory, command, poll=self.poll, images=whole.inner)
         self.poll()
-        made = sum(tail.made for tail in self.tails)
+        made = sum(tail.complete for tail in self.tails)
         if failure is not None:
             if not whole.band.energies_ev:
                 raise EngineError(
