@@ -42,14 +42,14 @@ class BarrierFit(Document):
         return 0.0 < self.saddle_angstrom < self.path_length_angstrom
 
     def curve(self, points: int = 400) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Positions along the path (angstrom) and fitted energies (eV), each of shape (points,)."""
+        """Return positions along the path (angstrom) and fitted energies (eV), each of shape (points,)."""
         fit = CubicHermiteSpline(self.path_angstrom, self.energies_ev, self.slopes_ev_per_angstrom)
         grid = np.linspace(0.0, self.path_length_angstrom, points)
         return grid, np.asarray(fit(grid))
 
 
 def path_lengths(coords: ArrayLike) -> NDArray[np.float64]:
-    """Distance of each image from the first along the band, angstrom.
+    """Return the the distance of each image from the first along the band, angstrom.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def path_lengths(coords: ArrayLike) -> NDArray[np.float64]:
 
 
 def slopes_along_path(coords: ArrayLike, forces: ArrayLike) -> NDArray[np.float64]:
-    """dE/ds at each image, eV/angstrom: the forces projected on the derivative of a cubic spline through the band.
+    """Return dE/ds at each image, eV/angstrom: forces projected on the derivative of a cubic spline through the band.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def _variants(
 
 
 def _below_the_ends(fit: CubicHermiteSpline) -> list[float]:
-    """How far the curve goes below the start before its highest point, and below the end after it, eV."""
+    """Return how far the curve goes below the start before its highest point, and below the end after it, eV."""
     grid = np.linspace(fit.x[0], fit.x[-1], 20 * len(fit.x) + 1)
     heights = np.asarray(fit(grid))
     top = int(np.argmax(heights))

@@ -127,7 +127,7 @@ class BindingStudyDoc(StudyDoc):
 
 
 def makov_payne_ev(charge: int, box_angstrom: float) -> float:
-    """Energy to add to a charged particle in a cubic periodic box, leading order.
+    """Return the energy to add to a charged particle in a cubic periodic box, leading order.
 
     q^2 alpha / (2 L) e^2/(4 pi eps0): 20.43/L eV for one charge
     (Makov & Payne, Phys. Rev. B 51, 4014 (1995), doi:10.1103/PhysRevB.51.4014).
@@ -160,7 +160,7 @@ def check_charges(q_ab: int, q_a: int, q_b: int, n_li: int = 1) -> None:
 
 
 def binding_energy(e_ab_ev: float, e_a_ev: float, e_li_ev: float, n_li: int = 1) -> float:
-    """E_int = (E_AB - E_A - n E_Li)/n, in eV per Li; negative is bound (doi:10.1039/D6SC03781J).
+    """Return E_int = (E_AB - E_A - n E_Li)/n, in eV per Li; negative is bound (doi:10.1039/D6SC03781J).
 
     Raises
     ------
@@ -249,7 +249,7 @@ def lithium_references(
 def binding_energies(
     ab: CalculationDoc, a: CalculationDoc, references: list[LithiumReference], n_li: int = 1
 ) -> dict[str, float]:
-    """E_int of one AB calculation for every reference whose charge balances.
+    """Return E_int of one AB calculation for every reference whose charge balances.
 
     Raises
     ------
@@ -274,7 +274,7 @@ def binding_energies(
 
 
 def descriptor(anode: BindingEnergyDoc, interphase: BindingEnergyDoc, convention: Convention) -> float:
-    """dE(X, Y) = E_int(Y) - E_int(X), eV: large and positive means Li stays in the anode X.
+    """Return dE(X, Y) = E_int(Y) - E_int(X), eV: large and positive means Li stays in the anode X.
 
     The reference cancels only if everything else is the same, so anything else is refused
     (doi:10.1039/D6SC03781J).
@@ -331,7 +331,7 @@ def descriptor_matrix(
     convention: Convention,
     environment: Literal["bulk", "surface"],
 ) -> DescriptorMatrix:
-    """dE of every pair that can be subtracted; the others are listed with the reason."""
+    """Return dE of every pair that can be subtracted, and the others with the reason."""
     by_name = {d.crystal: d for d in hosts if d.environment == environment}
     rows: list[list[float | None]] = []
     refused = []

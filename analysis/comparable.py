@@ -42,7 +42,7 @@ def check_comparable(calculations: Sequence[CalculationDoc]) -> None:
 
 
 def common_area(cells: Sequence[tuple[CalculationDoc, float]]) -> float:
-    """Mean area of cells that must share one, angstrom^2.
+    """Return the mean area of cells that must share one, angstrom^2.
 
     Raises
     ------
@@ -69,12 +69,12 @@ def common_area(cells: Sequence[tuple[CalculationDoc, float]]) -> float:
 
 
 def face_area(structure: Structure) -> float:
-    """|a x b| of a cell, angstrom^2."""
+    """Return |a x b| of a cell, angstrom^2."""
     return float(np.linalg.norm(np.cross(*structure.lattice.matrix[:2])))
 
 
 def energy_per_unit(bulk: CalculationDoc, unit: Composition | None = None) -> float:
-    """Energy of a crystal per formula unit, eV; the unit is the reduced formula unless given.
+    """Return the energy of a crystal per formula unit, eV; the unit is the reduced formula unless given.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def energy_per_unit(bulk: CalculationDoc, unit: Composition | None = None) -> fl
 
 
 def common_unit(slabs: Sequence[tuple[CalculationDoc, float, Mapping[str, float]]]) -> Composition:
-    """The formula unit of a series of slabs: (atoms - excess)/n_units, the same for all.
+    """Return the formula unit of a series of slabs: (atoms - excess)/n_units, the same for all.
 
     Parameters
     ----------
@@ -164,5 +164,5 @@ def check_finite(*energies: float) -> None:
 
 
 def amounts(atoms: Mapping[str, float]) -> str:
-    """Atoms by element in one line: ``Li1 Cl2``."""
+    """Return atoms by element in one line: ``Li1 Cl2``."""
     return " ".join(f"{element}{number:g}" for element, number in atoms.items()) or "nothing"

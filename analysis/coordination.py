@@ -132,7 +132,7 @@ class CoordinationSeries:
         self._held.clear()
 
     def _count(self, chunk: Chunk) -> NDArray[np.int16]:
-        """Neighbours within three cutoffs, shape (3, centres, F)."""
+        """Return neighbours within three cutoffs, shape (3, centres, F)."""
         counts = np.zeros((3, len(self.centres), len(chunk)), dtype=np.int16)
         limits = self._cutoffs()
         for row, squared in squared_distances(chunk, self.centres, self.neighbours, max(limits)):
@@ -146,7 +146,7 @@ class CoordinationSeries:
         return self.cutoff - step, self.cutoff, self.cutoff + step
 
     def counts(self) -> NDArray[np.int16]:
-        """Neighbours of each centre in each frame, shape (centres, F).
+        """Return neighbours of each centre in each frame, shape (centres, F).
 
         Raises
         ------
@@ -161,7 +161,7 @@ class CoordinationSeries:
     def document(
         self, times_fs: Sequence[float] | None = None, *, persistence_fs: float = _PERSISTENCE_FS
     ) -> IntactTetrahedraDoc:
-        """The series so far.
+        """Return the series so far.
 
         Parameters
         ----------
@@ -268,7 +268,7 @@ def intact_tetrahedra(
     times_fs: Sequence[float] | None = None,
     persistence_fs: float = _PERSISTENCE_FS,
 ) -> IntactTetrahedraDoc:
-    """Fraction of intact tetrahedra against time.
+    """Return the fraction of intact tetrahedra against time.
 
     Parameters
     ----------

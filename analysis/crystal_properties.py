@@ -72,7 +72,7 @@ class CrystalStudyDoc(StudyDoc):
 def crystal_doc(
     label: str, calculation: CalculationDoc | None, setting: Sequence[Sequence[float]] | None = None
 ) -> CrystalDoc:
-    """What one relaxation says of a crystal; ``error`` where it did not converge.
+    """Return what one relaxation says of a crystal; ``error`` where it did not converge.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def formation_energies(docs: list[CrystalDoc], calculations: dict[str, Calculati
 
 
 def voltages(docs: list[CrystalDoc]) -> list[VoltageStep]:
-    """Voltages between consecutive compounds Li_x M of one host element M, from x = 0 on.
+    """Return voltages between consecutive compounds Li_x M of one host element M, from x = 0 on.
 
     Raises
     ------
@@ -187,11 +187,11 @@ def voltages(docs: list[CrystalDoc]) -> list[VoltageStep]:
 
 
 def known_lattice(crystal: str) -> dict[str, float]:
-    """Published PBE lattice parameters of a catalogue crystal, angstrom, by axis; empty where none is known."""
+    """Return published PBE lattice parameters of a catalogue crystal, angstrom, by axis; empty where none is known."""
     return {row["axis"]: row["value"] for row in published_values("lattice_parameter") if row["system"] == crystal}
 
 
 def known_formation_energy(crystal: str) -> float | None:
-    """Published PBE formation energy, eV/atom, or None."""
+    """Return published PBE formation energy, eV/atom, or None."""
     rows = [row for row in published_values("formation_energy") if row["system"] == crystal]
     return rows[0]["value"] if rows else None

@@ -152,7 +152,7 @@ class Displacements:
     def document(
         self, element: str, timestep_fs: float, *, fit_fs: tuple[float, float] | None = None, seed: int = 1
     ) -> DiffusionDoc:
-        """Mean squared displacement and D of an element so far.
+        """Return the mean squared displacement and D of an element so far.
 
         Parameters
         ----------
@@ -189,7 +189,7 @@ class Displacements:
 
 
 def windowed_msd(paths: Floats) -> Floats:
-    """Mean squared displacement of each atom over all time origins.
+    """Return the mean squared displacement of each atom over all time origins.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def diffusion(
     fit_fs: tuple[float, float] | None = None,
     seed: int = 1,
 ) -> DiffusionDoc:
-    """Diffusion coefficient from unwrapped paths.
+    """Return the diffusion coefficient from unwrapped paths.
 
     The line MSD = offset + 6 D t is fitted with weights from the spread over atoms. Its error is the larger of two: by
     resampling atoms, which holds all correlation in time but takes atoms as independent; and from disjoint quarters of
@@ -321,7 +321,7 @@ def diffusion(
 
 
 def _weighted_line(x: Floats, y: Floats, weights: Floats) -> Floats:
-    """Intercept and slope of weighted lines through rows of ``y``: shape (rows, 2)."""
+    """Return the intercept and slope of weighted lines through rows of ``y``: shape (rows, 2)."""
     w = weights / weights.sum()
     mean = float(w @ x)
     dx = x - mean
@@ -338,7 +338,7 @@ def mean_squared_displacement(
     drift_reference: _DriftReference = "framework",
     fit_fs: tuple[float, float] | None = None,
 ) -> DiffusionDoc:
-    """Mean squared displacement and D of an element.
+    """Return the mean squared displacement and D of an element.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ def run_checks(
     conserved_ev: Sequence[float | None] | None = None,
     temperatures_k: Sequence[float | None] | None = None,
 ) -> RunChecksDoc:
-    """Drift of the energy and statistics of the temperature.
+    """Return the drift of the energy and statistics of the temperature.
 
     Parameters
     ----------
@@ -121,14 +121,14 @@ def run_checks(
 
 
 def _series(values: Sequence[float | None] | None) -> Floats | None:
-    """As an array, or None if a value is missing."""
+    """Return values as an array, or None if one is missing."""
     if values is None or not len(values) or any(value is None for value in values):
         return None
     return np.asarray(values, dtype=float)
 
 
 def _line(x: Floats, y: Floats) -> tuple[float, float, float]:
-    """Slope, its standard error with correlated residuals, and their standard deviation."""
+    """Return slope, its standard error with correlated residuals, and their standard deviation."""
     dx, dy = x - x.mean(), y - y.mean()
     sxx = float(dx @ dx)
     slope = float(dx @ dy) / sxx
@@ -141,7 +141,7 @@ def _line(x: Floats, y: Floats) -> tuple[float, float, float]:
 
 
 def statistical_inefficiency(series: Floats) -> float:
-    """Frames per independent frame: 1 + 2 sum of the autocorrelation up to its first zero (at least 1).
+    """Return frames per independent frame: 1 + 2 sum of the autocorrelation up to its first zero (at least 1).
 
     J. D. Chodera et al., J. Chem. Theory Comput. 3, 26 (2007), doi:10.1021/ct0502864.
     """

@@ -121,7 +121,7 @@ class DynamicsStudyDoc(StudyDoc):
 
 
 def _positions_and_cells(frames: Iterable[Frame]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """What the analyses take of a frame."""
+    """Return what the analyses take of a frame."""
     for frame in frames:
         yield frame.positions, frame.cell
 
@@ -210,7 +210,7 @@ def _until_missing(segments: Sequence[DynamicsSegmentDoc | None]) -> list[Dynami
 
 
 def _joined(segments: list[DynamicsSegmentDoc]) -> tuple[Any, str]:
-    """All frames of a replica, or why they cannot be had."""
+    """Return all frames of a replica, or say why they cannot be had."""
     try:
         for segment in segments:
             part = CompactTrajectory(Path(segment.directory) / segment.trajectory)
@@ -263,7 +263,7 @@ def _windows(
     doc: DynamicsSystemDoc, trajectories: list[Any], species: list[str], pairs: Sequence[str], r_max: float,
     window_ps: float | None,
 ) -> None:  # fmt: skip
-    """Distribution functions at both ends of the runs."""
+    """Add the distribution functions at both ends of the runs."""
     shortest = min(r.time_ps[-1] - r.time_ps[0] for r in doc.replicas)
     doc.window_ps = min(window_ps or min(_LONGEST_WINDOW_PS, shortest / 5), shortest)
     before, after = [], []
@@ -286,7 +286,7 @@ def _windows(
 
 
 def _decomposition(doc: DynamicsSystemDoc, trajectories: list[Any], species: list[str], cutoff: float | None) -> None:
-    """Share of intact PS4 against time, each seed with the same cutoff, and all of them."""
+    """Add the share of intact PS4 against time, each seed with the same cutoff, and all of them."""
     for replica, trajectory in zip(doc.replicas, trajectories, strict=True):
         tetrahedra = intact_tetrahedra(
             _positions_and_cells(trajectory), species, "P-S", wanted=4, cutoff=cutoff,
@@ -312,7 +312,7 @@ def _decomposition(doc: DynamicsSystemDoc, trajectories: list[Any], species: lis
 
 
 def half_broken_ps(tetrahedra: IntactTetrahedraDoc) -> float | None:
-    """Time from the first frame until half of the centres have broken and stay so, ps; None if more are whole."""
+    """Return the time until half of the centres have broken and stay so, ps; None if more are whole at the end."""
     if not tetrahedra.times_fs:
         return None
     moments = sorted(moment for moment in tetrahedra.broken_at if moment is not None)
@@ -321,7 +321,7 @@ def half_broken_ps(tetrahedra: IntactTetrahedraDoc) -> float | None:
 
 
 def _transport(doc: DynamicsSystemDoc, trajectories: list[Any], species: list[str]) -> None:
-    """Profiles of interfaces, diffusion of Li; what a run is too short for is left out and said."""
+    """Add profiles of interfaces and diffusion of Li; what a run is too short for is left out, with a note."""
     for replica, trajectory in zip(doc.replicas, trajectories, strict=True):
         times = np.array(replica.time_ps)
         production = trajectory[int((times < -1e-9).sum()) :]

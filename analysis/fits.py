@@ -57,7 +57,7 @@ class LineFit(Document):
     linearity: Linearity
 
     def predict(self, x: ArrayLike) -> NDArray[np.float64]:
-        """The line at ``x`` (any shape)."""
+        """Return the line at ``x`` (any shape)."""
         return self.intercept + self.slope * np.asarray(x, dtype=float)
 
 
@@ -118,7 +118,7 @@ def fit_line(x: Sequence[float], y: Sequence[float], *, level: float = 0.95) -> 
 
 
 def confidence_band(fit: LineFit, x: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper edge of the confidence band of the line at ``x``.
+    """Return the lower and upper edge of the confidence band of the line at ``x``.
 
     Pointwise: at one x the true line lies between the two with probability ``fit.level``.
 
@@ -210,7 +210,7 @@ def _different(points: int, values: int) -> str:
 
 
 def _student(level: float, dof: int) -> float:
-    """Two-sided quantile of Student's t."""
+    """Return the Two-sided quantile of Student's t."""
     if not 0 < level < 1:
         raise InputError(f"confidence level {level} is not between 0 and 1", "use e.g. 0.95")
     return float(stats.t.ppf((1 + level) / 2, dof))

@@ -140,7 +140,7 @@ def interface_energy(
     e_substrate_ev_per_unit: float,
     area_angstrom2: float,
 ) -> float:
-    """(E_cell - n_film E_film - n_substrate E_substrate)/(2A) in J/m2, strain of the film included.
+    """Return (E_cell - n_film E_film - n_substrate E_substrate)/(2A) in J/m2, strain of the film included.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def interface_energy(
 
 
 def work_of_adhesion(gamma_a: float, gamma_b: float, gamma_ab: float) -> float:
-    """W_ad = gamma_A + gamma_B - gamma_AB in J/m2; positive: the two stick together (Dupre)."""
+    """Return W_ad = gamma_A + gamma_B - gamma_AB in J/m2; positive: the two stick together (Dupre)."""
     return gamma_a + gamma_b - gamma_ab
 
 
@@ -279,7 +279,7 @@ def _point(m: InterfaceMember, e_film: float, e_substrate: float, area: float) -
 
 
 def _check_atoms(members: Sequence[InterfaceMember], film_bulk: CalculationDoc, substrate_bulk: CalculationDoc) -> None:
-    """The atoms of every cell must be those of its units."""
+    """Refuse a cell whose atoms are not those of its units."""
     a, b = (d.structure.composition.get_reduced_composition_and_factor()[0] for d in (film_bulk, substrate_bulk))
     for m in members:
         if not (m.n_film > 0 and m.n_substrate > 0):
@@ -370,7 +370,7 @@ def _published(row: dict[str, Any], gamma_a: float | None, gamma_ab: float) -> P
 
 
 def _warnings(doc: InterfaceEnergyDoc) -> list[str]:
-    """What a reader of the number should know."""
+    """Return what a reader of the number should know."""
     warnings = []
     if not doc.contacts_equivalent:
         warnings.append(

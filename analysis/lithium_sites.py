@@ -37,7 +37,7 @@ class SiteStart(Document):
 
 
 def neighbours(structure: Structure, index: int, factor: float = 1.15) -> tuple[float, str]:
-    """Nearest distance (angstrom) of one atom and its first shell, e.g. ``(2.57, '6 Cl')``.
+    """Return the nearest distance (angstrom) of one atom and its first shell, e.g. ``(2.57, '6 Cl')``.
 
     The shell holds all atoms within ``factor`` times the nearest distance.
     """
@@ -50,7 +50,7 @@ def neighbours(structure: Structure, index: int, factor: float = 1.15) -> tuple[
 
 
 def _host_displacements(start: Structure, end: Structure, n_host: int) -> np.ndarray:
-    """Displacement length of every host atom, angstrom, shape (n_host,); the common drift is taken out."""
+    """Return the displacement length of every host atom, angstrom, shape (n_host,); the common drift is taken out."""
     shift = end.frac_coords[:n_host] - start.frac_coords[:n_host]
     shift -= np.round(shift)
     cart = end.lattice.get_cartesian_coords(shift)
@@ -200,7 +200,7 @@ def _image_charges(
     environment: str,
     dielectric_constant: float | None,
 ) -> tuple[float, list[str]]:
-    """What is added to the energy of a charged cell for its periodic images, eV, and what is to be said of it."""
+    """Return the correction of a charged cell for its periodic images, eV, and a note about it."""
     charge = next((doc.charge for doc in with_li if doc is not None), 0)
     if charge == 0:
         return 0.0, []

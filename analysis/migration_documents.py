@@ -104,7 +104,7 @@ def barrier_doc(
     rests_on: dict[str, str],
     caveats: list[str],
 ) -> MigrationBarrierDoc:
-    """The barrier of a hop from its band and end points; unconverged ones give no number.
+    """Return the barrier of a hop from its band and end points; unconverged ones give no number.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ class Chunk:
         return _folded_images(self.own_cells, self.widths, reach)
 
     def paths(self, atoms: Integers) -> Floats:
-        """Fractional coordinates followed through the chunk without jumps, shape (3, n, F)."""
+        """Return fractional coordinates followed through the chunk without jumps, shape (3, n, F)."""
         key = atoms.tobytes()
         if key not in self._paths:
             fractional = self.positions[:, atoms] @ self.inverses
@@ -83,7 +83,7 @@ class Chunk:
         return self._paths[key]
 
     def cartesian(self, paths: Floats) -> Floats:
-        """Cartesian coordinates of fractional ones, both of shape (3, n, F), angstrom."""
+        """Return Cartesian coordinates of fractional ones, both of shape (3, n, F), angstrom."""
         if self.fixed_cell:
             return np.tensordot(self.cells[0].T, paths, axes=1)
         result: Floats = np.einsum("fkc,knf->cnf", self.cells, paths, optimize=True)
@@ -173,7 +173,7 @@ def check_reach(r_max: float, centres: int, others: int, volume: float) -> None:
 
 
 def squared_distances(chunk: Chunk, centres: Integers, others: Integers, r_max: float) -> Iterator[tuple[int, Floats]]:
-    """Squared distances from centres to the images of other atoms, at least all below ``r_max``.
+    """Return squared distances from centres to the images of other atoms, at least all below ``r_max``.
 
     An atom that is in both lists has its own images as neighbours, and itself at distance zero.
 
@@ -212,7 +212,7 @@ def squared_distances(chunk: Chunk, centres: Integers, others: Integers, r_max: 
 
 
 def _strays(paths: Floats, reference: Floats) -> Floats:
-    """How far each atom gets from its mean position, angstrom, shape (n,)."""
+    """Return how far each atom gets from its mean position, angstrom, shape (n,)."""
     offset = np.tensordot(reference.T, paths - paths.mean(axis=2, keepdims=True), axes=1)
     result: Floats = np.sqrt(np.einsum("knf,knf->nf", offset, offset).max(axis=1))
     return result
@@ -253,7 +253,7 @@ def _followed(
 def _candidates(
     a: Floats, b: Floats, cell: Floats, reach: float, stray_a: Floats, stray_b: Floats
 ) -> tuple[Integers, Integers, Integers]:
-    """Centres (ascending), partners and lattice shifts (3, K) of all pairs that can come within reach."""
+    """Return centres (ascending), partners and lattice shifts (3, K) of all pairs that can come within reach."""
     furthest = reach + stray_a.max() + stray_b.max()
     wide = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     counts = np.floor(furthest / wide + 0.5).astype(int)
@@ -285,7 +285,7 @@ def _candidates(
 
 
 def _folded_images(cells: Floats, wide: Floats, reach: float) -> Integers:
-    """Which images of a wrapped difference can be within reach in any of the cells, shape (M, 3).
+    """Return which images of a wrapped difference can be within reach in any of the cells, shape (M, 3).
 
     Differences x lie in [-1/2, 1/2]; an image (m1, m2, m3) is x_k + m_k sign(x_k). So m_k = 0 is the nearest along an
     axis, -1 the next, then +1. Bounds are by intervals on the triangular form of the cell, for each choice of signs.
@@ -317,7 +317,7 @@ def _images_of_fixed(cell: bytes, reach: float) -> Integers:
 
 
 def _triangular(cells: Floats) -> Floats:
-    """The cells turned so that the first vector lies along x and the second in the xy plane."""
+    """Return the cells turned so that the first vector lies along x and the second in the xy plane."""
     return np.swapaxes(np.linalg.qr(np.swapaxes(cells, -1, -2))[1], -1, -2)
 
 

@@ -79,7 +79,7 @@ class LayerProfile:
         self._height += float(np.broadcast_to(chunk.widths, (len(chunk), 3))[:, self.axis].sum())
 
     def document(self, windows: int = 5) -> ProfileDoc:
-        """The profiles so far, in about ``windows`` windows of time (fewer if the run is short).
+        """Return the profiles so far, in about ``windows`` windows of time (fewer if the run is short).
 
         Raises
         ------
@@ -114,7 +114,7 @@ class LayerProfile:
 def layer_profile(
     frames: Iterable[Frame], species: Sequence[str], *, axis: str = "c", bins: int = 100, windows: int = 5
 ) -> ProfileDoc:
-    """Density of each element along an axis.
+    """Return the density of each element along an axis.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ class RdfDoc(Document):
 
 
 def pair_elements(pair: str, species: Sequence[str]) -> tuple[str, str]:
-    """Centre and neighbour of a pair written ``P-S``.
+    """Return the centre and neighbour of a pair written ``P-S``.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def pair_elements(pair: str, species: Sequence[str]) -> tuple[str, str]:
 
 
 def atoms_of(element: str, species: Sequence[str]) -> Integers:
-    """Indices of the atoms of an element."""
+    """Return the indices of the atoms of an element."""
     return np.flatnonzero(np.asarray(species, dtype=str) == element)
 
 
@@ -172,12 +172,11 @@ class PairHistogram:
         return sum(self._frames)
 
     def counts(self) -> NDArray[np.int64]:
-        """Pairs in each bin over all frames, shape (bins,)."""
-        result: NDArray[np.int64] = np.sum(self._counts, axis=0)
-        return result
+        """Return pairs in each bin over all frames, shape (bins,)."""
+        return np.sum(self._counts, axis=0)
 
     def document(self) -> RdfDoc:
-        """The averages so far.
+        """Return the averages so far.
 
         Raises
         ------
@@ -246,8 +245,8 @@ class PairHistogram:
             document.first_peak_se_angstrom = float(_standard_error(np.array(peaks, dtype=float)))
 
 
-def _groups(frames: NDArray[Any]) -> list[NDArray[Any]] | None:
-    """Chunks gathered into blocks of about the same number of frames."""
+def _groups(frames: NDArray) -> list[NDArray] | None:
+    """Yield chunks gathered into blocks of about the same number of frames."""
     ends = np.cumsum(frames)
     blocks = min(BLOCKS, len(frames))
     while blocks >= _MIN_BLOCKS:
@@ -266,7 +265,7 @@ def _standard_error(values: Floats) -> Floats:
 
 
 def _extrema(edges: Floats, g: Floats) -> dict[str, float | tuple[float, float] | None]:
-    """First peak and first minimum of a distribution function, by the names of :class:`RdfDoc`.
+    """Return the first peak and first minimum of a distribution function, by the names of :class:`RdfDoc`.
 
     Peaks are looked for after smoothing by a Gaussian of 0.03 angstrom; the first one that is above 1 and stands out by
     a tenth of the highest counts. Its position is the vertex of a parabola through the bins around its top that are
@@ -323,7 +322,7 @@ def _extrema(edges: Floats, g: Floats) -> dict[str, float | tuple[float, float] 
 def partial_rdf(
     frames: Iterable[Frame], species: Sequence[str], pair: str, *, r_max: float = 10.0, bins: int = 500
 ) -> RdfDoc:
-    """Partial radial distribution function of a trajectory.
+    """Return the partial radial distribution function of a trajectory.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ class ReferenceValue(BaseModel):
     source: str
 
     def cite(self) -> str:
-        """One line: the value, its unit and where it comes from."""
+        """Return one line: the value, its unit and where it comes from."""
         return f"{self.what}: {self.value:g} ± {self.spread:g} {self.unit} [{self.source}]"
 
 
@@ -52,5 +52,5 @@ def reference_value(name: str) -> ReferenceValue:
 
 
 def published_values(quantity: str) -> list[dict[str, Any]]:
-    """All published values of one quantity, as rows (paper, system, value, unit, source)."""
+    """Return all published values of one quantity, as rows (paper, system, value, unit, source)."""
     return [dict(row) for row in _data()["published"] if row["quantity"] == quantity]

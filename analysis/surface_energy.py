@@ -141,7 +141,7 @@ class SurfaceEnergyDoc(Document):
 
 
 def surface_energy(e_slab_ev: float, n_units: float, e_bulk_ev_per_unit: float, area_angstrom2: float) -> float:
-    """(E_slab - n E_bulk)/(2A) in J/m2, of a slab with two faces.
+    """Return (E_slab - n E_bulk)/(2A) in J/m2, of a slab with two faces.
 
     Raises
     ------
@@ -380,7 +380,7 @@ def _unrelaxed(
     method: Method,
     level: float,
 ) -> float | None:
-    """Gamma of the cleaved slabs: by the fit if enough of them were computed, else of the thickest."""
+    """Return gamma of the cleaved slabs: by the fit if enough of them were computed, else of the thickest."""
     points = [(m.n_units, m.unrelaxed.converged_energy_ev() - shift_ev) for m in members if m.unrelaxed]
     if method == "fit" and len({n for n, _ in points}) >= MIN_THICKNESSES:
         return fiorentini_methfessel(points, area, level=level).gamma_j_per_m2
@@ -392,7 +392,7 @@ def _tolerance(gamma: float) -> float:
 
 
 def _thickness(doc: SurfaceEnergyDoc, aligned: bool) -> ThicknessConvergence | None:
-    """By the thickest single slabs where the bulk has their mesh, else by what the fit does without the thin ones."""
+    """Judge by the thickest single slabs where the bulk has their mesh, else by the fit without the thin ones."""
     fit = doc.fit
     if fit is None:
         return None
@@ -428,7 +428,7 @@ def _thickness(doc: SurfaceEnergyDoc, aligned: bool) -> ThicknessConvergence | N
 
 
 def _warnings(doc: SurfaceEnergyDoc) -> list[str]:
-    """What a reader of the number should know."""
+    """Return what a reader of the number should know."""
     warnings = []
     gamma, fit = doc.gamma_j_per_m2 or 0.0, doc.fit
     if gamma <= 0:

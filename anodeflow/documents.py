@@ -118,7 +118,7 @@ class CalculationDoc(ComputedDoc):
         return self.converged_energy_ev() / len(self.structure)
 
     def converged_energy_ev(self) -> float:
-        """Total energy, eV, or ConvergenceError if the calculation did not converge."""
+        """Return the total energy, eV, or ConvergenceError if the calculation did not converge."""
         from anodeflow.errors import ConvergenceError
 
         if not self.converged or self.energy_ev is None:

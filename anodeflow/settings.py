@@ -100,7 +100,7 @@ class Settings(_Section):
 
 
 def load_settings() -> Settings:
-    """The settings of this machine.
+    """Return the settings of this machine.
 
     Raises
     ------
@@ -123,16 +123,16 @@ def load_settings() -> Settings:
 
 
 def expanded(path: Path) -> Path:
-    """A path with ``~`` resolved."""
+    """Return a path with ``~`` resolved."""
     return path.expanduser()
 
 
 def imported_runs() -> Path:
-    """Folder of the files of calculations that came with archives."""
+    """Return the folder of the files of calculations that came with archives."""
     return expanded(load_settings().runs).resolve() / "imported"
 
 
 def places_of_run(directory: str | Path) -> tuple[Path, ...]:
-    """Where the files of a calculation may be: where it ran, in the folder of runs, or unpacked from an archive."""
+    """Return where files of a calculation may be: where it ran, in the folder of runs, or unpacked from an archive."""
     ran = Path(directory)
     return ran, expanded(load_settings().runs).resolve() / ran.name, imported_runs() / ran.name

@@ -111,7 +111,7 @@ def _refuse_duplicates(node: yaml.Node | None, path: str | Path) -> None:
 
 
 def _line_of(path: Path, location: tuple[Any, ...]) -> int | None:
-    """Line in which the deepest existing part of a location starts."""
+    """Return the line in which the deepest existing part of a location starts."""
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (OSError, yaml.YAMLError):
@@ -132,7 +132,7 @@ def _line_of(path: Path, location: tuple[Any, ...]) -> int | None:
 
 
 def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Names of the fields allowed beside the last part of a location."""
+    """Return the names of the fields allowed beside the last part of a location."""
     current: Any = model
     for part in location[:-1]:
         fields = getattr(current, "model_fields", {})

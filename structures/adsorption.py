@@ -58,7 +58,7 @@ KINDS: tuple[SiteKind, ...] = ("top", "bridge", "hollow")
 
 
 def contact_distance_angstrom(adatom: str, host: str) -> float:
-    """Distance at which an adatom touches an atom of the slab.
+    """Return the distance at which an adatom touches an atom of the slab.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def adsorption_sites(
 
 
 def lower_site(slab: SlabModel | Structure, site: Site) -> Site:
-    """The equivalent on the lower face of a site on the upper face.
+    """Return the equivalent on the lower face of a site on the upper face.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ class _Face:
         )
 
     def touching_height(self, point: NDArray[np.float64]) -> float:
-        """Height at which an adatom coming down over a point touches the slab."""
+        """Return the height at which an adatom coming down over a point touches the slab."""
         lateral2 = np.sum((self.coords[:, :2] - point) ** 2, axis=1)
         below = lateral2 < self.radii**2
         if not below.any():
@@ -308,7 +308,7 @@ class _Face:
         return float(np.max(self.coords[below, 2] + np.sqrt(self.radii[below] ** 2 - lateral2[below])))
 
     def _exposed(self) -> NDArray[np.bool_]:
-        """Atoms of the cell that an adatom coming straight down on them touches first."""
+        """Return atoms of the cell that an adatom coming straight down on them touches first."""
         exposed = self.in_cell.copy()
         for index in np.flatnonzero(self.in_cell):
             highest = self.coords[index, 2] + self.radii[index]
@@ -316,7 +316,7 @@ class _Face:
         return exposed
 
     def candidates(self) -> list[tuple[SiteKind, NDArray[np.float64]]]:
-        """Kind and lateral position of every top, bridge and hollow of the cell, equivalent ones included."""
+        """Return kind and lateral position of every top, bridge and hollow of the cell, equivalent ones included."""
         in_cell = self._exposed()
         copies = len(self.in_cell) // int(self.in_cell.sum())
         surface = np.tile(in_cell[self.in_cell], copies)
@@ -350,7 +350,7 @@ class _Face:
         return np.asarray(((frac > -1e-6) & (frac < 1.0 - 1e-6)).all(axis=1))
 
     def orbit(self, point: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Images of a point, shape (3,), under the symmetry of the face, shape (operations, 3)."""
+        """Return images of a point, shape (3,), under the symmetry of the face, shape (operations, 3)."""
         frac = np.linalg.solve(self.plane.T, point[:2])
         images = np.array([(rotation @ frac + translation) % 1.0 for rotation, translation in self.operations])
         return np.hstack([images @ self.plane, np.full((len(images), 1), point[2])])
@@ -358,7 +358,7 @@ class _Face:
     def distances(
         self, points: NDArray[np.float64], others: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Shortest distances along the face and in space, each of shape (points, others)."""
+        """Return the shortest distances along the face and in space, each of shape (points, others)."""
         step = points[:, None] - others[None]
         steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
         frac = np.linalg.solve(self.plane.T, step[..., :2].reshape(-1, 2).T).T
@@ -368,14 +368,14 @@ class _Face:
         return np.sqrt(lateral2), np.sqrt(lateral2 + step[..., 2] ** 2)
 
     def count_distinct(self, orbit: NDArray[np.float64]) -> int:
-        """Number of different points among the images of one."""
+        """Return the number of different points among the images of one."""
         lateral, _ = self.distances(orbit, orbit)
         result: int = round(sum(1.0 / np.sum(row < 2 * EQUAL_DISTANCE_ANGSTROM) for row in lateral))
         return result
 
 
 def _point_group_order(structure: Structure, normal: NDArray[np.float64]) -> int:
-    """Number of rotations and reflections of the primitive slab that keep the normal."""
+    """Return the number of rotations and reflections of the primitive slab that keep the normal."""
     primitive = primitive_cell(structure, SYMPREC_ANGSTROM)
     climb = primitive.lattice.get_fractional_coords(normal)
     turns, _ = symmetry(primitive, SYMPREC_ANGSTROM)
@@ -383,7 +383,7 @@ def _point_group_order(structure: Structure, normal: NDArray[np.float64]) -> int
 
 
 def _circumcentres(triangles: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """First corner and centre of the circle through three points of the plane, each of shape (n, 2).
+    """Return the first corner and centre of the circle through three points of the plane, each of shape (n, 2).
 
     Triangles, shape (m, 3, 2), whose points lie on a line are left out.
     """

@@ -60,12 +60,12 @@ class ArgyroditeComposition:
         return "".join(symbol + _text(amount) for symbol, amount in self._amounts(1).items())
 
     def formula_units_that_fit(self, max: int = 20) -> list[int]:
-        """Numbers of formula units, up to ``max``, that hold the composition in whole atoms."""
+        """Return the numbers of formula units, up to ``max``, that hold the composition in whole atoms."""
         step = math.lcm(*(amount.denominator for amount in self._amounts(1).values()))
         return list(range(step, max + 1, step))
 
     def counts(self, formula_units: int) -> dict[str, int]:
-        """Atoms of each element in ``formula_units`` formula units.
+        """Return atoms of each element in ``formula_units`` formula units.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class ArgyroditeEnsemble:
     warnings: list[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON data: the composition as its formula, structures as pymatgen dictionaries."""
+        """Return plain JSON data: the composition as its formula, structures as pymatgen dictionaries."""
         items = [vars(item) | {"structure": item.structure.as_dict()} for item in self.configurations]
         return vars(self) | {"composition": self.composition.formula, "configurations": items}
 
@@ -308,7 +308,7 @@ def check_argyrodite(structure: Structure, counts: dict[str, int]) -> dict[str, 
 
 
 def _text(value: Fraction) -> str:
-    """The shortest exact text of an amount; nothing for one."""
+    """Return the shortest exact text of an amount; nothing for one."""
     for digits in range(13):
         if (value * 10**digits).denominator == 1:
             return "" if value == 1 else f"{Decimal(int(value * 10**digits)).scaleb(-digits):f}"
@@ -335,7 +335,7 @@ def _halides_on_4d(
 
 @lru_cache
 def _supercell(units: int) -> list[list[int]]:
-    """Vectors, in half cubic edges, of the most compact right-handed cell of ``units`` primitive cells.
+    """Return vectors, in half cubic edges, of the most compact right-handed cell of ``units`` primitive cells.
 
     Compact: the longest shortest vector, then the least sum of squares, over all Hermite normal forms. A
     right-angled cell wins if its shortest vector is at least 0.8 of the best.
@@ -417,7 +417,7 @@ class _Framework:
         return cls(sites.lattice, frac, partner, (matrix + matrix.T) / 2, np.array(images), groups)
 
     def draw(self, rng: np.random.Generator, counts: dict[str, int], on_4d: int | None) -> NDArray[np.float64]:
-        """Charges of a random arrangement that keeps the rules, with ``on_4d`` halides on 4d if given."""
+        """Return the charges of a random arrangement that keeps the rules, with ``on_4d`` halides on 4d if given."""
         sites, charges = self.groups, np.zeros(len(self.partner))
         charges[sites["P"]] = _CHARGES["P"]
         for kind in ("S", "4a", "4d"):
@@ -432,8 +432,8 @@ class _Framework:
         charges[np.where(rng.random(len(pairs)) < 0.5, pairs, self.partner[pairs])] = 1
         return charges
 
-    def moves(self, charges: NDArray[Any], swap: list[NDArray[Any]]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        """Allowed transfers of one unit of charge (from, to), by kind: Li flips, Li hops, S/X swaps."""
+    def moves(self, charges: NDArray, swap: list[NDArray]) -> list[tuple[NDArray, NDArray]]:
+        """Return allowed transfers of one unit of charge (from, to), by kind: Li flips, Li hops, S/X swaps."""
         li = self.groups["Li"]
         full = li[charges[li] > 0]
         empty = li[charges[li] + charges[self.partner[li]] == 0]
@@ -472,13 +472,12 @@ class _Framework:
                     state[b[change.argmin()]] += 1
             yield float(state @ self.matrix @ state), state
 
-    def canonical(self, charges: NDArray[Any]) -> bytes:
-        """The same bytes for all arrangements that a symmetry of the empty framework connects."""
-        result: bytes = min(row.tobytes() for row in charges.astype(np.int8)[self.permutations])
-        return result
+    def canonical(self, charges: NDArray) -> bytes:
+        """Return the same bytes for all arrangements that a symmetry of the empty framework connects."""
+        return min(row.tobytes() for row in charges.astype(np.int8)[self.permutations])
 
-    def decode(self, charges: NDArray[Any], halide: str) -> tuple[Structure, dict[str, Any], dict[str, int]]:
-        """The structure, sorted Li, P, S, X; the anions on 4a and 4d; the 48h pairs by occupation."""
+    def decode(self, charges: NDArray, halide: str) -> tuple[Structure, dict[str, Any], dict[str, int]]:
+        """Return the structure, sorted Li, P, S, X; the anions on 4a and 4d; the 48h pairs by occupation."""
         names = {_CHARGES[symbol]: symbol for symbol in ("Li", "P", "S", halide)}
         order = [i for charge in names for i in np.flatnonzero(charges == charge)]
         structure = Structure(self.lattice, [names[int(charges[i])] for i in order], self.frac_coords[order])

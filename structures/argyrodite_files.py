@@ -49,7 +49,7 @@ class MeasuredArgyrodite:
 
 
 def measured_argyrodite(structure: Structure, formula_units: int = 4) -> MeasuredArgyrodite:
-    """Composition, edge and site inversion of a disordered argyrodite in F-43m.
+    """Return composition, edge and site inversion of a disordered argyrodite in F-43m.
 
     Parameters
     ----------

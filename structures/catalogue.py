@@ -102,7 +102,7 @@ class CrystalEntry:
 
 
 def crystal_names() -> list[str]:
-    """Names of all crystals in the catalogue, in its order.
+    """Return the names of all crystals in the catalogue, in its order.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def crystal_names() -> list[str]:
 
 
 def get_entry(name: str) -> CrystalEntry:
-    """One verified entry of the catalogue.
+    """Return one verified entry of the catalogue.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def get_entry(name: str) -> CrystalEntry:
 
 
 def load_crystal(name_or_path: str | Path) -> Structure:
-    """Ordered, periodic, checked structure by catalogue name or from a file.
+    """Load an ordered, periodic, checked structure by catalogue name or from a file.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def load_crystal(name_or_path: str | Path) -> Structure:
 
 
 def crystal_table() -> list[dict[str, Any]]:
-    """The catalogue as rows for a table.
+    """Return the catalogue as rows for a table.
 
     Returns
     -------
@@ -226,7 +226,7 @@ def crystal_table() -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=1)
 def _families() -> dict[str, dict[str, dict[str, Any]]]:
-    """The mappings written in each data file, by family and name."""
+    """Return the mappings written in each data file, by family and name."""
     return {family: read_package_yaml((CATALOGUE / f"{family}.yaml").read_text("utf-8")) for family in _FAMILIES}
 
 
@@ -304,7 +304,7 @@ def build_entry(name: str, raw: dict[str, Any]) -> CrystalEntry:
 
 
 def _build_structure(raw: dict[str, Any]) -> tuple[Structure, list[int]]:
-    """Structure of an entry and the size of each site's orbit."""
+    """Return the structure of an entry and the size of each site's orbit."""
     lattice = Lattice.from_parameters(*(float(raw["cell"][k]) for k in ("a", "b", "c", "alpha", "beta", "gamma")))
     species: list[Composition] = []
     coords: list[np.ndarray] = []
@@ -318,7 +318,7 @@ def _build_structure(raw: dict[str, Any]) -> tuple[Structure, list[int]]:
 
 
 def _orbit(hall_number: int, coords: np.ndarray) -> list[np.ndarray]:
-    """Every image of a point under the group, fractional, in [0, 1).
+    """Return every image of a point under the group, fractional, in [0, 1).
 
     The Hall number (1-530) names group, setting and origin choice at once. pymatgen's own expansion compares
     matrices pair by pair and takes seconds for a face-centred cubic group.

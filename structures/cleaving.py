@@ -115,27 +115,27 @@ class Cleaver:
         self.coordination = coordination_numbers(cell, self.bonds)
 
     def image(self, cut: int, sign: int, shift: float) -> int:
-        """The cut that an operation z -> sign z + shift maps `cut` on."""
+        """Return the cut that an operation z -> sign z + shift maps `cut` on."""
         distance = self.cuts - (sign * self.cuts[cut] + shift)
         return int(np.argmin(np.abs(distance - np.round(distance))))
 
     def is_symmetric(self, cut: int, count: int) -> bool:
-        """Whether an operation of the crystal exchanges the two faces of the film."""
+        """Tell whether an operation of the crystal exchanges the two faces of the film."""
         bottom = (cut - count) % self.planes_per_repeat
         return any(self.image(cut, sign, shift) == bottom for sign, shift in self.operations if sign < 0)
 
     def stack(self, cut: int, count: int) -> list[tuple[NDArray[np.intp], int]]:
-        """Planes of a film from below: atoms of the oriented cell and the repeat they lie in."""
+        """Return planes of a film from below: atoms of the oriented cell and the repeat they lie in."""
         numbers = range(cut - count + 1, cut + 1)
         return [(self.planes[n % self.planes_per_repeat], n // self.planes_per_repeat) for n in numbers]
 
     def thickness(self, cut: int, count: int) -> float:
-        """Distance in angstrom between the outermost nuclei of a film."""
+        """Return the distance in angstrom between the outermost nuclei of a film."""
         heights = np.concatenate([self.coords[p, 2] + r * self.height for p, r in self.stack(cut, count)])
         return float(np.ptp(heights))
 
     def symmetric_count(self, cut: int, count: int, min_thickness_angstrom: float) -> int:
-        """The fewest planes, thick enough, whose two faces are equal; `count` if there are none."""
+        """Return the fewest planes, thick enough, whose two faces are equal; `count` if there are none."""
         if self.is_symmetric(cut, count):
             return count
         for more in range(max(2, count - self.planes_per_repeat + 1), count + self.planes_per_repeat):
@@ -147,20 +147,20 @@ class Cleaver:
         return count
 
     def whole_count(self, cut: int, min_thickness_angstrom: float) -> int:
-        """Planes in the fewest repeat units that are thick enough."""
+        """Return planes in the fewest repeat units that are thick enough."""
         repeat = self.thickness(cut, self.planes_per_repeat)
         missing = (min_thickness_angstrom - repeat - _LENGTH_TOLERANCE_ANGSTROM) / self.height
         repeats = 1 + max(0, ceil(missing))
         return max(2, repeats * self.planes_per_repeat)
 
     def is_polar(self, cut: int) -> bool:
-        """Whether the repeat unit below the gap has a dipole, with charges at the centres of molecules."""
+        """Tell whether the repeat unit below the gap has a dipole, with charges at the centres of molecules."""
         heights = (self.centre_heights - self.cuts[cut % self.planes_per_repeat] * self.height) % self.height
         dipole = float(self.charges @ heights)
         return abs(dipole) / self.volume > _POLAR_TOLERANCE_E_PER_ANGSTROM2
 
     def clearance(self, cut: int) -> float:
-        """Height in angstrom of the atom-free space at a gap; negative where molecules interlock."""
+        """Return the height in angstrom of the atom-free space at a gap; negative where molecules interlock."""
         stack = self.stack(cut, 2 * self.planes_per_repeat)
         heights = [self.coords[plane, 2] + repeat * self.height for plane, repeat in stack]
         below = max(h.max() for h in heights)
@@ -168,7 +168,7 @@ class Cleaver:
         return float(above - below)
 
     def plane_formula(self, cut: int) -> str:
-        """Composition of the plane below a gap, in lowest terms."""
+        """Return the composition of the plane below a gap, in lowest terms."""
         plane = self.planes[cut % self.planes_per_repeat]
         counts = Counter(self.species[atom].symbol for atom in plane)
         divisor = gcd(*counts.values())
@@ -203,7 +203,7 @@ def describe_cell(lattice: Lattice) -> str:
 
 
 def primitive_cell(bulk: Structure, symprec_angstrom: float = SYMPREC_ANGSTROM) -> Structure:
-    """The primitive cell in the frame of `bulk`: nothing is turned or standardised."""
+    """Return the primitive cell in the frame of `bulk`: nothing is turned or standardised."""
     numbers, kinds = _numbers(bulk)
     cell = spglib.standardize_cell(
         (bulk.lattice.matrix.tolist(), bulk.frac_coords.tolist(), numbers),
@@ -225,7 +225,7 @@ def _numbers(structure: Structure) -> tuple[list[int], list[Any]]:
 def symmetry(
     structure: Structure, symprec_angstrom: float = SYMPREC_ANGSTROM
 ) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
-    """Rotations, shape (n, 3, 3), and translations, shape (n, 3), in fractional coordinates."""
+    """Return rotations, shape (n, 3, 3), and translations, shape (n, 3), in fractional coordinates."""
     cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), _numbers(structure)[0])
     operations = spglib.get_symmetry(cell, symprec=symprec_angstrom)
     if operations is None:
@@ -234,7 +234,7 @@ def symmetry(
 
 
 def _oriented_cell(bulk: Structure, miller: tuple[int, ...]) -> tuple[Structure, NDArray[np.float64]]:
-    """The smallest cell with a and b in the plane `miller`, and the turn back to the frame of `bulk`."""
+    """Return the smallest cell with a and b in the plane `miller`, and the turn back to the frame of `bulk`."""
     primitive = primitive_cell(bulk)
     steps = bulk.lattice.get_fractional_coords(primitive.lattice.matrix) @ np.array(miller)
     # The primitive vectors are whole multiples of 1/multiple of the given ones.
@@ -266,15 +266,15 @@ def _oriented_cell(bulk: Structure, miller: tuple[int, ...]) -> tuple[Structure,
 
 
 def _bezout(m: int, n: int) -> tuple[int, int, int]:
-    """The greatest common divisor g >= 0 of m and n, and x, y with x m + y n = g."""
+    """Return the greatest common divisor g >= 0 of m and n, and x, y with x m + y n = g."""
     if n == 0:
         return abs(m), (m > 0) - (m < 0), 0
     g, x, y = _bezout(n, m % n)
     return g, y, x - (m // n) * y
 
 
-def _gauss_reduce(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The two shortest vectors of a plane lattice, at 90 to 120 degrees."""
+def _gauss_reduce(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
+    """Return the two shortest vectors of a plane lattice, at 90 to 120 degrees."""
     while True:
         if a @ a > b @ b + 1e-8:
             a, b = b, a
@@ -286,7 +286,7 @@ def _gauss_reduce(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArr
 
 
 def _molecules(cell: Structure, bonds: Bonds) -> tuple[list[NDArray[np.intp]], NDArray[np.int_]]:
-    """Atoms of each molecule and the lattice steps that make it whole.
+    """Return atoms of each molecule and the lattice steps that make it whole.
 
     The atoms of a network that has no end along the normal stand alone.
     """
@@ -330,7 +330,7 @@ def _bond_list(structure: Structure, bonds: Bonds) -> tuple[NDArray[Any], NDArra
 
 
 def coordination_numbers(structure: Structure, bonds: Bonds) -> NDArray[np.int_]:
-    """Number of bonds of each atom."""
+    """Return the number of bonds of each atom."""
     return np.bincount(_bond_list(structure, bonds)[0].astype(int), minlength=len(structure))
 
 
@@ -353,7 +353,7 @@ def _split_circle(values: NDArray[np.float64], tolerance: float) -> tuple[list[N
 
 
 def _formal_charges(bulk: Structure, given: Mapping[str, float] | None) -> dict[str, float]:
-    """Formal charge of each element: given, else written on the sites, else guessed for salts, else none."""
+    """Return the formal charge of each element: given, else written on the sites, else guessed for salts, else none."""
     symbols = {site.specie.symbol for site in bulk}
     if given is not None:
         missing = sorted(symbols - set(given))

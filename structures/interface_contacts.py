@@ -24,7 +24,7 @@ TIGHT_FACTOR = 0.85
 
 
 def gaps(structure: Structure, vacuum_angstrom: float | None) -> tuple[float, ...]:
-    """Distances along z between the outermost nuclei: one with vacuum, else two."""
+    """Return distances along z between the outermost nuclei: one with vacuum, else two."""
     heights, film = structure.cart_coords[:, 2], np.array(structure.site_properties["side"]) == "film"
     first = float(heights[film].min() - heights[~film].max())
     second = float(structure.lattice.c - heights[film].max() + heights[~film].min())
@@ -32,7 +32,7 @@ def gaps(structure: Structure, vacuum_angstrom: float | None) -> tuple[float, ..
 
 
 def distances_across(structure: Structure) -> dict[tuple[str, str], float]:
-    """Shortest distance across for each pair of elements, the substrate's first, of those within 4 angstrom or more."""
+    """Return the shortest distance across, angstrom, for each pair of elements (the substrate's first) within reach."""
     film = np.array(structure.site_properties["side"]) == "film"
     symbols = element_symbols(structure)
     radius = 4.0
@@ -48,7 +48,7 @@ def distances_across(structure: Structure) -> dict[tuple[str, str], float]:
 
 
 def tight_contacts(distances: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
-    """Pairs of :func:`distances_across` that are too close, tightest first, with the distance of touching."""
+    """Return pairs of :func:`distances_across` that are too close, tightest first, with the distance of touching."""
     touching = {pair: contact_distance_angstrom(*pair) for pair in distances}
     ratios = {pair: length / touching[pair] for pair, length in distances.items()}
     return {pair: touching[pair] for pair in sorted(ratios, key=lambda p: ratios[p]) if ratios[pair] < TIGHT_FACTOR}
@@ -61,7 +61,7 @@ def contacts_equivalent(
     vacuum_angstrom: float | None,
     shift: Sequence[float],
 ) -> tuple[bool, str]:
-    """Whether a symmetry operation of the cell exchanges the two contacts, and how that was decided or why not."""
+    """Tell whether a symmetry operation of the cell exchanges the two contacts, and how that was decided or why not."""
     if vacuum_angstrom is not None:
         return False, "there is one contact, the other faces meet vacuum"
     if (_operations(structure)[0][:, 2, 2] == -1).any():
@@ -80,7 +80,7 @@ def contacts_equivalent(
 
 
 def _operations(structure: Structure) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
-    """Symmetry operations that keep film and substrate apart."""
+    """Return symmetry operations that keep film and substrate apart."""
     numbers = [site.specie.Z + 200 * (site.properties["side"] == "film") for site in structure]
     cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), numbers)
     operations = spglib.get_symmetry(cell, symprec=SYMPREC_ANGSTROM)
@@ -90,7 +90,7 @@ def _operations(structure: Structure) -> tuple[NDArray[np.int_], NDArray[np.floa
 
 
 def symmetry_moves(structure: Structure) -> list[tuple[NDArray[np.int_], NDArray[np.float64], bool]]:
-    """What symmetry does to a shift s of the film: to W s + t. The flag: it exchanges the two contacts.
+    """Return what symmetry does to a shift s of the film: to W s + t, and whether it exchanges the two contacts.
 
     An operation {W|t1} of the substrate takes the film, which has {W|t2} and is shifted by s, to a film shifted
     by W s + t1 - t2.

@@ -29,7 +29,7 @@ def interface(
     seed: int = 0,
     **options: Any,
 ) -> InterfaceModel:
-    """The interface of two named crystals, with the cell chosen.
+    """Build the interface of two named crystals, with the cell chosen.
 
     Parameters
     ----------

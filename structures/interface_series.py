@@ -35,7 +35,7 @@ def scan_registry(
     gaps: Sequence[float] | None = None,
     energies: Callable[[Structure], float] | None = None,
 ) -> list[InterfaceModel]:
-    """Every inequivalent lateral shift on a grid, and every gap, best first.
+    """Build every inequivalent lateral shift on a grid, and every gap, best first.
 
     A shift by a lattice vector of either side changes nothing, so that the grid spans the cell these vectors
     generate together; points that a symmetry of both slabs connects count once.
@@ -106,7 +106,7 @@ def thickness_series(
     film_layers: Sequence[int],
     **options: Any,
 ) -> list[InterfaceModel]:
-    """The same interface with films of growing thickness, for gamma(n) = gamma_true + n sigma.
+    """Build the same interface with films of growing thickness, for gamma(n) = gamma_true + n sigma.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def check_series(models: Sequence[InterfaceModel]) -> None:
 
 
 def _distinct_shifts(model: InterfaceModel, grid: Sequence[int]) -> list[tuple[float, float]]:
-    """Shifts of the film over the cell of displacements, one for each orbit of the symmetry.
+    """Return shifts of the film over the cell of displacements, one for each orbit of the symmetry.
 
     Those of the grid, and in a periodic cell those with a centre of inversion, which make the contacts equal.
     """

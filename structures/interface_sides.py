@@ -60,7 +60,7 @@ class SlabSpec:
     symmetric_preferred: bool = False
 
     def build(self, layers: int | None = None) -> SlabModel:
-        """The slab, `layers` planes thick if given."""
+        """Cut the slab, `layers` planes thick if given."""
         return build_slab(
             self.bulk,
             self.miller,
@@ -81,7 +81,7 @@ def slab_spec(
     termination: int | str = 0,
     seed: int = 0,
 ) -> SlabSpec:
-    """How to cut a named crystal, an argyrodite formula, a structure file or a structure.
+    """Say how to cut a named crystal, an argyrodite formula, a structure file or a structure.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def slab_spec(
 
 
 def young_modulus_gpa(crystal: str) -> float | None:
-    """Young's modulus of a crystal of `YOUNG_MODULUS_GPA`, or of an argyrodite; None where it is not known."""
+    """Return Young's modulus of a crystal of `YOUNG_MODULUS_GPA`, or of an argyrodite; None where it is not known."""
     return YOUNG_MODULUS_GPA.get("Li6PS5Cl" if _is_argyrodite(crystal) else crystal)
 
 

@@ -145,7 +145,7 @@ class InterfaceModel:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the structure, for JSON."""
+        """Return everything but the structure, for JSON."""
         own = {k: v for k, v in vars(self).items() if k != "structure"}
         nested = {k: own[k].as_dict() for k in ("film", "substrate", "match")}
         strains = {k: dict(vars(own[k])) for k in ("film_strain", "substrate_strain")}
@@ -393,7 +393,7 @@ def _check_request(
 
 
 def film_matrix(match: LatticeMatch, film_face: str) -> NDArray[np.int_]:
-    """The film's matrix; with a mirrored lattice, hence the film turned over, for its upper face."""
+    """Return the film's matrix; with a mirrored lattice, hence the film turned over, for its upper face."""
     matrix = np.array(match.film_matrix)
     if (film_face == "upper") == match.film_turned_over:
         return matrix
@@ -411,8 +411,8 @@ def film_matrix(match: LatticeMatch, film_face: str) -> NDArray[np.int_]:
 
 def _side_atoms(
     slab: SlabModel, matrix: NDArray[np.int_], cell: NDArray[np.float64], over: bool
-) -> tuple[list[Any], NDArray[np.float64], float]:
-    """Species, cartesian positions from height 0 and thickness of one side in the common cell."""
+) -> tuple[list, NDArray[np.float64], float]:
+    """Return species, cartesian positions from height 0 and thickness of one side in the common cell."""
     heights = slab.structure.cart_coords[:, 2] - slab.structure.cart_coords[:, 2].min()
     thickness = float(heights.max())
     cells = supercell_points(matrix)

@@ -50,15 +50,14 @@ class _Host:
         return np.linalg.solve(self.basis.T, np.asarray(cart).T).T
 
     def offsets(self, frac: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """Shortest cartesian vectors from fractional points to others, shape (..., 3)."""
+        """Return the shortest cartesian vectors from fractional points to others, shape (..., 3)."""
         delta = np.asarray(target) - np.asarray(frac)
         result: np.ndarray = (delta - np.round(delta)) @ self.basis
         return result
 
     def images(self, frac: np.ndarray) -> np.ndarray:
-        """The point under all operations, shape (m, 3)."""
-        result: np.ndarray = self.rotations @ frac + self.translations
-        return result
+        """Return the point under all operations, shape (m, 3)."""
+        return self.rotations @ frac + self.translations
 
 
 # long: 40 lines are its documentation
@@ -70,7 +69,7 @@ def interstitial_sites(
     merge_distance_angstrom: float = 0.7,
     symprec: float = 0.01,
 ) -> list[Site]:
-    """Symmetry-inequivalent interstitial sites of a bulk crystal.
+    """Find the symmetry-inequivalent interstitial sites of a bulk crystal.
 
     The points where the distance to the nearest atom is locally largest are vertices of the Voronoi diagram
     of the atoms: those that lie inside the polyhedron of their nearest atoms (from any other vertex a larger
@@ -154,7 +153,7 @@ def interstitial_sites(
 
 
 def contact_limit_angstrom(inserted: str, host_element: str) -> float:
-    """Default smallest distance between an inserted atom and an atom of the host.
+    """Return the default smallest distance between an inserted atom and an atom of the host.
 
     Parameters
     ----------
@@ -189,7 +188,7 @@ def _check_host(structure: Structure) -> None:
 
 
 def _primitive_host(structure: Structure, symprec: float) -> _Host:
-    """Primitive cell without rigid rotation: what differs between two cells of one crystal drops out here."""
+    """Return the primitive cell without rigid rotation, in which any two cells of a crystal are the same."""
     symbols = element_symbols(structure)
     kinds = {symbol: n for n, symbol in enumerate(sorted(set(symbols)))}
     numbers = [kinds[symbol] for symbol in symbols]
@@ -221,7 +220,7 @@ def _primitive_host(structure: Structure, symprec: float) -> _Host:
 
 
 def _atom_cloud(host: _Host) -> tuple[np.ndarray, np.ndarray]:
-    """All atoms that shape the Voronoi cells inside the primitive cell: coordinates and index in the cell.
+    """Return all atoms that shape the Voronoi cells inside the primitive cell: coordinates and index in the cell.
 
     A vertex in the cell depends on atoms as far away as its own hole is wide, and on the emptiness beyond. So
     atoms up to twice the widest hole from the cell are enough; the widest hole is bounded by the largest
@@ -239,7 +238,7 @@ def _atom_cloud(host: _Host) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _images_within(host: _Host, frac: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Periodic images of the atoms not further than a margin outside the cell."""
+    """Return periodic images of the atoms not further than a margin outside the cell."""
     heights = 1.0 / np.linalg.norm(np.linalg.inv(host.basis), axis=0)
     edge = margin / heights
     counts = np.ceil(edge).astype(int)
@@ -250,7 +249,7 @@ def _images_within(host: _Host, frac: np.ndarray, margin: float) -> tuple[np.nda
 
 
 def _candidates(host: _Host, cloud: np.ndarray, tree: KDTree, merge: float) -> list[np.ndarray]:
-    """Symmetrised Voronoi vertices and fixed midpoints in fractional coordinates of the primitive cell."""
+    """Return symmetrised Voronoi vertices and fixed midpoints in fractional coordinates of the primitive cell."""
     try:
         voronoi = Voronoi(cloud)
     except QhullError as error:
@@ -272,7 +271,7 @@ def _candidates(host: _Host, cloud: np.ndarray, tree: KDTree, merge: float) -> l
 
 
 def _is_enclosed(point: np.ndarray, cloud: np.ndarray, tree: KDTree) -> bool:
-    """Whether a point lies in the polyhedron of its nearest atoms: every way out comes nearer to one."""
+    """Tell whether a point lies in the polyhedron of its nearest atoms: every way out comes nearer to one."""
     radius = tree.query(point)[0] + 0.1
     directions = cloud[tree.query_ball_point(point, radius)] - point
     directions /= np.linalg.norm(directions, axis=1)[:, None]
@@ -287,7 +286,7 @@ def _in_cell(host: _Host, cart: np.ndarray) -> list[np.ndarray]:
 
 
 def _unique(host: _Host, points: list[np.ndarray] | np.ndarray, tolerance: float) -> list[np.ndarray]:
-    """Points without the periodic repetitions, folded into the cell."""
+    """Return points without the periodic repetitions, folded into the cell."""
     kept: list[np.ndarray] = []
     for frac in points:
         if not kept or np.linalg.norm(host.offsets(frac, np.array(kept)), axis=1).min() > tolerance:
@@ -296,7 +295,7 @@ def _unique(host: _Host, points: list[np.ndarray] | np.ndarray, tolerance: float
 
 
 def _symmetrise(host: _Host, frac: np.ndarray, tolerance: float) -> np.ndarray:
-    """Centre of the point and those of its images that lie within the tolerance, repeated until it stays."""
+    """Return the centre of the point and those of its images that lie within the tolerance, repeated until it stays."""
     for _ in range(50):
         offsets = host.offsets(frac, host.images(frac))
         close = np.linalg.norm(offsets, axis=1) < tolerance
@@ -308,23 +307,23 @@ def _symmetrise(host: _Host, frac: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def _free_coordinates(host: _Host, frac: np.ndarray) -> int:
-    """Dimension of the set of points with the same site symmetry: 0 at a point, 3 at a general position."""
+    """Return the dimension of the set of points with the same site symmetry: 0 at a point, 3 at a general position."""
     still = np.linalg.norm(host.offsets(frac, host.images(frac)), axis=1) < 1e-2
     return round(float(np.trace(host.rotations[still].mean(axis=0))))
 
 
 def _orbit(host: _Host, frac: np.ndarray) -> np.ndarray:
-    """The point and its equivalents in the primitive cell, shape (multiplicity, 3)."""
+    """Return the point and its equivalents in the primitive cell, shape (multiplicity, 3)."""
     return np.array(_unique(host, host.images(frac), 0.05))
 
 
-def _sort_key(distances: np.ndarray, multiplicity: int) -> tuple[Any, ...]:
-    """Large holes first; ties are broken by what no choice of cell can change."""
+def _sort_key(distances: np.ndarray, multiplicity: int) -> tuple:
+    """Return what sorts large holes first; ties are broken by what no choice of cell can change."""
     return (-round(float(distances[0]), 3), multiplicity, tuple(-np.round(distances, 2)))
 
 
 def _site(structure: Structure, host: _Host, orbit: np.ndarray, label: str, cells: int) -> Site:
-    """Site in the coordinates of the given structure, at the equivalent position that sorts first."""
+    """Return the site in the coordinates of the given structure, at the equivalent position that sorts first."""
     reach = np.abs(structure.lattice.matrix @ np.linalg.inv(host.basis)).sum(axis=0)
     if cells == 1:
         shifts = np.zeros((1, 3))

@@ -115,12 +115,12 @@ class LatticeMatch:
         return float(np.linalg.det(self.film_matrix)) < 0
 
     def unstrained_cells(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Supercells of film and substrate before any strain, 2x2 each, both right-handed, a along x."""
+        """Return supercells of film and substrate before any strain, 2x2 each, both right-handed, a along x."""
         film, substrate = np.array(self.film_matrix), np.array(self.substrate_matrix)
         return _upright(film @ self.film_vectors), _upright(substrate @ self.substrate_vectors)
 
     def common_cell(self, strained: Strained | None = None) -> NDArray[np.float64]:
-        """The in-plane cell of the interface, 2x2, a along x; `strained` replaces that of the match."""
+        """Return the in-plane cell of the interface, 2x2, a along x; `strained` replaces that of the match."""
         film, substrate = self.unstrained_cells()
         strained = check_strained(self.strained if strained is None else strained)
         if strained == "both":
@@ -129,13 +129,13 @@ class LatticeMatch:
         return substrate if strained == "film" else film
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Return everything, for JSON."""
         shown = {**vars(self), "strain": dict(vars(self.strain)), "film_turned_over": self.film_turned_over}
         return {**shown, "film_cells": self.film_cells, "substrate_cells": self.substrate_cells}
 
 
 def in_plane_strain(unstrained: ArrayLike, strained: ArrayLike) -> InPlaneStrain:
-    """Strain that turns one in-plane cell into another; a rotation between them does not count.
+    """Return the strain that turns one in-plane cell into another; a rotation between them does not count.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def lattice_matches(
     equivalence: Literal["lattices", "slabs"] = "lattices",
     primitive_only: bool = True,
 ) -> list[LatticeMatch]:
-    """Coincident supercells of a film and a substrate.
+    """Find coincident supercells of a film and a substrate.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def _match_order(match: LatticeMatch) -> tuple[float, float, int]:
 
 
 def check_strained(strained: str) -> Strained:
-    """The name of the strained side, if it is one.
+    """Return the name of the strained side, if it is one.
 
     Raises
     ------
@@ -267,7 +267,7 @@ def check_strained(strained: str) -> Strained:
 
 
 def _slab_group(slab: SlabModel) -> NDArray[np.int_]:
-    """In-plane parts of the symmetry operations of a slab that keep its upper face up."""
+    """Return in-plane parts of the symmetry operations of a slab that keep its upper face up."""
     numbers = [site.specie.Z for site in slab.structure]
     cell = (slab.structure.lattice.matrix.tolist(), slab.structure.frac_coords.tolist(), numbers)
     operations = spglib.get_symmetry(cell, symprec=0.01)
@@ -288,7 +288,7 @@ class _Search:
     primitive_only: bool
 
     def run(self, max_area: float, max_strain: float, max_area_mismatch: float | None) -> list[LatticeMatch]:
-        """Every inequivalent match, unsorted."""
+        """Find every inequivalent match, unsorted."""
         low, high = {
             "film": (1 - max_strain, 1 + max_strain),
             "substrate": (1 / (1 + max_strain), 1 / (1 - max_strain)),
@@ -319,7 +319,7 @@ class _Search:
         return list(matches.values())
 
     def least_strained(self, max_area: float, above: float) -> tuple[LatticeMatch | None, float]:
-        """The best match, whatever the areas differ by, and the strain up to which was searched.
+        """Find the best match, whatever the areas differ by, and return with it the strain up to which was searched.
 
         The limit grows twofold from `above`, because the time of a search grows with its square.
         """
@@ -335,7 +335,7 @@ class _Search:
         return None, searched
 
     def _sublattices(self, side: int, multiple: int) -> NDArray[np.int_]:
-        """Reduced bases, shape (n, 2, 2), of the sublattices of one index that the group does not connect."""
+        """Return reduced bases, shape (n, 2, 2), of the sublattices of one index that the group does not connect."""
         rows = [[[multiple // r, q], [0, r]] for r in range(1, multiple + 1) if multiple % r == 0 for q in range(r)]
         bases = np.array(rows)
         images = hermite_form(bases[:, None] @ self.groups[side][None]).reshape(len(bases), -1, 4)
@@ -345,7 +345,7 @@ class _Search:
     def _aligned(
         self, films: NDArray[np.int_], substrates: NDArray[np.int_], low: float, high: float
     ) -> Iterator[tuple[NDArray[np.int_], NDArray[np.int_]]]:
-        """Pairs of bases whose stretch from film to substrate lies between `low` and `high`."""
+        """Return pairs of bases whose stretch from film to substrate lies between `low` and `high`."""
         film_metrics = films @ self.metrics[0] @ films.transpose(0, 2, 1)
         metrics = substrates @ self.metrics[1] @ substrates.transpose(0, 2, 1)
         lengths = [np.sqrt(np.diagonal(m, axis1=1, axis2=2)) for m in (film_metrics, metrics)]
@@ -371,7 +371,7 @@ class _Search:
     def _distinct(
         self, films: NDArray[np.int_], substrates: NDArray[np.int_]
     ) -> Iterator[tuple[NDArray[np.int_], NDArray[np.int_]]]:
-        """The canonical form of each pair of bases: the smallest of all that the two groups connect."""
+        """Return the canonical form of each pair of bases: the smallest of all that the two groups connect."""
         if self.primitive_only:
             keep = common_divisors(films, substrates) == 1
             films, substrates = films[keep], substrates[keep]
@@ -391,7 +391,7 @@ class _Search:
                 yield row[:4].reshape(2, 2), row[4:].reshape(2, 2)
 
     def _match(self, film: NDArray[np.int_], substrate: NDArray[np.int_], area: float) -> LatticeMatch:
-        """The match of a canonical pair, in the equivalent form with the smallest turn of the film."""
+        """Return the match of a canonical pair, in the equivalent form with the smallest turn of the film."""
         lefts, rights = film @ self.groups[0], substrate @ self.groups[1]
         turns = np.linalg.inv(lefts @ self.sides[0])[:, None] @ (rights @ self.sides[1])[None]
         over = np.linalg.det(turns) < 0
@@ -428,7 +428,7 @@ def _rows(matrix: NDArray[Any]) -> tuple[Any, ...]:
 
 
 def _plane_vectors(side: SlabModel | ArrayLike, name: str) -> NDArray[np.float64]:
-    """In-plane vectors, 2x2; three-dimensional ones are turned so that a runs along x."""
+    """Return in-plane vectors, 2x2; three-dimensional ones are turned so that a runs along x."""
     matrix = side.structure.lattice.matrix if isinstance(side, SlabModel) else np.asarray(side, dtype=float)
     if matrix.shape not in {(2, 2), (2, 3), (3, 3)} or not np.isfinite(matrix).all():
         raise InputError(f"the lattice vectors of the {name} have shape {matrix.shape}", "give 2x2, 2x3 or 3x3 numbers")
@@ -445,13 +445,13 @@ def _plane_vectors(side: SlabModel | ArrayLike, name: str) -> NDArray[np.float64
 
 
 def _upright(cell: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same in-plane cell, right-handed, a along x."""
+    """Return the same in-plane cell, right-handed, a along x."""
     a = float(np.linalg.norm(cell[0]))
     return np.array([[a, 0.0], [float(cell[0] @ cell[1]) / a, abs(float(np.linalg.det(cell))) / a]])
 
 
 def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Square root of a symmetric positive matrix."""
+    """Return the square root of a symmetric positive matrix."""
     values, vectors = np.linalg.eigh(matrix)
     result: NDArray[np.float64] = (vectors * np.sqrt(values)) @ vectors.T
     return result

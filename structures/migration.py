@@ -71,12 +71,12 @@ class Hop:
         return f"{self.label} ({self.distance_angstrom:.2f} angstrom, {ways})"
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, for JSON; :meth:`from_dict` reads them back."""
+        """Return the fields, for JSON; :meth:`from_dict` reads them back."""
         return {**asdict(self), "start": list(self.start), "end": list(self.end)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Hop:
-        """A hop from the dictionary of :meth:`as_dict`."""
+        """Make a hop from the dictionary of :meth:`as_dict`."""
         return cls(**{**data, "start": tuple(data["start"]), "end": tuple(data["end"])})
 
 
@@ -97,7 +97,7 @@ def lithium_hops(
     sites: Sequence[str] | None = None,
     element: str = "Li",
 ) -> list[Hop]:
-    """Every symmetry-inequivalent elementary hop up to a distance.
+    """Find every symmetry-inequivalent elementary hop up to a distance.
 
     Hops whose straight line runs into another atom (closer than 0.6 times the sum of the covalent radii), or within
     0.5 angstrom of a third site (bridges of a surface aside), are left out: they are not single hops.
@@ -158,7 +158,7 @@ def lithium_hops(
 
 
 def choose_hops(hops: Sequence[Hop], labels: Sequence[str] | None) -> list[Hop]:
-    """The hops with these labels, in the order given; all where `labels` is None.
+    """Return the hops with these labels, in the order given; all where `labels` is None.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def choose_hops(hops: Sequence[Hop], labels: Sequence[str] | None) -> list[Hop]:
 
 
 def _operations(host: Structure, mechanism: Mechanism) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Operations of the host; for surfaces and interfaces only those that keep up up, and the two sides apart."""
+    """Return operations of the host; of surfaces and interfaces those that keep up up, and the two sides apart."""
     marked = host
     if "side" in host.site_properties:
         marked = Structure(
@@ -261,14 +261,14 @@ def _site_points(host: Structure, sites: Sequence[Any], operations: Any) -> Poin
 
 
 def _shortest(host: Structure, frac: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances from one point to others; good where they are much shorter than the cell."""
+    """Return distances from one point to others; good where they are much shorter than the cell."""
     delta = others - frac
     result: NDArray[np.float64] = np.linalg.norm((delta - np.round(delta)) @ host.lattice.matrix, axis=1)
     return result
 
 
 def _orbits(host: Structure, frac: NDArray[np.float64], operations: Any) -> NDArray[np.int_]:
-    """Number of the orbit of each point, counted from 0 in the order of appearance."""
+    """Return the number of the orbit of each point, counted from 0 in the order of appearance."""
     targets, _ = _moves(host, frac, operations)
     orbit = np.full(len(frac), -1)
     for point in range(len(frac)):
@@ -278,7 +278,7 @@ def _orbits(host: Structure, frac: NDArray[np.float64], operations: Any) -> NDAr
 
 
 def _moves(host: Structure, frac: NDArray[np.float64], operations: Any) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """Where each operation takes each point: index (operations, points) and lattice vector (operations, points, 3)."""
+    """Return where operations take points: index (operations, points) and lattice vector (operations, points, 3)."""
     rotations, translations = operations
     images = np.einsum("oij,pj->opi", rotations, frac) + translations[:, None, :]
     delta = images[:, :, None, :] - frac[None, None]
@@ -314,7 +314,7 @@ def _inequivalent(
     mechanism: Mechanism,
     cutoff: float,
 ) -> list[Hop]:
-    """One hop of each class, unlabelled."""
+    """Return one hop of each class, unlabelled."""
     directed = _directed(host, points, chosen, mechanism, cutoff)
     targets, shifts = _moves(host, points.frac, operations)
     rotations = np.round(operations[0]).astype(int)
@@ -374,7 +374,7 @@ def _inequivalent(
 def _directed(
     host: Structure, points: Points, chosen: set[int], mechanism: Mechanism, cutoff: float
 ) -> dict[tuple[int, ...], float]:
-    """All hops (start, end, lattice vector of the end) with their distance."""
+    """Return all hops (start, end, lattice vector of the end) with their distance."""
     heights = 1.0 / np.linalg.norm(np.linalg.inv(host.lattice.matrix), axis=0)
     counts = [int(np.ceil(cutoff / h)) + 1 for h in heights]
     if mechanism in ("surface", "interface"):
@@ -396,7 +396,7 @@ def _directed(
 
 
 def _along(host: Structure, hop: Hop) -> NDArray[np.float64]:
-    """Cartesian points on the straight line, every 0.2 angstrom or closer, without its ends."""
+    """Return Cartesian points on the straight line, every 0.2 angstrom or closer, without its ends."""
     number = max(3, int(np.ceil(hop.distance_angstrom / 0.2)))
     start, end = host.lattice.get_cartesian_coords([hop.start, hop.end])
     result: NDArray[np.float64] = start + np.linspace(0, 1, number + 1)[1:-1, None] * (end - start)

@@ -66,7 +66,7 @@ class EndPoints:
 def hop_cells(
     host: Structure, hop: Hop, matrix: NDArray[np.int_] | None = None, element: str = "Li"
 ) -> tuple[Structure, Structure]:
-    """The two ends of a hop in a supercell of the host, unrelaxed.
+    """Build the two ends of a hop in a supercell of the host, unrelaxed.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def _check_images(cell: Structure, hop: Hop) -> None:
 
 
 def mirrored_end(start: Structure, end: Structure, relaxed: Structure) -> Structure | None:
-    """The relaxed end of a hop between equivalent sites, from its relaxed start.
+    """Return the relaxed end of a hop between equivalent sites, from its relaxed start.
 
     Parameters
     ----------
@@ -291,7 +291,7 @@ def _cell(structure: Structure) -> str:
 
 
 def _shortest_vectors(structure: Structure, moves: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The shortest equivalent of each displacement; rounding alone misses it in a skewed cell."""
+    """Return the shortest equivalent of each displacement; rounding alone misses it in a skewed cell."""
     shifts = np.array(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij")).reshape(3, -1).T @ structure.lattice.matrix
     choices = moves[:, None, :] + shifts[None]
     lengths = np.linalg.norm(choices, axis=2)
@@ -302,7 +302,7 @@ def _shortest_vectors(structure: Structure, moves: NDArray[np.float64]) -> NDArr
 
 
 def _mended_order(start: Structure, end: Structure) -> tuple[NDArray[np.int_], list[str]]:
-    """Which atom of the end belongs to each atom of the start."""
+    """Return which atom of the end belongs to each atom of the start."""
     count = len(start)
     distances = start.lattice.get_all_distances(start.frac_coords, end.frac_coords)
     same = np.array([[a == b for b in end.species] for a in start.species])
@@ -335,7 +335,7 @@ def _mended_order(start: Structure, end: Structure) -> tuple[NDArray[np.int_], l
 
 
 def number_of_images(path_angstrom: float) -> int:
-    """Odd number of images between the end points: one every 0.6 angstrom, 3 to 11.
+    """Return an odd number of images between the end points: one every 0.6 angstrom, 3 to 11.
 
     Odd, so that a path between equivalent sites has an image on its middle.
     """
@@ -445,7 +445,7 @@ def _pushed_aside(ends: EndPoints, path: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def band_problem(coords: Sequence[NDArray[np.float64]]) -> str | None:
-    """What is wrong with the spacing of a band's images, or None.
+    """Return what is wrong with the spacing of a band's images, or None.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ _UPRIGHT_TOLERANCE_ANGSTROM = 1e-3
 
 
 def crystal_in_slab_cell(model: SlabModel, *, max_repeats: int = 12) -> Structure | None:
-    """The crystal with the slab's a and b and a c along the normal.
+    """Return the crystal with the slab's a and b and a c along the normal.
 
     With it bulk and slabs have one k-mesh in the plane, whatever the spacing; its energy lets single slabs converge
     with thickness, where a bulk energy from another mesh lets them drift (Sun & Ceder, Surf. Sci. 617, 53 (2013),
@@ -48,7 +48,7 @@ def crystal_in_slab_cell(model: SlabModel, *, max_repeats: int = 12) -> Structur
 
 
 def strained_film_bulk(model: InterfaceModel) -> Structure:
-    """Bulk of the film, strained in the plane as in the interface, unstrained along the normal.
+    """Return the bulk of the film, strained in the plane as in the interface, unstrained along the normal.
 
     Relaxing its extent along z gives the elastic energy of the film per formula unit, which the slope of
     gamma(n) must reproduce (Lepley & Holzwarth, Phys. Rev. B 92, 214201 (2015), doi:10.1103/PhysRevB.92.214201).

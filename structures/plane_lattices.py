@@ -20,7 +20,7 @@ UNIMODULAR = UNIMODULAR.reshape(-1, 2, 2)
 
 
 def lattice_symmetry(metric: NDArray[np.float64]) -> NDArray[np.int_]:
-    """Point group of a plane lattice, shape (n, 2, 2): row vectors V become ``g @ V``."""
+    """Return the point group of a plane lattice, shape (n, 2, 2): row vectors V become ``g @ V``."""
     basis = reduced_bases(np.eye(2, dtype=int)[None], metric)[0]
     reduced = basis @ metric @ basis.T
     images = UNIMODULAR @ reduced @ UNIMODULAR.transpose(0, 2, 1)
@@ -33,7 +33,7 @@ def lattice_symmetry(metric: NDArray[np.float64]) -> NDArray[np.int_]:
 def displacement_cell(
     film_matrix: NDArray[np.int_], substrate_matrix: NDArray[np.int_], cell: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The smallest cell of lateral shifts of one side that change the interface.
+    """Return the smallest cell of lateral shifts of one side that change the interface.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def displacement_cell(
 
 
 def supercell_points(matrix: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Lattice points of a supercell, one for each cell in it.
+    """Return lattice points of a supercell, one for each cell in it.
 
     Parameters
     ----------
@@ -74,19 +74,19 @@ def supercell_points(matrix: NDArray[np.int_]) -> NDArray[np.int_]:
 
 
 def determinant(matrices: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Determinants of integer matrices, shape (..., 2, 2), exactly."""
+    """Return determinants of integer matrices, shape (..., 2, 2), exactly."""
     return matrices[..., 0, 0] * matrices[..., 1, 1] - matrices[..., 0, 1] * matrices[..., 1, 0]
 
 
 def adjugate(matrices: NDArray[np.int_]) -> NDArray[np.int_]:
-    """The inverse times the determinant, exactly."""
+    """Return the inverse times the determinant, exactly."""
     turned = matrices[..., ::-1, ::-1].swapaxes(-1, -2)
     result: NDArray[np.int_] = turned * np.array([[1, -1], [-1, 1]])
     return result
 
 
 def common_divisors(films: NDArray[np.int_], substrates: NDArray[np.int_]) -> NDArray[np.int_]:
-    """How many times each common cell holds the smallest one with the same alignment."""
+    """Return how many times each common cell holds the smallest one with the same alignment."""
     rows = np.concatenate([films, substrates], axis=2)
     minors = [rows[:, 0, i] * rows[:, 1, j] - rows[:, 0, j] * rows[:, 1, i] for i in range(4) for j in range(i)]
     result: NDArray[np.int_] = np.gcd.reduce(minors, axis=0)
@@ -94,7 +94,7 @@ def common_divisors(films: NDArray[np.int_], substrates: NDArray[np.int_]) -> ND
 
 
 def hermite_form(bases: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Hermite normal form ``[[p, q], [0, r]]``, 0 <= q < r, of the rows of integer matrices, shape (..., 2, 2)."""
+    """Return the Hermite normal form ``[[p, q], [0, r]]``, 0 <= q < r, of integer matrices, shape (..., 2, 2)."""
     a, b = bases[..., 0, :].copy(), bases[..., 1, :].copy()
     while (b[..., 0] != 0).any():
         active = b[..., 0] != 0
@@ -106,7 +106,7 @@ def hermite_form(bases: NDArray[np.int_]) -> NDArray[np.int_]:
 
 
 def reduced_bases(bases: NDArray[np.int_], metric: NDArray[np.float64]) -> NDArray[np.int_]:
-    """Bases of the same lattices with the two shortest vectors, shape (n, 2, 2); the determinant stays."""
+    """Return bases of the same lattices with the two shortest vectors, shape (n, 2, 2); the determinant stays."""
     a, b = bases[:, 0].copy(), bases[:, 1].copy()
     while True:
         square, along = np.einsum("ni,ij,nj->n", a, metric, a), np.einsum("ni,ij,nj->n", a, metric, b)
@@ -119,7 +119,7 @@ def reduced_bases(bases: NDArray[np.int_], metric: NDArray[np.float64]) -> NDArr
 
 
 def _euclid(a: NDArray[np.int_], b: NDArray[np.int_]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """Row operations until the first entry of the second row is zero."""
+    """Return row operations until the first entry of the second row is zero."""
     while b[0] != 0:
         a, b = b, a - (a[0] // b[0]) * b
     return a, b

@@ -364,7 +364,7 @@ class _Atoms:
 
 
 def _unwrapped_heights(model: InterfaceModel, structure: Structure) -> NDArray[np.float64]:
-    """Heights of a relaxed cell's atoms, each on its own side of the cell's boundary as in the model."""
+    """Return heights of a relaxed cell's atoms, each on its own side of the cell's boundary as in the model."""
     moved = structure.frac_coords[:, 2] - model.structure.frac_coords[:, 2]
     result: NDArray[np.float64] = (model.structure.frac_coords[:, 2] + moved - np.round(moved)) * structure.lattice.c
     return result
@@ -380,7 +380,7 @@ def _face(model: InterfaceModel, side: str, end: str, structure: Structure | Non
 
 
 def _named(face: _Atoms) -> _Atoms:
-    """The atoms of the most electronegative element of a face."""
+    """Return the atoms of the most electronegative element of a face."""
     named = max(set(face.elements), key=lambda symbol: (Element(symbol).X, symbol))
     return _Atoms(
         tuple(symbol for symbol in face.elements if symbol == named),
@@ -389,14 +389,14 @@ def _named(face: _Atoms) -> _Atoms:
 
 
 def _named_origin(model: InterfaceModel) -> NDArray[np.float64]:
-    """The shift, from where the film is, that puts the named atoms over each other; in fractions of the cell."""
+    """Return the shift, from where the film is, that puts the named atoms over each other; in fractions of the cell."""
     vector = np.asarray(registry_at(model).vector_angstrom)
     result: NDArray[np.float64] = -vector @ np.linalg.inv(model.structure.lattice.matrix[:2, :2])
     return result
 
 
 def _shortest(fractions: NDArray[np.float64], cell: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The shortest of a vector and its translations by a reduced cell; ties by the rounded components."""
+    """Return the shortest of a vector and its translations by a reduced cell; ties by the rounded components."""
     images = [(fractions + np.array(step)) @ cell for step in product((-2, -1, 0, 1), repeat=2)]
     return min(images, key=lambda v: (round(float(np.linalg.norm(v)), 4), *(-round(float(x), 4) for x in v)))
 
@@ -424,7 +424,7 @@ def _place(
 
 
 def _turns(model: InterfaceModel, displacements: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Linear parts of the moves that keep the contacts apart, on fractions of the cell of displacements."""
+    """Return linear parts of the moves that keep the contacts apart, on fractions of the cell of displacements."""
     back = np.linalg.inv(displacements)
     return [back.T @ w @ displacements.T for w, _, flips in symmetry_moves(model.structure) if not flips]
 
@@ -433,7 +433,7 @@ def _turns(model: InterfaceModel, displacements: NDArray[np.float64]) -> list[ND
 
 
 def _fixed_points(moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
-    """Points that moves shared by both sides leave in place, and no neighbour of them; the most symmetric first.
+    """Return points that moves shared by both sides leave in place, and no neighbour of them; the most symmetric first.
 
     Fractions of the cell of displacements, between 0 and 1.
     """
@@ -453,7 +453,7 @@ def _fixed_points(moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def _is_among(point: NDArray[np.float64], points: NDArray[np.float64]) -> bool:
-    """Whether a point is one of several, up to whole cells."""
+    """Tell whether a point is one of several, up to whole cells."""
     away = points - point
     return bool((np.abs(away - np.round(away)).max(axis=1) < _SAME_FRACTION).any()) if len(points) else False
 
@@ -464,7 +464,7 @@ def _stabiliser(point: NDArray[np.float64], moves: Sequence[tuple[NDArray[np.flo
 
 
 def _is_held(model: InterfaceModel) -> bool:
-    """Whether symmetry holds this registry in place, so that no force moves the film in the plane."""
+    """Tell whether symmetry holds this registry in place, so that no force moves the film in the plane."""
     here = [(w, t) for w, t, flips in symmetry_moves(model.structure) if not flips or model.vacuum_angstrom is None]
     cell = displacement_lattice(model)
     back = np.linalg.inv(cell)
@@ -478,7 +478,7 @@ def _is_held(model: InterfaceModel) -> bool:
 
 
 def _neighbours(model: InterfaceModel, step_angstrom: float) -> list[tuple[float, float]]:
-    """Eight shifts around that of a model."""
+    """Return eight shifts around that of a model."""
     back = np.linalg.inv(model.structure.lattice.matrix[:2, :2])
     return [
         (float(s[0]), float(s[1]))

@@ -27,7 +27,7 @@ _SHELL_FACTOR = 1.15
 
 
 def covalent_radius_angstrom(element: str) -> float:
-    """Covalent radius of an element.
+    """Return the covalent radius of an element.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def covalent_radius_angstrom(element: str) -> float:
 
 
 def overlap_distance_angstrom(element_a: str, element_b: str) -> float:
-    """Distance below which two atoms count as overlapping.
+    """Return the distance below which two atoms count as overlapping.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def overlap_distance_angstrom(element_a: str, element_b: str) -> float:
 
 
 def element_symbols(structure: Structure) -> list[str]:
-    """Element of each atom; of a disordered site, the element with the largest occupancy.
+    """Return the element of each atom; of a disordered site, the element with the largest occupancy.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def element_symbols(structure: Structure) -> list[str]:
 
 
 def first_shell(structure: Structure, frac_coords: Any, factor: float = _SHELL_FACTOR) -> tuple[float, str]:
-    """Nearest distance and first coordination shell of a point.
+    """Return the nearest distance and first coordination shell of a point.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def first_shell(structure: Structure, frac_coords: Any, factor: float = _SHELL_F
 
 
 def _points_around(structure: Structure, cart: np.ndarray) -> list[tuple[float, int]]:
-    """Distances from a point to the atoms near it, far enough to hold the first shell.
+    """Return distances from a point to the atoms near it, far enough to hold the first shell.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def _points_around(structure: Structure, cart: np.ndarray) -> list[tuple[float, 
 
 
 def shortest_contact(structure: Structure) -> tuple[float, int, int]:
-    """Shortest distance between two atoms of a crystal, periodic images included.
+    """Return the shortest distance between two atoms of a crystal, periodic images included.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def shortest_contact(structure: Structure) -> tuple[float, int, int]:
 
 
 def worst_overlap(structure: Structure) -> tuple[float, int, int] | None:
-    """The pair of atoms that overlaps most, if any does.
+    """Return the pair of atoms that overlaps most, if any does.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ class Site:
         object.__setattr__(self, "nearest_distance_angstrom", distance)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-able dictionary that :meth:`from_dict` reads back.
+        """Return a JSON-able dictionary that :meth:`from_dict` reads back.
 
         Returns
         -------
@@ -255,7 +255,7 @@ class Site:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Site:
-        """Site from the dictionary of :meth:`as_dict`; keys starting with ``@`` are ignored.
+        """Make a site from the dictionary of :meth:`as_dict`; keys starting with ``@`` are ignored.
 
         Parameters
         ----------
@@ -282,7 +282,7 @@ class Site:
 
 
 def insert(structure: Structure, site: Site, element: str = "Li") -> Structure:
-    """Host with one more atom at a site.
+    """Return the host with one more atom at a site.
 
     Parameters
     ----------
@@ -327,7 +327,7 @@ def insert(structure: Structure, site: Site, element: str = "Li") -> Structure:
 
 
 def frac_in_cell(lattice: Lattice, cart: np.ndarray) -> np.ndarray:
-    """Fractional coordinates in [0, 1) with rounding noise at the upper edge folded to 0.
+    """Return fractional coordinates in [0, 1) with rounding noise at the upper edge folded to 0.
 
     Parameters
     ----------

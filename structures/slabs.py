@@ -107,7 +107,7 @@ class SlabModel:
         return not self.symmetric
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the structure, for JSON."""
+        """Return everything but the structure, for JSON."""
         summary = {name: value for name, value in vars(self).items() if name != "structure"}
         return {
             **summary,
@@ -308,7 +308,7 @@ def _terminations(
     vacuum_angstrom: float,
     max_atoms: int,
 ) -> list[tuple[int, SlabModel]]:
-    """The upper cut and the slab of each inequivalent upper face, best first."""
+    """Return the upper cut and the slab of each inequivalent upper face, best first."""
     terminations = []
     for cut in range(cleaver.planes_per_repeat):
         if min(cleaver.image(cut, sign, shift) for sign, shift in cleaver.operations if sign > 0) < cut:
@@ -336,7 +336,7 @@ def _rank(cleaver: Cleaver, cut: int, model: SlabModel) -> tuple[Any, ...]:
 
 
 def _distance_sums(structure: Structure) -> list[float]:
-    """For each pair of elements, sum and sum of squares of the distances below 5 angstrom."""
+    """Return sum and sum of squares of the distances below 5 angstrom for each pair of elements."""
     first, second, _, distance = structure.get_neighbor_list(5.0)
     numbers = np.array([site.specie.Z for site in structure])
     pairs = numbers[first] * numbers[second]
@@ -356,7 +356,7 @@ def _model(
     repeats: tuple[int, int] = (1, 1),
     freeze_layers: int = 0,
 ) -> SlabModel:
-    """The slab of `count` planes below the gap `cut`."""
+    """Return the slab of `count` planes below the gap `cut`."""
     stack = cleaver.stack(cut, count)
     atoms = np.concatenate([plane for plane, _ in stack])
     coords = np.concatenate([cleaver.coords[plane] + repeat * cleaver.lattice[2] for plane, repeat in stack])
@@ -443,7 +443,7 @@ def _slab(
 
 
 def _excess(composition: Composition, formula: Composition) -> tuple[float, dict[str, float]]:
-    """Whole formulas in a composition, and what is left over."""
+    """Return whole formulas in a composition, and what is left over."""
     amounts = composition.get_el_amt_dict()
     units = min(amounts.get(element.symbol, 0.0) / number for element, number in formula.items())
     left = {element.symbol: amounts.get(element.symbol, 0.0) - units * number for element, number in formula.items()}

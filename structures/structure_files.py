@@ -98,7 +98,7 @@ def read_disordered(path: Path, types: TypeNames | None = None) -> Structure:
 
 
 def _read(source: StructureText, types: TypeNames | None) -> Structure:
-    """The structure, by the reader that the name and the first lines call for."""
+    """Read the structure by the reader that the name and the first lines call for."""
     name, text = source.name, source.text.lstrip()
     if types is not None:
         if not looks_like_lammps_data(source):
@@ -123,7 +123,7 @@ def _read(source: StructureText, types: TypeNames | None) -> Structure:
 
 
 def _checked(structure: Structure, path: Path) -> Structure:
-    """The structure, if it can be one of matter."""
+    """Return the structure, if it can be one of matter."""
     if not len(structure):
         raise StructureError(f"structure file {path} holds no atoms", ACCEPTED)
     if len(structure) > MAX_ATOMS:

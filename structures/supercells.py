@@ -17,7 +17,7 @@ _MAX_ENUMERATED_DETERMINANT = 100
 
 
 def supercell_for(structure: Structure, min_image_distance_angstrom: float, max_atoms: int | None = None) -> np.ndarray:
-    """Smallest supercell whose periodic images are far enough apart.
+    """Find the smallest supercell whose periodic images are far enough apart.
 
     All sublattices (Hermite normal forms) of one determinant are looked at, from the smallest possible
     determinant upwards; of those with the wished shortest lattice vector, the one with the longest such
@@ -66,7 +66,7 @@ def supercell_for(structure: Structure, min_image_distance_angstrom: float, max_
 
 
 def interstitial_supercell(structure: Structure, site: Site, matrix: np.ndarray) -> tuple[Structure, Site]:
-    """Supercell of a host and the same site in it.
+    """Return the supercell of a host and the same site in it.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def interstitial_supercell(structure: Structure, site: Site, matrix: np.ndarray)
 
 
 def shortest_lattice_vector_angstrom(lattice: Lattice) -> float:
-    """Length of the shortest nonzero lattice vector: the distance between an atom and its nearest image.
+    """Return the the length of the shortest nonzero lattice vector: the distance between an atom and its nearest image.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def _smallest(lattice: Lattice, wish: float) -> np.ndarray:
 
 
 def _contains(forms: np.ndarray, determinant: int, vectors: np.ndarray) -> np.ndarray:
-    """Which vectors belong to which sublattice, bool, shape (forms, vectors)."""
+    """Return which vectors belong to which sublattice, bool, shape (forms, vectors)."""
     adjugates = np.round(np.linalg.inv(forms) * determinant).astype(int)
     inside = np.ones((len(forms), len(vectors)), dtype=bool)
     for column in range(3):
@@ -171,7 +171,7 @@ def _contains(forms: np.ndarray, determinant: int, vectors: np.ndarray) -> np.nd
 
 @lru_cache(maxsize=128)
 def hermite_normal_forms(determinant: int) -> np.ndarray:
-    """One basis of each sublattice of a given index.
+    """Return one basis of each sublattice of a given index.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def hermite_normal_forms(determinant: int) -> np.ndarray:
 
 
 def _short_vectors(lattice: Lattice, radius: float) -> np.ndarray:
-    """Nonzero lattice vectors up to a length, one of each +v, -v pair; integers, shape (n, 3)."""
+    """Return nonzero lattice vectors up to a length, one of each +v, -v pair; integers, shape (n, 3)."""
     reduced = _reduced_basis(lattice, np.eye(3, dtype=int))
     counts = [int(np.floor(radius / h + 1e-9)) for h in _heights(reduced @ lattice.matrix)]
     grid = np.array(list(product(*(range(-n, n + 1) for n in counts))), dtype=int)
@@ -217,13 +217,12 @@ def _short_vectors(lattice: Lattice, radius: float) -> np.ndarray:
 
 
 def _heights(basis: np.ndarray) -> np.ndarray:
-    """Distances between opposite faces of the cell, shape (3,)."""
-    result: np.ndarray = 1.0 / np.linalg.norm(np.linalg.inv(basis), axis=0)
-    return result
+    """Return distances between opposite faces of the cell, shape (3,)."""
+    return 1.0 / np.linalg.norm(np.linalg.inv(basis), axis=0)
 
 
 def _reduced_basis(lattice: Lattice, matrix: np.ndarray) -> np.ndarray:
-    """LLL-reduced, right-handed integer basis of the sublattice that `matrix` spans."""
+    """Return LLL-reduced, right-handed integer basis of the sublattice that `matrix` spans."""
     basis = Lattice(matrix @ lattice.matrix).get_lll_reduced_lattice().matrix
     reduced = np.round(basis @ np.linalg.inv(lattice.matrix)).astype(int)
     return reduced if np.linalg.det(reduced) > 0 else -reduced

@@ -12,7 +12,7 @@ SYMPREC_ANGSTROM = 1e-3
 
 
 def keep_symmetry(start: Structure, moved: Structure, symprec_angstrom: float = SYMPREC_ANGSTROM) -> Structure:
-    """The moved structure, its displacements and strain averaged over the symmetry operations of the start.
+    """Return the moved structure, its displacements and strain averaged over the symmetry operations of the start.
 
     A potential in single precision breaks a symmetry by some 1e-4 angstrom; a plane-wave code then needs all
     k-points instead of the irreducible ones.
@@ -65,7 +65,7 @@ def keep_symmetry(start: Structure, moved: Structure, symprec_angstrom: float = 
 def symmetry_operations(
     structure: Structure, symprec_angstrom: float = SYMPREC_ANGSTROM
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Rotations (M, 3, 3) and translations (M, 3) in fractional coordinates; None where spglib finds none."""
+    """Return rotations (M, 3, 3) and translations (M, 3) in fractional coordinates; None where spglib finds none."""
     operations = spglib.get_symmetry(
         (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), [site.specie.Z for site in structure]),
         symprec=symprec_angstrom,
@@ -74,7 +74,7 @@ def symmetry_operations(
 
 
 def images_of_atoms(structure: Structure, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-    """Where an operation sends every atom: index of its image, shape (N,)."""
+    """Return where an operation sends every atom: index of its image, shape (N,)."""
     sent = structure.frac_coords @ rotation.T + translation
     apart = sent[:, None, :] - structure.frac_coords[None, :, :]
     apart -= np.round(apart)

@@ -29,7 +29,7 @@ _SITE_STYLE = {"interstitial": (BLUE, "o"), "top": (VERMILION, "^"), "bridge": (
 
 
 def binding_figure(study: BindingStudyDoc) -> Figure:
-    """Binding energies by host, every site a point, and the dE matrix; one row an environment.
+    """Draw binding energies by host, every site a point, and the dE matrix; one row an environment.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from anodeflow.errors import InputError
 
 
 def crystal_figure(document: CrystalStudyDoc) -> Figure:
-    """Deviation of every lattice parameter from the published PBE value, and formation energies beside theirs.
+    """Draw the deviation of every lattice parameter from the published PBE value, and formation energies beside theirs.
 
     Raises
     ------

@@ -17,10 +17,11 @@ _MAIN_PAIR = "P-S"
 
 
 def dynamics_study_figure(study: DynamicsStudyDoc) -> Figure:
-    """Interfaces at the start and at the end of a run, P that is no longer in a PS4 ringed. Below, a distribution
-    function (P-S where there is one) of each system at both ends of the runs, with the running coordination number.
-    Below that, the share of intact PS4 against time: every seed thin, the mean thick, the spread of the seeds as a
-    band; dashed the mean number of P-S bonds, of the four that PS4 has.
+    """Draw interfaces at the start and the end of a run, distribution functions, and intact PS4 against time.
+
+    P that is no longer in a PS4 is ringed. The distribution function (P-S where there is one) is that of both ends of
+    the runs, with the running coordination number. Of the share of intact PS4 every seed is thin, the mean thick, the
+    spread of the seeds a band; dashed is the mean number of P-S bonds, of the four that PS4 has.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def dynamics_study_figure(study: DynamicsStudyDoc) -> Figure:
 
 
 def _draw_snapshots(panels: list[Axes], system: DynamicsSystemDoc) -> None:
-    """The start, and the end of the seed whose share of intact PS4 is the median."""
+    """Draw the start, and the end of the seed whose share of intact PS4 is the median."""
 
     def intact(replica: DynamicsReplicaDoc) -> float:
         return replica.tetrahedra.last_intact_fraction if replica.tetrahedra else 0.0
@@ -75,7 +76,7 @@ def _draw_snapshots(panels: list[Axes], system: DynamicsSystemDoc) -> None:
 
 
 def broken_centres(structure: Structure, cutoff_angstrom: float | None) -> list[int]:
-    """P atoms that have another number of S within the cutoff than four; none without a cutoff."""
+    """Return the P atoms that have another number of S within the cutoff than four; none without a cutoff."""
     if cutoff_angstrom is None:
         return []
     symbols = [site.specie.symbol for site in structure]

@@ -102,7 +102,7 @@ def interface_energy_figure(doc: InterfaceEnergyDoc) -> Figure:
 
 
 def _draw_fit(axes: Axes, doc: InterfaceEnergyDoc, fit: LineFit, grid: np.ndarray, mean: str) -> None:
-    """The cells, the line through them (dashed where it is extrapolated) and its intercept."""
+    """Draw the cells, the line through them (dashed where it is extrapolated) and its intercept."""
     sizes = [point.n_film for point in doc.members]
     within = grid >= min(sizes)
     axes.plot(grid[within], fit.predict(grid[within]), color=_POINT, zorder=2)
@@ -120,8 +120,8 @@ def _draw_fit(axes: Axes, doc: InterfaceEnergyDoc, fit: LineFit, grid: np.ndarra
 
 
 def _draw_published(axes: Axes, doc: InterfaceEnergyDoc, ours: Sequence[float]) -> None:
-    """A mark at each published value; one far outside the range of our numbers is only named in the legend."""
-    style: dict[str, Any] = {"color": _PUBLISHED, "lw": 1.1, "ls": (0, (2.2, 1.2))}
+    """Draw a mark at each published value; one far outside the range of our numbers is only named in the legend."""
+    style = {"color": _PUBLISHED, "lw": 1.1, "ls": (0, (2.2, 1.2))}
     half = 0.045 * max(point.n_film for point in doc.members)
     low, high = min(ours), max(ours)
     for row in doc.published:
@@ -134,7 +134,7 @@ def _draw_published(axes: Axes, doc: InterfaceEnergyDoc, ours: Sequence[float]) 
 
 
 def _free_corner(slope: float) -> tuple[float, float]:
-    """Axes coordinates of the right-hand corner that the line does not enter (the legend is on top)."""
+    """Return axes coordinates of the right-hand corner that the line does not enter (the legend is on top)."""
     return (0.97, 0.04) if slope >= 0 else (0.97, 0.66)
 
 

@@ -20,7 +20,7 @@ _PANELS_A_ROW = 3
 
 
 def migration_figure(study: MigrationStudyDoc) -> Figure:
-    """Energy along the path of every hop, one panel a path: images, the fit through energies and forces, the barriers.
+    """Draw the energy along the path of every hop, one panel a path: images, fit and barriers.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def _draw_path(axes: Axes, docs: Sequence[MigrationBarrierDoc]) -> None:
 
 
 def _draw_slopes(axes: Axes, doc: MigrationBarrierDoc, colour: str) -> None:
-    """A short tangent at every image: minus the force along the path."""
+    """Draw a short tangent at every image: minus the force along the path."""
     if doc.fit is None:
         return
     places = np.asarray(doc.fit.path_angstrom)
@@ -115,7 +115,7 @@ def _hop_label(doc: MigrationBarrierDoc) -> str:
 
 
 def _path_name(name: str) -> str:
-    """Formulae with subscripts, the faces behind them as they are."""
+    """Return formulae with subscripts, the faces behind them as they are."""
     labels = []
     for part in name.split(" || "):
         formula, bracket, face = part.partition("(")

@@ -70,7 +70,7 @@ class _Scene:
 
 
 def structure_picture(structure: Structure, *, title: str, lines: list[str], bonds: bool = True) -> Figure:
-    """Top view (xy) and side view (xz) of a structure, both on one scale.
+    """Draw the top view (xy) and the side view (xz) of a structure, both on one scale.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def structure_picture(structure: Structure, *, title: str, lines: list[str], bon
 
 
 def draw_side_view(axes: Axes, structure: Structure, marked: Sequence[int] = ()) -> None:
-    """Side view (xz) of a structure on given axes, in angstrom.
+    """Draw the side view (xz) of a structure on given axes, in angstrom.
 
     Parameters
     ----------
@@ -152,18 +152,18 @@ def draw_side_view(axes: Axes, structure: Structure, marked: Sequence[int] = ())
 
 
 def element_key(symbols: Iterable[str]) -> list[Any]:
-    """Handles of a legend that names the colours of elements."""
+    """Return handles of a legend that names the colours of elements."""
     return [_dot(symbol, element_colour(symbol)) for symbol in sorted(set(symbols), key=_by_number)]
 
 
 def element_colour(symbol: str) -> tuple[float, float, float]:
-    """The colour an element is drawn in, the same in every picture."""
+    """Return the colour an element is drawn in, the same in every picture."""
     number = atomic_numbers.get(symbol, 0)
     return to_rgb(ELEMENT_COLOURS.get(symbol, _OTHER_COLOURS[number % len(_OTHER_COLOURS)]))
 
 
 def drawn_radius_angstrom(symbol: str) -> float:
-    """Radius an element is drawn with: a fixed part of its covalent radius (doi 10.1039/b801115j)."""
+    """Return the radius an element is drawn with: a fixed part of its covalent radius (doi 10.1039/b801115j)."""
     return _ATOM_SCALE * float(covalent_radii[atomic_numbers[symbol]])
 
 
@@ -201,7 +201,7 @@ def _scene(structure: Structure, bonds: bool) -> _Scene:
 
 
 def _repeats(matrix: NDArray[np.float64], axis: int) -> tuple[int, int]:
-    """First and last cell border to draw along a or b: more than one cell where it is narrow."""
+    """Return the first and last cell border to draw along a or b: more than one cell where it is narrow."""
     area = float(np.linalg.norm(np.cross(matrix[0], matrix[1])))
     width = area / float(np.linalg.norm(matrix[1 - axis]))
     count = max(1, math.ceil(_SMALLEST_WIDTH_ANGSTROM / width - 1e-6))
@@ -210,7 +210,7 @@ def _repeats(matrix: NDArray[np.float64], axis: int) -> tuple[int, int]:
 
 
 def _bonds(structure: Structure, keys: dict[tuple[int, ...], bool]) -> list[tuple[Any, Any]]:
-    """The P-S bonds of the atoms in `keys`, to which the missing atoms of cut molecules are added."""
+    """Return the P-S bonds of the atoms in `keys`, to which the missing atoms of cut molecules are added."""
     symbols = [site.specie.symbol for site in structure]
     if not {"P", "S"} <= set(symbols):
         return []
@@ -241,7 +241,7 @@ def _bonds(structure: Structure, keys: dict[tuple[int, ...], bool]) -> list[tupl
 
 
 def _box(scene: _Scene, x: int, y: int) -> tuple[float, float, float, float]:
-    """Limits of a view: every atom with its radius, and the cell."""
+    """Return the limits of a view: every atom with its radius, and the cell."""
     radii = np.array([drawn_radius_angstrom(symbol) for symbol in scene.symbols])
     corners = np.concatenate(scene.edges)
     low = np.minimum((scene.points - radii[:, None]).min(axis=0), corners.min(axis=0)) - 0.25
@@ -250,7 +250,7 @@ def _box(scene: _Scene, x: int, y: int) -> tuple[float, float, float, float]:
 
 
 def _draw(axes: Axes, scene: _Scene, x: int, y: int, depth: NDArray[np.float64]) -> None:
-    """Atoms and bonds from the farthest to the nearest, those outside the cell behind all others."""
+    """Draw atoms and bonds from the farthest to the nearest, those outside the cell behind all others."""
     nearness = (depth - depth.min()) / max(float(np.ptp(depth)), 1e-9)
     plane = scene.points[:, [x, y]]
     pale = np.where(scene.inside, 0.3, _PALE + 0.15) - np.where(scene.inside, 0.3, 0.15) * nearness
@@ -310,7 +310,7 @@ def _mix(colour: tuple[float, float, float], white: float) -> tuple[float, float
 
 
 def _scale_bar(figure: Figure, inch: float, bottom: float, total: float, tall: float) -> None:
-    """A bar of a round length at the lower left, on the scale of both views."""
+    """Draw a bar of a round length at the lower left, on the scale of both views."""
     length = next((n for n in (10, 5, 2, 1) if n * inch < 1.0), 1)
     start, height = _MARGIN_INCH / total, bottom - 0.2 / tall
     bar = plt.Line2D([start, start + length * inch / total], [height] * 2, color="black", lw=1.8)

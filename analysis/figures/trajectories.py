@@ -31,7 +31,7 @@ _SHELLS_SHOWN = 3.0
 
 
 def rdf_figure(documents: Sequence[RdfDoc]) -> Figure:
-    """g(r) with its error band, and the running coordination number on the right axis; one panel a pair.
+    """Draw g(r) with its error band, and the running coordination number on the right axis; one panel a pair.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def rdf_figure(documents: Sequence[RdfDoc]) -> Figure:
 
 
 def _draw_rdf(axes: Axes, document: RdfDoc) -> None:
-    """One distribution function into axes."""
+    """Draw one distribution function into axes."""
     r, g = np.array(document.r_angstrom), np.array(document.g)
     left = COLOURS[0]
     axes.axhline(1, color="0.75", lw=0.6, ls=(0, (4, 3)), zorder=1)
@@ -84,7 +84,7 @@ def _draw_rdf(axes: Axes, document: RdfDoc) -> None:
 
 
 def tetrahedra_figure(runs: Sequence[IntactTetrahedraDoc], labels: Sequence[str] | None = None) -> Figure:
-    """Intact tetrahedra against time, with the mean and spread of several runs.
+    """Draw intact tetrahedra against time, with the mean and spread of several runs.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def tetrahedra_figure(runs: Sequence[IntactTetrahedraDoc], labels: Sequence[str]
 
 
 def _draw_tetrahedra(axes: Axes, runs: Sequence[IntactTetrahedraDoc], labels: Sequence[str] | None = None) -> None:
-    """Intact tetrahedra of one or several runs into axes."""
+    """Draw intact tetrahedra of one or several runs into axes."""
     timed = all(run.times_fs is not None for run in runs)
     scale, name = _time_unit(max((run.times_fs or [0])[-1] for run in runs)) if timed else (1.0, "frame")
     series = []
@@ -163,7 +163,7 @@ def _time_unit(longest_fs: float) -> tuple[float, str]:
 
 
 def diffusion_figure(documents: Sequence[DiffusionDoc]) -> Figure:
-    """Mean squared displacements with error bands and the fitted lines.
+    """Draw the mean squared displacements with error bands and the fitted lines.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def diffusion_figure(documents: Sequence[DiffusionDoc]) -> Figure:
 
 
 def _draw_diffusion(axes: Axes, documents: Sequence[DiffusionDoc]) -> None:
-    """Mean squared displacements into axes."""
+    """Draw the mean squared displacements into axes."""
     scale, name = _time_unit(max(d.lag_fs[-1] for d in documents))
     top = 0.0
     for number, document in enumerate(documents):
@@ -211,7 +211,7 @@ def _diffusion_label(document: DiffusionDoc) -> str:
 
 
 def profile_figure(document: ProfileDoc) -> Figure:
-    """Density of each element along the axis: one panel a window of time."""
+    """Draw the density of each element along the axis: one panel a window of time."""
     windows = _shown_windows(document)
     draw = [partial(_draw_profile, document=document, window=w, legend=w == 0) for w in windows]
     return _panels(draw, columns=1, height=1.6)
@@ -223,7 +223,7 @@ def _shown_windows(document: ProfileDoc) -> list[int]:
 
 
 def _draw_profile(axes: Axes, document: ProfileDoc, window: int, *, legend: bool = True) -> None:
-    """Densities in one window of time into axes."""
+    """Draw densities in one window of time into axes."""
     z = np.array(document.z_angstrom)
     for number, (element, density) in enumerate(document.density_per_angstrom3.items()):
         colour = ELEMENT_COLOURS.get(element, COLOURS[number % len(COLOURS)])
@@ -242,7 +242,7 @@ def _draw_profile(axes: Axes, document: ProfileDoc, window: int, *, legend: bool
 
 
 def analysis_figure(document: TrajectoryAnalysisDoc) -> Figure:
-    """All that a trajectory was asked for, a panel each.
+    """Draw all that a trajectory was asked for, a panel each.
 
     Raises
     ------

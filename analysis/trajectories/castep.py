@@ -132,7 +132,7 @@ def _skip_header(source: Source) -> None:
 
 
 def _frame_lines(source: Source) -> tuple[list[tuple[int, bytes]], int, bool]:
-    """Lines up to the next blank one with their numbers, number of the first, whether the blank one came."""
+    """Return the numbered lines up to the next blank one, the number of the first, and whether the blank one came."""
     lines: list[tuple[int, bytes]] = []
     while line := source.readline():
         if line.strip():

@@ -159,7 +159,7 @@ class CompactTrajectory(RandomAccessTrajectory):
         return self._bad_end
 
     def _read(self, index: int) -> bytes | None:
-        """A record, or None if its sum is wrong."""
+        """Return a record, or None if its sum is wrong."""
         head = self._head
         record = os.pread(self._file.fileno(), head.record, head.size + index * head.record)
         if len(record) < head.record or zlib.crc32(memoryview(record)[4:]) != int.from_bytes(record[:4], "little"):
@@ -167,7 +167,7 @@ class CompactTrajectory(RandomAccessTrajectory):
         return record
 
     def steps(self) -> list[int | None]:
-        """Step numbers of all frames; sums are not checked."""
+        """Return step numbers of all frames; sums are not checked."""
         steps: list[int | None] = []
         for index in range(self._number):
             start = os.pread(self._file.fileno(), 16, self._head.size + index * self._head.record)

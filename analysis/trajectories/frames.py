@@ -72,7 +72,7 @@ class UnconvergedWarning(UserWarning):
 
 
 def place(path: Path | str, line: int | None) -> str:
-    """File and line as messages name them."""
+    """Return file and line as messages name them."""
     return f"{path}" if line is None else f"{path}, line {line}"
 
 
@@ -293,7 +293,7 @@ class RandomAccessTrajectory(Trajectory):
 
     @abstractmethod
     def _frame(self, index: int) -> Frame:
-        """Frame 0 <= index < len."""
+        """Return frame 0 <= index < len."""
 
     def _end(self) -> TruncatedFileError | None:
         """Return what is wrong with the end of the file, if anything."""
@@ -370,7 +370,7 @@ class Selection(Trajectory):
 
 
 def _flagged(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
-    """Hand frames on; when they end, warn of those whose electrons did not converge and of those with problems.
+    """Yield frames; at the end, warn of those whose electrons did not converge and of those with problems.
 
     Yields
     ------
@@ -413,7 +413,7 @@ def checked_cell(cell: Array, path: Path | str, line: int | None) -> Array:
 
 
 def _smallest_height(cell: Array) -> float:
-    """Smallest distance of opposite faces, angstrom."""
+    """Return the smallest distance of opposite faces, angstrom."""
     return float(1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0).max())
 
 

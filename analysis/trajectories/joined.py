@@ -135,7 +135,7 @@ class JoinedTrajectory(Trajectory):
 
 
 def _compare(first: Frame, second: Frame) -> None:
-    """A step that two segments have must be the same."""
+    """Refuse two segments that differ in a step both have."""
     move = second.positions - first.positions
     if first.lattice is not None:
         fractional = move @ np.linalg.inv(first.cell)
@@ -187,7 +187,7 @@ class JoinedCompactTrajectory(JoinedTrajectory, RandomAccessTrajectory):
 def join_trajectories(
     segments: Sequence[Trajectory], *, first_steps: Sequence[int] | None = None, strict: bool = False
 ) -> JoinedTrajectory:
-    """Segments of one run as one trajectory; see `JoinedTrajectory`.
+    """Join segments of one run to one trajectory; see `JoinedTrajectory`.
 
     With segments in the compact format the result has `len()` and random access, and gaps are found at once.
     """

@@ -104,7 +104,7 @@ def open_trajectory(
 
 
 def _start(path: Path) -> tuple[bytes, str | None]:
-    """First bytes, unpacked, and how they were packed."""
+    """Return the first bytes, unpacked, and how they were packed."""
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder", "name the file in it")

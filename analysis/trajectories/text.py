@@ -106,7 +106,7 @@ class Source:
         return InputError(f"{place(self.path, line or self.line or None)}: {problem}", remedy)
 
     def check_end(self) -> None:
-        """At the end of the bytes: was it the end of the file?"""
+        """Refuse bytes that end where the file does not."""
         if self._raw is not None and self._raw.damage:
             raise self.error(f"the compressed file is damaged ({self._raw.damage})", "copy it again")
         if self._raw is not None and self._raw.cut:

@@ -108,7 +108,7 @@ class VaspoutTrajectory(RandomAccessTrajectory):
         )
 
     def _converged(self, index: int) -> bool | None:
-        """VASP 6.5 and later count what is left to converge: nothing, or something."""
+        """Tell whether the electrons converged: VASP 6.5 and later count what is left to converge."""
         if self._electrons is None or index >= len(self._electrons):
             return None
         return not np.any(self._electrons[index])

@@ -129,7 +129,7 @@ def _vector(source: Source, quantity: str) -> list[float]:
 
 
 def _header(source: Source, first: bytes) -> tuple[str, Array, Symbols]:
-    """Title, cell in angstrom, symbols."""
+    """Return title, cell in angstrom, symbols."""
     words = _line(source).split()
     if len(words) != 1:
         old = "Konfig" in _shown(first) or len(first.split()) == 3

@@ -145,7 +145,7 @@ def _keys(comment: bytes) -> dict[str, str]:
 
 
 def _columns(keys: dict[str, str], source: Source) -> dict[str, range]:
-    """Columns of each property; of plain xyz the usual four."""
+    """Return the columns of each property; of plain xyz the usual four."""
     if "Properties" not in keys:
         return {"species": range(1), "pos": range(1, 4)}
     words = keys["Properties"].split(":")

@@ -182,14 +182,14 @@ def analyse(
 
 
 def positive(value: float, option: str) -> float:
-    """A positive, finite number."""
+    """Return a positive, finite number."""
     if not 0 < value < float("inf"):
         raise InputError(f"{option} {value:g} is not a positive number", "give a larger one")
     return value
 
 
 def _bins_of(r_max: float, bins: int | None, width: float | None) -> int:
-    """How many bins, by number or by width."""
+    """Return the number of bins, by number or by width."""
     if width is None:
         return _DEFAULT_BINS if bins is None else bins
     if bins is not None:
@@ -201,7 +201,7 @@ def _bins_of(r_max: float, bins: int | None, width: float | None) -> int:
 
 
 def parse_frames(text: str | None) -> slice:
-    """``START:STOP:STEP`` as a slice."""
+    """Return ``START:STOP:STEP`` as a slice."""
     if text is None:
         return slice(None)
     try:
@@ -218,7 +218,7 @@ def parse_frames(text: str | None) -> slice:
 
 
 def parse_tetrahedra(text: str) -> Tetrahedra:
-    """``P-S:4:2.6``: pair, number and cutoff."""
+    """Read ``P-S:4:2.6``: pair, number and cutoff."""
     parts = text.split(":")
     try:
         if len(parts) > 3 or not parts[0]:
@@ -231,7 +231,7 @@ def parse_tetrahedra(text: str) -> Tetrahedra:
 
 
 def _checked_fit(fit_fs: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Lags between which a line can be fitted."""
+    """Return lags between which a line can be fitted."""
     if not fit_fs:
         return None
     start, end = fit_fs
@@ -324,7 +324,7 @@ def _analyse_file(file: Path, request: Request, kind: str | None = None) -> Traj
 
 
 def followed(selected: Any, record: Record) -> Iterator[tuple[Any, Any]]:
-    """Positions and cell of each frame, noting the rest."""
+    """Yield positions and cell of each frame, noting the rest."""
     for frame in selected:
         record.times.append(frame.time_fs)
         record.potential.append(frame.energy_ev)
@@ -334,7 +334,7 @@ def followed(selected: Any, record: Record) -> Iterator[tuple[Any, Any]]:
 
 
 def _times_of(record: Record, request: Request, file: Path) -> list[float] | None:
-    """Time of each frame, fs; None if nobody says.
+    """Return the time of each frame, fs; None if nobody says.
 
     Raises
     ------

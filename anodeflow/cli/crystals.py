@@ -56,7 +56,7 @@ def _print_crystal(name: str, as_json: bool) -> None:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    """Everything that is known of an entry of the catalogue, or of a structure file."""
+    """Return everything that is known of an entry of the catalogue, or of a structure file."""
     from anodeflow.structures.catalogue import TRUST, get_entry, load_crystal
 
     if Path(name).is_file():

@@ -155,7 +155,7 @@ def fireworks(command: str, arguments: tuple[str, ...], folder: Path | None) -> 
 
 
 def _ended(folder: Any, pad: Any, healer: Any) -> bool:
-    """Whether nothing is left that could run: what waits behind a failed job does not count."""
+    """Tell whether nothing is left that could run: what waits behind a failed job does not count."""
     from anodeflow.workflows.cluster.launchpad import ALIVE
     from anodeflow.workflows.store.database import server_errors
 

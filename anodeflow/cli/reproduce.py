@@ -114,7 +114,7 @@ def _run_parts(
 
 
 def _compared(document: StudyDoc) -> list[dict[str, Any]]:
-    """Rows of published and computed values for one study."""
+    """Return rows of published and computed values for one study."""
     from anodeflow.workflows.studies.registry import load, study_kind
 
     comparisons = study_kind(document.study).comparisons

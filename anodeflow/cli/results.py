@@ -97,7 +97,7 @@ def rows_of(
     query: str | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of one table, newest first.
+    """Return rows of one table, newest first.
 
     Each row is flat but for its notes, so ``pandas.DataFrame(rows_of(store, "binding"))`` is a table.
 
@@ -190,7 +190,7 @@ def _imported(store: JobStore | Store) -> Callable[[dict[str, Any]], dict[str, A
 
 
 def _convergence(table: Table, converged: bool) -> dict[str, Any]:
-    """Criteria of documents that did, or did not, converge."""
+    """Return criteria of documents that did, or did not, converge."""
     match table.convergence:
         case "converged":
             return {"output.converged": converged}

@@ -57,7 +57,7 @@ def status(folder: Path | None, store: Path | None, watch: bool, interval: float
 
 
 def _print_progress(rows: list[StudyProgress]) -> None:
-    """The table, and below it why jobs failed."""
+    """Print the table, and below it why jobs failed."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def print_listing(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Rows as a table, with words for truth values, or as JSON."""
+    """Print rows as a table, with words for truth values, or as JSON."""
     from anodeflow.cli.output.tables import print_rows
 
     words = {True: "yes", False: "no"}
@@ -27,7 +27,7 @@ def print_listing(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def termination_row(model: SlabModel) -> dict[str, Any]:
-    """One termination for a table."""
+    """Return one termination for a table."""
     excess = " ".join(f"+{n:g} {symbol}" for symbol, n in model.excess.items())
     return {
         "n": model.termination_index,
@@ -44,7 +44,7 @@ def termination_row(model: SlabModel) -> dict[str, Any]:
 
 
 def match_row(number: int, match: Any, chosen: bool) -> dict[str, Any]:
-    """One lattice match for a table."""
+    """Return one lattice match for a table."""
     low, high = match.strain.principal_percent
     return {
         "n": number,
@@ -61,7 +61,7 @@ def match_row(number: int, match: Any, chosen: bool) -> dict[str, Any]:
 
 
 def _cell_text(lattice: Lattice) -> str:
-    """A cell for people: ``a = 5.130 Å``, or all three lengths and the angles that are not 90 degrees."""
+    """Return a cell for people: ``a = 5.130 Å``, or all three lengths and the angles that are not 90 degrees."""
     a, b, c = lattice.abc
     lengths = f"a = {a:.3f}, b = {b:.3f}, c = {c:.3f} Å"
     if max(a, b, c) - min(a, b, c) < 5e-4:
@@ -71,26 +71,26 @@ def _cell_text(lattice: Lattice) -> str:
 
 
 def _bulk_text(source: dict[str, Any]) -> str:
-    """Where a cell comes from, for a picture."""
+    """Return where a cell comes from, for a picture."""
     if "relaxed" in source:
         return f"relaxed with {source['engine']['name']}, card {source['card']['name']}"
     return f"file {Path(source['file']).name}" if "file" in source else "catalogue"
 
 
 def _face(slab_model: SlabModel) -> str:
-    """A crystal and its Miller index, as mathtext."""
+    """Return a crystal and its Miller index, as mathtext."""
     from anodeflow.analysis.figures.style import formula_label, miller_label
 
     return formula_label(slab_model.crystal.replace("$", r"\$")) + miller_label(slab_model.miller)
 
 
 def index_name(miller: Sequence[int], between: str = "_") -> str:
-    """A Miller index in a line or a file name: ``100``, or ``1_-1_0`` where digits alone would be misread."""
+    """Return a Miller index in a line or a file name: ``100``, or ``1_-1_0`` where digits alone would be misread."""
     return ("" if all(0 <= n < 10 for n in miller) else between).join(map(str, miller))
 
 
 def slab_text(model: SlabModel, bulk: Lattice, source: dict[str, Any]) -> tuple[str, list[str]]:
-    """Title and lines of a slab's picture."""
+    """Return title and lines of a slab's picture."""
     kind = [
         "symmetric" if model.symmetric else "two different faces",
         "polar" if model.polar else "nonpolar",
@@ -108,7 +108,7 @@ def slab_text(model: SlabModel, bulk: Lattice, source: dict[str, Any]) -> tuple[
 
 
 def interface_text(model: InterfaceModel, sides: Sequence[Source]) -> tuple[str, list[str]]:
-    """Title and lines of an interface's picture."""
+    """Return title and lines of an interface's picture."""
     from anodeflow.structures.registry import contact_problems, registries
 
     strains = zip(("film", "substrate"), (model.film_strain, model.substrate_strain), strict=True)
@@ -144,7 +144,7 @@ def interface_text(model: InterfaceModel, sides: Sequence[Source]) -> tuple[str,
 
 
 def argyrodite_text(ensemble: Any, number: int, relaxed: bool) -> tuple[str, list[str]]:
-    """Title and lines of the picture of one configuration."""
+    """Return title and lines of the picture of one configuration."""
     from anodeflow.analysis.figures.style import formula_label
 
     configuration, cell = ensemble.configurations[number - 1], ensemble.cell

@@ -88,7 +88,7 @@ class RunDisplay:
         self._print(f"failed: {label}: {reason}")
 
     def _moved(self, label: str, step: int) -> str:
-        """Where a run is and how fast it goes, since this process first heard of it."""
+        """Return where a run is and how fast it goes, since this process first heard of it."""
         per_step = self._timesteps[label] / 1000
         first, since = self._first_steps.setdefault(label, (step, time.monotonic()))
         seconds = time.monotonic() - since
@@ -103,7 +103,7 @@ class RunDisplay:
         return len(self._weights.keys() | self._done | self._running.keys())
 
     def time_left(self) -> str:
-        """From the cost of what is done and what is not; empty before there is anything to go by."""
+        """Return the time left, by the cost of what is done and what is not; empty at the beginning."""
         elapsed = time.monotonic() - self._started
         left = sum(weight for label, weight in self._weights.items() if label not in self._done)
         if self._computed_weight < 0.02 * sum(self._weights.values()) or elapsed < 10:
@@ -128,7 +128,7 @@ class RunDisplay:
             print(text, file=sys.stderr, flush=True)
 
     def close(self, report: RunReport, again: str, store: Path) -> None:
-        """The last line: how it went, and what to do if it did not end."""
+        """Print the last line: how it went, and what to do if it did not end."""
         text = f"{report.computed} calculations computed, {report.reused} reused, in {_duration(report.wall_time_s)}"
         if report.interrupted:
             text = f"stopped; {text}. Continue with: {again}"

@@ -136,7 +136,7 @@ def write_folder(
 
 
 def _earlier_files(folder: Path) -> set[str]:
-    """Names of the files an earlier build put into a folder, by its summary."""
+    """Return the names of the files an earlier build put into a folder, by its summary."""
     try:
         listed = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))["files"]
         return {name for name in listed if Path(name).name == name and name != _SUMMARY}
@@ -172,7 +172,7 @@ def _write_item(item: Item, folder: Path) -> None:
 
 
 def _versions() -> dict[str, str]:
-    """The programs whose version decides what is built."""
+    """Return the programs whose version decides what is built."""
     from importlib.metadata import version
 
     return {name: version(name) for name in ("anodeflow", "pymatgen", "spglib", "ase", "numpy", "scipy", "matplotlib")}

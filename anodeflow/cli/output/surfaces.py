@@ -39,7 +39,7 @@ def print_surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
 
 
 def _thickest(doc: SurfaceEnergyDoc) -> str:
-    """Mean and half the spread of the thickest single slabs, where their crystal has the slabs' mesh."""
+    """Return the mean and half the spread of the thickest single slabs, where their crystal has the slabs' mesh."""
     thickness = doc.thickness
     if thickness is None or thickness.judged_by != "single slabs":
         return "-"
