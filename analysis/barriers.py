@@ -123,6 +123,11 @@ def fit_barrier(
     climbing_image
         Index of the image that climbed to the saddle.
 
+    Returns
+    -------
+    BarrierFit
+        The curve, the barriers and their uncertainty.
+
     Raises
     ------
     InputError

@@ -147,6 +147,13 @@ def makov_payne_ev(charge: int, box_angstrom: float) -> float:
 def check_charges(q_ab: int, q_a: int, q_b: int, n_li: int = 1) -> None:
     """Refuse an energy difference whose charges do not balance.
 
+    Parameters
+    ----------
+    q_ab, q_a, q_b
+        Charges of the cell with Li, of the host and of the Li reference, e.
+    n_li
+        Li atoms in the cell with Li beyond its host.
+
     Raises
     ------
     ReferenceMismatchError
@@ -161,6 +168,18 @@ def check_charges(q_ab: int, q_a: int, q_b: int, n_li: int = 1) -> None:
 
 def binding_energy(e_ab_ev: float, e_a_ev: float, e_li_ev: float, n_li: int = 1) -> float:
     """Return E_int = (E_AB - E_A - n E_Li)/n, in eV per Li; negative is bound (doi:10.1039/D6SC03781J).
+
+    Parameters
+    ----------
+    e_ab_ev, e_a_ev, e_li_ev
+        Energies of the cell with Li, of the host, and of one Li of the reference, eV.
+    n_li
+        Li atoms in the cell with Li beyond its host.
+
+    Returns
+    -------
+    float
+        eV per Li.
 
     Raises
     ------
@@ -192,6 +211,11 @@ def lithium_references(
         Isolated-atom (or ion) calculations of the same engine and card. Where an engine has none (a
         potential knows no spin and was not trained on free atoms), the neutral-atom references are the
         metal plus the published cohesive energy, and say so in ``sources``.
+
+    Returns
+    -------
+    list of LithiumReference
+        One for each convention.
 
     Raises
     ------
@@ -251,6 +275,22 @@ def binding_energies(
 ) -> dict[str, float]:
     """Return E_int of one AB calculation for every reference whose charge balances.
 
+    Parameters
+    ----------
+    ab
+        The cell with Li.
+    a
+        The host.
+    references
+        Of Li.
+    n_li
+        Li atoms in the cell with Li beyond its host.
+
+    Returns
+    -------
+    dict
+        By convention, eV per Li.
+
     Raises
     ------
     ConvergenceError
@@ -278,6 +318,18 @@ def descriptor(anode: BindingEnergyDoc, interphase: BindingEnergyDoc, convention
 
     The reference cancels only if everything else is the same, so anything else is refused
     (doi:10.1039/D6SC03781J).
+
+    Parameters
+    ----------
+    anode, interphase
+        Hosts X and Y.
+    convention
+        The Li reference; any one, for it drops out.
+
+    Returns
+    -------
+    float
+        dE, eV.
 
     Raises
     ------
@@ -331,7 +383,24 @@ def descriptor_matrix(
     convention: Convention,
     environment: Literal["bulk", "surface"],
 ) -> DescriptorMatrix:
-    """Return dE of every pair that can be subtracted, and the others with the reason."""
+    """Return dE of every pair that can be subtracted, and the others with the reason.
+
+    Parameters
+    ----------
+    hosts
+        Every host of the study.
+    anodes, interphases
+        Names of X, the rows, and of Y, the columns.
+    convention
+        The Li reference.
+    environment
+        Where Li is.
+
+    Returns
+    -------
+    DescriptorMatrix
+        None where a pair cannot be subtracted.
+    """
     by_name = {d.crystal: d for d in hosts if d.environment == environment}
     rows: list[list[float | None]] = []
     refused = []

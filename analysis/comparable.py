@@ -135,6 +135,20 @@ def common_unit(slabs: Sequence[tuple[CalculationDoc, float, Mapping[str, float]
 def check_potentials(mu: Mapping[str, float], unit: Composition, bulk_ev: float | None) -> float:
     """Sum of the chemical potentials of one unit, eV, which must be the bulk energy.
 
+    Parameters
+    ----------
+    mu
+        Chemical potential of each element, eV per atom.
+    unit
+        The formula unit.
+    bulk_ev
+        Energy of the crystal, eV per unit; None leaves it unchecked.
+
+    Returns
+    -------
+    float
+        Of one unit, eV.
+
     Raises
     ------
     InputError

@@ -279,6 +279,11 @@ def intact_tetrahedra(
     times_fs, persistence_fs
         See :meth:`CoordinationSeries.document`.
 
+    Returns
+    -------
+    IntactTetrahedraDoc
+        The share in each frame.
+
     Raises
     ------
     InputError

@@ -82,6 +82,11 @@ def crystal_doc(
         Its relaxation.
     setting
         Vectors of the cell to report in those of the computed one, shape (3, 3); None: the computed cell.
+
+    Returns
+    -------
+    CrystalDoc
+        Cell, energy and space group.
     """
     if calculation is None:
         return CrystalDoc(crystal=label, formula="", error="not computed; see the first failure of the run")

@@ -165,6 +165,11 @@ class Displacements:
         seed
             Of the bootstrap.
 
+        Returns
+        -------
+        DiffusionDoc
+            As :func:`diffusion` returns it.
+
         Raises
         ------
         InputError
@@ -217,7 +222,7 @@ def windowed_msd(paths: Floats) -> Floats:
     return np.maximum(msd, 0.0)
 
 
-# long: 24 lines are its documentation
+# long: a third or more of it is documentation
 def diffusion(
     paths: Floats,
     timestep_fs: float,
@@ -244,6 +249,11 @@ def diffusion(
         Lags of the fit, fs; by default from 5 % to 25 % of the run.
     seed
         Of the resampling.
+
+    Returns
+    -------
+    DiffusionDoc
+        D with its standard error, the displacements and the fit.
 
     Raises
     ------
@@ -348,6 +358,11 @@ def mean_squared_displacement(
         See :class:`Displacements`.
     timestep_fs, fit_fs
         See :meth:`Displacements.document`.
+
+    Returns
+    -------
+    DiffusionDoc
+        As :func:`diffusion` returns it.
 
     Raises
     ------

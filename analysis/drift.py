@@ -42,6 +42,7 @@ class RunChecksDoc(Document):
     warnings: list[str] = Field(default_factory=list)
 
 
+# long: a third or more of it is documentation
 def run_checks(
     atoms: int,
     times_fs: Sequence[float] | None,
@@ -65,6 +66,11 @@ def run_checks(
         3/2 (N - 1) k T.
     temperatures_k
         Of each frame, K. It follows from the kinetic energy where it is not given.
+
+    Returns
+    -------
+    RunChecksDoc
+        None where something was not given.
 
     Raises
     ------

@@ -161,6 +161,11 @@ def system_doc(
     ps_cutoff_angstrom
         P-S bond; None: the first minimum of the P-S function of the first seed's first frames.
 
+    Returns
+    -------
+    DynamicsSystemDoc
+        With an error where no seed can be used.
+
     Raises
     ------
     InputError

@@ -154,6 +154,11 @@ def judge_linearity(x: Sequence[float], y: Sequence[float], *, level: float = 0.
     level
         A curvature is called real if its p-value is below 1 - level.
 
+    Returns
+    -------
+    Linearity
+        The test and the judgement.
+
     Raises
     ------
     InputError

@@ -142,6 +142,22 @@ def interface_energy(
 ) -> float:
     """Return (E_cell - n_film E_film - n_substrate E_substrate)/(2A) in J/m2, strain of the film included.
 
+    Parameters
+    ----------
+    e_cell_ev
+        Energy of the interface cell, eV.
+    n_film, n_substrate
+        Formula units of either side in it.
+    e_film_ev_per_unit, e_substrate_ev_per_unit
+        Energies of the crystals, eV per unit.
+    area_angstrom2
+        Of the cell, angstrom^2.
+
+    Returns
+    -------
+    float
+        J/m2.
+
     Raises
     ------
     InputError
@@ -158,11 +174,24 @@ def interface_energy(
 
 
 def work_of_adhesion(gamma_a: float, gamma_b: float, gamma_ab: float) -> float:
-    """Return W_ad = gamma_A + gamma_B - gamma_AB in J/m2; positive: the two stick together (Dupre)."""
+    """Return W_ad = gamma_A + gamma_B - gamma_AB in J/m2; positive: the two stick together (Dupre).
+
+    Parameters
+    ----------
+    gamma_a, gamma_b
+        Surface energies of the two sides, J/m2.
+    gamma_ab
+        Interface energy, J/m2.
+
+    Returns
+    -------
+    float
+        J/m2.
+    """
     return gamma_a + gamma_b - gamma_ab
 
 
-# long: 33 lines are its documentation
+# long: a third or more of it is documentation
 def interface_energy_doc(
     members: Sequence[InterfaceMember],
     *,

@@ -116,6 +116,11 @@ def barrier_doc(
         Fingerprints of crystal and host.
     caveats
         Warnings that hold whatever the result.
+
+    Returns
+    -------
+    MigrationBarrierDoc
+        With an error where there is no barrier.
     """
     calculations = {"start": start, "end": end, "band": band}
     result = MigrationBarrierDoc(

@@ -102,6 +102,11 @@ def chunks(frames: Iterable[Frame], atoms: int, *, size: int | None = None) -> I
     size
         Frames in a chunk; by default 16, and 128 after the first 512 frames.
 
+    Returns
+    -------
+    iterator of Chunk
+        In the order of the frames.
+
     Raises
     ------
     InputError
@@ -153,6 +158,15 @@ def _chunk(held: Sequence[tuple[Floats, Floats]], count: int) -> Chunk:
 
 def check_reach(r_max: float, centres: int, others: int, volume: float) -> None:
     """Refuse a distance that would take for ever.
+
+    Parameters
+    ----------
+    r_max
+        Largest distance, angstrom.
+    centres, others
+        Atoms of either kind.
+    volume
+        Of the cell, angstrom^3.
 
     Raises
     ------

@@ -125,6 +125,11 @@ def layer_profile(
     windows
         Windows of time.
 
+    Returns
+    -------
+    ProfileDoc
+        Densities by element and window of time.
+
     Raises
     ------
     InputError

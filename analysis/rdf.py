@@ -337,6 +337,11 @@ def partial_rdf(
     bins
         Number of bins between 0 and ``r_max``.
 
+    Returns
+    -------
+    RdfDoc
+        g(r), the running coordination number, first peak and first minimum.
+
     Raises
     ------
     InputError

@@ -143,6 +143,22 @@ class SurfaceEnergyDoc(Document):
 def surface_energy(e_slab_ev: float, n_units: float, e_bulk_ev_per_unit: float, area_angstrom2: float) -> float:
     """Return (E_slab - n E_bulk)/(2A) in J/m2, of a slab with two faces.
 
+    Parameters
+    ----------
+    e_slab_ev
+        Energy of the slab, eV.
+    n_units
+        Formula units in it.
+    e_bulk_ev_per_unit
+        Energy of the crystal, eV per unit.
+    area_angstrom2
+        Of one face, angstrom^2.
+
+    Returns
+    -------
+    float
+        J/m2.
+
     Raises
     ------
     InputError
@@ -236,7 +252,7 @@ def fiorentini_methfessel(
     )
 
 
-# long: 36 lines are its documentation
+# long: a third or more of it is documentation
 def surface_energy_doc(
     members: Sequence[SlabMember],
     *,

@@ -20,6 +20,11 @@ def nearest(word: str, known: Iterable[str], *, most: int = 3, cutoff: float = 0
     cutoff
         The likeness a word must have, from 0 (none) to 1 (the same).
 
+    Returns
+    -------
+    list of str
+        At most `most`; empty if nothing is like it.
+
     Examples
     --------
     >>> nearest("vsap", ["vasp", "castep", "gpaw"])
@@ -43,6 +48,11 @@ def did_you_mean(
         What to say when nothing is like it; all known words by default.
     most, cutoff
         See :func:`nearest`.
+
+    Returns
+    -------
+    str
+        To be given as the remedy of an error.
 
     Examples
     --------

@@ -147,6 +147,20 @@ def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
 def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
     """Validate a mapping read from ``path``; the first problem becomes one line.
 
+    Parameters
+    ----------
+    model
+        What the mapping should be.
+    data
+        As it was read.
+    path
+        The file, for messages.
+
+    Returns
+    -------
+    Model
+        The validated object.
+
     Raises
     ------
     InputError

@@ -159,7 +159,7 @@ def parse_argyrodite(formula: str) -> ArgyroditeComposition:
     return ArgyroditeComposition(a, b, c, halide)
 
 
-# long: 33 lines are its documentation
+# long: a third or more of it is documentation
 def argyrodite_configurations(
     formula: str | ArgyroditeComposition,
     *,
@@ -194,6 +194,11 @@ def argyrodite_configurations(
         Edge of the cubic cell of 4 formula units. PS4 stays rigid when it changes.
     energies
         Total energy of a structure in eV; it ranks the ``n`` configurations.
+
+    Returns
+    -------
+    ArgyroditeEnsemble
+        The lowest first.
 
     Raises
     ------

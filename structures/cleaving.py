@@ -115,7 +115,22 @@ class Cleaver:
         self.coordination = coordination_numbers(cell, self.bonds)
 
     def image(self, cut: int, sign: int, shift: float) -> int:
-        """Return the cut that an operation z -> sign z + shift maps `cut` on."""
+        """Return the cut that an operation z -> sign z + shift maps `cut` on.
+
+        Parameters
+        ----------
+        cut
+            Index of the gap.
+        sign
+            1 or -1.
+        shift
+            In fractions of the cell's height.
+
+        Returns
+        -------
+        int
+            Index of the gap.
+        """
         distance = self.cuts - (sign * self.cuts[cut] + shift)
         return int(np.argmin(np.abs(distance - np.round(distance))))
 
@@ -135,7 +150,22 @@ class Cleaver:
         return float(np.ptp(heights))
 
     def symmetric_count(self, cut: int, count: int, min_thickness_angstrom: float) -> int:
-        """Return the fewest planes, thick enough, whose two faces are equal; `count` if there are none."""
+        """Return the fewest planes, thick enough, whose two faces are equal; `count` if there are none.
+
+        Parameters
+        ----------
+        cut
+            Gap above the highest plane.
+        count
+            Planes that are wanted.
+        min_thickness_angstrom
+            Least thickness.
+
+        Returns
+        -------
+        int
+            Planes.
+        """
         if self.is_symmetric(cut, count):
             return count
         for more in range(max(2, count - self.planes_per_repeat + 1), count + self.planes_per_repeat):

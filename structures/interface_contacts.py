@@ -61,7 +61,24 @@ def contacts_equivalent(
     vacuum_angstrom: float | None,
     shift: Sequence[float],
 ) -> tuple[bool, str]:
-    """Tell whether a symmetry operation of the cell exchanges the two contacts, and how that was decided or why not."""
+    """Tell whether a symmetry operation of the cell exchanges the two contacts, and how that was decided or why not.
+
+    Parameters
+    ----------
+    structure
+        The interface.
+    film, substrate
+        Its slabs.
+    vacuum_angstrom
+        None in a periodic cell.
+    shift
+        Of the film, in fractions of the cell.
+
+    Returns
+    -------
+    tuple
+        Whether they are, and why.
+    """
     if vacuum_angstrom is not None:
         return False, "there is one contact, the other faces meet vacuum"
     if (_operations(structure)[0][:, 2, 2] == -1).any():

@@ -83,6 +83,26 @@ def slab_spec(
 ) -> SlabSpec:
     """Say how to cut a named crystal, an argyrodite formula, a structure file or a structure.
 
+    Parameters
+    ----------
+    crystal
+        Name, formula, path or structure.
+    miller
+        Face; None takes the usual one of the crystal.
+    layers
+        Planes; None takes the thickness.
+    min_thickness_angstrom
+        Least thickness.
+    termination
+        Which of the list of terminations.
+    seed
+        Of the configurations of an argyrodite.
+
+    Returns
+    -------
+    SlabSpec
+        Its `build` cuts the slab.
+
     Raises
     ------
     InputError

@@ -154,7 +154,7 @@ class InterfaceModel:
         return own | nested | strains | extra | composition | {"max_strain_percent": self.max_strain_percent}
 
 
-# long: 38 lines are its documentation
+# long: a third or more of it is documentation
 def build_interface(
     film: SlabModel,
     substrate: SlabModel,
@@ -269,7 +269,7 @@ def build_interface(
     return model
 
 
-# long: 20 lines are its documentation
+# long: a third or more of it is documentation
 def check_interface(model: InterfaceModel) -> dict[str, Any]:
     """Check an interface against the slabs it was made of.
 

@@ -60,7 +60,7 @@ class _Host:
         return self.rotations @ frac + self.translations
 
 
-# long: 40 lines are its documentation
+# long: a third or more of it is documentation
 def interstitial_sites(
     structure: Structure,
     *,

@@ -157,7 +157,7 @@ def in_plane_strain(unstrained: ArrayLike, strained: ArrayLike) -> InPlaneStrain
     return InPlaneStrain(rows, (100 * low, 100 * high), 100 * mises, 100 * largest)  # type: ignore[arg-type]
 
 
-# long: 35 lines are its documentation
+# long: a third or more of it is documentation
 def lattice_matches(
     film: SlabModel | ArrayLike,
     substrate: SlabModel | ArrayLike,

@@ -214,6 +214,11 @@ def matched_end_points(start: Structure, end: Structure, *, allow_concerted: boo
     allow_concerted
         Accept paths on which more than one atom moves far (an interstitial that pushes a lattice atom on).
 
+    Returns
+    -------
+    EndPoints
+        Both ends, and what was corrected.
+
     Raises
     ------
     StructureError

@@ -114,6 +114,11 @@ def registry_at(model: InterfaceModel, contact: int = 1, structure: Structure | 
     structure
         A relaxed geometry of the same atoms; that of the model if absent.
 
+    Returns
+    -------
+    Registry
+        Its label, and what lies over what.
+
     Raises
     ------
     InputError
@@ -218,7 +223,22 @@ def candidate_shifts(
 
 
 def with_shift(model: InterfaceModel, shift: Sequence[float], gap_angstrom: float | None = None) -> InterfaceModel:
-    """Build the same interface with the film elsewhere."""
+    """Build the same interface with the film elsewhere.
+
+    Parameters
+    ----------
+    model
+        The interface.
+    shift
+        Of the film, in fractions of the cell.
+    gap_angstrom
+        None keeps that of the model.
+
+    Returns
+    -------
+    InterfaceModel
+        Built again.
+    """
     return build_interface(
         model.film,
         model.substrate,
@@ -320,7 +340,22 @@ def _scored(
 
 
 def contact_gap(model: InterfaceModel, structure: Structure, contact: int = 1) -> float:
-    """Measure the distance along z between the outermost nuclei at one contact of a relaxed cell, angstrom."""
+    """Measure the distance along z between the outermost nuclei at one contact of a relaxed cell, angstrom.
+
+    Parameters
+    ----------
+    model
+        The interface as it was built.
+    structure
+        Its relaxed cell.
+    contact
+        1 or 2, as :func:`registry_at` counts them.
+
+    Returns
+    -------
+    float
+        Angstrom.
+    """
     film = np.array(model.structure.site_properties["side"]) == "film"
     heights = _unwrapped_heights(model, structure)
     if contact == 1:

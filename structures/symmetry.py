@@ -74,7 +74,22 @@ def symmetry_operations(
 
 
 def images_of_atoms(structure: Structure, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-    """Return where an operation sends every atom: index of its image, shape (N,)."""
+    """Return where an operation sends every atom: index of its image, shape (N,).
+
+    Parameters
+    ----------
+    structure
+        The crystal.
+    rotation
+        Shape (3, 3), fractional.
+    translation
+        Shape (3,), fractional.
+
+    Returns
+    -------
+    ndarray
+        Shape (N,).
+    """
     sent = structure.frac_coords @ rotation.T + translation
     apart = sent[:, None, :] - structure.frac_coords[None, :, :]
     apart -= np.round(apart)

@@ -83,7 +83,22 @@ def mark_panel(axes: Axes, number: int) -> None:
 
 
 def computed_by(engine: EngineRecord, card: CardRecord, study_hash: str | None = None) -> str:
-    """Return the line that says with which engine and card the numbers were computed."""
+    """Return the line that says with which engine and card the numbers were computed.
+
+    Parameters
+    ----------
+    engine
+        The engine.
+    card
+        Its settings.
+    study_hash
+        Of the study, where the figure is that of one.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     study = "" if study_hash is None else f", study {study_hash}"
     return f"{engine.name} ({engine.kind}, {engine.version}), card {card.name}{study}"
 

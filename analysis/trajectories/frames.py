@@ -400,6 +400,20 @@ def _flagged(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
 def checked_cell(cell: Array, path: Path | str, line: int | None) -> Array:
     """Check that a cell has a volume, and return it.
 
+    Parameters
+    ----------
+    cell
+        Rows are the lattice vectors, angstrom.
+    path
+        The file, for messages.
+    line
+        Where the cell stands in it, or None.
+
+    Returns
+    -------
+    ndarray
+        The cell.
+
     Raises
     ------
     InputError

@@ -190,6 +190,20 @@ def join_trajectories(
     """Join segments of one run to one trajectory; see `JoinedTrajectory`.
 
     With segments in the compact format the result has `len()` and random access, and gaps are found at once.
+
+    Parameters
+    ----------
+    segments
+        In the order of time.
+    first_steps
+        Step of the first frame of each, where the files do not say.
+    strict
+        Refuse what else is a warning.
+
+    Returns
+    -------
+    JoinedTrajectory
+        Every step once.
     """
     compact = [segment for segment in segments if isinstance(segment, CompactTrajectory)]
     if segments and len(compact) == len(segments):

@@ -79,6 +79,11 @@ def open_trajectory(
         Whether a file that ends within a frame is an error. Otherwise its complete frames are given, then
         `Trajectory.incomplete` is set and a `TrajectoryTruncated` warning given.
 
+    Returns
+    -------
+    Trajectory
+        Of its frames none is read yet.
+
     Raises
     ------
     InputError
@@ -191,6 +196,11 @@ def convert(
         when it is complete.
     metadata
         Added to that of the source; for the compact format.
+
+    Returns
+    -------
+    int
+        Frames written.
 
     Raises
     ------

@@ -102,7 +102,22 @@ class Source:
         self.file.close()
 
     def error(self, problem: str, remedy: str = "check the file", line: int | None = None) -> InputError:
-        """Return an error that names this file and the line read last."""
+        """Return an error that names this file and the line read last.
+
+        Parameters
+        ----------
+        problem
+            What is wrong.
+        remedy
+            What to do.
+        line
+            If not the line read last.
+
+        Returns
+        -------
+        InputError
+            To be raised.
+        """
         return InputError(f"{place(self.path, line or self.line or None)}: {problem}", remedy)
 
     def check_end(self) -> None:
@@ -163,6 +178,20 @@ class Source:
 
     def table(self, count: int, columns: Sequence[int], quantity: str) -> tuple[Array, bytes]:
         """Return the next `count` lines as numbers; the (count, len(columns)) numbers and the text.
+
+        Parameters
+        ----------
+        count
+            Lines.
+        columns
+            Places of the numbers in a line.
+        quantity
+            What they are, for messages.
+
+        Returns
+        -------
+        tuple
+            The numbers, shape (count, len(columns)), and the text.
 
         Raises
         ------
@@ -273,6 +302,20 @@ def _fault(lines: list[bytes], columns: Sequence[int], path: Path, first_line: i
 def real(word: bytes, source: Source, quantity: str) -> float:
     """Return one finite number.
 
+    Parameters
+    ----------
+    word
+        The number as it stands in the file.
+    source
+        The file.
+    quantity
+        What it is, for the message.
+
+    Returns
+    -------
+    float
+        Finite.
+
     Raises
     ------
     InputError
@@ -304,6 +347,11 @@ def whole_number(word: bytes, source: Source, quantity: str, most: int = _MAX_WH
         For messages.
     most
         The largest that makes sense.
+
+    Returns
+    -------
+    int
+        Not negative.
 
     Raises
     ------

@@ -400,6 +400,11 @@ class VasprunReader:
         strict
             As of the reader.
 
+        Returns
+        -------
+        ndarray
+            Shape (count, 3).
+
         Raises
         ------
         InputError

@@ -197,6 +197,11 @@ def contradictions(step: VasprunStep, before: VasprunStep | None, head: VasprunH
         The step before it; None for the first.
     head
         Of the file.
+
+    Returns
+    -------
+    list of str
+        One line each.
     """
     problems = []
     if _total_of_parts(step) is False:

@@ -116,6 +116,11 @@ def relaxed_crystal(
     remedy
         Which study would make it.
 
+    Returns
+    -------
+    tuple
+        Its structure, and which calculation of which store it is.
+
     Raises
     ------
     InputError

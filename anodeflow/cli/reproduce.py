@@ -72,6 +72,11 @@ def study_of(paper: str, part: str, engine: str | None, card: str | None) -> Stu
     engine, card
         In place of those of the study file, unless None.
 
+    Returns
+    -------
+    Study
+        Ready to be run.
+
     Raises
     ------
     InputError

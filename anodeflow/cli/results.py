@@ -80,7 +80,7 @@ def study_hash_of(study: str) -> str:
     return study
 
 
-# long: 28 lines are its documentation
+# long: a third or more of it is documentation
 def rows_of(
     store: JobStore | Store,
     name: str,
@@ -119,6 +119,11 @@ def rows_of(
         A Mongo-style filter on the stored documents, as JSON.
     limit
         At most so many rows.
+
+    Returns
+    -------
+    list of dict
+        One row each.
 
     Raises
     ------

@@ -44,7 +44,22 @@ def termination_row(model: SlabModel) -> dict[str, Any]:
 
 
 def match_row(number: int, match: Any, chosen: bool) -> dict[str, Any]:
-    """Return one lattice match for a table."""
+    """Return one lattice match for a table.
+
+    Parameters
+    ----------
+    number
+        Of the match in the list.
+    match
+        The match.
+    chosen
+        Whether it is the one that is taken by default.
+
+    Returns
+    -------
+    dict
+        One value a column.
+    """
     low, high = match.strain.principal_percent
     return {
         "n": number,
@@ -90,7 +105,22 @@ def index_name(miller: Sequence[int], between: str = "_") -> str:
 
 
 def slab_text(model: SlabModel, bulk: Lattice, source: dict[str, Any]) -> tuple[str, list[str]]:
-    """Return title and lines of a slab's picture."""
+    """Return title and lines of a slab's picture.
+
+    Parameters
+    ----------
+    model
+        The slab.
+    bulk
+        Cell that the Miller index refers to.
+    source
+        Record of where the crystal comes from.
+
+    Returns
+    -------
+    tuple
+        The title, as mathtext, and the lines.
+    """
     kind = [
         "symmetric" if model.symmetric else "two different faces",
         "polar" if model.polar else "nonpolar",
@@ -144,7 +174,22 @@ def interface_text(model: InterfaceModel, sides: Sequence[Source]) -> tuple[str,
 
 
 def argyrodite_text(ensemble: Any, number: int, relaxed: bool) -> tuple[str, list[str]]:
-    """Return title and lines of the picture of one configuration."""
+    """Return title and lines of the picture of one configuration.
+
+    Parameters
+    ----------
+    ensemble
+        All configurations.
+    number
+        Of the configuration, from 1.
+    relaxed
+        Whether the picture shows the relaxed cell.
+
+    Returns
+    -------
+    tuple
+        The title, as mathtext, and the lines.
+    """
     from anodeflow.analysis.figures.style import formula_label
 
     configuration, cell = ensemble.configurations[number - 1], ensemble.cell

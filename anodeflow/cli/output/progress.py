@@ -128,7 +128,17 @@ class RunDisplay:
             print(text, file=sys.stderr, flush=True)
 
     def close(self, report: RunReport, again: str, store: Path) -> None:
-        """Print the last line: how it went, and what to do if it did not end."""
+        """Print the last line: how it went, and what to do if it did not end.
+
+        Parameters
+        ----------
+        report
+            What the runner did.
+        again
+            The command that continues the run.
+        store
+            Where the results are.
+        """
         text = f"{report.computed} calculations computed, {report.reused} reused, in {_duration(report.wall_time_s)}"
         if report.interrupted:
             text = f"stopped; {text}. Continue with: {again}"

@@ -50,6 +50,11 @@ def checked_folder(output: Path | None, name: str, force: bool) -> Path:
     force
         It may hold files.
 
+    Returns
+    -------
+    Path
+        The folder, not made yet.
+
     Raises
     ------
     InputError

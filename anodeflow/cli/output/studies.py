@@ -57,7 +57,17 @@ def imported_notes(job_store: Any, study_hash: str) -> list[str]:
 
 
 def print_study(document: Any, as_json: bool, imported: str | None = None) -> None:
-    """Print a study's last document as tables or JSON, and what of it was imported."""
+    """Print a study's last document as tables or JSON, and what of it was imported.
+
+    Parameters
+    ----------
+    document
+        Last document of the study.
+    as_json
+        JSON instead of tables.
+    imported
+        What is said of imported results, or None.
+    """
     if as_json:
         from anodeflow.cli.output.console import print_json
 
@@ -100,7 +110,17 @@ def write_figure(document: Any, file: Path, imported: str | None = None) -> None
 
 
 def write_figures(document: Any, files: tuple[Path, ...], imported: str | None = None) -> None:
-    """Draw a study's figure to several files and say so; the rest as for :func:`write_figure`."""
+    """Draw a study's figure to several files and say so; the rest as for :func:`write_figure`.
+
+    Parameters
+    ----------
+    document
+        Last document of the study.
+    files
+        Where to; the suffix decides the format.
+    imported
+        What is said of imported results, or None.
+    """
     for file in files:
         write_figure(document, file, imported)
         click.echo(f"figure: {file}", err=True)

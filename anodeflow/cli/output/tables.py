@@ -28,6 +28,11 @@ def new_table(columns: Iterable[str], right: Sequence[str] = (), *, fold: bool =
         Those of numbers, which stand flush right.
     fold
         Break long cells into lines; else they are cut.
+
+    Returns
+    -------
+    Table
+        Of rich.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -79,6 +84,20 @@ def _cell(value: Any) -> str:
 def number(value: float | None, digits: int = 3, error: float | None = None) -> str:
     """Return a number with so many decimals and its standard error, or a dash.
 
+    Parameters
+    ----------
+    value
+        None becomes a dash.
+    digits
+        Decimals.
+    error
+        Standard error, where there is one.
+
+    Returns
+    -------
+    str
+        For a cell of a table.
+
     Examples
     --------
     >>> number(1.23456), number(1.5, 1, 0.25), number(None)
@@ -100,6 +119,11 @@ def interval(value: float | None, limits: tuple[float, float] | None, factor: fl
         Of the interval, where there is one.
     factor
         1000 prints thousandths of the unit.
+
+    Returns
+    -------
+    str
+        For a cell of a table.
     """
     if value is None:
         return "–"
