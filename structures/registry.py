@@ -1,9 +1,8 @@
 """The registry of an interface: where the film's face stands over the substrate's, whatever the origin of the crystals.
 
-A shift of the film in fractions of a cell says nothing by itself: which atoms stand over which depends on the origins
-of the two slabs. Here a registry is the in-plane vector from a named atom of the substrate's face to a named atom of
-the film's face. Candidates are the points that symmetry singles out, and in larger cells a grid over the cell of
-displacements (the lattice that the translations of both sides generate together), each orbit once.
+A registry is the in-plane vector from a named atom of the substrate's face to a named atom of the film's face: a shift
+in fractions of a cell depends on the origins of the two slabs. Candidates are the points that symmetry singles out, and
+in larger cells a grid over the cell of displacements (which the translations of both sides generate), each orbit once.
 """
 
 from __future__ import annotations
@@ -18,12 +17,11 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Structure
 
 from anodeflow.errors import ConvergenceError, InputError, StructureError
-from anodeflow.structures.interface_contacts import symmetry_moves
+from anodeflow.structures.interface_contacts import distances_across, symmetry_moves, tight_contacts
 from anodeflow.structures.interfaces import InterfaceModel, build_interface, film_matrix
 from anodeflow.structures.plane_lattices import displacement_cell
 
-#: _Atoms of a face: those within this height of the outermost nucleus. Rumpled rock-salt planes are far flatter,
-#: lattice planes of metals further apart.
+#: _Atoms of a face: those within this height of the outermost nucleus; planes of metals are further apart.
 _FACE_DEPTH_ANGSTROM = 0.6
 #: _Atoms count as one over the other, or as equally near, within this distance in the plane.
 _OVER_ANGSTROM = 0.15
@@ -113,11 +111,6 @@ def registry_at(model: InterfaceModel, contact: int = 1, structure: Structure | 
         1 (film above the substrate's upper face) or 2 (the next image of the substrate above the film).
     structure
         A relaxed geometry of the same atoms; that of the model if absent.
-
-    Returns
-    -------
-    Registry
-        Its label, and what lies over what.
 
     Raises
     ------
@@ -227,17 +220,10 @@ def with_shift(model: InterfaceModel, shift: Sequence[float], gap_angstrom: floa
 
     Parameters
     ----------
-    model
-        The interface.
-    shift
-        Of the film, in fractions of the cell.
+    model, shift
+        The interface, and where the film is to be, in fractions of the cell.
     gap_angstrom
         None keeps that of the model.
-
-    Returns
-    -------
-    InterfaceModel
-        Built again.
     """
     return build_interface(
         model.film,
@@ -297,11 +283,8 @@ def search_registry(
     if not gaps_angstrom:
         raise InputError("no gap to begin with", "give at least one in gaps_angstrom")
     shifts = candidate_shifts(model, grid_angstrom=grid_angstrom)
-    ranked = [
-        ranked_registry
-        for shift in shifts
-        if (ranked_registry := _scored(model, shift, score, gaps_angstrom)) is not None
-    ]
+    scored = (_scored(model, shift, score, gaps_angstrom) for shift in shifts)
+    ranked = [registry for registry in scored if registry is not None]
     if not ranked:
         raise StructureError(f"atoms overlap in every registry of {model.name}", "use wider gaps_angstrom")
     ranked.sort(key=_order)
@@ -329,7 +312,7 @@ def _scored(
             begin = with_shift(model, shift, gap)
         except StructureError:
             continue
-        if not any("touch" in warning for warning in begin.warnings):
+        if not tight_contacts(distances_across(begin.structure)):
             break
     if begin is None:
         return None
@@ -344,17 +327,8 @@ def contact_gap(model: InterfaceModel, structure: Structure, contact: int = 1) -
 
     Parameters
     ----------
-    model
-        The interface as it was built.
-    structure
-        Its relaxed cell.
-    contact
-        1 or 2, as :func:`registry_at` counts them.
-
-    Returns
-    -------
-    float
-        Angstrom.
+    model, structure, contact
+        The interface as it was built, its relaxed cell, and 1 or 2 as :func:`registry_at` counts.
     """
     film = np.array(model.structure.site_properties["side"]) == "film"
     heights = _unwrapped_heights(model, structure)

@@ -404,15 +404,8 @@ def checked_cell(cell: Array, path: Path | str, line: int | None) -> Array:
     ----------
     cell
         Rows are the lattice vectors, angstrom.
-    path
-        The file, for messages.
-    line
-        Where the cell stands in it, or None.
-
-    Returns
-    -------
-    ndarray
-        The cell.
+    path, line
+        Where it stands, for messages.
 
     Raises
     ------
