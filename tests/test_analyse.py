@@ -92,7 +92,7 @@ def test_selected_frames_keep_their_time(command, run_file):
         (["--msd", "Li", "--timestep-fs", "1", "--fit-fs", "-5", "10"], ["--fit-fs -5 10"]),
         (["--pair", "Li-P", "--frames", "99999999999999999999999:"], ["no file has that many frames"]),
         (["--pair", "Li-P", "--csv", "run.extxyz"], ["run.extxyz", "would be lost"]),
-        (["--pair", "Li-P", "--width", "0.3"], ["no multiple"]),
+        (["--pair", "Li-P", "--width", "0.3"], ["not a multiple"]),
         (["--pair", "Li-P", "--bins", "10", "--width", "0.1"], ["give one of them"]),
         (["--msd", "Li"], ["time between frames", "--timestep-fs"]),
         (["--msd", "Al", "--timestep-fs", "1"], ["no Al"]),
@@ -122,7 +122,7 @@ def test_a_pipe_is_refused_and_does_not_hang(command, tmp_path):
     os.mkfifo(tmp_path / "XDATCAR")
     status, _, err = command("analyse", tmp_path / "XDATCAR", "--pair", "P-S")
     assert status == 2
-    assert "no regular file" in one_line(err)
+    assert "not a regular file" in one_line(err)
 
 
 def test_no_digits_left_and_cells_said_to_be_open(command, run_file):

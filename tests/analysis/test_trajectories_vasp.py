@@ -60,7 +60,7 @@ class TestXdatcar:
             ("  1  1  100\n0.1 1 1 1 1\n 300\n CAR\n Si8\nKonfig= 1\n0 0 0\n", "line 2.*VASP 4"),
             ("x\n1\n4 0 0\n0 4 0\n0 0 0\nLi\n1\nDirect configuration= 1\n0 0 0\n", "line 5.*no volume"),
             ("x\n1\n4 0 0\n0 4 0\n0 0 4\nLi\n1\nDirect configuration= 1\n0 0 nan\n", "line 9.*'nan'"),
-            ("x\n1\n4 0 0\n0 4 0\n0 0 4\nLi\n1\nDirect configuration= 1\n0 0 ****\n", "line 9.*no finite number"),
+            ("x\n1\n4 0 0\n0 4 0\n0 0 4\nLi\n1\nDirect configuration= 1\n0 0 ****\n", "line 9.*not a finite number"),
             ("x\n1\n4 0 0\n0 4 0\n0 0 4\nLi\n2\nDirect configuration= 1\n0 0 0\n0 0\n", "line 10.*2 columns"),
             (
                 "x\n1\n4 0 0\n0 4 0\n0 0 4\nLi\n2\nDirect configuration= 1\n0 0 0\nDirect configuration= 2\n0 0 0\n",
@@ -137,7 +137,7 @@ class TestVasprun:
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
-            ("<v>       0.00000000       0.00000000       0.00000000 </v>", "<v> **** 0 0 </v>", "no finite number"),
+            ("<v>       0.00000000       0.00000000       0.00000000 </v>", "<v> **** 0 0 </v>", "not a finite number"),
             ('<i name="e_fr_energy">    -10.61487473', '<i name="e_fr_energy"> NaN', "line .*e_fr_energy is 'NaN"),
             ("</calculation>", "<calculation>", "within the calculation"),
             ("<rc><c>Si</c>", "<rc>", "'1' in the list of atoms is not an element"),
