@@ -173,7 +173,8 @@ class PairHistogram:
 
     def counts(self) -> NDArray[np.int64]:
         """Return pairs in each bin over all frames, shape (bins,)."""
-        return np.sum(self._counts, axis=0)
+        result: NDArray[np.int64] = np.sum(self._counts, axis=0)
+        return result
 
     def document(self) -> RdfDoc:
         """Return the averages so far.
@@ -245,7 +246,7 @@ class PairHistogram:
             document.first_peak_se_angstrom = float(_standard_error(np.array(peaks, dtype=float)))
 
 
-def _groups(frames: NDArray) -> list[NDArray] | None:
+def _groups(frames: NDArray[Any]) -> list[NDArray[Any]] | None:
     """Yield chunks gathered into blocks of about the same number of frames."""
     ends = np.cumsum(frames)
     blocks = min(BLOCKS, len(frames))

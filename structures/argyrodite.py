@@ -437,7 +437,7 @@ class _Framework:
         charges[np.where(rng.random(len(pairs)) < 0.5, pairs, self.partner[pairs])] = 1
         return charges
 
-    def moves(self, charges: NDArray, swap: list[NDArray]) -> list[tuple[NDArray, NDArray]]:
+    def moves(self, charges: NDArray[Any], swap: list[NDArray[Any]]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """Return allowed transfers of one unit of charge (from, to), by kind: Li flips, Li hops, S/X swaps."""
         li = self.groups["Li"]
         full = li[charges[li] > 0]
@@ -477,11 +477,12 @@ class _Framework:
                     state[b[change.argmin()]] += 1
             yield float(state @ self.matrix @ state), state
 
-    def canonical(self, charges: NDArray) -> bytes:
+    def canonical(self, charges: NDArray[Any]) -> bytes:
         """Return the same bytes for all arrangements that a symmetry of the empty framework connects."""
-        return min(row.tobytes() for row in charges.astype(np.int8)[self.permutations])
+        result: bytes = min(row.tobytes() for row in charges.astype(np.int8)[self.permutations])
+        return result
 
-    def decode(self, charges: NDArray, halide: str) -> tuple[Structure, dict[str, Any], dict[str, int]]:
+    def decode(self, charges: NDArray[Any], halide: str) -> tuple[Structure, dict[str, Any], dict[str, int]]:
         """Return the structure, sorted Li, P, S, X; the anions on 4a and 4d; the 48h pairs by occupation."""
         names = {_CHARGES[symbol]: symbol for symbol in ("Li", "P", "S", halide)}
         order = [i for charge in names for i in np.flatnonzero(charges == charge)]

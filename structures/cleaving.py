@@ -303,7 +303,7 @@ def _bezout(m: int, n: int) -> tuple[int, int, int]:
     return g, y, x - (m // n) * y
 
 
-def _gauss_reduce(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
+def _gauss_reduce(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the two shortest vectors of a plane lattice, at 90 to 120 degrees."""
     while True:
         if a @ a > b @ b + 1e-8:

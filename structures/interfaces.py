@@ -411,7 +411,7 @@ def film_matrix(match: LatticeMatch, film_face: str) -> NDArray[np.int_]:
 
 def _side_atoms(
     slab: SlabModel, matrix: NDArray[np.int_], cell: NDArray[np.float64], over: bool
-) -> tuple[list, NDArray[np.float64], float]:
+) -> tuple[list[Any], NDArray[np.float64], float]:
     """Return species, cartesian positions from height 0 and thickness of one side in the common cell."""
     heights = slab.structure.cart_coords[:, 2] - slab.structure.cart_coords[:, 2].min()
     thickness = float(heights.max())

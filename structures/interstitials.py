@@ -57,7 +57,8 @@ class _Host:
 
     def images(self, frac: np.ndarray) -> np.ndarray:
         """Return the point under all operations, shape (m, 3)."""
-        return self.rotations @ frac + self.translations
+        result: np.ndarray = self.rotations @ frac + self.translations
+        return result
 
 
 # long: a third or more of it is documentation
@@ -317,7 +318,7 @@ def _orbit(host: _Host, frac: np.ndarray) -> np.ndarray:
     return np.array(_unique(host, host.images(frac), 0.05))
 
 
-def _sort_key(distances: np.ndarray, multiplicity: int) -> tuple:
+def _sort_key(distances: np.ndarray, multiplicity: int) -> tuple[Any, ...]:
     """Return what sorts large holes first; ties are broken by what no choice of cell can change."""
     return (-round(float(distances[0]), 3), multiplicity, tuple(-np.round(distances, 2)))
 

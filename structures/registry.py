@@ -458,7 +458,7 @@ def _fixed_points(moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]
         for point in solutions[exact] % 1.0:
             if not _is_among(point, np.array(points).reshape(-1, 2)):
                 points.append(point)
-    return sorted(points, key=lambda p: (-_stabiliser(p, moves), *np.round(p, 3).tolist()))
+    return sorted(points, key=lambda p: (-_stabiliser(p, moves), *(round(float(x), 3) for x in p)))
 
 
 def _is_among(point: NDArray[np.float64], points: NDArray[np.float64]) -> bool:

@@ -218,7 +218,8 @@ def _short_vectors(lattice: Lattice, radius: float) -> np.ndarray:
 
 def _heights(basis: np.ndarray) -> np.ndarray:
     """Return distances between opposite faces of the cell, shape (3,)."""
-    return 1.0 / np.linalg.norm(np.linalg.inv(basis), axis=0)
+    result: np.ndarray = 1.0 / np.linalg.norm(np.linalg.inv(basis), axis=0)
+    return result
 
 
 def _reduced_basis(lattice: Lattice, matrix: np.ndarray) -> np.ndarray:

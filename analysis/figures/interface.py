@@ -121,7 +121,7 @@ def _draw_fit(axes: Axes, doc: InterfaceEnergyDoc, fit: LineFit, grid: np.ndarra
 
 def _draw_published(axes: Axes, doc: InterfaceEnergyDoc, ours: Sequence[float]) -> None:
     """Draw a mark at each published value; one far outside the range of our numbers is only named in the legend."""
-    style = {"color": _PUBLISHED, "lw": 1.1, "ls": (0, (2.2, 1.2))}
+    style: dict[str, Any] = {"color": _PUBLISHED, "lw": 1.1, "ls": (0, (2.2, 1.2))}
     half = 0.045 * max(point.n_film for point in doc.members)
     low, high = min(ours), max(ours)
     for row in doc.published:
