@@ -8,7 +8,7 @@ in larger cells a grid over the cell of displacements (which the translations of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from math import ceil, isfinite
 
@@ -495,8 +495,3 @@ def _neighbours(model: InterfaceModel, step_angstrom: float) -> list[tuple[float
         if (i, j) != (0, 0)
         for s in [np.asarray(model.shift) + step_angstrom * np.array([i, j]) @ back]
     ]
-
-
-def model_of(ranked: RankedRegistry) -> InterfaceModel:
-    """Build the cell of a ranked registry again, at the gap to which it relaxed (to 0.1 angstrom)."""
-    return replace(with_shift(ranked.model, ranked.model.shift, round(ranked.gap_angstrom, 1)), score=ranked.energy_ev)
