@@ -308,12 +308,13 @@ def test_the_gamma_version_runs_where_one_point_is_enough(tmp_path, monkeypatch)
 def test_vasp_ends_with_the_process_that_started_it(tmp_path, fault):
     fault("hang@2")
     code = (
-        "import sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
-        "from pathlib import Path\nimport test_vasp_run as t\n"
-        "t.compute(t.salt(), 'relax', Path(sys.argv[3]))"
+        "import sys; from pathlib import Path; sys.path[:0] = sys.argv[2:]\n"
+        "import test_vasp_run as t\n"
+        "t.compute(t.salt(), 'relax', Path(sys.argv[1]))"
     )
     here = Path(__file__).parent
-    parent = subprocess.Popen([sys.executable, "-c", code, str(here), str(STAND_IN.parent), str(tmp_path / "a")])
+    folders = [str(here), str(here.parent), str(STAND_IN.parent)]
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a"), *folders])
     deadline = time.monotonic() + 120
     while not (tmp_path / "a" / "CONTCAR").exists() and time.monotonic() < deadline:
         time.sleep(0.2)
