@@ -24,7 +24,9 @@ def data_set(element: str) -> dict[str, Any]:
         If there is none or it cannot be read; the folders tried are named.
     """
     if importlib.util.find_spec("gpaw") is None:
-        raise EngineError("engine 'gpaw': the package gpaw is not installed", "see docs/engines.md")
+        raise EngineError(
+            "engine 'gpaw': the package gpaw is not installed", "pip install 'anodeflow[gpaw]', see docs/engines.md"
+        )
     from gpaw import setup_paths
 
     tried = []
