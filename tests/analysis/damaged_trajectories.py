@@ -58,7 +58,7 @@ def wrong(frames, right):
 
 
 def tried(name, allowed, number, path):
-    """How a file came through so many damages: counts of right, flagged, error and told once; nothing else happens.
+    """How a file came through so many damages: counts of right, flagged, error and said once; nothing else happens.
 
     Parameters
     ----------
@@ -87,5 +87,5 @@ def tried(name, allowed, number, path):
         mistakes = wrong(frames, right)
         if mistakes and not told - known:
             assert mistakes <= allowed, f"{kind}: {mistakes - allowed} of {name} wrong without a word"
-        count["right" if not mistakes else "flagged" if told - known else "told once"] += 1
+        count["right" if not mistakes else "flagged" if told - known else "said once"] += 1
     return count

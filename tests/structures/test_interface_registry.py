@@ -16,12 +16,11 @@ from anodeflow.structures.registry import (
     candidate_shifts,
     contact_gap,
     contact_problems,
-    displacement_lattice,
     registries,
     registry_at,
     search_registry,
-    with_shift,
 )
+from anodeflow.structures.shifts import displacement_lattice, with_shift
 
 EDGE = 5.148 / np.sqrt(2)
 
