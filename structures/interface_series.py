@@ -20,11 +20,10 @@ from anodeflow.structures.interfaces import (
     AREA_TOLERANCE,
     InterfaceModel,
     build_interface,
-    film_matrix,
     interface_warnings,
 )
 from anodeflow.structures.matching import LatticeMatch
-from anodeflow.structures.plane_lattices import displacement_cell
+from anodeflow.structures.shifts import displacement_lattice, one_of_each_orbit, shift_moves, with_shift
 from anodeflow.structures.slabs import SlabModel
 
 
@@ -72,7 +71,7 @@ def scan_registry(
     models, overlapping = [], None
     for gap, shift in product(gaps or interface.gaps_angstrom[:1], _distinct_shifts(interface, grid)):
         try:
-            models.append(_rebuild(interface, shift=shift, gap_angstrom=gap))
+            models.append(with_shift(interface, shift, gap))
         except StructureError as error:
             overlapping = error
     if not models:
@@ -184,38 +183,17 @@ def _distinct_shifts(model: InterfaceModel, grid: Sequence[int]) -> list[tuple[f
 
     Those of the grid, and in a periodic cell those with a centre of inversion, which make the contacts equal.
     """
-    repeat = np.diag(model.repeat)
-    film, substrate = (
-        repeat @ film_matrix(model.match, model.film_face),
-        repeat @ np.array(model.match.substrate_matrix, dtype=int),
-    )
-    cell = displacement_cell(film, substrate, model.structure.lattice.matrix[:2, :2])
-    moves = [move for move in symmetry_moves(model.structure) if not move[2] or model.vacuum_angstrom is None]
-    points = [np.array([i / grid[0], j / grid[1]]) @ cell for i, j in product(range(grid[0]), range(grid[1]))]
-    centred = [t / 2 for w, t, flips in moves if flips and (w == -np.eye(2)).all()][:1]
-    points += [centre + np.array(corner) / 2 @ cell for centre in centred for corner in product((0, 1), repeat=2)]
-    back, shifts = np.linalg.inv(cell), []
-    seen: set[tuple[float, ...]] = set()
-    for shift in points:
-        orbit = {tuple((np.round((w @ shift + t) @ back, 5) % 1.0 + 0.0).tolist()) for w, t, _ in moves}
-        if not orbit & seen:
-            inside = (np.round(shift @ back, 9) % 1.0) @ cell
-            shifts.append(tuple((np.round(inside + model.shift, 9) + 0.0).tolist()))
-        seen |= orbit
-    return shifts
-
-
-def _rebuild(model: InterfaceModel, *, shift: Sequence[float], gap_angstrom: float) -> InterfaceModel:
-    return build_interface(
-        model.film,
-        model.substrate,
-        model.match,
-        strained=model.strained,
-        gap_angstrom=gap_angstrom,
-        shift=shift,
-        vacuum_angstrom=model.vacuum_angstrom,
-        film_face=model.film_face,
-        repeat=model.repeat,
-        max_strain=1.0,
-        max_atoms=len(model.structure),
-    )
+    cell = displacement_lattice(model)
+    back, moves = np.linalg.inv(cell), shift_moves(model)
+    points = [np.array([i / grid[0], j / grid[1]]) for i, j in product(range(grid[0]), range(grid[1]))]
+    centred = [
+        t / 2 @ back
+        for w, t, flips in symmetry_moves(model.structure)
+        if flips and model.vacuum_angstrom is None and (w == -np.eye(2)).all()
+    ][:1]
+    points += [centre + np.array(corner) / 2 for centre in centred for corner in product((0, 1), repeat=2)]
+    return [
+        (float(x), float(y))
+        for point in one_of_each_orbit(points, moves)
+        for x, y in [np.round((np.round(point, 9) % 1.0) @ cell + model.shift, 9) + 0.0]
+    ]

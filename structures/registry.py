@@ -17,20 +17,25 @@ from numpy.typing import NDArray
 from pymatgen.core import Element, Structure
 
 from anodeflow.errors import ConvergenceError, InputError, StructureError
-from anodeflow.structures.interface_contacts import distances_across, symmetry_moves, tight_contacts
-from anodeflow.structures.interfaces import InterfaceModel, build_interface, film_matrix
-from anodeflow.structures.plane_lattices import displacement_cell
+from anodeflow.structures.interface_contacts import distances_across, tight_contacts
+from anodeflow.structures.interfaces import InterfaceModel
+from anodeflow.structures.shifts import (
+    SAME_FRACTION,
+    displacement_lattice,
+    fixed_points,
+    one_of_each_orbit,
+    shift_moves,
+    with_shift,
+)
 
-#: _Atoms of a face: those within this height of the outermost nucleus; planes of metals are further apart.
+#: Atoms of a face: those within this height of the outermost nucleus; planes of metals are further apart.
 _FACE_DEPTH_ANGSTROM = 0.6
-#: _Atoms count as one over the other, or as equally near, within this distance in the plane.
+#: Atoms count as one over the other, or as equally near, within this distance in the plane.
 _OVER_ANGSTROM = 0.15
 #: A contact wider than this is not a contact: the sides of ionic crystals and metals touch at 2 to 3 angstrom.
 _OPEN_GAP_ANGSTROM = 3.5
 #: The grid over the cell of displacements, where that cell is larger.
 _GRID_ANGSTROM = 1.0
-#: Two points of the cell of displacements closer than this, in its fractions, are one.
-_SAME_FRACTION = 2e-3
 #: More candidates than this are not scored.
 _MOST_CANDIDATES = 64
 
@@ -125,7 +130,7 @@ def registry_at(model: InterfaceModel, contact: int = 1, structure: Structure | 
     film_atoms, substrate_atoms = _named(film_face), _named(substrate_face)
     displacements = displacement_lattice(model)
     back = np.linalg.inv(displacements @ cell)
-    turns = _turns(model, displacements)
+    turns = [w for w, _ in shift_moves(model, exchanging=False)]
     # of all pairs of named atoms, and of all that symmetry makes of each, the shortest vector; then the least fractions
     best = None
     for f, s in product(film_atoms.positions, substrate_atoms.positions):
@@ -147,14 +152,6 @@ def registry_at(model: InterfaceModel, contact: int = 1, structure: Structure | 
         fractions=(float(key[1]), float(key[2])),
         nearest_angstrom=nearest,
     )
-
-
-def displacement_lattice(model: InterfaceModel) -> NDArray[np.float64]:
-    """Give the cell of all shifts that change the interface, shape (2, 2), rows in fractions of the interface cell."""
-    repeat = np.diag(model.repeat)
-    film = repeat @ film_matrix(model.match, model.film_face)
-    substrate = repeat @ np.array(model.match.substrate_matrix, dtype=int)
-    return displacement_cell(film, substrate, model.structure.lattice.matrix[:2, :2])
 
 
 def candidate_shifts(
@@ -188,56 +185,24 @@ def candidate_shifts(
         raise InputError(f"grid_angstrom is {grid_angstrom}", "use 0.05 to 20, e.g. 1")
     cell = displacement_lattice(model)
     back = np.linalg.inv(cell)
-    moves = [
-        (back.T @ w @ cell.T, t @ back)
-        for w, t, flips in symmetry_moves(model.structure)
-        if not flips or model.vacuum_angstrom is None
-    ]
-    special = _fixed_points(moves)
+    moves = shift_moves(model)
+    special = fixed_points(moves)
     origin = special[0] if special else _named_origin(model) @ back
     lengths = np.linalg.norm(cell @ model.structure.lattice.matrix[:2, :2], axis=1)
     # an even number of points holds the middle of each edge, so that it matters little where the grid begins
     counts = [2 * max(1, ceil(length / grid_angstrom / 2)) for length in lengths]
     points = [*special, *(origin + np.array([i / counts[0], j / counts[1]]) for i, j in product(*map(range, counts)))]
     shifts: list[tuple[float, float]] = []
-    seen = np.empty((0, 2))
-    for point in points:
-        if not _is_among(point, seen):
-            # moves act on the film's displacement from where it is in the model
-            inside = (np.round(point, 9) % 1.0) @ cell + np.asarray(model.shift)
-            shifts.append((float(inside[0]), float(inside[1])))
-            seen = np.concatenate([seen, [w @ point + t for w, t in moves]])
+    for point in one_of_each_orbit(points, moves):
+        # moves act on the film's displacement from where it is in the model
+        inside = (np.round(point, 9) % 1.0) @ cell + np.asarray(model.shift)
+        shifts.append((float(inside[0]), float(inside[1])))
     if len(shifts) > most:
         raise InputError(
             f"{model.name} has {len(shifts)} inequivalent registries on a grid of {grid_angstrom:g} angstrom",
             f"use a coarser grid: at most {most} are tried",
         )
     return shifts
-
-
-def with_shift(model: InterfaceModel, shift: Sequence[float], gap_angstrom: float | None = None) -> InterfaceModel:
-    """Build the same interface with the film elsewhere.
-
-    Parameters
-    ----------
-    model, shift
-        The interface, and where the film is to be, in fractions of the cell.
-    gap_angstrom
-        None keeps that of the model.
-    """
-    return build_interface(
-        model.film,
-        model.substrate,
-        model.match,
-        strained=model.strained,
-        gap_angstrom=model.gaps_angstrom[0] if gap_angstrom is None else gap_angstrom,
-        shift=shift,
-        vacuum_angstrom=model.vacuum_angstrom,
-        film_face=model.film_face,
-        repeat=model.repeat,
-        max_strain=1.0,
-        max_atoms=len(model.structure),
-    )
 
 
 def search_registry(
@@ -276,7 +241,7 @@ def search_registry(
     InputError
         As in :func:`candidate_shifts`, or no gap given.
     StructureError
-        _Atoms overlap in every candidate.
+        Atoms overlap in every candidate.
     ConvergenceError
         `score` gives an energy that is not finite.
     """
@@ -305,7 +270,7 @@ def _order(ranked: RankedRegistry) -> tuple[float, str, tuple[float, float]]:
 def _scored(
     model: InterfaceModel, shift: Sequence[float], score: _Score, gaps: Sequence[float]
 ) -> RankedRegistry | None:
-    """_Score one candidate from the gap at which its contacts are neither tight nor open; None if atoms overlap."""
+    """Score one candidate from the gap at which its contacts are neither tight nor open; None if atoms overlap."""
     begin = None
     for gap in sorted(gaps):
         try:
@@ -362,7 +327,7 @@ def contact_problems(model: InterfaceModel, structure: Structure) -> list[str]:
 
 @dataclass(frozen=True)
 class _Atoms:
-    """_Atoms of a face: elements and in-plane positions, shape (n, 2), angstrom."""
+    """Atoms of a face: elements and in-plane positions, shape (n, 2), angstrom."""
 
     elements: tuple[str, ...]
     positions: NDArray[np.float64]
@@ -432,55 +397,14 @@ def _place(
     return f"{film.element} at ({fractions[0]:.2f}, {fractions[1]:.2f}) from {named}", distances
 
 
-def _turns(model: InterfaceModel, displacements: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Return linear parts of the moves that keep the contacts apart, on fractions of the cell of displacements."""
-    back = np.linalg.inv(displacements)
-    return [back.T @ w @ displacements.T for w, _, flips in symmetry_moves(model.structure) if not flips]
-
-
-# --- symmetry of shifts ------------------------------------------------------------------------------
-
-
-def _fixed_points(moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
-    """Return points that moves shared by both sides leave in place, and no neighbour of them; the most symmetric first.
-
-    Fractions of the cell of displacements, between 0 and 1.
-    """
-    lines = [(w - np.eye(2), t) for w, t in moves if np.abs(w - np.eye(2)).max() > 1e-6]
-    points: list[NDArray[np.float64]] = []
-    for (first, s), (second, t) in product(lines, repeat=2):
-        rows, right = np.concatenate([first, second]), np.concatenate([s, t])
-        if np.linalg.matrix_rank(rows, tol=1e-6) < 2:
-            continue
-        steps = np.array(list(product((-2, -1, 0, 1, 2), repeat=4)))
-        solutions = (steps - right) @ np.linalg.pinv(rows).T
-        exact = np.abs(solutions @ rows.T + right - steps).max(axis=1) < _SAME_FRACTION
-        for point in solutions[exact] % 1.0:
-            if not _is_among(point, np.array(points).reshape(-1, 2)):
-                points.append(point)
-    return sorted(points, key=lambda p: (-_stabiliser(p, moves), *(round(float(x), 3) for x in p)))
-
-
-def _is_among(point: NDArray[np.float64], points: NDArray[np.float64]) -> bool:
-    """Tell whether a point is one of several, up to whole cells."""
-    away = points - point
-    return bool((np.abs(away - np.round(away)).max(axis=1) < _SAME_FRACTION).any()) if len(points) else False
-
-
-def _stabiliser(point: NDArray[np.float64], moves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> int:
-    moved = [w @ point + t - point for w, t in moves]
-    return sum(1 for m in moved if np.abs(m - np.round(m)).max() < _SAME_FRACTION)
+# --- refinement -------------------------------------------------------------------------------------
 
 
 def _is_held(model: InterfaceModel) -> bool:
     """Tell whether symmetry holds this registry in place, so that no force moves the film in the plane."""
-    here = [(w, t) for w, t, flips in symmetry_moves(model.structure) if not flips or model.vacuum_angstrom is None]
-    cell = displacement_lattice(model)
-    back = np.linalg.inv(cell)
     holding = []
-    for w, t in here:
-        left = t @ back  # where the move takes the film as it stands
-        if np.abs(left - np.round(left)).max() < _SAME_FRACTION:
+    for w, left in shift_moves(model):  # where a move takes the film as it stands
+        if np.abs(left - np.round(left)).max() < SAME_FRACTION:
             holding.append(w)
     free = np.eye(2) if not holding else np.mean(holding, axis=0)
     return bool(np.linalg.matrix_rank(free, tol=1e-6) == 0)
