@@ -64,7 +64,9 @@ class Sge(Daemons):
         (folder / "editor").write_text(EDITOR.format(host=self.host))
         (folder / "editor").chmod(0o755)
         text = (SHARE / "default-configuration").read_text().replace("/var/spool/gridengine/execd", f"{folder}/execd")
-        for name, value in (("min_uid", "0"), ("min_gid", "0"), ("load_report_time", "00:00:05")):
+        # No login shells: a profile that takes a lock and is killed with its job would hold up all that follow.
+        values = {"min_uid": "0", "min_gid": "0", "load_report_time": "00:00:05", "login_shells": "none"}
+        for name, value in values.items():
             text = "\n".join(f"{name} {value}" if line.split()[:1] == [name] else line for line in text.splitlines())
         (folder / "configuration").write_text(f"{text}\n")
         self.ask(TOOLS / "spoolinit", "classic", "libspoolc", f"{folder}/default/common;{folder}/spool", "init")

@@ -54,7 +54,10 @@ class Slurm(Daemons):
 
     def __init__(self, folder: Path, ports, cpus=1):
         self.folder = folder
-        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+        # Job scripts start a login shell. A profile that takes a lock (pyenv's does) and is killed with its job leaves
+        # the lock, and every later shell waits a minute for it.
+        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "HOME": str(folder / "home")}
+        (folder / "home").mkdir()
         self.started = []
         host = socket.gethostname().partition(".")[0]
         controller, *nodes = ports
