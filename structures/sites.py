@@ -14,7 +14,7 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.errors import InputError, StructureError
 
-SiteKind = Literal["interstitial", "top", "bridge", "hollow"]
+SiteKind = Literal["interstitial", "substitution", "held", "top", "bridge", "hollow"]
 
 _OVERLAP_FACTOR = 0.6
 """Two atoms closer than this times the sum of their covalent radii overlap. No bond is that short."""
@@ -197,9 +197,10 @@ class Site:
     Parameters
     ----------
     label
-        Name within one list of sites, such as ``"i1"`` or ``"hollow-1"``.
+        Name within one list of sites, such as ``"i1"``, ``"sub-Al1"`` or ``"hollow-1"``.
     kind
-        ``"interstitial"``, ``"top"``, ``"bridge"`` or ``"hollow"``.
+        ``"interstitial"``, ``"substitution"`` (an atom of the host that another replaces), ``"held"`` (an atom of the
+        host that can leave), ``"top"``, ``"bridge"`` or ``"hollow"``.
     frac_coords
         Fractional coordinates in the cell of the host.
     multiplicity
