@@ -35,7 +35,7 @@ def plan(
     study: Path, engine: str | None, card: str | None, directory: Path | None, workers: int | None, as_json: bool
 ) -> None:
     """Dry run: every calculation of STUDY, its atoms and k-points, what is missing, and what it will cost."""
-    from anodeflow.workflows.local.runner import default_workers
+    from anodeflow.workflows.local.defaults import default_workers
     from anodeflow.workflows.studies import load_study
 
     loaded = load_study(study).with_changes(engine=engine, card=card).as_dry_run()

@@ -94,7 +94,8 @@ def run_study(
     """
     from anodeflow.cli.output.progress import RunDisplay
     from anodeflow.cli.output.studies import imported_notes, stored_study
-    from anodeflow.workflows.local.runner import LocalRunner, default_workers
+    from anodeflow.workflows.local.defaults import default_workers
+    from anodeflow.workflows.local.runner import LocalRunner
     from anodeflow.workflows.store import open_job_store, store_place
 
     notes = study.preflight()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, TypedDict, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast
 
 import numpy as np
-from jobflow import Job, OutputReference
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, field_validator
 from pymatgen.core import Structure
@@ -30,6 +29,9 @@ from anodeflow.workflows.fingerprints import band_key
 from anodeflow.workflows.jobs.folders import calculation_folder
 from anodeflow.workflows.jobs.kept_band import KEPT_BAND, BandState, KeptBand
 from anodeflow.workflows.jobs.recognised import Attempt, Recognised, job_of
+
+if TYPE_CHECKING:
+    from jobflow import Job, OutputReference
 
 NO_CLIMB = (
     "engine '{engine}' has no climbing image on this machine: the saddle lies between images, on the fitted curve"

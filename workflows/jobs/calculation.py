@@ -6,9 +6,8 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from jobflow import Job, Maker, OutputReference
 from pymatgen.core import Structure
 
 from anodeflow.documents import CalculationDoc, EngineRecord
@@ -21,6 +20,9 @@ from anodeflow.workflows.fingerprints import fingerprint as fingerprint
 from anodeflow.workflows.fingerprints import structure_digest as structure_digest
 from anodeflow.workflows.jobs.folders import make_folder
 from anodeflow.workflows.jobs.recognised import Attempt, Recognised, job_of
+
+if TYPE_CHECKING:
+    from jobflow import Job, OutputReference
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,13 +165,11 @@ def warmed(
 
 
 @dataclass
-class CalculationMaker(Maker):
+class CalculationMaker:
     """Make calculation jobs of one task with one engine and one card.
 
     Parameters
     ----------
-    name
-        Name of the jobs; the label is appended.
     task
         ``static``, ``relax`` (ions) or ``relax_cell`` (ions and cell).
     card
@@ -180,7 +180,6 @@ class CalculationMaker(Maker):
         Name of a cheap engine whose relaxed geometry a relaxation starts from.
     """
 
-    name: str = "calculation"
     task: Task = "static"
     card: MethodCard | dict[str, Any] | None = None
     engine: str = "sevennet-0"

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypedDict, TypeVar, cast
 
-from jobflow import CURRENT_JOB, Job, JobConfig, JobStore, OnMissing, job
 from monty.json import MSONable
 
 from anodeflow.documents import CardRecord, ComputedDoc, EngineRecord
@@ -25,9 +24,12 @@ from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.registry import get_engine
+from anodeflow.workflows.jobs.deferred import deferred_job
 from anodeflow.workflows.jobs.folders import calculation_folder
 from anodeflow.workflows.jobs.lock import alone
-from anodeflow.workflows.store import newest_job
+
+if TYPE_CHECKING:
+    from jobflow import Job, JobStore
 
 # How long after another process let go of a fingerprint its document may take to get into the store.
 WRITTEN_AFTER_S = 3.0
@@ -236,19 +238,24 @@ class Recognised(MSONable, ABC, Generic[_Doc]):
         return found
 
     def _newest(self, store: JobStore, criteria: Mapping[str, Any]) -> _Doc | None:
+        # Here, because the store's modules import jobflow and MongoDB's client, and a plan needs neither.
+        from anodeflow.workflows.store import newest_job
+
         found = newest_job(store, self.key, self.document.__name__, criteria, study_hash=self.study_hash)
         about = {} if found is None else found.get("metadata") or {}
         object.__setattr__(self, "imported", about.get("imported"))
         return None if found is None else cast(_Doc, self.document.model_validate(found["output"]))
 
 
-@job(data="arrays", config=JobConfig(expose_store=True))
+@deferred_job(expose_store=True, data="arrays")
 def compute(work: Recognised[Any]) -> ComputedDoc:
     """Compute something, or hand out the settled document with the same fingerprint.
 
     What does not converge ends in a document with ``converged`` False; only a missing or broken engine, or a damaged
     file, raises.
     """
+    from jobflow import CURRENT_JOB
+
     asking = CURRENT_JOB.job
     found: ComputedDoc = (work if asking is None else work.asked_by(asking)).result(CURRENT_JOB.store)
     if asking is not None and work.imported is not None:  # it stays marked under whatever study
@@ -258,7 +265,9 @@ def compute(work: Recognised[Any]) -> ComputedDoc:
 
 def job_of(work: Recognised[Any]) -> Job:
     """Return the job that computes something; its output is the document."""
-    made: Job = compute(**{_WORK: work})
+    from jobflow import OnMissing
+
+    made = compute(**{_WORK: work})
     made.name = work.label
     made.update_metadata({"kind": "calculation", "label": work.label})
     if work.takes_missing:

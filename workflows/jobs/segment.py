@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from ase import Atoms
-from jobflow import Job, JobStore, OutputReference
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from pymatgen.core import Structure
@@ -38,6 +37,9 @@ from anodeflow.workflows.jobs.checkpoint import (
 from anodeflow.workflows.jobs.folders import calculation_folder, make_folder
 from anodeflow.workflows.jobs.recognised import Attempt, Recognised, job_of
 from anodeflow.workflows.jobs.segment_frames import SegmentFrames
+
+if TYPE_CHECKING:
+    from jobflow import Job, JobStore, OutputReference
 
 CHECKPOINT = "checkpoint.npz"
 TRAJECTORY = "trajectory.atraj"

@@ -349,12 +349,3 @@ def _needs_worker(made: Job) -> bool:
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def default_workers() -> tuple[int, int]:
-    """Worker processes and threads each: one thread a worker is the fastest on a processor."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
-    return max(1, min(cores, 8)), 1

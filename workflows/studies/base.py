@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
-from jobflow import Flow, job
 from pydantic import BaseModel, ConfigDict, Field
 from pymatgen.core import Structure
 
@@ -23,10 +22,14 @@ from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.calculation import structure_digest
+from anodeflow.workflows.jobs.deferred import deferred_job
 from anodeflow.workflows.studies import registry
-from anodeflow.workflows.studies.graph import SETTLED, Documents, Entry, Identity, Setup, Stage, Step, Travelling
+from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import jobs_of, plan
 from anodeflow.yaml_input import read_yaml, validate
+
+if TYPE_CHECKING:
+    from jobflow import Flow
 
 #: Label of the job that makes the last document.
 _SUMMARY = "summary"
@@ -232,6 +235,8 @@ class Study(Options):
 
     def flow(self) -> Flow:
         """Return the study as a jobflow Flow: what it declares, and its last document."""
+        from jobflow import Flow
+
         entries, identity = self.declare(), self.identity
         jobs, outputs = jobs_of(entries, self.setup, identity)
         labels = self.summarised(entries)
@@ -250,7 +255,7 @@ class Record(Travelling):
     sources: list[str]
 
 
-@job(config=SETTLED)
+@deferred_job(takes_missing=True)
 def _summarise(study: Study, record: Record, labels: list[str], docs: list[Any], facts: Any = None) -> StudyDoc:
     """Make the last document of a study.
 

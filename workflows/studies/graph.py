@@ -17,9 +17,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobflow import Job, JobConfig, OnMissing
 from pydantic import BaseModel, ConfigDict
 from pymatgen.core import Structure
 
@@ -29,8 +28,9 @@ from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 
-#: A job that is to run, and to say so in its document, when something it needs has failed.
-SETTLED = JobConfig(on_missing_references=OnMissing.NONE)
+if TYPE_CHECKING:
+    from jobflow import Job
+
 _NAMESPACE = uuid.UUID("6f6e6f64-6566-6c6f-7721-616e6f646521")
 
 

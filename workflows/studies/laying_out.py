@@ -7,16 +7,15 @@ it out when what it needs is relaxed, by the same method that the plan called.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jobflow import Flow, Job, OutputReference, Response, job
 from pymatgen.core import Structure
 
 from anodeflow.documents import CalculationDoc, Document
 from anodeflow.errors import AnodeflowError, EngineError, InputError
 from anodeflow.workflows.jobs.calculation import structure_digest
+from anodeflow.workflows.jobs.deferred import deferred_job
 from anodeflow.workflows.studies.graph import (
-    SETTLED,
     BuiltCell,
     CalculationStep,
     Entry,
@@ -27,6 +26,9 @@ from anodeflow.workflows.studies.graph import (
     Stage,
     Step,
 )
+
+if TYPE_CHECKING:
+    from jobflow import Job, OutputReference, Response
 
 
 def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
@@ -84,6 +86,8 @@ def jobs_of(entries: Iterable[Entry], setup: Setup, identity: Identity) -> tuple
     jobs, outputs
         The jobs, and a reference to the output of each calculation, host cell and stage by its label.
     """
+    from jobflow import OutputReference
+
     kept = _once(entries)
     # A job's uuid follows from its label, so that one can be referred to before it is made.
     labels = [
@@ -108,7 +112,7 @@ def jobs_of(entries: Iterable[Entry], setup: Setup, identity: Identity) -> tuple
     return jobs, outputs
 
 
-@job
+@deferred_job()
 def _build_cell(cell: HostCell, crystals: list[CalculationDoc]) -> BuiltCell:
     """Build a host cell of relaxed crystals.
 
@@ -122,7 +126,7 @@ def _build_cell(cell: HostCell, crystals: list[CalculationDoc]) -> BuiltCell:
     return cell.build([_settled(doc, label) for doc, label in zip(crystals, cell.needs, strict=True)])
 
 
-@job(config=SETTLED)
+@deferred_job(takes_missing=True)
 def _lay_out_stage(
     stage: Stage, setup: Setup, identity: Identity, docs: list[Any], also: list[Any]
 ) -> Response | Document | list[Document]:
@@ -141,6 +145,8 @@ def _lay_out_stage(
         With the jobs of its calculations and results; or its document without a result, where something it needs is
         missing.
     """
+    from jobflow import Flow, Response
+
     try:
         needed = [_settled(doc, label) for doc, label in zip(docs, stage.needs, strict=True)]
         layout = stage.lay_out(needed, setup)
@@ -163,7 +169,7 @@ def _lay_out_stage(
     )
 
 
-@job(config=SETTLED)
+@deferred_job(takes_missing=True)
 def _conclude(result: Result, docs: list[Any]) -> Document:
     """Make one document of a stage of the documents of ``result.of``; None for what was not computed."""
     return result.document(dict(zip(result.of, docs, strict=True)))

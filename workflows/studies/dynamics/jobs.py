@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from jobflow import Job
 from pymatgen.core import Structure
 
 from anodeflow.analysis.dynamics_study import DynamicsSystemDoc, system_doc
@@ -28,6 +27,9 @@ from anodeflow.workflows.studies.graph import (
     Step,
     crystal_label,
 )
+
+if TYPE_CHECKING:
+    from jobflow import Job
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from jobflow import Job
 from pymatgen.core import Structure
 
 from anodeflow.analysis.migration_documents import MigrationBarrierDoc, barrier_doc
@@ -36,6 +35,9 @@ from anodeflow.workflows.studies.graph import (
     crystal_label,
 )
 from anodeflow.workflows.studies.migration.cells import Cell, HopCells, MigrationPath, build_host, hop_cells_of
+
+if TYPE_CHECKING:
+    from jobflow import Job
 
 #: Optimiser steps of a band and of an end point, for the estimate of the cost.
 _BAND_STEPS, _END_STEPS = 25, 15
