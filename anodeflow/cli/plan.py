@@ -89,7 +89,7 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
 
 def _row(study: Study, calculation: Any) -> dict[str, Any]:
     card = study.card_of(calculation)
-    mesh = study.who.mesh(calculation.structure, card)
+    mesh = study.loaded_engine.mesh(calculation.structure, card)
     row = {
         "calculation": calculation.label,
         "task": calculation.task,
@@ -99,7 +99,7 @@ def _row(study: Study, calculation: Any) -> dict[str, Any]:
         "charge": calculation.charge,
     }
     try:
-        valence = study.who.valence_electrons(calculation.structure.symbol_set)
+        valence = study.loaded_engine.valence_electrons(calculation.structure.symbol_set)
     except EngineError:  # its pseudopotentials are missing, which is said elsewhere
         valence = {}
     if valence and card.cutoff_ev is not None:
@@ -117,7 +117,7 @@ def _row(study: Study, calculation: Any) -> dict[str, Any]:
 def _summary(study: Study, rows: list[dict[str, Any]], notes: list[str], workers: int) -> dict[str, Any]:
     total = sum(row["expected_core_seconds"] for row in rows)
     try:
-        identity, engine = study.hash, study.who.record(study.elements()).model_dump()
+        identity, engine = study.hash, study.loaded_engine.record(study.elements()).model_dump()
     except EngineError:
         identity, engine = None, {"name": study.engine}
     return {
@@ -130,7 +130,7 @@ def _summary(study: Study, rows: list[dict[str, Any]], notes: list[str], workers
         "expected_core_hours": round(total / 3600, 3),
         "expected_minutes": round(total / 60 / workers, 1),
         "workers": workers,
-        "uncertainty": study.who.cost_uncertainty,
+        "uncertainty": study.loaded_engine.cost_uncertainty,
         "notes": notes,
     }
 
@@ -143,7 +143,7 @@ def _check_target(directory: Path, study: Study) -> None:
     InputError, EngineError
         With the folder's or the engine's name.
     """
-    if not study.who.capabilities.inputs:
+    if not study.loaded_engine.capabilities.inputs:
         raise EngineError(
             f"engine '{study.engine}' has no input files to write", "give --engine vasp, castep, qe or gpaw"
         )
@@ -170,7 +170,7 @@ def _write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> Non
             folder = temporary / f"{number:03d}-{name_of_folder(calculation.label)}"
             folder.mkdir()
             try:
-                calculation.write_inputs(study.who, study.card_of(calculation), folder)
+                calculation.write_inputs(study.loaded_engine, study.card_of(calculation), folder)
             except AnodeflowError as error:
                 raise error.about(calculation.label) from None
         (temporary / "plan.json").write_text(json.dumps({"anodeflow": __version__, **content}, indent=2, default=str))

@@ -84,7 +84,7 @@ class Study(Options):
 
     def missing(self) -> list[str]:
         """Return programs and pseudopotentials that are not on this machine, each with where it was looked for."""
-        return self.who.missing(self.elements(), self.method)
+        return self.loaded_engine.missing(self.elements(), self.method)
 
     @cached_property
     def method(self) -> MethodCard:
@@ -92,9 +92,14 @@ class Study(Options):
         return load_card(self._beside(self.card))
 
     @cached_property
-    def who(self) -> Engine:
-        """The engine."""
+    def loaded_engine(self) -> Engine:
+        """The engine that :attr:`engine` names."""
         return get_engine(self.engine)
+
+    @property
+    def who(self) -> Engine:
+        """The engine under its former name, until nothing asks for that."""
+        return self.loaded_engine
 
     def crystal(self, name: str) -> Structure:
         """Return a catalogue crystal, or the user's file (a path is relative to the study file)."""
@@ -115,7 +120,7 @@ class Study(Options):
     @cached_property
     def hash(self) -> str:
         """Hash of what is computed: settings, card, engine model and the crystals' geometry."""
-        record = self.who.record(self.elements())
+        record = self.loaded_engine.record(self.elements())
         content: dict[str, Any] = {
             "settings": without_unset(self.model_dump(mode="json", exclude={"title", "card"})),
             "card": self.method.hash,
@@ -146,7 +151,7 @@ class Study(Options):
                 f"engine '{self.engine}' cannot run here: {'; '.join(missing)}",
                 "supply it, or see what would be sent: anodeflow plan STUDY --write DIR",
             )
-        return self.who.preflight(self.method)
+        return self.loaded_engine.preflight(self.method)
 
     def card_of(self, step: Step) -> MethodCard:
         """Return the card of one planned calculation."""
@@ -154,8 +159,8 @@ class Study(Options):
 
     def seconds_of(self, step: Step) -> float:
         """Return the core-seconds one planned calculation is expected to take."""
-        once = self.who.seconds_per_step(step.structure, self.card_of(step))
-        share = self.who.dynamics_share() if step.task == "dynamics" else 1.0
+        once = self.loaded_engine.seconds_per_step(step.structure, self.card_of(step))
+        share = self.loaded_engine.dynamics_share() if step.task == "dynamics" else 1.0
         return share * once * (step.expected_steps + 1)
 
     def check_cells(self) -> list[str]:
@@ -170,7 +175,9 @@ class Study(Options):
         for step in self.planned:
             try:
                 # of a band or of dynamics engines look at the electrons, as of a single point
-                checked = self.who.check(step.structure, cast(Task, step.task), self.card_of(step), step.charge)
+                checked = self.loaded_engine.check(
+                    step.structure, cast(Task, step.task), self.card_of(step), step.charge
+                )
             except EngineError:
                 if self._dry and self.missing():  # a dry run lists what is missing, and continues
                     continue
@@ -187,7 +194,7 @@ class Study(Options):
 
     def sources(self) -> list[str]:
         """Return the source of the card, and what the engine does not honour, for the last document."""
-        return [f"card {self.method.name}: {self.method.source}", *self.who.preflight(self.method)]
+        return [f"card {self.method.name}: {self.method.source}", *self.loaded_engine.preflight(self.method)]
 
     # --- what is computed ----------------------------------------------------------------------------
 

@@ -111,18 +111,18 @@ class BindingStudy(Study):
         """Which charge Li carries in the calculations, as text."""
         if self.lithium_charge == 0:
             return "neutral"
-        if self.who.capabilities.charge:
+        if self.loaded_engine.capabilities.charge:
             return "Li+ (q_AB = +1, q_A = 0, q_Li = +1)"
         return f"neutral Li in place of Li+: engine '{self.engine}' holds no charge"
 
     @property
     def computed_charge(self) -> int:
         """Charge Li really carries, e."""
-        return self.lithium_charge if self.who.capabilities.charge else 0
+        return self.lithium_charge if self.loaded_engine.capabilities.charge else 0
 
     def isolated(self) -> dict[Convention, CalculationStep]:
         """Return the isolated Li atoms and ions of the references; nothing where the engine has no electrons."""
-        if not self.who.capabilities.isolated_atoms:
+        if not self.loaded_engine.capabilities.isolated_atoms:
             return {}
         steps: dict[Convention, CalculationStep] = {}
         for convention in self.references:
@@ -142,7 +142,7 @@ class BindingStudy(Study):
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         notes = super().preflight()
-        if self.lithium_charge and not self.who.capabilities.charge:
+        if self.lithium_charge and not self.loaded_engine.capabilities.charge:
             if self.charged == "refuse":
                 raise EngineError(
                     f"engine '{self.engine}' cannot hold a charge, and the study asks for Li+",
@@ -205,7 +205,7 @@ class BindingStudy(Study):
     def caveats(self, host: Host) -> list[str]:
         """Return what a reader must know of this host's number, whatever it turns out to be."""
         notes = []
-        if not self.who.capabilities.electrons and is_salt(self.crystal(host.crystal)):
+        if not self.loaded_engine.capabilities.electrons and is_salt(self.crystal(host.crystal)):
             notes.append("neutral Li in a salt: the potential has not been trained on its extra electron")
         if self.crystal_task(host) == "relax":
             why = "dispersion-bound crystal" if catalogue_fixes_cell(host.crystal) else "cell: fixed in the study"

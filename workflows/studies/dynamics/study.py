@@ -135,7 +135,7 @@ class DynamicsStudy(Study):
         """Return what a replica is, apart from its geometry."""
         length = self.steps(self.segment_ps, "segment_ps", self.sample_every)
         divisors = range(self.sample_every, length + 1, self.sample_every)
-        most = _CHECKPOINT_STEPS_ELECTRONS if self.who.capabilities.electrons else _CHECKPOINT_STEPS
+        most = _CHECKPOINT_STEPS_ELECTRONS if self.loaded_engine.capabilities.electrons else _CHECKPOINT_STEPS
         fitting = [n for n in divisors if length % n == 0 and n <= max(most, self.sample_every)]
         return DynamicsRun(
             dynamics=self.dynamics,
@@ -163,7 +163,7 @@ class DynamicsStudy(Study):
         dynamics = self.dynamics
         self.segments()
         notes = super().preflight()
-        if not self.who.capabilities.md:
+        if not self.loaded_engine.capabilities.md:
             raise EngineError(
                 f"engine '{self.engine}' runs no molecular dynamics here",
                 "use one that does: a potential, gpaw, qe, castep or vasp",

@@ -65,27 +65,27 @@ class MigrationStudy(Study):
         """Which charge the hopping lithium carries, as text."""
         if self.lithium_charge == 0:
             return "neutral cell: a vacancy is a missing Li atom, an interstitial an added one"
-        if self.who.capabilities.charge:
+        if self.loaded_engine.capabilities.charge:
             return "Li+ hops: cells with a vacancy have charge -1, cells with an added Li +1"
         return f"neutral cell in place of Li+: engine '{self.engine}' holds no charge"
 
     def charge_of(self, path: MigrationPath) -> int:
         """Return the charge of the cells of a path, e."""
-        if not self.who.capabilities.charge:
+        if not self.loaded_engine.capabilities.charge:
             return 0
         return -self.lithium_charge if path.mechanism in ("vacancy", "interface") else self.lithium_charge
 
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         notes = super().preflight()
-        if not self.who.capabilities.neb:
+        if not self.loaded_engine.capabilities.neb:
             raise EngineError(
                 f"engine '{self.engine}' computes no nudged elastic band here",
                 "use one that does: a potential, gpaw, qe, castep or vasp",
             )
-        if self.climb and not self.who.climbs():
+        if self.climb and not self.loaded_engine.climbs():
             notes.append(NO_CLIMB.format(engine=self.engine))
-        if self.lithium_charge and not self.who.capabilities.charge:
+        if self.lithium_charge and not self.loaded_engine.capabilities.charge:
             if self.charged == "refuse":
                 raise EngineError(
                     f"engine '{self.engine}' cannot hold a charge, and the study asks for Li+",
@@ -98,7 +98,7 @@ class MigrationStudy(Study):
     def caveats(self, path: MigrationPath) -> list[str]:
         """Return what a reader must know of this path's barriers, whatever they turn out to be."""
         notes = []
-        if not self.who.capabilities.electrons and any(is_salt(self.crystal(name)) for name in path.crystals):
+        if not self.loaded_engine.capabilities.electrons and any(is_salt(self.crystal(name)) for name in path.crystals):
             notes.append("defect in a salt: a potential does not know whether its vacancy or added Li is charged")
         return notes
 
