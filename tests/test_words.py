@@ -12,9 +12,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("anodeflow", "analysis", "structures", "workflows", "hpc_templates", "benchmarks")
 #: Still to be passed; a folder leaves this list and never comes back.
 NOT_PASSED = (
-    "analysis/program_output",
     "benchmarks",
-    "structures/files",
     "workflows",
 )
 

@@ -47,10 +47,10 @@ class Numbered:
         DamagedLineError
             If the line is another one, or a number is not finite.
         """
-        found = pattern.fullmatch(line.rstrip())
-        if found is None:
+        match = pattern.fullmatch(line.rstrip())
+        if match is None:
             raise self.broken(line, "a number")
-        return self.numbers(line, found.groups())
+        return self.numbers(line, match.groups())
 
     def numbers(self, line: bytes, words: Sequence[bytes]) -> list[float]:
         """Return words as numbers.
@@ -65,7 +65,7 @@ class Numbered:
             raise self.broken(line, "a finite number")
         return values
 
-    def integer(self, pattern: re.Pattern[bytes], line: bytes, what: str) -> int:
+    def integer(self, pattern: re.Pattern[bytes], line: bytes, expected: str) -> int:
         """Return the integer that a pattern finds in a line; the pattern limits its digits.
 
         Raises
@@ -73,10 +73,10 @@ class Numbered:
         DamagedLineError
             If the line is another one.
         """
-        found = pattern.fullmatch(line.rstrip())
-        if found is None:
-            raise self.broken(line, what)
-        return int(found[1])
+        match = pattern.fullmatch(line.rstrip())
+        if match is None:
+            raise self.broken(line, expected)
+        return int(match[1])
 
     def broken(self, line: bytes, wanted: str) -> DamagedLineError:
         """Return the error of a line that does not hold what it should."""

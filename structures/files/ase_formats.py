@@ -56,8 +56,8 @@ def read_with_ase(source: StructureText) -> Structure:
     """
     name = _format(source)
     pattern = _SYMMETRY.get(name)
-    if pattern is not None and (found := pattern.search(source.text)):
-        raise source.unreadable(f"{found[0].strip()!r} is not read here", "write all atoms of the cell, or give a CIF")
+    if pattern is not None and (match := pattern.search(source.text)):
+        raise source.unreadable(f"{match[0].strip()!r} is not read here", "write all atoms of the cell, or give a CIF")
     if name == "xsf":
         _refuse_other_count(source)
     if name == "espresso-in":
@@ -95,10 +95,10 @@ def _format(source: StructureText) -> str:
     for suffix in (".gz", ".bz2", ".xz"):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     stream.name = str(Path("no such folder", name))
-    found = ase.io.formats.filetype(stream)
-    if found not in _READABLE:
-        raise InputError(f"structure file {source.path} is of the format {found!r}", ACCEPTED)
-    return found
+    file_type = ase.io.formats.filetype(stream)
+    if file_type not in _READABLE:
+        raise InputError(f"structure file {source.path} is of the format {file_type!r}", ACCEPTED)
+    return file_type
 
 
 def _xyz_with_symbols(source: StructureText) -> str:
@@ -109,8 +109,8 @@ def _xyz_with_symbols(source: StructureText) -> str:
         shown = first[:20] if first.isdigit() else 0
         raise InputError(f"structure file {source.path} announces {shown} atoms and is cut off", "write it again")
     count, comment = int(first), lines[1] if len(lines) > 1 else ""
-    found = re.search(r"\bProperties=(\"[^\"]*\"|'[^']*'|\S+)", comment)
-    fields = (found[1].strip("\"'") if found else "species:S:1:pos:R:3").split(":")
+    match = re.search(r"\bProperties=(\"[^\"]*\"|'[^']*'|\S+)", comment)
+    fields = (match[1].strip("\"'") if match else "species:S:1:pos:R:3").split(":")
     names, kinds, widths = fields[::3], fields[1::3], fields[2::3]
     if len(fields) % 3 or not all(width.isdigit() and int(width) < 100 for width in widths):
         raise source.unreadable(f"its Properties {':'.join(fields)[:60]!r} are not name:type:columns")
@@ -124,7 +124,7 @@ def _xyz_with_symbols(source: StructureText) -> str:
     for n, line in enumerate(lines[2 : 2 + count], start=1):
         words = line.split()
         columns = starts[-1] + int(widths[-1])
-        if len(words) < columns or (found and len(words) > columns):
+        if len(words) < columns or (match and len(words) > columns):
             raise source.unreadable(f"atom {n} of {count} is missing or has {len(words)} columns, not {columns}")
         for k in (k for k, kind in enumerate(kinds) if kind == "R"):
             _refuse_no_number(source, n, words[starts[k] : starts[k] + int(widths[k])])
@@ -141,7 +141,7 @@ def _xyz_with_symbols(source: StructureText) -> str:
     for n, k in enumerate([*symbols[:1], *numbers[:1]]):
         names[k], kinds[k] = f"element_{n}", "I"
     properties = ":".join(["species:S:1", *map(":".join, zip(names, kinds, widths, strict=True))])
-    plain = comment.replace(found[0], "") if found else comment
+    plain = comment.replace(match[0], "") if match else comment
     plain = re.sub(r"\bProperties=\S*", "", plain)
     return "\n".join([first, f"{plain} Properties={properties}", *rows, *lines[2 + count :]])
 

@@ -110,12 +110,12 @@ def _symmetry_statement(block: CifBlock) -> SymmetryStatement:
         if len(listed) > MAX_OPERATIONS or any(text is None for text in listed):
             raise block.error(f"its list of {len(listed)} symmetry operations cannot be used")
         try:
-            found = Operations.of([operation_of(text or "") for text in listed])
+            group = Operations.of([operation_of(text or "") for text in listed])
         except ValueError as error:
             raise block.error(str(error)) from None
-        if operations is not None and not operations.same_as(found):
+        if operations is not None and not operations.same_as(group):
             raise block.contradiction("its two lists of symmetry operations differ")
-        operations = operations or found
+        operations = operations or group
     return SymmetryStatement(
         symbols=tuple(symbols),
         halls=tuple(halls),
@@ -132,7 +132,7 @@ def _decided(
     block: CifBlock, resolved: Resolved, sites: Sequence[ListedSite], lattice: Lattice
 ) -> tuple[Setting, Structure]:
     """The setting and the cell it makes; where several are possible, the only one the atoms allow."""
-    made: list[tuple[Setting, Structure]] = []
+    candidates: list[tuple[Setting, Structure]] = []
     first: AnodeflowError | None = None
     for setting in resolved.settings:
         try:
@@ -144,49 +144,49 @@ def _decided(
         if problem is None and len(resolved.settings) > 1:
             problem = overlap_of(structure)
         if problem is None:
-            made.append((setting, structure))
+            candidates.append((setting, structure))
         else:
             first = first or block.contradiction(
                 problem, "atoms or symmetry operations are missing from the CIF; export it again"
             )
-    if not made:
+    if not candidates:
         assert first is not None  # noqa: S101
         raise first
-    setting, structure = made[0]
-    others = [(other, found) for other, found in made[1:] if not _same_crystal(structure, found)]
+    setting, structure = candidates[0]
+    others = [(other, cell) for other, cell in candidates[1:] if not _same_crystal(structure, cell)]
     if others:
-        other, found = others[0]
+        other, cell = others[0]
         raise block.contradiction(
             f"its {resolved.named} leaves the setting open: {setting.symbol} makes {structure.composition.formula},"
-            f" {other.symbol} makes {found.composition.formula}",
+            f" {other.symbol} makes {cell.composition.formula}",
             f"write the setting into the symbol, such as '{setting.symbol}', or the symmetry operations into the CIF",
         )
     return setting, structure
 
 
-def _same_crystal(one: Structure, other: Structure) -> bool:
-    if len(one) != len(other) or len(one) > 500:
+def _same_crystal(structure: Structure, other: Structure) -> bool:
+    if len(structure) != len(other) or len(structure) > 500:
         return False
     matcher = StructureMatcher(ltol=1e-3, stol=1e-2, angle_tol=0.1, primitive_cell=False, scale=False)
-    return bool(matcher.fit(one, other))
+    return bool(matcher.fit(structure, other))
 
 
 def _content_problem(
     block: CifBlock, sites: Sequence[ListedSite], sizes: Sequence[int], operations: Operations, structure: Structure
 ) -> str | None:
     """Where the cell contradicts the formula or the multiplicities of the file; None where it does not."""
-    stated, found = block.formula(), structure.composition
+    stated, composition = block.formula(), structure.composition
     confirmed = False
     if stated is not None:
-        same = stated.reduced_composition.almost_equals(found.reduced_composition, rtol=0.02, atol=0.02)
-        units = found.num_atoms / stated.num_atoms
+        same = stated.reduced_composition.almost_equals(composition.reduced_composition, rtol=0.02, atol=0.02)
+        units = composition.num_atoms / stated.num_atoms
         z = block.value("_cell_formula_units_z") or ""
         # Some programs write the formula of the whole cell, and Z all the same.
         allowed = {1.0, float(z)} if z.isascii() and z.isdigit() and len(z) < 6 else {float(max(1, round(units)))}
         if not (same and any(abs(units - n) < 0.02 * n for n in allowed)):
             written = block.value("_chemical_formula_sum")
             return (
-                f"the atoms and symmetry make {found.formula} in the cell, its own _chemical_formula_sum says"
+                f"the atoms and symmetry make {composition.formula} in the cell, its own _chemical_formula_sum says"
                 f" {written!r}" + (f" and Z {z}" if z and same else "")
             )
         confirmed = len(allowed) > 1
@@ -214,12 +214,12 @@ def _confirm(block: CifBlock, resolved: Resolved, setting: Setting, structure: S
     """Refuse a stated space group that neither the operations nor the atoms have."""
     if len(structure) > 3000:
         raise block.contradiction(f"its operations are not those of {next(iter(resolved.unconfirmed.values()))!r}")
-    found = space_group_numbers(structure)
+    numbers = space_group_numbers(structure)
     for number, text in resolved.unconfirmed.items():
-        if number not in found:
+        if number not in numbers:
             raise block.contradiction(
                 f"it states {text!r}, its {len(setting.operations)} operations are those of space group"
-                f" {setting.number}, and its atoms have {', '.join(map(str, sorted(found))) or 'none'}",
+                f" {setting.number}, and its atoms have {', '.join(map(str, sorted(numbers))) or 'none'}",
                 "atoms or symmetry operations are missing from the CIF; export it again",
             )
 
@@ -237,8 +237,8 @@ def _second_reading(
     given the operations, occupancies and elements, the operations from spglib's database where the file has none.
     """
     if max(len(ours), len(sites)) > MAX_SITES:
-        theirs = _by_gemmi(block, ours.lattice)
-        difference = disagreement(ours, theirs)
+        from_gemmi = _by_gemmi(block, ours.lattice)
+        difference = disagreement(ours, from_gemmi)
         if difference:
             raise _disagreement(block, "gemmi's own expansion", difference)
         return ours

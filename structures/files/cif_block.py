@@ -88,11 +88,11 @@ class CifBlock:
             It has several.
         """
         for name in names:
-            found = [text.strip() for text in self.values.get(name, []) if text is not None and text.strip()]
-            if len(set(found)) > 1:
-                raise self.error(f"{name} has {len(found)} values")
-            if found:
-                return found[0]
+            values = [text.strip() for text in self.values.get(name, []) if text is not None and text.strip()]
+            if len(set(values)) > 1:
+                raise self.error(f"{name} has {len(values)} values")
+            if values:
+                return values[0]
         return None
 
     def number(self, name: str) -> float:
@@ -150,13 +150,13 @@ class CifBlock:
         try:
             if len(written) > 500:
                 raise ValueError(written)
-            found = Composition(written)
-            elements = {element.symbol for element in found.elements}
+            formula = Composition(written)
+            elements = {element.symbol for element in formula.elements}
         except (ValueError, TypeError, KeyError, AttributeError):
             raise self.error(f"its _chemical_formula_sum {written[:40]!r} is not a formula") from None
-        if not found or not elements:
+        if not formula or not elements:
             raise self.error(f"its _chemical_formula_sum {written[:40]!r} is not a formula")
-        return found
+        return formula
 
     def sites(self) -> list[ListedSite]:
         """The listed sites.
@@ -276,12 +276,12 @@ def the_block_with_atoms(source: StructureText) -> CifBlock:
     InputError
         The CIF breaks the grammar, has none or several such blocks, or is of a kind that is not read.
     """
-    found = [block for block in _blocks(source) if any(name.startswith("_atom_site_") for name in block.values)]
-    found = [block for block in found if set(_COORDINATES) & set(block.values)] or found
-    if len(found) != 1:
-        problem = f"structure file {source.path} holds {len(found)} structures"
-        raise InputError(problem, "keep one data block" if found else "list the atoms of the crystal")
-    block = found[0]
+    blocks = [block for block in _blocks(source) if any(name.startswith("_atom_site_") for name in block.values)]
+    blocks = [block for block in blocks if set(_COORDINATES) & set(block.values)] or blocks
+    if len(blocks) != 1:
+        problem = f"structure file {source.path} holds {len(blocks)} structures"
+        raise InputError(problem, "keep one data block" if blocks else "list the atoms of the crystal")
+    block = blocks[0]
     if "_atom_site_group_pdb" in block.values:
         raise block.error("it is an mmCIF of a macromolecule", "give a crystal of inorganic matter")
     for prefixes, problem, remedy in _NOT_READ:

@@ -59,13 +59,15 @@ def element_of_label(text: str, elements: Collection[str] = ()) -> str:
         It begins with no element, or with one of two.
     """
     letters = re.match(r"[A-Za-z]*", text.strip())[0]  # type: ignore[index]
-    one, two = letters[:1].upper(), letters[:2].capitalize()
-    possible = [name for name in dict.fromkeys((two, one)) if Element.is_valid_symbol(name) or name in ("D", "T")]
+    one_letter, two_letters = letters[:1].upper(), letters[:2].capitalize()
+    possible = [
+        name for name in dict.fromkeys((two_letters, one_letter)) if Element.is_valid_symbol(name) or name in ("D", "T")
+    ]
     if elements:
         possible = [name for name in possible if name in elements][:1]
     elif letters[1:2].islower() and letters[0].isupper():
         # Written as a symbol is: its second letter belongs to it, and no further small letter may follow.
-        possible = [two] if two in possible and not letters[2:3].islower() else []
+        possible = [two_letters] if two_letters in possible and not letters[2:3].islower() else []
     if len(possible) != 1:
         reason = f"may be {' or '.join(possible)}" if possible else "names no chemical element"
         raise ValueError(f"the label {text.strip()[:20]!r} {reason}; give type symbols")

@@ -194,10 +194,10 @@ def _shared(orbits: Sequence[NDArray[np.float64]], lattice: Lattice) -> list[int
     starts = np.cumsum([0, *map(len, orbits)])[:-1]
     owners = np.repeat(np.arange(len(orbits)), list(map(len, orbits)))
     _, copies = np.unique(np.round(points, 5), axis=0, return_counts=True)
-    found = _near(points[starts], points, lattice, SAME_POSITION_ANGSTROM) if copies.max() < _MAX_NEAR else []
-    if not found or max(map(len, found)) >= _MAX_NEAR:
+    near = _near(points[starts], points, lattice, SAME_POSITION_ANGSTROM) if copies.max() < _MAX_NEAR else []
+    if not near or max(map(len, near)) >= _MAX_NEAR:
         raise ExpansionError(f"{_MAX_NEAR} or more sites share one position")
-    return [int(owners[row].min()) for row in found]
+    return [int(owners[row].min()) for row in near]
 
 
 def _near(
@@ -207,11 +207,11 @@ def _near(
     others = others % 1.0 % 1.0
     thickness = min(lattice.d_hkl(hkl) for hkl in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
     ways = min(_MAX_NEAR, len(others))
-    found = cKDTree(others, boxsize=1.0).query(
+    nearest = cKDTree(others, boxsize=1.0).query(
         points % 1.0 % 1.0, k=np.arange(1, ways + 1), distance_upper_bound=3**0.5 * distance_angstrom / thickness
     )[1]
     near = []
-    for point, row in zip(points, found, strict=True):
+    for point, row in zip(points, nearest, strict=True):
         row = row[row < len(others)]
         apart = others[row] - point
         apart -= np.round(apart)
@@ -219,12 +219,12 @@ def _near(
     return near
 
 
-def disagreement(ours: Structure, theirs: Structure) -> str | None:
+def disagreement(first: Structure, second: Structure) -> str | None:
     """What two readings of one file differ in.
 
     Parameters
     ----------
-    ours, theirs
+    first, second
         The two cells.
 
     Returns
@@ -232,24 +232,24 @@ def disagreement(ours: Structure, theirs: Structure) -> str | None:
     str or None
         One line; None where composition, number of atoms, cell and positions agree.
     """
-    if len(ours) != len(theirs) or not _same_composition(ours, theirs):
-        return f"{ours.composition.formula} on {len(ours)} sites or {theirs.composition.formula} on {len(theirs)}"
-    if not np.allclose(ours.lattice.parameters, theirs.lattice.parameters, rtol=1e-4, atol=1e-3):
+    if len(first) != len(second) or not _same_composition(first, second):
+        return f"{first.composition.formula} on {len(first)} sites or {second.composition.formula} on {len(second)}"
+    if not np.allclose(first.lattice.parameters, second.lattice.parameters, rtol=1e-4, atol=1e-3):
         return "two different cells"
-    near = _near(ours.frac_coords, theirs.frac_coords, ours.lattice, _AGREEMENT_ANGSTROM)
-    for site, found in zip(ours, near, strict=True):
-        if not any(_same_species(site.species, theirs[k].species) for k in found):
+    near = _near(first.frac_coords, second.frac_coords, first.lattice, _AGREEMENT_ANGSTROM)
+    for site, neighbours in zip(first, near, strict=True):
+        if not any(_same_species(site.species, second[k].species) for k in neighbours):
             return f"{site.species_string} at {np.round(site.frac_coords, 4).tolist()} or not there"
     return None
 
 
-def _same_composition(ours: Structure, theirs: Structure) -> bool:
-    one, other = (structure.composition.element_composition for structure in (ours, theirs))
-    return bool(one.almost_equals(other, rtol=1e-3, atol=1e-3))
+def _same_composition(first: Structure, second: Structure) -> bool:
+    composition, other = (structure.composition.element_composition for structure in (first, second))
+    return bool(composition.almost_equals(other, rtol=1e-3, atol=1e-3))
 
 
-def _same_species(one: Composition, other: Composition) -> bool:
-    return bool(one.element_composition.almost_equals(other.element_composition, rtol=1e-2, atol=1e-2))
+def _same_species(species: Composition, other: Composition) -> bool:
+    return bool(species.element_composition.almost_equals(other.element_composition, rtol=1e-2, atol=1e-2))
 
 
 def space_group_numbers(structure: Structure) -> set[int]:
@@ -271,9 +271,9 @@ def space_group_numbers(structure: Structure) -> set[int]:
         structure.frac_coords.tolist(),
         [kinds[str(site.species)] for site in structure],
     )
-    found = set()
+    numbers = set()
     for symprec in _SYMPRECS_ANGSTROM:
         dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
         if dataset is not None:
-            found.add(int(dataset.number))
-    return found
+            numbers.add(int(dataset.number))
+    return numbers

@@ -139,13 +139,13 @@ def _names(
     by_mass: dict[int, str] = {}
     for words, comment in sections.get("Masses", [])[1:]:
         kind, mass = int(words[0]), float(words[1])
-        found = [element for element in Element if abs(element.atomic_mass - mass) < _MASS_TOLERANCE]
-        nearest = min(found, key=lambda element: abs(element.atomic_mass - mass), default=None)
-        said = _element_or_none(comment)
-        if nearest is not None and (said is None or said == nearest.symbol):
+        elements = [element for element in Element if abs(element.atomic_mass - mass) < _MASS_TOLERANCE]
+        nearest = min(elements, key=lambda element: abs(element.atomic_mass - mass), default=None)
+        named = _element_or_none(comment)
+        if nearest is not None and (named is None or named == nearest.symbol):
             by_mass[kind] = nearest.symbol
-        elif said is not None and nearest is not None:
-            raise source.unreadable(f"type {kind} is called {said}, its mass {mass:g} is that of {nearest.symbol}")
+        elif named is not None and nearest is not None:
+            raise source.unreadable(f"type {kind} is called {named}, its mass {mass:g} is that of {nearest.symbol}")
     labels = {int(words[0]): words[1] for words, _ in sections.get("Atom Type Labels", [])[1:] if len(words) == 2}
     by_label = {kind: element for kind, label in labels.items() if (element := _element_or_none(label))}
     for found_by, others in (("labels", by_label), ("masses", by_mass)):

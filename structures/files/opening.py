@@ -95,8 +95,8 @@ def open_structure(path: Path) -> StructureText:
         It is missing, empty, no regular file, too large (unpacked: more than 32 MiB), damaged, or binary.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
-        raise InputError(f"structure file {path} {what}", f"{ACCEPTED}, or a catalogue name")
+        problem = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+        raise InputError(f"structure file {path} {problem}", f"{ACCEPTED}, or a catalogue name")
     try:
         data = _unpacked(path)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:

@@ -24,7 +24,7 @@ def overlap_of(structure: Structure) -> str | None:
     """
     symbols = element_symbols(structure)
     kinds = sorted(set(symbols))
-    limits = np.array([[overlap_distance_angstrom(one, other) for other in kinds] for one in kinds])
+    limits = np.array([[overlap_distance_angstrom(kind, other) for other in kinds] for kind in kinds])
     index = np.array([kinds.index(symbol) for symbol in symbols])
     occupancies = np.array([site.species.num_atoms for site in structure])
     first, second, _, distance = structure.get_neighbor_list(float(limits.max()), exclude_self=True)

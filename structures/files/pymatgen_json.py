@@ -102,7 +102,7 @@ def _structure(source: StructureText, data: dict[str, Any]) -> Structure:
 
 
 def _species(source: StructureText, n: int, held: list[Any]) -> dict[str, float]:
-    found: dict[str, float] = {}
+    species: dict[str, float] = {}
     for item in held:
         name = item.get("element") if isinstance(item, dict) else None
         occupancy = _floats(item.get("occu", 1), ()) if isinstance(item, dict) else None
@@ -112,11 +112,11 @@ def _species(source: StructureText, n: int, held: list[Any]) -> dict[str, float]
             element = element_of_symbol(name)
         except ValueError as error:
             raise source.unreadable(f"site {n}: {error}") from None
-        found[element] = found.get(element, 0.0) + float(occupancy)
-    total = sum(found.values())
+        species[element] = species.get(element, 0.0) + float(occupancy)
+    total = sum(species.values())
     if total > FULL_OCCUPANCY:
         raise source.unreadable(f"site {n} is occupied {total:.4g} times")
-    return {element: amount / max(total, 1.0) for element, amount in found.items()}
+    return {element: amount / max(total, 1.0) for element, amount in species.items()}
 
 
 def _floats(value: Any, shape: tuple[int, ...]) -> np.ndarray | None:

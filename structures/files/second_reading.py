@@ -38,10 +38,10 @@ def by_pymatgen(text: str, site_tolerance: float = 1e-4) -> Structure | None:
             parser = CifParser.from_str(
                 text, check_cif=False, occupancy_tolerance=FULL_OCCUPANCY, site_tolerance=site_tolerance
             )
-            found = parser.parse_structures(primitive=False, on_error="ignore")
+            structures = parser.parse_structures(primitive=False, on_error="ignore")
     except Exception:  # it raises anything on what it does not know, and the first reader has the better message
         return None
-    return found[0] if len(found) == 1 else None
+    return structures[0] if len(structures) == 1 else None
 
 
 def by_pymatgen_from_sites(lattice: Lattice, sites: Sequence[ListedSite], operations: Operations) -> Structure | None:

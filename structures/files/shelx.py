@@ -111,8 +111,8 @@ def read_shelx(source: StructureText) -> Structure:
         raise StructureError(f"structure file {source.path}: {error}", "correct the file or export it again") from None
     _compare_with_unit(source, cards, elements, structure)
     _compare_with_title(source, structure)
-    theirs = by_pymatgen_from_sites(lattice, sites, operations)
-    difference = "nothing" if theirs is None else disagreement(structure, theirs)
+    second = by_pymatgen_from_sites(lattice, sites, operations)
+    difference = "nothing" if second is None else disagreement(structure, second)
     if difference:
         raise StructureError(
             f"structure file {source.path}: two readings of it (anodeflow, pymatgen) disagree: {difference}",
@@ -143,10 +143,10 @@ def _cards(source: StructureText) -> Iterator[list[str]]:
 
 
 def _one(source: StructureText, cards: Sequence[list[str]], name: str) -> list[str]:
-    found = [card[1:] for card in cards if card[0] == name]
-    if len(found) != 1:
-        raise source.unreadable(f"it has {len(found)} {name} instructions, one is needed")
-    return found[0]
+    instructions = [card[1:] for card in cards if card[0] == name]
+    if len(instructions) != 1:
+        raise source.unreadable(f"it has {len(instructions)} {name} instructions, one is needed")
+    return instructions[0]
 
 
 def _numbers(source: StructureText, words: Sequence[str], count: int) -> list[float]:
@@ -168,17 +168,17 @@ def _operations(source: StructureText, cards: Sequence[list[str]], lattice: Latt
     if len(listed) > 192:
         raise source.unreadable(f"it has {len(listed)} SYMM instructions")
     try:
-        found = [operation_of(text) for text in listed]
+        listed_operations = [operation_of(text) for text in listed]
         if kind > 0:
-            found += [gemmi.Op("-x,-y,-z") * operation for operation in found]
+            listed_operations += [gemmi.Op("-x,-y,-z") * operation for operation in listed_operations]
         shifts = [gemmi.Op(f"x+{x}/6,y+{y}/6,z+{z}/6") for x, y, z in _CENTRINGS[int(abs(kind))]]
-        operations = Operations.of([(shift * operation).wrap() for shift in shifts for operation in found])
+        operations = Operations.of([(shift * operation).wrap() for shift in shifts for operation in listed_operations])
     except ValueError as error:
         raise source.unreadable(str(error)) from None
     if not operations.is_group() or not operations.fit(lattice):
-        what = "do not form a group" if not operations.is_group() else "do not fit its cell"
+        problem = "do not form a group" if not operations.is_group() else "do not fit its cell"
         raise StructureError(
-            f"structure file {source.path}: its LATT and SYMM make {len(operations)} operations that {what}",
+            f"structure file {source.path}: its LATT and SYMM make {len(operations)} operations that {problem}",
             "correct the file or export it again",
         )
     return operations

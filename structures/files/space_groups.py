@@ -41,15 +41,21 @@ class Operations:
 
     @classmethod
     def of(cls, operations: Iterable[gemmi.Op]) -> Operations:
-        """The distinct operations of a list of gemmi's, in its order; ValueError if one is no symmetry of a lattice."""
-        found: dict[bytes, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        """Return the distinct operations of a list of gemmi's, in its order.
+
+        Raises
+        ------
+        ValueError
+            If one is not a symmetry of a lattice.
+        """
+        distinct: dict[bytes, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         for operation in operations:
             rotation, rest = np.divmod(np.array(operation.rot, dtype=np.int64), DENOMINATOR)
             if rest.any() or abs(round(np.linalg.det(rotation))) != 1 or abs(rotation).max() > 1:
                 raise ValueError(f"'{operation.triplet()}' is not a symmetry operation")
             translation = np.array(operation.tran, dtype=np.int64) % DENOMINATOR
-            found.setdefault(rotation.tobytes() + translation.tobytes(), (rotation, translation))
-        rotations, translations = zip(*found.values(), strict=True)
+            distinct.setdefault(rotation.tobytes() + translation.tobytes(), (rotation, translation))
+        rotations, translations = zip(*distinct.values(), strict=True)
         return cls(np.array(rotations), np.array(translations))
 
     def __len__(self) -> int:
@@ -132,10 +138,10 @@ class Setting:
 
 @lru_cache(maxsize=530)
 def _hall_type(hall_number: int) -> spglib.SpaceGroupType:
-    found = spglib.get_spacegroup_type(hall_number)
-    if found is None:
+    group_type = spglib.get_spacegroup_type(hall_number)
+    if group_type is None:
         raise ValueError(f"there is no Hall number {hall_number}")
-    return found
+    return group_type
 
 
 @lru_cache(maxsize=230)
@@ -144,9 +150,9 @@ def _hall_settings(number: int) -> dict[int, Operations]:
     settings = {}
     for hall in range(1, 531):
         if _hall_type(hall).number == number:
-            found = spglib.get_symmetry_from_database(hall) or {}
-            translations = np.rint(found["translations"] * DENOMINATOR).astype(np.int64) % DENOMINATOR
-            settings[hall] = Operations(found["rotations"].astype(np.int64), translations)
+            symmetry = spglib.get_symmetry_from_database(hall) or {}
+            translations = np.rint(symmetry["translations"] * DENOMINATOR).astype(np.int64) % DENOMINATOR
+            settings[hall] = Operations(symmetry["rotations"].astype(np.int64), translations)
     return settings
 
 
@@ -224,11 +230,11 @@ def settings_of_symbol(symbol: str, extension: str | None = None) -> list[Settin
     base, own = _without_extension(_cleaned(symbol))
     if base is None:
         return []
-    found = _rows_of(base)
+    rows = _rows_of(base)
     for code in (own, extension):
         if code:
-            found = [(group, setting) for group, setting in found if _matches(group, code)]
-    return [setting for _, setting in found]
+            rows = [(group, setting) for group, setting in rows if _matches(group, code)]
+    return [setting for _, setting in rows]
 
 
 def _cleaned(symbol: str) -> str:
@@ -315,14 +321,14 @@ def _same_tokens(base: str, group: gemmi.SpaceGroup) -> bool:
     """Whether a symbol is written like the one found: gemmi ignores blanks, and 'P 31 2' is not 'P 3 1 2'."""
     if " " not in base:
         return True
-    given, found = base.lower().split(), group.hm.lower().split()
+    given, of_group = base.lower().split(), group.hm.lower().split()
     if given[0] == "h":
         given[0] = "r"
     if group.number in (39, 41, 64, 67, 68):  # e stands for two glide planes in one
-        given, found = ([re.sub("[abce]", "e", token) for token in tokens] for tokens in (given, found))
+        given, of_group = ([re.sub("[abce]", "e", token) for token in tokens] for tokens in (given, of_group))
     if group.number >= 195:
-        given, found = ([token.removeprefix("-") for token in tokens] for tokens in (given, found))
-    return given == found
+        given, of_group = ([token.removeprefix("-") for token in tokens] for tokens in (given, of_group))
+    return given == of_group
 
 
 def _packed(symbol: str) -> str:

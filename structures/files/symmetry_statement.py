@@ -86,9 +86,9 @@ class SymmetryStatement:
                 stated[hall.number] = symbol
                 if hall.number == number:
                     self._compare(operations, hall, symbol)
-        stated |= {found: f"number {found}" for found in self.numbers}
+        stated |= {given: f"number {given}" for given in self.numbers}
         name = f"its {len(operations)} operations"
-        others = {found: text for found, text in stated.items() if found != number}
+        others = {given: text for given, text in stated.items() if given != number}
         return Resolved([Setting(number, name, operations)], others)
 
     def _compare(self, operations: Operations, setting: Setting, symbol: str) -> None:
@@ -99,15 +99,15 @@ class SymmetryStatement:
             )
 
     def _from_names(self, lattice: Lattice) -> Resolved:
-        found: list[Setting] = []
+        possible: list[Setting] = []
         named = ""
         for symbol in self.halls:
             hall = settings_of_hall_symbol(symbol)
             if hall is None:
                 raise SymmetryError(f"its Hall symbol {symbol!r} is not known, and it lists no symmetry operations")
-            if found and not found[0].operations.same_as(hall.operations):
+            if possible and not possible[0].operations.same_as(hall.operations):
                 raise SymmetryError(f"its Hall symbols {', '.join(map(repr, self.halls))} contradict each other")
-            found, named = [hall], f"Hall symbol {symbol!r}"
+            possible, named = [hall], f"Hall symbol {symbol!r}"
         for symbol in self.symbols:
             settings = settings_of_symbol(symbol, self.setting)
             if not settings:
@@ -116,24 +116,28 @@ class SymmetryStatement:
                     f"its space group symbol {symbol!r}{setting} is not known, and it lists no symmetry operations"
                 )
             if not named:
-                found, named = settings, f"symbol {symbol!r}"
+                possible, named = settings, f"symbol {symbol!r}"
                 continue
-            both = [one for one in found if any(one.operations.same_as(other.operations) for other in settings)]
+            both = [
+                setting
+                for setting in possible
+                if any(setting.operations.same_as(other.operations) for other in settings)
+            ]
             if not both:
                 raise SymmetryError(f"its {named} and its symbol {symbol!r} contradict each other")
-            found = both
+            possible = both
         for number in self.numbers:
             if not named:
                 settings = settings_of_number(number)
                 if not settings:
                     raise SymmetryError(f"its space group number {number} is not one of 1 to 230")
-                found, named = settings, f"number {number}"
-            elif not any(setting.number == number for setting in found):
+                possible, named = settings, f"number {number}"
+            elif not any(setting.number == number for setting in possible):
                 raise SymmetryError(f"its {named} and its space group number {number} contradict each other")
-            found = [setting for setting in found if setting.number == number]
+            possible = [setting for setting in possible if setting.number == number]
         if not named:
             raise SymmetryError("it states no symmetry: no symbol, no number, no operations")
-        fit = [setting for setting in found if setting.operations.fit(lattice)]
+        fit = [setting for setting in possible if setting.operations.fit(lattice)]
         if not fit:
             raise SymmetryError(f"its cell does not have the symmetry of its {named}")
         if self.symbols and 3 <= fit[0].number <= 15:

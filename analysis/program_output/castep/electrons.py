@@ -45,17 +45,17 @@ def on_unconverged(state: State) -> None:
 
 def on_line(state: State, line: bytes) -> bool:
     """Take a line with an energy or a cutoff; return whether it is one."""
-    if found := _ENERGY.fullmatch(line):
-        _on_energy(state, found[1])
-    elif found := _FREE.fullmatch(line):
-        _on_free(state, found[1])
-    elif found := _ZERO.fullmatch(line):
-        _on_zero(state, found[1])
-    elif found := _CORRECTED.fullmatch(line):
-        corrected = state.electron_volts(found[1], "the corrected energy")
+    if match := _ENERGY.fullmatch(line):
+        _on_energy(state, match[1])
+    elif match := _FREE.fullmatch(line):
+        _on_free(state, match[1])
+    elif match := _ZERO.fullmatch(line):
+        _on_zero(state, match[1])
+    elif match := _CORRECTED.fullmatch(line):
+        corrected = state.electron_volts(match[1], "the corrected energy")
         state.run.corrections_ev.append(corrected - state.latest("corrected").variational_ev)
-    elif found := _CUTOFF.match(line):
-        state.cutoff = state.number(found[1], "a cut-off")
+    elif match := _CUTOFF.match(line):
+        state.cutoff = state.number(match[1], "a cut-off")
     else:
         return False
     return True
@@ -69,12 +69,12 @@ def _on_energy(state: State, text: bytes) -> None:
         raise state.wrong("an energy before any geometry")
     _check_parts(state)
     energy = state.electron_volts(text, "the energy")
-    found = Evaluation(state.line, energy, state.matrix, state.fractional, state.cutoff, not state.scf_failed)
-    state.run.evaluations.append(found)
-    state.pending.append(found)
+    evaluation = Evaluation(state.line, energy, state.matrix, state.fractional, state.cutoff, not state.scf_failed)
+    state.run.evaluations.append(evaluation)
+    state.pending.append(evaluation)
     state.cycle = None
     if not _agrees(state, energy):
-        state.disputed = found
+        state.disputed = evaluation
 
 
 def _check_parts(state: State) -> None:
@@ -100,7 +100,7 @@ def _on_free(state: State, text: bytes) -> None:
 
 
 def _on_zero(state: State, text: bytes) -> None:
-    # with more verbose output one also stands before every SCF cycle, of a state that is no ground state
+    # with more verbose output one also stands before every SCF cycle, of a state that is not the ground state
     latest = state.run.evaluations[-1] if state.run.evaluations else None
     if state.cycle is not None or latest is None or latest.free_ev is None or latest.zero_ev is not None:
         return

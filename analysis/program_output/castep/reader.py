@@ -51,16 +51,16 @@ class CastepLines(State):
         elif self.section is not None:
             self._parameter(line)
         elif self.reading_potentials:
-            found = _POTENTIAL.fullmatch(line)
-            self.reading_potentials = found is not None
-            if found:
-                self.run.potentials[found[1].decode()] = found[2].decode("utf-8", errors="replace")
+            match = _POTENTIAL.fullmatch(line)
+            self.reading_potentials = match is not None
+            if match:
+                self.run.potentials[match[1].decode()] = match[2].decode("utf-8", errors="replace")
         elif line.strip() == b"Files used for pseudopotentials:":
             self.reading_potentials = True
-        elif found := _IONS.match(line):
-            self.run.ions = int(found[1])
-        elif found := _MESH.fullmatch(line):
-            self.run.mesh = (int(found[1]), int(found[2]), int(found[3]))
+        elif match := _IONS.match(line):
+            self.run.ions = int(match[1])
+        elif match := _MESH.fullmatch(line):
+            self.run.mesh = (int(match[1]), int(match[2]), int(match[3]))
         elif b"SCF cycles performed but system has not reached the groundstate" in line:
             electrons.on_unconverged(self)
         elif not electrons.on_line(self, line):

@@ -26,12 +26,12 @@ _CRITERION = re.compile(rb"\s*\|\s+(\S+)\s+\|\s+(\S+)\s+\|\s+(\S+)\s+\|\s+\S+\s+
 def on_line(state: State, line: bytes) -> None:
     """Take a line of a relaxation, or of the end of the run."""
     run, text = state.run, line.strip()
-    if found := _FINISHED.fullmatch(line):
-        _on_finished(state, int(found[2]), state.electron_volts(found[3], "the enthalpy"))
+    if match := _FINISHED.fullmatch(line):
+        _on_finished(state, int(match[2]), state.electron_volts(match[3], "the enthalpy"))
     elif _TRIAL.fullmatch(line):
         state.parts = set()
-    elif (found := _CRITERION.fullmatch(line)) and run.iterations:
-        _on_criterion(state, found)
+    elif (match := _CRITERION.fullmatch(line)) and run.iterations:
+        _on_criterion(state, match)
     elif b"Geometry optimization completed successfully" in line:
         run.relaxed = True
     elif b"Geometry optimization failed to converge" in line:
@@ -46,8 +46,8 @@ def on_line(state: State, line: bytes) -> None:
             # where a part of the geometry is not printed again it has not moved, or is that of the last step
             last = run.iterations[-1].evaluation
             run.final_matrix, run.final_fractional = last.matrix, last.fractional
-    elif found := _FINAL_ENTHALPY.fullmatch(line):
-        _on_final_enthalpy(state, state.electron_volts(found[1], "the final enthalpy"))
+    elif match := _FINAL_ENTHALPY.fullmatch(line):
+        _on_final_enthalpy(state, state.electron_volts(match[1], "the final enthalpy"))
     elif text.startswith(b"Total time") and b"=" in text:
         settle(state)
         _check_final(state)
@@ -89,23 +89,23 @@ def _accepted(state: State, enthalpy: float) -> Evaluation:
     if run.iterations:
         last = run.iterations[-1]
         shift = last.enthalpy_ev - last.evaluation.variational_ev
-    found = min(reversed(state.pending), key=lambda e: abs(e.variational_ev + shift - enthalpy))
-    off = abs(found.variational_ev + correction - enthalpy)
+    nearest = min(reversed(state.pending), key=lambda e: abs(e.variational_ev + shift - enthalpy))
+    off = abs(nearest.variational_ev + correction - enthalpy)
     allowed = _digits(enthalpy)
     if run.corrections_ev:
-        allowed += abs(correction) + _CORRECTION_EV * len(found.fractional)
+        allowed += abs(correction) + _CORRECTION_EV * len(nearest.fractional)
     if off > allowed:
         raise state.wrong(
             f"the enthalpy of the step is {enthalpy:.6f} eV, and no energy above comes nearer than {off:.6f} eV"
         )
-    return found
+    return nearest
 
 
-def _on_criterion(state: State, found: re.Match[bytes]) -> None:
-    name = found[1].decode("utf-8", errors="replace")
-    value, tolerance = state.number(found[2], name), state.number(found[3], name)
+def _on_criterion(state: State, match: re.Match[bytes]) -> None:
+    name = match[1].decode("utf-8", errors="replace")
+    value, tolerance = state.number(match[2], name), state.number(match[3], name)
     last = state.run.iterations[-1]
-    last.table[name] = (value, tolerance, found[4] == b"Yes")
+    last.table[name] = (value, tolerance, match[4] == b"Yes")
     evaluation = last.evaluation
     if name == "|F|max" and evaluation.forces:
         _compare(state, name, value, evaluation.largest_force(), _FORCE_DIGIT, "force")
@@ -113,9 +113,9 @@ def _on_criterion(state: State, found: re.Match[bytes]) -> None:
         _compare(state, name, value, float(np.abs(evaluation.stress_gpa).max()), _STRESS_DIGIT, "stress")
 
 
-def _compare(state: State, name: str, value: float, largest: float, digit: float, what: str) -> None:
+def _compare(state: State, name: str, value: float, largest: float, digit: float, quantity: str) -> None:
     if abs(value - largest) > digit + 1e-5 * value:
-        raise state.wrong(f"{name} is said to be {value:.6g}; the largest {what} of that step is {largest:.6g}")
+        raise state.wrong(f"{name} is said to be {value:.6g}; the largest {quantity} of that step is {largest:.6g}")
 
 
 def _on_final_enthalpy(state: State, enthalpy: float) -> None:

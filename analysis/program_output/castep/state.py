@@ -72,7 +72,7 @@ class State(Numbered):
         self.block, self.row = "", None
         return self.rows
 
-    def number(self, word: bytes, what: str) -> float:
+    def number(self, word: bytes, quantity: str) -> float:
         """Return a word as a finite number.
 
         Raises
@@ -83,14 +83,14 @@ class State(Numbered):
         shown = word.decode("utf-8", errors="replace")[:60]
         if _REAL.fullmatch(word) is None:
             if _NO_FINITE.fullmatch(word):
-                raise self.wrong(f"{what} is {shown}")
-            raise self.wrong(f"{what} is '{shown}', no number")
+                raise self.wrong(f"{quantity} is {shown}")
+            raise self.wrong(f"{quantity} is '{shown}', no number")
         value = float(word.replace(b"D", b"e").replace(b"d", b"e"))
         if not math.isfinite(value):
-            raise self.wrong(f"{what} is {shown}")
+            raise self.wrong(f"{quantity} is {shown}")
         return value
 
-    def electron_volts(self, text: bytes, what: str) -> float:
+    def electron_volts(self, text: bytes, quantity: str) -> float:
         """Return an energy with its unit, eV.
 
         Raises
@@ -101,22 +101,22 @@ class State(Numbered):
         text = text.strip()
         if not text.endswith(b"eV"):
             shown = text.decode("utf-8", errors="replace")[:60]
-            raise self.wrong(f"{what} is '{shown}', which is not in eV")
-        return self.number(text.removesuffix(b"eV").strip(), what)
+            raise self.wrong(f"{quantity} is '{shown}', which is not in eV")
+        return self.number(text.removesuffix(b"eV").strip(), quantity)
 
-    def triple(self, words: Sequence[bytes], what: str) -> list[float]:
+    def triple(self, words: Sequence[bytes], quantity: str) -> list[float]:
         """Return three words as numbers.
 
         Raises
         ------
         DamagedLineError
-            If there are more or fewer, or one is no number.
+            If there are more or fewer, or one is not a number.
         """
         if len(words) != 3:
-            raise self.wrong(f"{what} has {len(words)} numbers in place of 3")
-        return [self.number(word, what) for word in words]
+            raise self.wrong(f"{quantity} has {len(words)} numbers in place of 3")
+        return [self.number(word, quantity) for word in words]
 
-    def latest(self, what: str) -> Evaluation:
+    def latest(self, kind: str) -> Evaluation:
         """Return the newest ground state.
 
         Raises
@@ -125,5 +125,5 @@ class State(Numbered):
             If there is none.
         """
         if not self.run.evaluations:
-            raise self.wrong(f"a {what} energy before any energy")
+            raise self.wrong(f"a {kind} energy before any energy")
         return self.run.evaluations[-1]

@@ -28,8 +28,8 @@ def opens(state: State, line: bytes) -> bool:
         state.open_block("lattice", _lattice_row)
     elif _COORDINATES.match(line):
         state.open_block("list of coordinates", _coordinate_row)
-    elif found := _FORCES.fullmatch(line):
-        kind = "unconstrained forces" if b"Unconstrained" in (found[1] or b"") else "forces"
+    elif match := _FORCES.fullmatch(line):
+        kind = "unconstrained forces" if b"Unconstrained" in (match[1] or b"") else "forces"
         state.open_block(f"table of {kind}", _force_row)
     elif _STRESS.fullmatch(line):
         state.open_block("table of the stress", _stress_row)
@@ -112,10 +112,10 @@ def _stress_row(state: State, line: bytes) -> None:
     rows = _starred(state, line)
     if rows is None:
         return
-    found = [match for row in rows if (match := _COMPONENT.fullmatch(row))]
-    if [match[1] for match in found] != [b"x", b"y", b"z"]:
+    components = [match for row in rows if (match := _COMPONENT.fullmatch(row))]
+    if [match[1] for match in components] != [b"x", b"y", b"z"]:
         raise state.wrong("a stress tensor without its three rows")
-    stress = np.array([state.triple(match[2].split(), "a stress") for match in found])
+    stress = np.array([state.triple(match[2].split(), "a stress") for match in components])
     for row in rows:
         if row.startswith(b"Pressure:"):
             pressure, mean = state.number(row.split()[-1], "the pressure"), -float(np.trace(stress)) / 3
@@ -128,20 +128,20 @@ def _stress_row(state: State, line: bytes) -> None:
         run.evaluations[-1].stress_gpa = stress
 
 
-def _vectors(state: State, rows: list[bytes], what: str) -> Vectors:
-    found: Vectors = {}
+def _vectors(state: State, rows: list[bytes], quantity: str) -> Vectors:
+    vectors: Vectors = {}
     for row in rows:
         words = _ATOM.fullmatch(row)
         if words is None:
             shown = row.decode("utf-8", errors="replace")[:60]
-            raise state.wrong(f"'{shown}' is no {what} of an atom")
+            raise state.wrong(f"'{shown}' is no {quantity} of an atom")
         atom = (words[1].decode(), int(words[2]))
-        if atom in found:
-            raise state.wrong(f"two {what}s of atom {atom[0]} {atom[1]}")
-        found[atom] = np.array(state.triple(words[3].split()[:3], f"a {what}"))
-    known = state.fractional if what == "force" else {}
-    if known and set(found) != set(known):
-        raise state.wrong(f"{len(found)} forces of {len(known)} atoms")
-    if state.run.ions is not None and len(found) != state.run.ions:
-        raise state.wrong(f"{len(found)} {what}s of {state.run.ions} atoms")
-    return found
+        if atom in vectors:
+            raise state.wrong(f"two {quantity}s of atom {atom[0]} {atom[1]}")
+        vectors[atom] = np.array(state.triple(words[3].split()[:3], f"a {quantity}"))
+    known = state.fractional if quantity == "force" else {}
+    if known and set(vectors) != set(known):
+        raise state.wrong(f"{len(vectors)} forces of {len(known)} atoms")
+    if state.run.ions is not None and len(vectors) != state.run.ions:
+        raise state.wrong(f"{len(vectors)} {quantity}s of {state.run.ions} atoms")
+    return vectors

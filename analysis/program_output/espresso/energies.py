@@ -70,10 +70,10 @@ def on_end(state: State, line: bytes) -> None:
 
 def on_repeated(state: State, line: bytes) -> None:
     """Refuse an energy that is not the one of the last geometry."""
-    found = _IN_RYDBERG.fullmatch(line.rstrip())
-    if found is None:
+    match = _IN_RYDBERG.fullmatch(line.rstrip())
+    if match is None:
         raise state.broken(line, "a number")
-    value, last = state.numbers(line, [found[2]])[0], state.last_energy
+    value, last = state.numbers(line, [match[2]])[0], state.last_energy
     if last is not None and abs(value - last) > 2 * _DIGIT:
         raise state.broken(line, f"the last energy above, {last:.8f} Ry")
 
@@ -85,10 +85,10 @@ def on_refined(state: State, line: bytes) -> None:
 
 def on_term(state: State, line: bytes) -> None:
     """Take the smearing contribution, the internal energy, or a term of the sum."""
-    found = _IN_RYDBERG.fullmatch(line.rstrip())
-    if found is None:
+    match = _IN_RYDBERG.fullmatch(line.rstrip())
+    if match is None:
         raise state.broken(line, "a number")
-    name, value = found[1], state.numbers(line, [found[2]])[0]
+    name, value = match[1], state.numbers(line, [match[2]])[0]
     if name.startswith(b"smearing contrib."):
         state.now.entropy = state.terms.entropy = value
     if name.startswith(b"internal energy"):
@@ -156,6 +156,6 @@ def on_unconverged(state: State, line: bytes) -> Event:
 
 def on_magnetization(state: State, line: bytes) -> None:
     """Take the moment of the cell, where it is one number."""
-    found = _MAGNETIZATION.fullmatch(line.rstrip())
-    if found is not None:
-        state.now.magnetization = state.numbers(line, [found[1]])[0]
+    match = _MAGNETIZATION.fullmatch(line.rstrip())
+    if match is not None:
+        state.now.magnetization = state.numbers(line, [match[1]])[0]

@@ -32,12 +32,12 @@ def on_forces(state: State, line: bytes) -> None:
 def _force_row(state: State, line: bytes) -> None:
     if not line.strip() and not state.rows:
         return
-    found = _FORCE.fullmatch(line.rstrip())
-    if found is None:
+    match = _FORCE.fullmatch(line.rstrip())
+    if match is None:
         raise state.broken(line, "a number")
-    if found[1].isdigit() and int(found[1]) != len(state.rows) + 1:
+    if match[1].isdigit() and int(match[1]) != len(state.rows) + 1:
         raise state.broken(line, f"the force of atom {len(state.rows) + 1}")
-    state.rows.append(state.numbers(line, found.groups()[1:]))
+    state.rows.append(state.numbers(line, match.groups()[1:]))
     if len(state.rows) == state.atoms:
         state.now.forces = state.close_block(_FORCE)
 
@@ -59,7 +59,7 @@ def on_total_force(state: State, line: bytes) -> Event:
     return "total force"
 
 
-def check_forces(state: State, found: ForceDoubt) -> None:
+def check_forces(state: State, doubt: ForceDoubt) -> None:
     """Refuse forces of another length than printed, or that do not add up to zero.
 
     Up to version 6 pw.x prints zero for what is held, so that the forces need not add up; from version 7 on it prints
@@ -67,31 +67,31 @@ def check_forces(state: State, found: ForceDoubt) -> None:
     is held: then forces that fit in one way only stay in doubt.
     """
     state.doubt = None
-    free = found.forces if state.held is None else np.where(state.held, 0.0, found.forces)
-    length, sums = float(np.linalg.norm(free)), np.abs(found.forces.sum(axis=0))
-    long = abs(length - found.total) > _LENGTH_DIGIT + _FORCE_DIGIT * math.sqrt(free.size)
+    free = doubt.forces if state.held is None else np.where(state.held, 0.0, doubt.forces)
+    length, sums = float(np.linalg.norm(free)), np.abs(doubt.forces.sum(axis=0))
+    long = abs(length - doubt.total) > _LENGTH_DIGIT + _FORCE_DIGIT * math.sqrt(free.size)
     adds_up = sums <= _FORCE_DIGIT * (1 + len(free))
-    if long and (not adds_up.all() or state.held is not None or found.total > length):
+    if long and (not adds_up.all() or state.held is not None or doubt.total > length):
         raise DamagedLineError(
-            found.line,
-            f"the length of all forces is said to be {found.total:.6f} Ry/Bohr; those above have {length:.6f}",
+            doubt.line,
+            f"the length of all forces is said to be {doubt.total:.6f} Ry/Bohr; those above have {length:.6f}",
         )
-    zeroed = (found.forces == 0.0) if state.held is None else (found.forces == 0.0) & state.held
+    zeroed = (doubt.forces == 0.0) if state.held is None else (doubt.forces == 0.0) & state.held
     for axis in np.flatnonzero(~adds_up & ~zeroed.any(axis=0)):
         # a gate at a surface takes up a force along z
         if axis != 2 or state.held is not None:
             raise DamagedLineError(
-                found.line, f"the forces above add up to {sums[axis]:.8f} Ry/Bohr along {'xyz'[axis]}, not to zero"
+                doubt.line, f"the forces above add up to {sums[axis]:.8f} Ry/Bohr along {'xyz'[axis]}, not to zero"
             )
         long = True
     if long:
-        state.doubt = found
+        state.doubt = doubt
 
 
 def on_stress(state: State, line: bytes) -> None:
     """Begin the stress, and note the pressure."""
-    found = _PRESSURE.fullmatch(line.rstrip())
-    state.pressure_kbar = None if found is None else state.numbers(line, [found[1]])[0]
+    match = _PRESSURE.fullmatch(line.rstrip())
+    state.pressure_kbar = None if match is None else state.numbers(line, [match[1]])[0]
     state.open_block("stress", _stress_row)
 
 

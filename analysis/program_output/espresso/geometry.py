@@ -62,10 +62,10 @@ def on_axes(state: State, line: bytes) -> None:
 
 
 def _axis_row(state: State, line: bytes) -> None:
-    found = _AXIS.fullmatch(line.rstrip())
-    if found is None or int(found[1]) != len(state.rows) + 1:
+    match = _AXIS.fullmatch(line.rstrip())
+    if match is None or int(match[1]) != len(state.rows) + 1:
         raise state.broken(line, f"axis {len(state.rows) + 1}")
-    state.rows.append(state.numbers(line, found.groups()[1:]))
+    state.rows.append(state.numbers(line, match.groups()[1:]))
     if len(state.rows) < 3:
         return
     if state.block == "crystal axes":
@@ -99,11 +99,11 @@ def on_sites(state: State, line: bytes) -> None:
 
 
 def _site_row(state: State, line: bytes) -> Event | None:
-    found = _SITE.fullmatch(line.rstrip())
-    if found is None or (found[1].isdigit() and int(found[1]) != len(state.rows) + 1):
+    match = _SITE.fullmatch(line.rstrip())
+    if match is None or (match[1].isdigit() and int(match[1]) != len(state.rows) + 1):
         raise state.broken(line, f"atom {len(state.rows) + 1} of {state.atoms}")
-    state.words.append(state.element(line, found[2]))
-    state.rows.append(state.numbers(line, found.groups()[2:]))
+    state.words.append(state.element(line, match[2]))
+    state.rows.append(state.numbers(line, match.groups()[2:]))
     if len(state.rows) < (state.atoms or 0):
         return None
     if state.symbols and state.words != state.symbols:
@@ -156,21 +156,21 @@ def on_told_positions(state: State, line: bytes) -> None:
 
 def _told_row(state: State, line: bytes) -> None:
     of_cell = state.block == "new lattice vectors"
-    found = (_VECTOR if of_cell else _POSITION).fullmatch(line.rstrip())
-    if found is None:
+    match = (_VECTOR if of_cell else _POSITION).fullmatch(line.rstrip())
+    if match is None:
         raise state.broken(line, "three numbers")
-    state.rows.append(state.numbers(line, found.groups()[:3] if of_cell else found.groups()[1:4]))
+    state.rows.append(state.numbers(line, match.groups()[:3] if of_cell else match.groups()[1:4]))
     if len(state.rows) == (3 if of_cell else state.atoms):
         state.told["cell" if of_cell else "positions"] = state.close_block()
 
 
-def _check_told(state: State, line: bytes, what: str, here: Array | None) -> None:
-    told = state.told.pop(what, None)
-    if told is None or here is None:
+def _check_told(state: State, line: bytes, quantity: str, here: Array | None) -> None:
+    stated = state.told.pop(quantity, None)
+    if stated is None or here is None:
         return
-    off = np.abs(state.in_bohr("alat", told) - here).max()
+    off = np.abs(state.in_bohr("alat", stated) - here).max()
     if off > _TOLD_BOHR * max(1.0, float(np.abs(here).max())):
-        raise state.broken(line, f"the new {what} above")
+        raise state.broken(line, f"the new {quantity} above")
 
 
 def on_positions(state: State, line: bytes) -> None:
@@ -186,14 +186,14 @@ def on_positions(state: State, line: bytes) -> None:
 
 def _position_row(state: State, line: bytes) -> Event | None:
     number = len(state.rows)
-    found = _POSITION.fullmatch(line.rstrip())
+    match = _POSITION.fullmatch(line.rstrip())
     due = state.symbols[number] if number < len(state.symbols) else None
-    if found is None or (due is not None and state.element(line, found[1]) != due):
+    if match is None or (due is not None and state.element(line, match[1]) != due):
         raise state.broken(line, f"the position of {due or f'atom {number + 1}'}")
     if due is None:
-        state.symbols.append(state.element(line, found[1]))
-    state.rows.append(state.numbers(line, found.groups()[1:4]))
-    state.flags.append([flag == b"0" for flag in found.groups()[4:]])
+        state.symbols.append(state.element(line, match[1]))
+    state.rows.append(state.numbers(line, match.groups()[1:4]))
+    state.flags.append([flag == b"0" for flag in match.groups()[4:]])
     if len(state.rows) < (state.atoms or 0):
         return None
     positions = state.close_block(_POSITION)
@@ -227,16 +227,16 @@ def _move(state: State, line: bytes, coming: Geometry) -> None:
 
 def _check_repeated(state: State, line: bytes, cell: Array | None, positions: Array | None, digit: float) -> None:
     pairs = ((state.cell_bohr, cell, "cell"), (state.positions_bohr, positions, "positions"))
-    for before, here, what in pairs:
+    for before, here, quantity in pairs:
         if before is not None and here is not None and np.abs(here - before).max() > digit:
-            raise state.broken(line, f"the {what} of the last geometry that was computed")
+            raise state.broken(line, f"the {quantity} of the last geometry that was computed")
 
 
 def _unit(state: State, line: bytes) -> str:
-    found = _CARD.match(line.strip())
-    unit = (found[1] or b"alat").decode("utf-8", errors="replace").lower() if found else "alat"
-    if found and found[2]:
-        state.alat_bohr = state.numbers(line, [found[2]])[0]
+    match = _CARD.match(line.strip())
+    unit = (match[1] or b"alat").decode("utf-8", errors="replace").lower() if match else "alat"
+    if match and match[2]:
+        state.alat_bohr = state.numbers(line, [match[2]])[0]
     if unit not in _UNITS:
         raise state.wrong(f"the unit '{unit[:30]}' is none of {', '.join(_UNITS)}")
     return unit

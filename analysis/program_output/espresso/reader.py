@@ -103,5 +103,5 @@ class PwLines(State):
             if self.no_more.fullmatch(line.rstrip()):
                 raise self.broken(line, "the end of the block: it is a row too many")
             self.no_more = None
-        found = _RELEVANT.match(line)
-        return None if found is None else _HANDLERS[found[1]](self, line)
+        match = _RELEVANT.match(line)
+        return None if match is None else _HANDLERS[match[1]](self, line)

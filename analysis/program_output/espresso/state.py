@@ -15,7 +15,7 @@ from anodeflow.analysis.program_output.lines import Array, Numbered
 from anodeflow.units import BOHR_ANGSTROM
 
 End = Literal["open", "done", "error"]
-#: What a line completes; a consumer looks at those it needs. ``again``: it ended a block, and has a meaning of its own.
+#: What a line completes; a consumer looks at those it needs. ``again``: it ended a block, and is itself read next.
 Event = Literal[
     "program", "atoms", "sites", "converged", "unconverged", "total force", "stress", "positions", "motion", "written",
     "part", "done", "final scf", "error", "again",
@@ -225,10 +225,10 @@ class State(Numbered):
             If there is none.
         """
         text = label.decode("utf-8", errors="replace")
-        found = _ELEMENT.match(text.capitalize() if len(text) <= 2 else text)
-        if found is None:
+        match = _ELEMENT.match(text.capitalize() if len(text) <= 2 else text)
+        if match is None:
             raise self.broken(line, "an element")
-        return found.group()
+        return match.group()
 
     def in_bohr(self, unit: str, values: Array) -> Array:
         """Return lengths in Bohr; not a number where the length unit was not printed."""

@@ -24,9 +24,9 @@ _VERSION = re.compile(rb"\s+Program PWSCF v\.(\S+).*")
 
 def on_version(state: State, line: bytes) -> Event:
     """Take the release; another run begins."""
-    found = _VERSION.fullmatch(line.rstrip())
-    if found is not None:
-        state.version = found[1].decode("utf-8", errors="replace")
+    match = _VERSION.fullmatch(line.rstrip())
+    if match is not None:
+        state.version = match[1].decode("utf-8", errors="replace")
     return "program"
 
 
@@ -51,15 +51,15 @@ def on_time_step(state: State, line: bytes) -> None:
 
 def on_dynamics(state: State, line: bytes) -> None:
     """Take the number of the step that follows, which must be the next one."""
-    found = _DYNAMICS.fullmatch(line.rstrip())
-    if found is None:
+    match = _DYNAMICS.fullmatch(line.rstrip())
+    if match is None:
         raise state.broken(line, "the number of a step")
-    number = int(found[1])
+    number = int(match[1])
     if state.steps is not None and number != state.steps + 1:
         raise state.broken(line, f"step {state.steps + 1}, which is due")
     state.steps = state.now.iteration = number
-    if found[2] is not None:
-        state.now.time_ps = state.numbers(line, [found[2]])[0]
+    if match[2] is not None:
+        state.now.time_ps = state.numbers(line, [match[2]])[0]
 
 
 def on_time(state: State, line: bytes) -> None:
@@ -184,7 +184,7 @@ def on_checked_again(state: State, line: bytes) -> None:
 
 
 def on_final_scf(state: State, line: bytes) -> Event:
-    """Expect the relaxed geometry once more, in a basis of its own."""
+    """Expect the relaxed geometry once more, in a new basis."""
     state.final_scf = state.is_new = True
     state.volume_bohr3 = None
     state.next_geometry()
@@ -217,7 +217,7 @@ def _error_row(state: State, line: bytes) -> Event | None:
     state.close_block()
     state.end = "error"
     if state.error_message is None:
-        found = re.match(r"Error in routine\s+(\S+)", words[0]) if words else None
-        state.error_routine = found.group(1) if found else None
+        match = re.match(r"Error in routine\s+(\S+)", words[0]) if words else None
+        state.error_routine = match.group(1) if match else None
         state.error_message = " ".join(" ".join(words).split())[:_LONGEST_MESSAGE]
     return "error"
