@@ -43,6 +43,7 @@ PHASES = {
     "Li3AlP2": (48, {"Al-Al": 3.028, "Al-Li": 2.907, "Al-P": 2.398, "Li-Li": 2.671, "Li-P": 2.515, "P-P": 3.720}),
     "P": (8, {"P-P": 2.224}),
     "S8": (128, {"S-S": 2.039}),
+    "Cl2": (8, {"Cl-Cl": 2.012}),
     "Li6PS5Cl-ordered": (13, {"Cl-Li": 2.561, "Cl-S": 3.794, "Li-Li": 2.726, "Li-P": 3.191, "Li-S": 2.349,
                               "P-S": 2.056, "S-S": 3.319}),
     "Li6PS5Cl-24g": (52, {"Cl-Li": 3.653, "Li-Li": 3.299, "Li-P": 3.653, "Li-S": 2.332, "P-S": 2.060, "S-S": 3.364}),
@@ -57,9 +58,9 @@ PHASES = {
 
 NAMES = [
     "Li", "Al", "LiAl", "Li3Al2", "Li9Al4", "LiAl3", "Li2Al", "LiCl", "AlCl3", "LiAlCl4", "Li2S", "Al2S3", "Li3AlS3",
-    "Li5AlS4", "Li3P", "LiP", "Li3P7", "LiP7", "LiP5", "AlP", "Li3AlP2", "P2S5", "P", "S8", "Li6PS5Cl",
-    "Li6PS5Cl-ordered", "Li6PS5Cl-24g", "gamma-Li3PS4", "beta-Li3PS4", "beta-Li3PS4-4c", "Li4P2S6", "Li7P3S11",
-    "Li2P2S6", "AlPS4",
+    "Li5AlS4", "Li3P", "LiP", "Li3P7", "LiP7", "LiP5", "AlP", "Li3AlP2", "P2S5", "P", "S8", "Cl2",
+    "Li6PS5Cl", "Li6PS5Cl-ordered", "Li6PS5Cl-24g", "gamma-Li3PS4", "beta-Li3PS4", "beta-Li3PS4-4c", "Li4P2S6",
+    "Li7P3S11", "Li2P2S6", "AlPS4",
 ]  # fmt: skip
 
 
@@ -99,14 +100,16 @@ def test_phosphorus_in_polyphosphides_balances_on_average():
 
 def test_crystals_held_by_dispersion_keep_their_cell():
     kept = [name for name in NAMES if get_entry(name).cell_is_fixed]
-    assert kept == ["AlCl3", "LiAlCl4", "P2S5", "P", "S8", "Li2P2S6", "AlPS4"]
+    assert kept == ["AlCl3", "LiAlCl4", "P2S5", "P", "S8", "Cl2", "Li2P2S6", "AlPS4"]
     for name in kept:
         assert "dispersion" in get_entry(name).notes
 
 
 def test_models_are_marked():
     models = [name for name in NAMES if get_entry(name).trust == "C"]
-    assert models == ["Li2Al", "Li3AlS3", "P2S5", "Li6PS5Cl-ordered", "Li6PS5Cl-24g", "beta-Li3PS4", "beta-Li3PS4-4c"]
+    assert models == [
+        "Li2Al", "Li3AlS3", "P2S5", "Cl2", "Li6PS5Cl-ordered", "Li6PS5Cl-24g", "beta-Li3PS4", "beta-Li3PS4-4c"
+    ]  # fmt: skip
     for name in models:
         assert "model" in get_entry(name).title
         assert any(word in get_entry(name).notes for word in ("MODEL", "NOT a refined"))

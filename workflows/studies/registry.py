@@ -131,6 +131,11 @@ STUDIES: tuple[StudyKind, ...] = (
         f"{_PRINT}.migration:print_migration", f"{_ANALYSIS}.figures.migration:migration_figure",
         f"{_HERE}.migration.tables:TABLES",
     ),
+    StudyKind(
+        "stability", f"{_HERE}.stability.study:StabilityStudy", f"{_ANALYSIS}.stability.documents:StabilityStudyDoc",
+        f"{_PRINT}.stability:print_stability", f"{_ANALYSIS}.figures.stability:stability_figure",
+        f"{_HERE}.stability.tables:TABLES",
+    ),
 )  # fmt: skip
 
 

@@ -1,0 +1,114 @@
+"""The stability study from file to figure, and what it refuses."""
+
+import json
+
+import pytest
+import yaml
+
+from anodeflow.analysis.stability.documents import StabilityStudyDoc
+from anodeflow.cli.output.stability import print_stability
+from anodeflow.errors import InputError
+from anodeflow.workflows.studies import load_study
+from anodeflow.workflows.studies.base import Record
+
+
+@pytest.fixture
+def study(tmp_path):
+    def written(**settings):
+        file = tmp_path / "study.yaml"
+        file.write_text(yaml.safe_dump({"study": "stability", "engine": "chgnet"} | settings))
+        return file
+
+    return written
+
+
+SMALL = {"electrolytes": ["Li3P"], "anodes": ["Li", "LiP"], "coatings": [], "phases": ["P"], "potentials_v": [0.3]}
+
+
+def test_the_study_from_file_to_figure(command, study, tmp_path, capsys):
+    file, store, figure = study(**SMALL), tmp_path / "s.sqlite", tmp_path / "f.png"
+    status, out, err = command("run", file, "--store", store, "--figure", figure, "--json")
+    assert status == 0
+    assert "the hull lacks known phases of these elements: Li3P7, LiP7, LiP5" in err
+    document = json.loads(out)
+    raw, corrected = document["windows"]
+    assert raw["electrolyte"] == corrected["electrolyte"] == "Li3P"
+    # it is on the hull and at the end of it: nothing is left to be reduced
+    assert raw["above_hull_ev_per_atom"] == pytest.approx(0.0, abs=1e-9)
+    assert raw["reduction_limit_v"] == 0.0
+    assert 0.6 < raw["oxidation_limit_v"] < 1.2
+    assert raw["oxidised_to"] == "LiP"
+    # no anion that is corrected: both kinds of energies are the same
+    assert corrected["oxidation_limit_v"] == pytest.approx(raw["oxidation_limit_v"])
+    assert document["engine_corrects"]
+    by_name = {doc["crystal"]: doc for doc in document["phases"]}
+    assert by_name["P"]["warnings"] == ["held together by dispersion; cell kept"]
+    assert figure.stat().st_size > 10000
+    print_stability(StabilityStudyDoc.model_validate(document))
+    out = capsys.readouterr().out
+    assert "Windows against Li" in out
+    assert "Li3P -> LiP + 2 Li" in out
+    for table, rows in (("windows", 2), ("mixing", 8), ("phases", 4)):
+        status, out, _ = command("results", "--store", store, "--what", table, "--json")
+        assert status == 0
+        assert len(json.loads(out)) == rows, table
+    status, out, _ = command("results", "--store", store, "--what", "decomposition", "--crystal", "Li3P")
+    assert status == 0
+    assert "Li3P" in out
+
+
+def test_the_calculations_are_those_of_crystal_properties(study, tmp_path):
+    file = tmp_path / "crystals.yaml"
+    file.write_text("study: crystal-properties\nengine: chgnet\ncells: primitive\ncrystals: [Li3P, Li, LiP, P]\n")
+    ours, theirs = load_study(study(**SMALL)).planned, load_study(file).planned
+    assert [(s.label, s.task, s.structure) for s in ours] == [(s.label, s.task, s.structure) for s in theirs]
+
+
+def test_the_hull_is_every_ordered_crystal_of_the_elements(study):
+    used = load_study(study(electrolytes=["gamma-Li3PS4"], anodes=["Li"], coatings=[])).crystals_used()
+    assert used[:2] == ["gamma-Li3PS4", "Li"]
+    assert {"P", "S8", "Li2S", "Li3P", "Li7P3S11", "P2S5"} < set(used)
+    assert not {"Al", "LiCl", "Cl2", "Li6PS5Cl"} & set(used)
+    fewer = load_study(study(electrolytes=["Li3PS4"], anodes=["Li"], coatings=[], without=["LiP7"])).crystals_used()
+    assert sorted([*fewer, "LiP7"]) == sorted(used)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"electrolytes": ["Li2S"], "anodes": ["Li"], "coatings": [], "phases": []}, "no crystal of the element S.*S8"),
+        ({"electrolytes": ["AlP"], "anodes": ["Al"], "coatings": [], "phases": ["P"]}, "no crystal.* holds Li"),
+        (SMALL | {"without": ["LiP"]}, "'LiP' is to be left out, but"),
+        ({"electrolytes": ["Li6PS5Cl"]}, "partially occupied"),
+        ({"electrolytes": ["Li3P0"]}, "unknown crystal 'Li3P0'"),
+    ],
+)
+def test_what_makes_no_hull_is_refused_before_anything_is_computed(study, settings, message):
+    with pytest.raises(InputError, match=message):
+        load_study(study(**settings)).preflight()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (SMALL | {"electrolytes": ["Li3P", "Li3P"]}, "given twice"),
+        (SMALL | {"potentials_v": [-1]}, "not between 0 and 10 V"),
+        ({}, "electrolytes"),
+    ],
+)
+def test_bad_settings_are_one_line(command, study, settings, message):
+    status, _, err = command("plan", study(**settings))
+    assert status == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_phases_that_failed_are_missing_from_the_hull_and_named(study):
+    loaded = load_study(study(**SMALL))
+    record = Record(identity=loaded.identity, setup=loaded.setup, sources=[])
+    results = {f"{name}/crystal": None for name in loaded.crystals_used()}
+    document = loaded.document(results, record, loaded.facts())
+    assert not document.complete
+    assert document.windows == []
+    assert "no phase of the set holds Li" in document.warnings[1]
+    assert any(warning.startswith("Li3P: not computed") for warning in document.warnings)
