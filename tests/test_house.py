@@ -37,6 +37,7 @@ REASONS_OF_LONELY_NAMES: dict[str, str] = {
     "ThicknessConvergence": _RECORD,
     "ClusterSettings": _RECORD,
     "Healed": _RECORD,
+    "Held": _RECORD,
     "PlannedJob": _RECORD,
     "SubmissionReport": _RECORD,
     "PotcarFile": _RECORD,

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from anodeflow.cli.exits import WITHOUT_RESULT
 from anodeflow.cli.options import folder_option, json_text_option
-from anodeflow.errors import AnodeflowError, RefusedError
+from anodeflow.cli.watching import Patience, say, say_when_ended
 
 _INTERVAL_S = 30.0
-
-Outcome = TypeVar("Outcome")
 
 
 @click.group()
@@ -89,7 +86,7 @@ def doctor(folder: Path | None, job: bool, wait: float, as_json: bool) -> None:
 
 @hpc.command()
 @folder_option
-@click.option("--watch", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Look again and again until Ctrl-C.")
 @click.option("--interval", type=click.FloatRange(0.2, 3600), default=_INTERVAL_S, show_default=True, help="Seconds.")
 @json_text_option
 def heal(folder: Path | None, watch: bool, interval: float, as_json: bool) -> None:
@@ -99,47 +96,91 @@ def heal(folder: Path | None, watch: bool, interval: float, as_json: bool) -> No
     from anodeflow.workflows.cluster.launchpad import open_launchpad
 
     cluster = find_folder(folder)
+    if watch:
+        say_when_ended()
+        patience = Patience(interval)
+        healer = Healer(cluster, patience.until(lambda: open_launchpad(cluster)))
+        while True:
+            healed = patience.round(healer.heal, list[Any]())
+            if as_json:
+                click.echo(json.dumps([vars(action) for action in healed]))
+            else:
+                _say_healed(healed)
+            time.sleep(interval)
     healer = Healer(cluster, open_launchpad(cluster))
     done = healer.heal()
-    if not watch and healer.settling():
+    if healer.settling():
         time.sleep(SETTLE_S + 0.5)
         done += healer.heal()
-    _print_healed(done, as_json)
-    while watch:
-        time.sleep(interval)
-        _print_healed(_patiently(healer.heal, []), as_json, quiet=True)
+    if as_json:
+        click.echo(json.dumps([vars(action) for action in done]))
+    elif not done:
+        click.echo("nothing to heal")
+    for action in [] if as_json else done:
+        click.echo(f"{action.what}: {action.job} ({action.why})")
 
 
 @hpc.command()
 @folder_option
-@click.option("--watch", is_flag=True, help="Go on until Ctrl-C: send what is due, and heal.")
+@click.option("--watch", is_flag=True, help="Until Ctrl-C: send what is due, heal, and say what is done or failed.")
 @click.option("--interval", type=click.FloatRange(0.2, 3600), default=_INTERVAL_S, show_default=True, help="Seconds.")
-@click.option("--until-done", is_flag=True, help="As --watch, but end when nothing waits or runs any more.")
+@click.option(
+    "--until-done",
+    is_flag=True,
+    help="As --watch, but end when nothing waits or runs any more; with status 4 if a study failed or was stopped.",
+)
 def launch(folder: Path | None, watch: bool, interval: float, until_done: bool) -> None:
     """Send the jobs that are due to the scheduler, and run the light ones here."""
     from anodeflow.workflows.cluster.folder import find_folder
-    from anodeflow.workflows.cluster.healing import Healer
-    from anodeflow.workflows.cluster.launching import LaunchReport, launch_once
+    from anodeflow.workflows.cluster.launching import launch_once
     from anodeflow.workflows.cluster.launchpad import open_launchpad
 
     cluster = find_folder(folder)
-    pad = open_launchpad(cluster)
-    healer = Healer(cluster, pad)
-    watch = watch or until_done
-    while True:
-        if watch:
-            _print_healed(_patiently(healer.heal, []), as_json=False, quiet=True)
-        report = _patiently(lambda: launch_once(cluster, pad), LaunchReport()) if watch else launch_once(cluster, pad)
-        for label in report.sent:
-            click.echo(f"sent {label}")
-        if report.light:
-            click.echo(f"ran {report.light} light jobs here")
-        if report.full:
-            click.echo(f"the queue holds {cluster.settings.max_in_queue} jobs, the rest waits (max_in_queue)")
-        if not watch or (until_done and _patiently(lambda: _ended(cluster, pad, healer), False)):
-            return
-        if not (report.light or report.sent):
-            time.sleep(interval)
+    if watch or until_done:
+        raise SystemExit(_watched(cluster, interval, until_done))
+    report = launch_once(cluster, open_launchpad(cluster))
+    for label in report.sent:
+        click.echo(f"sent {label}")
+    if report.light:
+        click.echo(f"ran {report.light} light jobs here")
+    if report.full:
+        click.echo(_full(cluster))
+
+
+@hpc.command()
+@click.argument("studies", nargs=-1, required=True)
+@folder_option
+def stop(studies: tuple[str, ...], folder: Path | None) -> None:
+    """Stop STUDIES (files, or hashes as `anodeflow status` shows them): cancel their jobs and send no more.
+
+    Running calculations are warned as at the end of their time. `anodeflow hpc resume` lets them continue from there.
+    """
+    from anodeflow.workflows.cluster.holding import stop_study
+
+    cluster, pad, hashes = _named(folder, studies)
+    for study_hash in hashes:
+        done = stop_study(cluster, pad, study_hash)
+        click.echo(f"{'stopped' if done.changed else 'was stopped already:'} study {study_hash} ({done.title}): "
+                   f"{done.cancelled} jobs cancelled at the scheduler, {done.left} jobs not done")  # fmt: skip
+        if done.elsewhere:
+            click.echo(
+                f"  {done.elsewhere} jobs are not in this queue: they end by themselves, or run at another cluster"
+            )
+        click.echo(f"  start it again with: anodeflow hpc resume {study_hash}")
+
+
+@hpc.command()
+@click.argument("studies", nargs=-1, required=True)
+@folder_option
+def resume(studies: tuple[str, ...], folder: Path | None) -> None:
+    """Start STUDIES (files or hashes) again that were stopped: with `hpc stop`, or with FireWorks' own commands."""
+    from anodeflow.workflows.cluster.holding import resume_study
+
+    cluster, pad, hashes = _named(folder, studies)
+    for study_hash in hashes:
+        done = resume_study(cluster, pad, study_hash)
+        click.echo(f"study {study_hash} ({done.title}) runs again: {done.left} jobs not done")
+    click.echo("Next: anodeflow hpc launch --watch (sends what is due)")
 
 
 @hpc.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -154,35 +195,74 @@ def fireworks(command: str, arguments: tuple[str, ...], folder: Path | None) -> 
     raise SystemExit(run_fireworks(find_folder(folder), command, list(arguments)))
 
 
-def _ended(folder: Any, pad: Any, healer: Any) -> bool:
-    """Tell whether nothing is left that could run: what waits behind a failed job does not count."""
-    from anodeflow.workflows.cluster.launchpad import ALIVE
+def _named(folder: Path | None, studies: tuple[str, ...]) -> tuple[Any, Any, list[str]]:
+    """Return the cluster folder, its LaunchPad and the hashes of studies that are named by file or hash."""
+    from anodeflow.workflows.cluster.folder import find_folder
+    from anodeflow.workflows.cluster.holding import study_of
+    from anodeflow.workflows.cluster.launchpad import open_launchpad
+    from anodeflow.workflows.studies import load_study
+
+    cluster = find_folder(folder)
+    pad = open_launchpad(cluster)
+    hashes = [study_of(pad, load_study(Path(name)).hash if Path(name).is_file() else name) for name in studies]
+    return cluster, pad, hashes
+
+
+def _watched(cluster: Any, interval: float, until_done: bool) -> int:
+    """Send, heal and say what happens, again and again; the exit status once nothing is left."""
+    from anodeflow.workflows.cluster.healing import Healer
+    from anodeflow.workflows.cluster.launching import LaunchReport, launch_once
+    from anodeflow.workflows.cluster.launchpad import open_launchpad
+    from anodeflow.workflows.cluster.watching import Watch
+
+    say_when_ended()
+    patience = Patience(interval)
+    pad = patience.until(lambda: open_launchpad(cluster))
+    healer, watch, was_full = Healer(cluster, pad), Watch(cluster, pad), False
+    while True:
+        for line in patience.round(watch.changes, list[str]()):
+            say(line)
+        _say_healed(patience.round(healer.heal, list[Any]()))
+        report = patience.round(lambda: launch_once(cluster, pad), LaunchReport())
+        for label in report.sent:
+            say(f"sent {label}")
+        if report.light:
+            say(f"ran {report.light} light jobs here")
+        if report.full and not was_full:
+            say(_full(cluster))
+        was_full = report.full
+        if until_done and patience.round(lambda: _is_over(cluster, pad, healer), False):
+            break
+        if not (report.light or report.sent):
+            time.sleep(interval)
+    for line in patience.until(watch.changes):
+        say(line)
+    for row in watch.without_result:
+        say(f"study {row.study_hash} ({row.title}) has no result: {row.state}; see anodeflow status", err=True)
+    say(f"nothing is due or runs: {len(watch.ended)} studies ended, {len(watch.without_result)} without result")
+    return WITHOUT_RESULT if watch.without_result else 0
+
+
+def _is_over(cluster: Any, pad: Any, healer: Any) -> bool:
+    """Tell whether nothing is left that could run: what waits behind a failed job, or is stopped, does not count."""
+    from anodeflow.workflows.cluster.launchpad import stopped_studies
     from anodeflow.workflows.store.database import server_errors
 
-    active = [state for state in ALIVE if state not in ("WAITING", "PAUSED")]
-    with server_errors(folder.database):
-        if pad.fireworks.find_one({"state": {"$in": active}}, {"fw_id": 1}) is not None:
+    with server_errors(cluster.database):
+        due = {"state": "READY", "spec.study_hash": {"$nin": stopped_studies(pad)}}
+        active = {"state": {"$in": ["RUNNING", "RESERVED"]}}
+        if pad.fireworks.find_one({"$or": [due, active]}, {"fw_id": 1}) is not None:
             return False
     # A job may have ended after the last look whose workflow has not taken it in.
-    return not healer.heal() and not healer.settling()
+    healed = healer.heal()
+    _say_healed(healed)
+    return not healed and not healer.settling()
 
 
-def _patiently(do: Callable[[], Outcome], otherwise: Outcome) -> Outcome:
-    """Do one round of what is watched; what fails while the database or the scheduler is away is only said."""
-    try:
-        return do()
-    except RefusedError:
-        raise
-    except AnodeflowError as error:
-        click.echo(f"{time.strftime('%H:%M:%S')} {error}", err=True)
-        return otherwise
+def _full(cluster: Any) -> str:
+    return f"the queue holds {cluster.settings.max_in_queue} jobs, the rest waits (max_in_queue)"
 
 
-def _print_healed(healed: list[Any], as_json: bool, quiet: bool = False) -> None:
-    if as_json:
-        click.echo(json.dumps([vars(action) for action in healed]))
-    elif not healed and not quiet:
-        click.echo("nothing to heal")
-    else:
-        for action in healed:
-            click.echo(f"{action.what}: {action.job} ({action.why})")
+def _say_healed(healed: list[Any]) -> None:
+    for action in healed:
+        say(f"{action.what}: {action.job} ({action.why})")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from anodeflow.errors import EngineError
-from anodeflow.workflows.cluster import launching, rocket, scheduler
+from anodeflow.workflows.cluster import healing, launching, rocket, scheduler
 from anodeflow.workflows.cluster.folder import ClusterFolder
 from anodeflow.workflows.cluster.healing import Healer
 from anodeflow.workflows.cluster.launchpad import fireworker, open_launchpad
@@ -35,7 +35,8 @@ class Pretended:
     def __init__(self, folder, monkeypatch):
         self.folder, self.queue, self.scripts, self.down = folder, {}, {}, False
         monkeypatch.setattr(scheduler, "send", self.send)
-        monkeypatch.setattr(scheduler, "queued_jobs", self.queued)
+        for module in (scheduler, healing):
+            monkeypatch.setattr(module, "queued_jobs", self.queued)
         self.monkeypatch = monkeypatch
         self.pad = open_launchpad(folder)
         self.healer = Healer(folder, self.pad, queue=lambda: self.queued("slurm"))
@@ -69,8 +70,11 @@ class Pretended:
 
     def run_all(self):
         while self.launch().sent:
-            for job in list(self.queue):
-                self.run(job)
+            self.run_all_queued()
+
+    def run_all_queued(self):
+        for job in list(self.queue):
+            self.run(job)
 
     def start_and_vanish(self, job):
         """A job that starts and is killed with its node."""

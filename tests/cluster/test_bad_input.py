@@ -11,8 +11,8 @@ from ultrasoft import ultrasoft  # noqa: F401 - a fixture
 
 from anodeflow.errors import InputError, StoreError
 from anodeflow.workflows.cluster import launching, rocket
+from anodeflow.workflows.cluster.attempts import tries
 from anodeflow.workflows.cluster.launches import last_line
-from anodeflow.workflows.cluster.launchpad import tries
 from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
 
 
@@ -126,8 +126,8 @@ def test_a_node_without_the_python_is_tried_so_often_and_no_more(cluster, study_
         (healed,) = cluster.healer.heal()
         assert healed.what == expected
     (reason,) = cluster.progress().reasons
-    assert reason.error.startswith("given up: 3 jobs ended before they began")
-    assert reason.error.endswith("/opt/python: No such file or directory")
+    assert reason.error.startswith("given up after 3 attempts that ended before they began")
+    assert ": /opt/python: No such file or directory; correct environment.sh" in reason.error
     assert cluster.launch().sent == []
 
 

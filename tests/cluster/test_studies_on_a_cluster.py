@@ -16,8 +16,8 @@ from pretended import SITE, TINY, submit, summary
 from anodeflow.errors import EngineError, InputError, StoreError
 from anodeflow.workflows.cluster import folder as folders
 from anodeflow.workflows.cluster import healing, launching, scheduler, stopping
+from anodeflow.workflows.cluster.attempts import tries
 from anodeflow.workflows.cluster.folder import ClusterFolder
-from anodeflow.workflows.cluster.launchpad import tries
 from anodeflow.workflows.cluster.progress import of_database
 from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
 from anodeflow.workflows.cluster.submission import submit_study
@@ -189,7 +189,7 @@ def test_a_job_that_always_dies_is_given_up(cluster, study_file):
         cluster.start_and_vanish(job)
         (healed,) = cluster.healer.heal()
         assert healed.what == expected
-    assert "ended 2 times without a result" in cluster.progress().reasons[0].error
+    assert "given up after 2 attempts that got no further" in cluster.progress().reasons[0].error
 
 
 def test_the_end_of_the_time_is_clean_and_the_next_job_goes_on(cluster, study_file, monkeypatch):

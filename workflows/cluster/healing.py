@@ -16,15 +16,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pymongo.errors import PyMongoError
+
+from anodeflow.errors import AnodeflowError
+from anodeflow.workflows.cluster.attempts import forgive, given_up, in_vain
 from anodeflow.workflows.cluster.folder import ClusterFolder
-from anodeflow.workflows.cluster.launches import last_line, reservation_of
-from anodeflow.workflows.cluster.launchpad import STUDIES, give_up, tries
-from anodeflow.workflows.cluster.scheduler import DELAYED, queued_jobs, start_now
+from anodeflow.workflows.cluster.launches import is_alive, last_line, reservation_of, this_process
+from anodeflow.workflows.cluster.launchpad import STUDIES, give_up, stopped_studies
+from anodeflow.workflows.cluster.scheduler import DELAYED, cancel, queued_jobs, start_now
 from anodeflow.workflows.store.database import server_errors
 
 HERE = "here"
-# A reservation that has got no job after this long was cut off while it was sent.
+# The field of a launch that names the process that sends it.
+SENDER = "sender"
+# A reservation that has got no job after this long was cut off while it was sent; so many times longer where the
+# process that sends it may be alive, because a scheduler may take a minute to answer.
 RESERVED_S = 30.0
+_SENDER_LIVES = 5
 # Silence after which a job without an id counts as lost, while somebody watches, and by the clocks alone.
 SILENT_S, SILENT_BY_CLOCK_S = 150.0, 900.0
 # How long a contradiction between a job and its workflow must last before it is mended.
@@ -77,28 +85,67 @@ class Healer:
             suspects = list(
                 self.pad.fireworks.find({"state": {"$in": ["RUNNING", "RESERVED"]}}, dict.fromkeys(_SEEN, 1))
             )
-            # After the jobs are read: what ends meanwhile is still in the queue, or has said so.
-            queue = self.queue() if self.queue else queued_jobs(self.folder.settings.scheduler)
-            healed = [done for one in suspects if (done := self._judge(one, queue)) is not None]
-            return healed + self._mend_workflows(queue)
+            numbers = [job["launches"][-1] for job in suspects if job["launches"]]
+            found = self.pad.launches.find({"launch_id": {"$in": numbers}}, {"action": 0})
+            launches = {launch["launch_id"]: launch for launch in found}
+            # After the jobs and their launches are read: an id that is known by now was in the queue before it was
+            # noted, and what ends meanwhile is still in the queue, or has said so. A launch that is read later may name
+            # a job that was sent after the queue was looked at.
+            queue = self._ask_scheduler()
+            healed = [
+                done
+                for job in suspects
+                if job["launches"] and (done := self._judged(job, launches.get(job["launches"][-1]), queue)) is not None
+            ]
+            return healed + self._cancel_leftovers(queue) + self._mend_workflows()
 
-    def _judge(self, seen: dict[str, Any], queue: dict[str, str]) -> Healed | None:
-        launch_id = seen["launches"][-1] if seen["launches"] else None
-        launch = self.pad.launches.find_one({"launch_id": launch_id}, {"action": 0}) if launch_id else None
+    def _ask_scheduler(self) -> dict[str, str]:
+        return self.queue() if self.queue else queued_jobs(self.folder.settings.scheduler)
+
+    def _judged(self, seen: dict[str, Any], launch: dict[str, Any] | None, queue: dict[str, str]) -> Healed | None:
+        """Judge one job; one that cannot be healed does not keep the others from it."""
+        try:
+            return self._judge(seen, launch, queue)
+        except (AnodeflowError, PyMongoError):
+            raise
+        except Exception as error:  # whatever FireWorks raises of a workflow that is broken
+            return Healed(seen["name"], _study(seen), "cannot be healed", f"{type(error).__name__}: {error}"[:300])
+
+    def _judge(self, seen: dict[str, Any], launch: dict[str, Any] | None, queue: dict[str, str]) -> Healed | None:
         if launch is None or (launch.get("fworker") or {}).get("name") != self.folder.settings.worker:
             return None  # of another cluster, or somebody else's
         why = self._why_lost(launch, queue)
         if why is None:
             return self._hurry(seen, launch, queue)
         # Read again, now that its process is known to have ended: what it wrote last is here, or never will be.
-        launch = self.pad.launches.find_one({"launch_id": launch_id}, {"action": 0})
+        again = self.pad.launches.find_one({"launch_id": launch["launch_id"]}, {"action": 0})
         now = self.pad.fireworks.find_one({"fw_id": seen["fw_id"]}, {"state": 1, "launches": 1})
-        if launch is None or now is None or now["state"] != seen["state"] or now["launches"] != seen["launches"]:
-            return None  # it went on meanwhile
-        if launch["state"] in ("COMPLETED", "FIZZLED"):
+        if again is None or now is None or now["state"] != seen["state"] or now["launches"] != seen["launches"]:
+            return None  # something happened to it meanwhile
+        if again["state"] in ("COMPLETED", "FIZZLED"):
             self.pad._refresh_wf(seen["fw_id"])
             return Healed(seen["name"], _study(seen), "recorded", "it had ended, but its workflow did not know")
-        return self._give_back(seen, launch, why)
+        if again["state"] != launch["state"] or reservation_of(again) != reservation_of(launch):
+            return None  # it was just sent, or started
+        return self._give_back(seen, again, why)
+
+    def _cancel_leftovers(self, queue: dict[str, str]) -> list[Healed]:
+        """Cancel jobs that SLURM requeued and makes wait, where their work is done in another job by now."""
+        cancelled = []
+        for number in (number for number, state in queue.items() if state == DELAYED):
+            criteria = {"state_history.reservation_id": number, "fworker.name": self.folder.settings.worker}
+            launch = self.pad.launches.find_one(criteria, {"fw_id": 1})
+            if launch is None:
+                continue
+            job = self.pad.fireworks.find_one({"fw_id": launch["fw_id"]}, dict.fromkeys(_SEEN, 1)) or {}
+            current = self.pad.launches.find_one({"launch_id": {"$in": job.get("launches", [])[-1:]}}, {"action": 0})
+            waits = job.get("state") == "READY" and _study(job) not in stopped_studies(self.pad)
+            if waits or (current is not None and reservation_of(current) == number):
+                continue  # it will be started for that job
+            cancel(self.folder.settings.scheduler, number)
+            why = f"the scheduler had put job {number} back, and its work is in another job, done or stopped"
+            cancelled.append(Healed(str(job.get("name", number)), _study(job), "cancelled", why))
+        return cancelled
 
     def _hurry(self, seen: dict[str, Any], launch: dict[str, Any], queue: dict[str, str]) -> Healed | None:
         """Let a job that SLURM requeued start at once: SLURM itself makes it wait for two minutes."""
@@ -131,28 +178,33 @@ class Healer:
         if before[0] != last:
             self._pings[launch["launch_id"]] = (last, clock)
             return None
-        limit = RESERVED_S if launch["state"] == "RESERVED" else SILENT_S
+        limit, by_clock = SILENT_S, SILENT_BY_CLOCK_S
+        if launch["state"] == "RESERVED":
+            sender = launch.get(SENDER)
+            # This process is not sending while it looks here.
+            over = sender is not None and (sender == this_process() or is_alive(sender) is False)
+            limit = RESERVED_S if over else RESERVED_S * _SENDER_LIVES
+            by_clock = limit * 5
         age = _age_s(last)
-        by_clock = RESERVED_S * 5 if launch["state"] == "RESERVED" else SILENT_BY_CLOCK_S
         if clock - before[1] < limit and age < by_clock:
             return None
         return "it was never sent" if launch["state"] == "RESERVED" else f"it has been silent for {age:.0f} s"
 
-    def _give_back(self, seen: dict[str, Any], launch: dict[str, Any], why: str) -> Healed:
-        number = tries(self.pad, seen["fw_id"])
-        self._account(seen, launch)
+    def _give_back(self, seen: dict[str, Any], launch: dict[str, Any], why: str) -> Healed | None:
+        if self.pad.study_is_stopped(seen["fw_id"]):
+            forgive(self.pad, {"launch_id": launch["launch_id"]})
+        number = in_vain(self.pad, seen["fw_id"])
         if number >= self.folder.settings.attempts:
             said = last_line(Path(launch.get("launch_dir") or "/nowhere"))
-            if launch["state"] == "RUNNING":
-                line = f"given up: it ended {number} times without a result ({why})"
-                line += f": {said}" if said else "; out of memory, or too little time?"
-            else:
-                line = f"given up: {number} jobs ended before they began ({why})"
-                line += f": {said}" if said else "; see anodeflow hpc doctor"
+            line = given_up(self.pad, seen["fw_id"], number, why, said)
             give_up(self.pad, launch["launch_id"], line)
-            return Healed(seen["name"], _study(seen), "given up", line)
-        self.pad.rerun_fw(seen["fw_id"])
-        return Healed(seen["name"], _study(seen), "run again", why)
+            done = Healed(seen["name"], _study(seen), "given up", line)
+        elif self.pad.give_back(seen["fw_id"], seen["state"], launch):
+            done = Healed(seen["name"], _study(seen), "run again", why)
+        else:
+            return None  # another process gave it back, or it began after all
+        self._account(seen, launch)
+        return done
 
     def _account(self, seen: dict[str, Any], launch: dict[str, Any]) -> None:
         started = next((h["created_on"] for h in launch["state_history"] if h["state"] == "RUNNING"), None)
@@ -164,7 +216,7 @@ class Healer:
 
     # --- workflows that were cut off in the middle of a change ----------------------------------------
 
-    def _mend_workflows(self, queue: dict[str, str]) -> list[Healed]:
+    def _mend_workflows(self) -> list[Healed]:
         """Jobs whose end their workflow has missed, because the process that was to write it was killed."""
         mended = []
         odd = self._contradictions()
@@ -172,7 +224,7 @@ class Healer:
         self._odd = {key: self._odd.get(key, clock) for key in odd}
         for key, since in list(self._odd.items()):
             fw_id, name, study_hash, old, _, concerned = key
-            if clock - since < SETTLE_S or any(self._may_be_writing(one, queue) for one in concerned):
+            if clock - since < SETTLE_S or any(self._may_be_writing(one) for one in concerned):
                 continue
             del self._odd[key]
             if not self._make_change_again(fw_id, study_hash, old):
@@ -188,16 +240,18 @@ class Healer:
         # Whoever holds the lock is waited for; a dead one's is taken over, as FireWorks does.
         with WFLock(self.pad, fw_id, expire_secs=LOCK_S, kill=True):
             if old is not None:
-                noted = self.pad.workflows.find_one({"nodes": fw_id}, {"fw_states": 1})["fw_states"].get(str(fw_id))
-                state = self.pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1})["state"]
-                if noted != old or state == old:
+                workflow = self.pad.workflows.find_one({"nodes": fw_id}, {"fw_states": 1})
+                job = self.pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1})
+                if workflow is None or job is None:
+                    return False
+                if workflow["fw_states"].get(str(fw_id)) != old or job["state"] == old:
                     return False
                 self.pad.fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": old}})
             self._remove_orphans(study_hash)
         self.pad._refresh_wf(fw_id)
         return True
 
-    def _may_be_writing(self, fw_id: int, queue: dict[str, str]) -> bool:
+    def _may_be_writing(self, fw_id: int) -> bool:
         """Whether the process that ran a firework last is alive: then its change goes on, however slowly."""
         found = self.pad.fireworks.find_one({"fw_id": fw_id}, {"launches": 1}) or {}
         launch = self.pad.launches.find_one({"launch_id": {"$in": found.get("launches", [])[-1:]}}, {"action": 0})
@@ -205,7 +259,7 @@ class Healer:
             return False
         if (launch.get("fworker") or {}).get("name") != self.folder.settings.worker:
             return True  # another cluster's: its own healer knows
-        return self._why_lost(launch, queue) is None
+        return self._why_lost(launch, self._ask_scheduler()) is None
 
     def settling(self) -> bool:
         """Whether a contradiction was seen that may settle by itself."""

@@ -6,15 +6,20 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 
 from anodeflow.errors import StoreError
+from anodeflow.workflows.cluster.attempts import forgive, given_up, in_vain
 from anodeflow.workflows.cluster.folder import ClusterFolder
+from anodeflow.workflows.cluster.launches import reservation_of
 from anodeflow.workflows.store.database import server_errors
 
 STUDIES = "studies"
+# What a study's record holds while it is stopped by hand: when, by whom and from where.
+STOPPED = "stopped"
 # FireWorks keeps only the trace of what went wrong outside of a task.
 _LOST_DATABASE = re.compile(
     r"^(pymongo\.errors\.(AutoReconnect|NetworkTimeout|ServerSelectionTimeoutError|NotPrimaryError)|[\w.]+DatabaseAway):",
@@ -50,10 +55,46 @@ def open_launchpad(folder: ClusterFolder) -> Any:
 
         def complete_launch(self, launch_id: int, action: Any = None, state: str = "COMPLETED") -> Any:
             if state == "FIZZLED" and was_stopped(action):
-                fw_id = self.launches.find_one({"launch_id": launch_id}, {"fw_id": 1})["fw_id"]
-                if tries(self, fw_id) < folder.settings.attempts:
-                    return self.rerun_fw(fw_id)
+                launch = self.launches.find_one({"launch_id": launch_id}, {"action": 0})
+                fw_id = launch["fw_id"]
+                if self.study_is_stopped(fw_id):
+                    forgive(self, {"launch_id": launch_id})
+                number = in_vain(self, fw_id)
+                if number < folder.settings.attempts:
+                    return self.give_back(fw_id, "RUNNING", launch)
+                action = failure(given_up(self, fw_id, number, error_line({"action": action.to_dict()})))
             return super().complete_launch(launch_id, action, state)
+
+        def give_back(self, fw_id: int, state: str, launch: dict[str, Any]) -> bool:
+            """Run a job again if nothing has happened to it since it was looked at; False where something has.
+
+            Checked and done under the lock of its workflow: of several that find the same job lost, one gives it back.
+
+            Parameters
+            ----------
+            fw_id, state
+                The job, and its state when it was looked at.
+            launch
+                Its launch as it was then.
+            """
+            if self._was_orphan(fw_id):
+                return True
+            with WFLock(self, fw_id):
+                job = self.fireworks.find_one({"fw_id": fw_id}, {"state": 1, "launches": 1}) or {}
+                now = self.launches.find_one({"launch_id": launch["launch_id"]}, {"action": 0}) or {}
+                if (job.get("state"), job.get("launches", [])[-1:]) != (state, [launch["launch_id"]]):
+                    return False
+                if now.get("state") != launch["state"] or reservation_of(now) != reservation_of(launch):
+                    return False
+                self.fireworks.update_one({"fw_id": fw_id}, {"$set": {"spec._priority": _AGAIN}})
+                workflow = self.get_wf_by_fw_id_lzyfw(fw_id)
+                self._update_wf(workflow, workflow.rerun_fw(fw_id))
+            return True
+
+        def study_is_stopped(self, fw_id: int) -> bool:
+            """Return whether a person has stopped the study of a job."""
+            job = self.fireworks.find_one({"fw_id": fw_id}, {"spec.study_hash": 1}) or {}
+            return (job.get("spec") or {}).get("study_hash") in stopped_studies(self)
 
         def rerun_fw(self, fw_id: int, *arguments: Any, **options: Any) -> Any:
             """Run a job again, before those that never ran: others may wait for it."""
@@ -122,11 +163,27 @@ def use_environment(folder: ClusterFolder) -> None:
     os.environ.update(folder.environment())
 
 
-def fireworker(folder: ClusterFolder, category: str | list[str] = "") -> Any:
-    """This cluster as FireWorks knows it, for jobs of these categories (all if empty)."""
+def fireworker(folder: ClusterFolder, category: str | list[str] = "", stopped: Sequence[str] = ()) -> Any:
+    """Return this cluster as FireWorks knows it.
+
+    Parameters
+    ----------
+    folder
+        The cluster folder.
+    category
+        Only for jobs of these categories; all if empty.
+    stopped
+        Hashes of studies whose jobs it leaves alone.
+    """
     from fireworks.core.fworker import FWorker  # here, as in run_firework
 
-    return FWorker(folder.settings.worker, category=category)
+    query = {"spec.study_hash": {"$nin": list(stopped)}} if stopped else None
+    return FWorker(folder.settings.worker, category=category, query=query)
+
+
+def stopped_studies(pad: Any) -> list[str]:
+    """Return the hashes of the studies that a person has stopped."""
+    return [record["_id"] for record in pad.db[STUDIES].find({STOPPED: {"$exists": True}}, {"_id": 1})]
 
 
 def run_firework(pad: Any, folder: ClusterFolder, fw_id: int | None) -> bool:
@@ -169,18 +226,16 @@ def was_stopped(action: Any) -> bool:
     return bool(_LOST_DATABASE.search(str(failure.get("_stacktrace", ""))))
 
 
-def tries(pad: Any, fw_id: int) -> int:
-    """How often a firework was given to the scheduler, or started here; what the scheduler refused does not count."""
-    given = [{"state_history.reservation_id": {"$exists": True}}, {"state_history.state": "RUNNING"}]
-    return int(pad.launches.count_documents({"fw_id": fw_id, "$or": given}))
-
-
 def give_up(pad: Any, launch_id: int, line: str) -> None:
     """Call a launch failed, for a reason in one line."""
+    pad.complete_launch(launch_id, failure(line), "FIZZLED")
+
+
+def failure(line: str) -> Any:
+    """Return what FireWorks keeps of a launch that failed, for a reason in one line."""
     from fireworks.core.firework import FWAction  # here, as in run_firework
 
-    action = FWAction(stored_data={"_exception": {"_details": {"error": line}, "_stacktrace": line}}, exit=True)
-    pad.complete_launch(launch_id, action, "FIZZLED")
+    return FWAction(stored_data={"_exception": {"_details": {"error": line}, "_stacktrace": line}}, exit=True)
 
 
 def error_line(launch: dict[str, Any] | None) -> str:

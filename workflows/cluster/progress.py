@@ -18,7 +18,7 @@ from typing import Any
 from anodeflow.errors import InputError, StoreError
 from anodeflow.files import file_sha256
 from anodeflow.workflows.cluster.folder import FOLDER_VARIABLE, find_folder
-from anodeflow.workflows.cluster.launchpad import error_line
+from anodeflow.workflows.cluster.launchpad import ALIVE, STOPPED, error_line
 from anodeflow.workflows.store.database import (
     Database,
     config_folder,
@@ -187,7 +187,7 @@ def _row(record: dict[str, Any], fw_states: dict[str, str], unconverged: int, re
     )
     row.state = _state(record, row, states)
     row.seconds_left = _seconds_left(record, row)
-    row.notes = _file_notes(record)
+    row.notes = _stop_notes(record, row, states) + _file_notes(record)
     return row
 
 
@@ -196,6 +196,8 @@ def _state(record: dict[str, Any], row: StudyProgress, states: Counter[str]) -> 
         return "being submitted"
     if not states:
         return "removed"
+    if record.get(STOPPED) and sum(states[state] for state in ALIVE):
+        return "stopping" if states["RUNNING"] or states["RESERVED"] else "stopped"
     if states["RUNNING"]:
         return "running"
     if states["RESERVED"]:
@@ -234,6 +236,17 @@ def _failures(found: Any, states: dict[str, dict[str, str]]) -> dict[str, list[R
         reason = Reason(str(one["name"]), _one_line(error_line(launch)))
         reasons.setdefault(study_of[one["fw_id"]], []).append(reason)
     return reasons
+
+
+def _stop_notes(record: dict[str, Any], row: StudyProgress, states: Counter[str]) -> list[str]:
+    """Say who stopped a study, and how it is started again."""
+    again = f"start it again with anodeflow hpc resume {row.study_hash}"
+    note = record.get(STOPPED)
+    if note and row.state in ("stopping", "stopped"):
+        when = note["at"].strftime("%Y-%m-%d %H:%M UTC")
+        return [f"stopped on {when} by {note['by']} from {note['from']}; {again}"]
+    held = states["DEFUSED"] + states["PAUSED"]
+    return [f"{held} jobs are held by FireWorks' own commands; {again}"] if held else []
 
 
 def _file_notes(record: dict[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from anodeflow.errors import AnodeflowError, InputError
 from anodeflow.workflows.cluster import stopping
+from anodeflow.workflows.cluster.attempts import given_up, in_vain, noted_steps
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_seconds
 from anodeflow.workflows.cluster.launches import reservation_of
 from anodeflow.workflows.cluster.launching import warning_s
@@ -29,7 +30,7 @@ from anodeflow.workflows.cluster.launchpad import (
     open_launchpad,
     run_firework,
     set_reservation,
-    tries,
+    stopped_studies,
 )
 from anodeflow.workflows.cluster.probe import probe
 from anodeflow.workflows.store.database import DatabaseAway, server_errors
@@ -74,7 +75,9 @@ def _run(folder: ClusterFolder, fw_id: int | None, sent_by: str | None = None) -
             )
             give_up(pad, pad.fireworks.find_one({"fw_id": fw_id})["launches"][-1], line)
             raise InputError(line)
-        if not mine or not run_firework(pad, folder, fw_id):
+        with noted_steps(pad, fw_id) if fw_id is not None else contextlib.nullcontext():
+            ran = mine and run_firework(pad, folder, fw_id)
+        if not ran:
             print("nothing to run: the job was done, or taken over by another", file=sys.stderr)
     return 0
 
@@ -82,9 +85,8 @@ def _run(folder: ClusterFolder, fw_id: int | None, sent_by: str | None = None) -
 def _run_light(folder: ClusterFolder) -> int:
     """Run every job that needs no calculation, one after the other."""
     pad = _patiently(folder)
-    worker = fireworker(folder, LIGHT)
     while not stopping.asked_to_stop():
-        firework, launch_id = pad.reserve_fw(worker, os.getcwd())
+        firework, launch_id = pad.reserve_fw(fireworker(folder, LIGHT, stopped_studies(pad)), os.getcwd())
         if firework is None:
             break
         set_reservation(pad, launch_id, f"here:{socket.gethostname()}:{os.getpid()}")
@@ -139,8 +141,10 @@ def claim(pad: Any, folder: ClusterFolder, fw_id: int, job: str) -> bool:
         state = found["state"] if found else "gone"
         if state not in ("READY", "RESERVED", "RUNNING"):
             return False
+        if state != "RUNNING" and pad.study_is_stopped(fw_id):
+            return False
         launch_id: Any = found["launches"][-1] if found["launches"] else None
-        launch = pad.launches.find_one({"launch_id": launch_id}, {"state_history": 1, "state": 1}) or {}
+        launch = pad.launches.find_one({"launch_id": launch_id}, {"state_history": 1, "state": 1, "launch_id": 1}) or {}
         owner = reservation_of(launch)
         if state == "RESERVED" and owner is None:
             if time.monotonic() < deadline:
@@ -152,10 +156,13 @@ def claim(pad: Any, folder: ClusterFolder, fw_id: int, job: str) -> bool:
         if state == "RUNNING":
             if owner != job or launch["state"] != "RUNNING":
                 return False
-            if tries(pad, fw_id) >= folder.settings.attempts:
-                pad.mark_fizzled(launch_id)
-                raise InputError(f"job {fw_id} was started {folder.settings.attempts} times", "see anodeflow status")
-            pad.rerun_fw(fw_id)
+            number = in_vain(pad, fw_id)
+            if number >= folder.settings.attempts:
+                line = given_up(pad, fw_id, number, "the scheduler started it again and again")
+                give_up(pad, launch_id, line)
+                raise InputError(line)
+            if not pad.give_back(fw_id, state, launch):
+                return False
         _, launch_id = pad.reserve_fw(fireworker(folder), os.getcwd(), fw_id=fw_id)
         return launch_id is not None and set_reservation(pad, launch_id, job)
 

@@ -16,6 +16,7 @@ from pymongo.errors import DuplicateKeyError
 
 from anodeflow.errors import InputError
 from anodeflow.files import sha256
+from anodeflow.workflows.cluster.attempts import forgive
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_text
 from anodeflow.workflows.cluster.launchpad import open_launchpad, studies_of, use_environment
 from anodeflow.workflows.cluster.resources import SHARE_OF_TIME, SHORTEST_S
@@ -258,6 +259,7 @@ def _run_again(folder: ClusterFolder, study_hash: str, earlier: dict[str, Any] |
     for workflow in pad.workflows.find({"metadata.study_hash": study_hash}, {"fw_states": 1}):
         for fw_id, state in workflow["fw_states"].items():
             if state == "FIZZLED":
+                forgive(pad, {"fw_id": int(fw_id)})
                 pad.rerun_fw(int(fw_id))
                 failed += 1
     if not failed:

@@ -11,6 +11,7 @@ from fireworks import explicit_serialize
 from jobflow.managers.fireworks import JobFiretask
 
 from anodeflow.errors import AnodeflowError, EngineError
+from anodeflow.workflows.cluster.attempts import write_steps
 from anodeflow.workflows.cluster.folder import ClusterFolder, find_folder
 from anodeflow.workflows.cluster.launchpad import studies_of
 from anodeflow.workflows.cluster.resources import job_spec
@@ -64,6 +65,7 @@ class StudyTask(JobFiretask):
         except Exception as error:
             raise JobFailed(" ".join(f"{type(error).__name__}: {error}".split())[:400]) from error
         finally:
+            write_steps()
             account(folder, fw_spec, time.monotonic() - clock, done)
         for workflow in (*action.detours, *action.additions):
             dress(workflow, folder, lambda label: None, fw_spec.get("tags"))
