@@ -2,18 +2,26 @@
 
 E_int = E_AB - E_A - E_B, in eV per Li, negative is bound (A: host, B: Li); dE(X, Y) = E_int(Y) - E_int(X)
 for anode X and interphase Y (Cui et al., Chem. Sci. 2026, doi:10.1039/D6SC03781J).
+
+Li is in one of several states (:mod:`anodeflow.lithium_states`), and each has its own AB and A:
+
+- ``interstitial``, ``adsorbed``: AB is the host with Li, A the host.
+- ``substitution``: Li takes the place of an atom M, which returns to its reservoir: E_AB + mu_M - E_A - E_B.
+- ``held``: AB is the host, A the host without one of its Li: minus the vacancy formation energy.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from anodeflow.analysis.reference_values import reference_value
+from anodeflow.analysis.reservoirs import Reservoir
 from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
-from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
+from anodeflow.errors import InputError, ReferenceMismatchError
+from anodeflow.lithium_states import Kind, State, kind_of, state_before_states
 from anodeflow.units import COULOMB_EV_ANGSTROM
 
 Convention = Literal["bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion"]
@@ -54,21 +62,27 @@ class SiteResult(Document):
     coordination_end: str | None = Field(None, description="neighbours of the relaxed Li")
     li_displacement_angstrom: float | None = None
     host_displacement_angstrom: float | None = Field(None, description="largest of any host atom")
+    removed: str | None = Field(None, description="element of the atom that left the host")
     status: Literal["converged", "unconverged", "failed"]
     binding_energy_ev: dict[str, float] = Field(default_factory=dict, description="per convention, eV per Li")
-    total_energy_ev: float | None = Field(None, description="E_AB of the cell, eV")
+    total_energy_ev: float | None = Field(
+        None, description="E_AB of the cell, eV; of a held Li that of the cell without it"
+    )
     same_minimum_as: str | None = Field(None, description="label of an earlier site with the same energy")
     calculation: str | None = Field(None, description="fingerprint")
     ionic_steps: int = 0
     notes: list[str] = Field(default_factory=list)
 
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("removed",)
+
 
 class BindingEnergyDoc(Document):
-    """The binding energy of Li in or on one host, with all it rests on."""
+    """The binding energy of Li in one state in or on one host, with all it rests on."""
 
     doc_type: Literal["BindingEnergyDoc"] = "BindingEnergyDoc"
     crystal: str
     environment: Literal["bulk", "surface"]
+    state: State | None = Field(None, description="where Li is; None in documents of before: see `li_state`")
     model: str = Field(description="the cell: supercell matrix, or Miller index, termination and layers")
     face: str | None = Field(None, description="Miller index of a surface, e.g. '(400)'")
     host_formula: str
@@ -85,6 +99,7 @@ class BindingEnergyDoc(Document):
     best_site: str | None = None
     sites: list[SiteResult] = Field(default_factory=list)
     references: list[LithiumReference] = Field(default_factory=list)
+    reservoirs: list[Reservoir] | None = Field(None, description="where the atoms went that Li replaces")
     charges: dict[str, int] = Field(default_factory=dict, description="q_AB, q_A, q_B per Li, in e")
     image_charge_correction_ev: float = Field(0.0, description="added to E_AB of a charged bulk cell")
     charge_mode: str = Field("neutral", description="as text; says so if an ion was asked for and not run")
@@ -94,6 +109,24 @@ class BindingEnergyDoc(Document):
     card: CardRecord | None = None
     warnings: list[str] = Field(default_factory=list)
     error: str | None = None
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("state", "reservoirs")
+
+    @property
+    def li_state(self) -> State:
+        """Where Li is; documents of before have an added Li, in the crystal or on the surface."""
+        return self.state or state_before_states(self.environment)
+
+    @property
+    def kind(self) -> Kind:
+        """Which question the state answers: only results of one kind are subtracted."""
+        return kind_of(self.li_state)
+
+    @property
+    def where(self) -> str:
+        """Host, environment and state, such as ``LiAl/bulk, held``; on a surface there is but one state."""
+        place = f"{self.crystal}/{self.environment}"
+        return place if self.li_state == "adsorbed" else f"{place}, {self.li_state}"
 
     @property
     def converged(self) -> bool:
@@ -110,6 +143,10 @@ class DescriptorMatrix(Document):
     interphases: list[str]
     d_e_ev: list[list[float | None]] = Field(description="rows: anodes; columns: interphases")
     refused: list[str] = Field(default_factory=list, description="pairs without a value, and why")
+    kind: Kind | None = Field(None, description="of the states; None in documents of before: added")
+    states: dict[str, State] | None = Field(None, description="the state that each host's number is of")
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("kind", "states")
 
 
 class BindingStudyDoc(StudyDoc):
@@ -271,7 +308,11 @@ def lithium_references(
 
 
 def binding_energies(
-    ab: CalculationDoc, a: CalculationDoc, references: list[LithiumReference], n_li: int = 1
+    ab: CalculationDoc,
+    a: CalculationDoc,
+    references: list[LithiumReference],
+    n_li: int = 1,
+    returned_ev: float = 0.0,
 ) -> dict[str, float]:
     """Return E_int of one AB calculation for every reference whose charge balances.
 
@@ -285,6 +326,8 @@ def binding_energies(
         Of Li.
     n_li
         Li atoms in the cell with Li beyond its host.
+    returned_ev
+        Energy of the atoms that Li replaced, in their reservoirs.
 
     Returns
     -------
@@ -308,119 +351,6 @@ def binding_energies(
     for ref in references:
         check_charges(ab.charge, a.charge, ref.charge, n_li)
         energies[ref.convention] = binding_energy(
-            ab.converged_energy_ev(), a.converged_energy_ev(), ref.energy_ev, n_li
+            ab.converged_energy_ev() + returned_ev, a.converged_energy_ev(), ref.energy_ev, n_li
         )
     return energies
-
-
-def descriptor(anode: BindingEnergyDoc, interphase: BindingEnergyDoc, convention: Convention) -> float:
-    """Return dE(X, Y) = E_int(Y) - E_int(X), eV: large and positive means Li stays in the anode X.
-
-    The reference cancels only if everything else is the same, so anything else is refused
-    (doi:10.1039/D6SC03781J).
-
-    Parameters
-    ----------
-    anode, interphase
-        Hosts X and Y.
-    convention
-        The Li reference; any one, for it drops out.
-
-    Returns
-    -------
-    float
-        dE, eV.
-
-    Raises
-    ------
-    ConvergenceError
-        If one of the two has no binding energy.
-    ReferenceMismatchError
-        If engine, card, charges, environment or the Li reference differ.
-    """
-    for doc in (anode, interphase):
-        if not doc.converged:
-            raise ConvergenceError(
-                f"{doc.crystal} ({doc.environment}) has no binding energy: {doc.error or 'no site converged'}"
-            )
-    differing = [
-        f"{name} ({a} and {b})" for name, a, b in zip(_KEY_NAMES, _key(anode), _key(interphase), strict=True) if a != b
-    ]
-    references = [r for d in (anode, interphase) for r in d.references if r.convention == convention]
-    if len(references) != 2:
-        differing.append(f"reference '{convention}', which is missing")
-    elif (references[0].energy_ev, references[0].box_angstrom) != (
-        references[1].energy_ev,
-        references[1].box_angstrom,
-    ):
-        differing.append("energy or box of the Li reference")
-    if differing:
-        raise ReferenceMismatchError(
-            f"dE({anode.crystal}, {interphase.crystal}) would subtract results that differ in {', '.join(differing)}",
-            "compute both in one study",
-        )
-    return interphase.binding_energy_ev[convention] - anode.binding_energy_ev[convention]
-
-
-_KEY_NAMES = ("engine", "card", "charges", "charge mode", "environment", "number of Li")
-
-
-def _key(doc: BindingEnergyDoc) -> tuple[Any, ...]:
-    return (
-        doc.engine and doc.engine.hash,
-        doc.card and doc.card.hash,
-        tuple(sorted(doc.charges.items())),
-        doc.charge_mode,
-        doc.environment,
-        doc.n_li,
-    )
-
-
-def descriptor_matrix(
-    hosts: list[BindingEnergyDoc],
-    anodes: list[str],
-    interphases: list[str],
-    convention: Convention,
-    environment: Literal["bulk", "surface"],
-) -> DescriptorMatrix:
-    """Return dE of every pair that can be subtracted, and the others with the reason.
-
-    Parameters
-    ----------
-    hosts
-        Every host of the study.
-    anodes, interphases
-        Names of X, the rows, and of Y, the columns.
-    convention
-        The Li reference.
-    environment
-        Where Li is.
-
-    Returns
-    -------
-    DescriptorMatrix
-        None where a pair cannot be subtracted.
-    """
-    by_name = {d.crystal: d for d in hosts if d.environment == environment}
-    rows: list[list[float | None]] = []
-    refused = []
-    for x in anodes:
-        row: list[float | None] = []
-        for y in interphases:
-            try:
-                if x not in by_name or y not in by_name:
-                    missing = x if x not in by_name else y
-                    raise ConvergenceError(f"no {environment} result for {missing}")
-                row.append(descriptor(by_name[x], by_name[y], convention))
-            except (ConvergenceError, ReferenceMismatchError) as error:
-                row.append(None)
-                refused.append(f"dE({x}, {y}): {error}")
-        rows.append(row)
-    return DescriptorMatrix(
-        environment=environment,
-        convention=convention,
-        anodes=anodes,
-        interphases=interphases,
-        d_e_ev=rows,
-        refused=refused,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,9 @@ from anodeflow.analysis.binding import (
     binding_energies,
     makov_payne_ev,
 )
+from anodeflow.analysis.reservoirs import Reservoir
 from anodeflow.documents import CalculationDoc, Document
+from anodeflow.lithium_states import State
 
 # Two relaxed sites whose energies agree this well (and whose Li has the same neighbours) are one minimum.
 _SAME_MINIMUM_EV = 0.005
@@ -25,7 +28,7 @@ _DESORBED_ANGSTROM = 4.5
 
 
 class SiteStart(Document):
-    """Where Li was put: a site, in fractional coordinates of the host cell."""
+    """Where Li was put, or was: a site, in fractional coordinates of the host cell; and the atom that left it."""
 
     label: str
     kind: str
@@ -34,6 +37,12 @@ class SiteStart(Document):
     nearest_distance_angstrom: float
     coordination: str
     seed: int = 0
+    removed: str | None = None
+
+    @property
+    def shell(self) -> str:
+        """Neighbours of the site, such as ``8 Li at 2.98 Å``."""
+        return f"{self.coordination.replace(', ', ' + ')} at {self.nearest_distance_angstrom:.2f} Å"
 
 
 def neighbours(structure: Structure, index: int, factor: float = 1.15) -> tuple[float, str]:
@@ -63,9 +72,22 @@ def neighbours(structure: Structure, index: int, factor: float = 1.15) -> tuple[
     return nearest, " + ".join(f"{shell.count(e)} {e}" for e in sorted(set(shell)))
 
 
-def _host_displacements(start: Structure, end: Structure, n_host: int) -> np.ndarray:
-    """Return the displacement length of every host atom, angstrom, shape (n_host,); the common drift is taken out."""
-    shift = end.frac_coords[:n_host] - start.frac_coords[:n_host]
+def _remaining(host: Structure, start: SiteStart) -> Structure:
+    """Return the host without the atom that left, if one did; the others keep their order."""
+    if start.removed is None:
+        return host
+    distances = host.lattice.get_all_distances([start.frac_coords], host.frac_coords)[0]
+    left = host.copy()
+    left.remove_sites([int(distances.argmin())])
+    return left
+
+
+def _host_displacements(start: Structure, end: Structure) -> np.ndarray:
+    """Return the displacement length of every atom of the start, angstrom; the common drift is taken out."""
+    n_host = len(start)
+    if n_host == 0:
+        return np.zeros(1)
+    shift = end.frac_coords[:n_host] - start.frac_coords
     shift -= np.round(shift)
     cart = end.lattice.get_cartesian_coords(shift)
     result: np.ndarray = np.linalg.norm(cart - np.median(cart, axis=0), axis=1)
@@ -88,15 +110,20 @@ def host_result(
     caveats: list[str] | None = None,
     n_li: int = 1,
     dielectric_constant: float | None = None,
+    state: State | None = None,
+    reservoirs: list[Reservoir] | None = None,
 ) -> BindingEnergyDoc:
-    """Turn the calculations of one host into its document.
+    """Turn the calculations of one host with Li in one state into its document.
+
+    The lowest site is the answer. Of a held Li it is the lowest cell without it: the Li that leaves first.
 
     Parameters
     ----------
     pristine
         The host without Li.
     with_li
-        Host plus `n_li` Li (the last atoms), one calculation a site; None where it is missing.
+        Host plus `n_li` Li (the last atoms), one calculation a site; None where it is missing. In state ``held`` the
+        host without the Li of the site.
     starts
         The sites, in the same order.
     references
@@ -112,6 +139,10 @@ def host_result(
     dielectric_constant
         Of the host crystal: a charged bulk cell then has its image charges corrected (Makov and Payne, over
         epsilon, for a cube of the cell's volume); None: no correction, and for charged cells a warning.
+    state
+        Where Li is; None: added, as in results of before.
+    reservoirs
+        Where the atoms go that Li replaces.
 
     Returns
     -------
@@ -119,17 +150,19 @@ def host_result(
         With ``error`` and without a binding energy where no site converged.
     """
     correction, notes = _image_charges(pristine, with_li, environment, dielectric_constant)
-    sites = [
-        _site(pristine, doc, start, references, n_li, correction) for doc, start in zip(with_li, starts, strict=True)
-    ]
+    returned = {reservoir.element: reservoir.chemical_potential_ev for reservoir in reservoirs or []}
+    energies = _Energies(pristine, references, n_li, correction, state == "held", returned)
+    sites = [_site(energies, doc, start) for doc, start in zip(with_li, starts, strict=True)]
     _mark_same_minima(sites)
     leading = references[0].convention
     done = [s for s in sites if s.status == "converged"]
-    best = min(done, key=lambda s: s.binding_energy_ev[leading], default=None)
+    sign = -1.0 if state == "held" else 1.0  # the lowest cell without a Li is the one that held it least
+    best = min(done, key=lambda s: sign * s.binding_energy_ev[leading], default=None)
     n_host = len(pristine.structure)
     result = BindingEnergyDoc(
         crystal=crystal,
         environment=environment,
+        state=state,
         model=description,
         face=face,
         host_formula=pristine.structure.composition.formula,
@@ -137,6 +170,7 @@ def host_result(
         n_li=n_li,
         sites=sites,
         references=references,
+        reservoirs=reservoirs,
         charges=_charges(pristine, with_li, references),
         charge_mode=charge_mode,
         host_calculation=pristine.fingerprint,
@@ -161,19 +195,43 @@ def host_result(
     return result
 
 
-def _site(
-    pristine: CalculationDoc,
-    doc: CalculationDoc | None,
-    start: SiteStart,
-    references: list[LithiumReference],
-    n_li: int,
-    correction_ev: float,
-) -> SiteResult:
+@dataclass(frozen=True)
+class _Energies:
+    """What the energy of a site of one host is made of, besides its calculation.
+
+    Parameters
+    ----------
+    pristine, references, n_li, correction_ev
+        As :func:`host_result` has them.
+    held
+        Whether a calculation is the host without a Li, instead of one with.
+    returned_ev
+        Energy in its reservoir of an atom that left, by element.
+    """
+
+    pristine: CalculationDoc
+    references: list[LithiumReference]
+    n_li: int
+    correction_ev: float
+    held: bool
+    returned_ev: dict[str, float]
+
+    def of(self, doc: CalculationDoc, removed: str | None) -> dict[str, float]:
+        """Return E_int of one site by convention, eV per Li."""
+        if self.held:
+            return binding_energies(self.pristine, doc, self.references)
+        returned = 0.0 if removed is None else self.returned_ev[removed]
+        energies = binding_energies(doc, self.pristine, self.references, self.n_li, returned)
+        return {convention: e + self.correction_ev / self.n_li for convention, e in energies.items()}
+
+
+def _site(energies: _Energies, doc: CalculationDoc | None, start: SiteStart) -> SiteResult:
     site = SiteResult(
         label=start.label,
         kind=start.kind,
         multiplicity=start.multiplicity,
         frac_coords_start=start.frac_coords,
+        removed=start.removed,
         status="failed",
     )
     if doc is None:
@@ -186,26 +244,43 @@ def _site(
         site.total_energy_ev = doc.energy_ev
         site.notes = [doc.error or "not converged"]
         return site
-    n_host = len(pristine.structure)
-    end = doc.structure
-    shift = np.asarray(end.frac_coords[n_host]) - np.asarray(start.frac_coords)
-    moved = end.lattice.get_cartesian_coords(shift - np.round(shift))
-    rebuilt = float(_host_displacements(pristine.structure, end, n_host).max())
-    nearest, shell = neighbours(end, n_host)
-    site.status = "converged"
     site.total_energy_ev = doc.converged_energy_ev()
-    energies = binding_energies(doc, pristine, references, n_li)
-    site.binding_energy_ev = {convention: e + correction_ev / n_li for convention, e in energies.items()}
-    x, y, z = (float(f) for f in end.frac_coords[n_host] % 1.0)
+    pristine = energies.pristine
+    if doc.fingerprint == pristine.fingerprint:  # Li in the place of a Li of the metal
+        site.status = "converged"
+        site.binding_energy_ev = energies.of(doc, start.removed)
+        site.coordination_end = start.shell
+        site.notes.append("one atom more of the metal: by definition 0 against bcc Li, nothing to compute")
+        return site
+    remaining = _remaining(pristine.structure, start)
+    rebuilt = float(_host_displacements(remaining, doc.structure).max())
+    site.host_displacement_angstrom = rebuilt
+    if rebuilt > _RECONSTRUCTED_ANGSTROM:
+        where = "where Li left" if energies.held else "around Li"
+        site.notes.append(f"a host atom moved {rebuilt:.1f} Å: the host was rebuilt {where}")
+        if start.kind == "substitution":
+            site.notes = [f"another phase, not Li in the place of {start.removed}: a host atom moved {rebuilt:.1f} Å"]
+            return site
+    site.status = "converged"
+    site.binding_energy_ev = energies.of(doc, start.removed)
+    if energies.held:
+        site.coordination_end = start.shell
+    else:
+        _describe_lithium(site, doc.structure, len(remaining), start)
+    return site
+
+
+def _describe_lithium(site: SiteResult, end: Structure, index: int, start: SiteStart) -> None:
+    """Say where the Li of this index ended."""
+    shift = np.asarray(end.frac_coords[index]) - np.asarray(start.frac_coords)
+    moved = end.lattice.get_cartesian_coords(shift - np.round(shift))
+    nearest, shell = neighbours(end, index)
+    x, y, z = (float(f) for f in end.frac_coords[index] % 1.0)
     site.frac_coords_end = (x, y, z)
     site.li_displacement_angstrom = float(np.linalg.norm(moved))
-    site.host_displacement_angstrom = rebuilt
     site.coordination_end = f"{shell} at {nearest:.2f} Å"
-    if rebuilt > _RECONSTRUCTED_ANGSTROM:
-        site.notes.append(f"a host atom moved {rebuilt:.1f} Å: the host was rebuilt around Li")
     if nearest > _DESORBED_ANGSTROM:
         site.notes.append(f"Li is {nearest:.1f} Å from the host: it left")
-    return site
 
 
 def _image_charges(
@@ -269,7 +344,12 @@ def _warnings(sites: list[SiteResult], best: SiteResult) -> list[str]:
             + ", ".join(s.label for s in left_out)
         )
     lower = [
-        s.label for s in left_out if s.total_energy_ev is not None and s.total_energy_ev < (best.total_energy_ev or 0.0)
+        s.label
+        for s in left_out
+        if s.status == "unconverged"
+        and s.removed == best.removed
+        and s.total_energy_ev is not None
+        and s.total_energy_ev < (best.total_energy_ev or 0.0)
     ]
     if lower:
         warnings.append(f"unconverged site {lower[0]} already lies below the answer: the true lowest may be it")

@@ -16,6 +16,14 @@ class Document(BaseModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
 
+    # Fields that a kind of document did not always have: left out where they say nothing, as in documents of before.
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return {k: v for k, v in content.items() if v is not None or k not in self.LEFT_OUT_IF_NONE}
+
 
 class EngineRecord(Document):
     """The engine of a calculation: everything that says which program and model a number comes from."""
@@ -79,13 +87,7 @@ class ComputedDoc(Document):
     reason: Reason | None = Field(None, description="the same for a program to read; None in documents of before")
     arrays: dict[str, Any] | None = Field(None, description="large data, stored apart")
 
-    # Fields that a kind of document did not always have: left out where they say nothing, as in documents of before.
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("reason",)
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        content: dict[str, Any] = handler(self)
-        return {k: v for k, v in content.items() if v is not None or k not in self.LEFT_OUT_IF_NONE}
 
 
 class CalculationDoc(ComputedDoc):

@@ -29,6 +29,7 @@ hosts:
   - {crystal: Al, surface: {miller: [1, 1, 1]}}
   - {crystal: LiAl}
   - {crystal: LiCl, surface: {miller: [1, 0, 0]}, environments: [bulk, surface]}
+states: [interstitial]
 bulk: {min_image_distance_angstrom: 7}
 slab: {min_thickness_angstrom: 6, min_lateral_angstrom: 5}
 """

@@ -9,15 +9,13 @@ import spglib
 from pymatgen.core import Element, Structure
 
 from anodeflow.errors import InputError, StructureError
+from anodeflow.lithium_states import State
 from anodeflow.structures.sites import Site, covalent_radius_angstrom, element_symbols, first_shell
-
-#: Where Li is: between the atoms of a crystal, in the place of one, one that the crystal holds, or on a surface.
-State = Literal["interstitial", "substitution", "held", "adsorbed"]
 
 # The atom of a site is where the site is; relaxation of the host moves it by less than this.
 _SAME_PLACE_ANGSTROM = 0.5
-# Li in a larger share of the places of an element makes another phase of the host, not a dilute solution in it.
-_MOST_REPLACED = 0.25
+# Li in a larger share of the places of an element makes another phase, not a dilute solution: Al3Li is one.
+_MOST_REPLACED = 0.2
 
 
 def states_of_crystal(structure: Structure, element: str = "Li") -> tuple[State, ...]:

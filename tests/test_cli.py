@@ -70,15 +70,23 @@ def test_a_users_own_files(tmp_path, command, monkeypatch):
     status, out, err = command("plan", study(tmp_path, hosts=["mine.vasp"]), "--json")
     assert status == 0, err
     labels = [job["calculation"] for job in json.loads(out)["jobs"]]
-    assert labels == ["Li/crystal", "mine/crystal", "mine/bulk/host", "mine/bulk/i1", "mine/bulk/i2"]
+    assert labels == [
+        "Li/crystal",
+        "mine/crystal",
+        "mine/bulk/host",
+        "mine/bulk/i1",
+        "mine/bulk/i2",
+        "mine/bulk/sub-Al1",
+    ]
 
 
 def test_plan_shows_jobs_atoms_kpoints_and_cost(tmp_path, command):
     status, out, err = command("plan", study(tmp_path, hosts=["LiCl"], card="cui2026-binding"), "--json")
     assert status == 0, err
     plan = json.loads(out)
-    assert plan["calculations"] == len(plan["jobs"]) == 4
+    assert plan["calculations"] == len(plan["jobs"]) == 5
     jobs = {job["calculation"]: job for job in plan["jobs"]}
+    assert jobs["LiCl/bulk/held-1"]["atoms"] == jobs["LiCl/bulk/host"]["atoms"] - 1
     assert jobs["LiCl/crystal"]["kpoints"] == "5×5×5"  # ceil(1/5.148/0.04)
     assert jobs["LiCl/bulk/i1"]["atoms"] == jobs["LiCl/bulk/host"]["atoms"] + 1
     assert plan["expected_core_hours"] > 0

@@ -17,7 +17,7 @@ def study(tmp_path, monkeypatch):
     file = tmp_path / "study.yaml"
     file.write_text(
         "study: binding-energy\nhosts: [Al]\nreferences: [neutral_atom_nonspin, neutral_atom, bulk_metal]\n"
-        "bulk: {min_image_distance_angstrom: 5}\n"
+        "bulk: {min_image_distance_angstrom: 5}\nstates: [interstitial]\n"
     )
     return file
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from anodeflow.analysis.binding import CONVENTION_TEXT, BindingEnergyDoc, BindingStudyDoc, DescriptorMatrix
+from anodeflow.analysis.binding import CONVENTION_TEXT, BindingEnergyDoc, BindingStudyDoc, Convention, DescriptorMatrix
+from anodeflow.analysis.descriptor import lowest_of_kind
 from anodeflow.analysis.figures.style import (
     BLUE,
     GREEN,
@@ -19,17 +20,26 @@ from anodeflow.analysis.figures.style import (
     write_footer,
 )
 from anodeflow.errors import InputError
+from anodeflow.lithium_states import KINDS, Kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Colour and marker by the kind of site.
-_SITE_STYLE = {"interstitial": (BLUE, "o"), "top": (VERMILION, "^"), "bridge": (GREEN, "s"), "hollow": (BLUE, "o")}
+_SITE_STYLE = {
+    "interstitial": (BLUE, "o"), "substitution": (VERMILION, "D"), "held": (GREEN, "s"),
+    "top": (VERMILION, "^"), "bridge": (GREEN, "s"), "hollow": (BLUE, "o"),
+}  # fmt: skip
+_AXIS_TEXT: dict[tuple[str, Kind], str] = {
+    ("bulk", "added"): "added to the crystal",
+    ("bulk", "held"): "held by the crystal",
+    ("surface", "added"): "on the surface",
+}
 
 
 def binding_figure(study: BindingStudyDoc) -> Figure:
-    """Draw binding energies by host, every site a point, and the dE matrix; one row an environment.
+    """Draw binding energies by host, every site a point, and the dE matrix; a row for each environment and kind.
 
     Parameters
     ----------
@@ -46,29 +56,33 @@ def binding_figure(study: BindingStudyDoc) -> Figure:
     InputError
         If no host has a binding energy.
     """
-    environments = list(dict.fromkeys(h.environment for h in study.hosts if h.converged))
-    if not environments:
+    there = {(h.environment, h.kind) for h in study.hosts if h.converged}
+    rows = [(e, k) for e in dict.fromkeys(h.environment for h in study.hosts) for k in KINDS if (e, k) in there]
+    if not rows:
         raise InputError("the study has no converged binding energy to draw", "see anodeflow results --what sites")
     convention = study.conventions[0]
-    matrices = {m.environment: m for m in study.descriptors if any(v is not None for r in m.d_e_ev for v in r)}
+    matrices = {
+        (m.environment, m.kind or "added"): m
+        for m in study.descriptors
+        if any(v is not None for r in m.d_e_ev for v in r)
+    }
     with in_style():
         columns = 2 if matrices else 1
         figure, axes = plt.subplots(
-            len(environments),
+            len(rows),
             columns,
-            figsize=(3.5 * columns + 0.2, 2.7 * len(environments) + 0.35),
+            figsize=(3.5 * columns + 0.2, 2.7 * len(rows) + 0.35),
             squeeze=False,
             layout="constrained",
             gridspec_kw={"width_ratios": [1.25, 1.0][:columns]},
         )
-        limits = _shared_limits(study)
-        for row, environment in enumerate(environments):
-            hosts = [h for h in study.hosts if h.environment == environment]
-            _draw_hosts(axes[row][0], hosts, convention, environment)
+        for row, (environment, kind) in enumerate(rows):
+            hosts = [h for h in study.hosts if (h.environment, h.kind) == (environment, kind)]
+            _draw_hosts(axes[row][0], hosts, convention, environment, kind)
             mark_panel(axes[row][0], row * columns)
             if columns == 2:
-                if environment in matrices:
-                    _draw_matrix(figure, axes[row][1], matrices[environment], limits)
+                if (environment, kind) in matrices:
+                    _draw_matrix(figure, axes[row][1], matrices[environment, kind], _limit(study, kind))
                     mark_panel(axes[row][1], 2 * row + 1)
                 else:
                     axes[row][1].set_axis_off()
@@ -79,46 +93,60 @@ def binding_figure(study: BindingStudyDoc) -> Figure:
 def _caption(study: BindingStudyDoc) -> str:
     charge = study.hosts[0].charge_mode if study.hosts else "neutral"
     lithium = "neutral Li" if charge == "neutral" else charge
-    return f"Reference: {CONVENTION_TEXT[study.conventions[0]]}; {lithium}. Filled: lowest site; open: the others."
+    reference = CONVENTION_TEXT[study.conventions[0]]
+    return f"Reference: {reference}; {lithium}. Filled: the site that counts; open: the others."
 
 
-def _draw_hosts(axes: Axes, hosts: list[BindingEnergyDoc], convention: str, environment: str) -> None:
+def _draw_hosts(
+    axes: Axes, hosts: list[BindingEnergyDoc], convention: Convention, environment: str, kind: Kind
+) -> None:
     shown: set[str] = set()
-    for x, host in enumerate(hosts):
-        if not host.converged:
+    names = list(dict.fromkeys(h.crystal for h in hosts))
+    for x, name in enumerate(names):
+        lowest = lowest_of_kind(hosts, name, environment, kind, convention)
+        if not lowest.converged:
             axes.text(
                 x, 0.02, "no result", rotation=90, ha="center", va="bottom",
                 transform=axes.get_xaxis_transform(), color="0.5", fontsize=6.5,
             )  # fmt: skip
             continue
-        lowest = host.binding_energy_ev[convention]
-        axes.bar(x, lowest, width=0.62, color="0.88", edgecolor="none", zorder=1)
-        points = [s for s in host.sites if s.status == "converged"]
+        axes.bar(x, lowest.binding_energy_ev[convention], width=0.62, color="0.88", edgecolor="none", zorder=1)
+        points = [(h, s) for h in hosts if h.crystal == name for s in h.sites if s.status == "converged"]
         # Points of one host stand side by side so that equal energies stay visible.
         offsets = np.linspace(-0.2, 0.2, len(points)) if len(points) > 1 else [0.0]
-        for site, offset in zip(points, offsets, strict=True):
+        for (host, site), offset in zip(points, offsets, strict=True):
             colour, marker = _SITE_STYLE[site.kind]
+            best = host is lowest and site.label == host.best_site
             axes.plot(
                 x + offset, site.binding_energy_ev[convention], marker=marker, ms=4.2, ls="none", color=colour,
-                mfc=colour if site.label == host.best_site else "white", mew=0.9, zorder=3,
+                mfc=colour if best else "white", mew=0.9, zorder=3,
             )  # fmt: skip
             shown.add(site.kind)
     axes.axhline(0, color="black", lw=0.7, zorder=2)
-    names = [formula_label(h.crystal) + (h.face or "") for h in hosts]
-    axes.set_xticks(range(len(hosts)), names, rotation=40, ha="right")
-    axes.set_xlim(-0.6, len(hosts) - 0.4)
-    where = "in the crystal" if environment == "bulk" else "on the surface"
-    axes.set_ylabel(rf"$E_\mathrm{{int}}$ of Li {where} (eV/Li)")
+    faces = {h.crystal: h.face or "" for h in hosts}
+    axes.set_xticks(range(len(names)), [formula_label(n) + faces[n] for n in names], rotation=40, ha="right")
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_ylabel(rf"$E_\mathrm{{int}}$ of Li {_AXIS_TEXT[environment, kind]} (eV/Li)")
     axes.margins(y=0.12)
-    for kind in sorted(shown):
-        colour, marker = _SITE_STYLE[kind]
-        axes.plot([], [], marker=marker, ms=4.2, ls="none", color=colour, mfc="white", mew=0.9, label=kind)
+    for site_kind in sorted(shown):
+        colour, marker = _SITE_STYLE[site_kind]
+        axes.plot([], [], marker=marker, ms=4.2, ls="none", color=colour, mfc="white", mew=0.9, label=site_kind)
     axes.legend(loc="best", handletextpad=0.2)
 
 
-def _shared_limits(study: BindingStudyDoc) -> float:
-    values = [abs(v) for m in study.descriptors for row in m.d_e_ev for v in row if v is not None]
+def _limit(study: BindingStudyDoc, kind: Kind) -> float:
+    """Return the end of the colours, eV: the same for all matrices of a kind."""
+    matrices = [m for m in study.descriptors if (m.kind or "added") == kind]
+    values = [abs(v) for m in matrices for row in m.d_e_ev for v in row if v is not None]
     return max(values, default=1.0) or 1.0
+
+
+def _with_state(matrix: DescriptorMatrix, name: str) -> str:
+    """Return the label of a host, with the state that its number is of where that is not the same for all."""
+    states = matrix.states or {}
+    if len(set(states.values())) < 2 or name not in states:
+        return formula_label(name)
+    return f"{formula_label(name)}\n{states[name]}"
 
 
 def _draw_matrix(figure: Figure, axes: Axes, matrix: DescriptorMatrix, limit: float) -> None:
@@ -129,10 +157,12 @@ def _draw_matrix(figure: Figure, axes: Axes, matrix: DescriptorMatrix, limit: fl
             text = "–" if np.isnan(value) else f"{value:+.2f}"
             dark = not np.isnan(value) and abs(value) > 0.6 * limit
             axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
-    axes.set_xticks(range(len(matrix.interphases)), [formula_label(n) for n in matrix.interphases])
-    axes.set_yticks(range(len(matrix.anodes)), [formula_label(n) for n in matrix.anodes])
+    axes.set_xticks(range(len(matrix.interphases)), [_with_state(matrix, name) for name in matrix.interphases])
+    axes.set_yticks(range(len(matrix.anodes)), [_with_state(matrix, name) for name in matrix.anodes])
     axes.tick_params(length=0)
     axes.set_xlabel("interphase Y")
     axes.set_ylabel("anode X")
     bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02)
-    bar.set_label(rf"d$E$ = $E_\mathrm{{int}}$(Y) $-$ $E_\mathrm{{int}}$(X) (eV), {matrix.environment}")
+    bar.set_label(
+        rf"d$E$ = $E_\mathrm{{int}}$(Y) $-$ $E_\mathrm{{int}}$(X) (eV), {matrix.environment}, {matrix.kind or 'added'}"
+    )

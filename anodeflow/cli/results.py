@@ -11,6 +11,7 @@ import click
 
 from anodeflow.cli.options import json_option, store_option
 from anodeflow.errors import InputError
+from anodeflow.lithium_states import STATES
 from anodeflow.workflows.studies.registry import Table, tables
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _OPERATORS = {
 @click.option("--what", "name", type=click.Choice(list(tables())), default="binding", show_default=True)
 @click.option("--crystal", help="Only this host.")
 @click.option("--environment", type=click.Choice(["bulk", "surface"]))
+@click.option("--state", type=click.Choice(STATES), help="Only Li in this state.")
 @click.option("--engine", help="Only this engine.")
 @click.option("--card", help="Only this method card.")
 @click.option("--study", "study_hash", help="Only this study: its file, or the first digits of its hash.")
@@ -87,6 +89,7 @@ def rows_of(
     *,
     crystal: str | None = None,
     environment: str | None = None,
+    state: str | None = None,
     engine: str | None = None,
     card: str | None = None,
     study_hash: str | None = None,
@@ -107,8 +110,8 @@ def rows_of(
         An open store: of jobs, or of their documents alone.
     name
         Name of the table: see :func:`anodeflow.workflows.studies.registry.tables`.
-    crystal, environment, engine, card, study_hash
-        Only these; of descriptors, those with this crystal on either side.
+    crystal, environment, state, engine, card, study_hash
+        Only these; of descriptors, those with this crystal or state on either side.
     tag
         Only of studies that were submitted with this tag.
     since, until
@@ -128,9 +131,12 @@ def rows_of(
     Raises
     ------
     InputError
-        If ``query`` is not a JSON object.
+        If ``query`` is not a JSON object, or the table knows no states.
     """
     table = tables()[name]
+    if state is not None and not table.state_columns:
+        known = ", ".join(other.name for other in tables().values() if other.state_columns)
+        raise InputError(f"--state says nothing of --what {name}", f"ask for {known}")
     # A host's document also stands under the job that asked for it (index 2): count it once.
     criteria: dict[str, Any] = {"index": 1}
     criteria |= {"metadata.label": "summary"} if table.doc_type is None else {"output.doc_type": table.doc_type}
@@ -154,7 +160,8 @@ def rows_of(
         criteria = {"$and": [criteria, _filter(query)]}
     fields: Any = [*(f"output.{key}" for key in table.fields), *_FIELDS_OF_JOBS] if table.fields else None
     # One document may give many rows, and some of them are left out below.
-    at_once = 0 if table.convergence == "row" and converged is not None else limit or 0
+    left_out = state is not None or (table.convergence == "row" and converged is not None)
+    at_once = 0 if left_out else limit or 0
     try:
         documents = list(store.query(criteria, fields, sort={"completed_at": -1}, limit=at_once))
     except (TypeError, ValueError, AttributeError, re.error, RecursionError) as error:
@@ -167,6 +174,8 @@ def rows_of(
         rows = [row for row in rows if (row[table.converged_column] in (True, "converged")) is converged]
     if environment is not None and table.environment_column is not None:
         rows = [row for row in rows if row[table.environment_column] == environment]
+    if state is not None:
+        rows = [row for row in rows if state in (row[column] for column in table.state_columns)]
     if crystal is not None and table.crystal_columns:
         rows = [row for row in rows if crystal in (row[column] for column in table.crystal_columns)]
     return rows[:limit] if limit else rows

@@ -14,11 +14,10 @@ from anodeflow.analysis.binding import (
     binding_energies,
     binding_energy,
     check_charges,
-    descriptor,
-    descriptor_matrix,
     lithium_references,
     makov_payne_ev,
 )
+from anodeflow.analysis.descriptor import descriptor, descriptor_matrix
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 
 LITHIUM = Structure(Lattice.cubic(3.44), ["Li", "Li"], [[0, 0, 0], [0.5, 0.5, 0.5]])

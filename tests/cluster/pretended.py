@@ -24,6 +24,7 @@ TINY = {
     "title": "a 'tiny'; \"study\" $(reboot)",
     "engine": "springs",
     "hosts": ["Li"],
+    "states": ["interstitial"],
     "references": ["bulk_metal"],
     "bulk": {"min_image_distance_angstrom": 5.0},
 }

@@ -75,7 +75,7 @@ class Cluster:
 def write_study(folder, hosts):
     study = {
         "study": "binding-energy", "title": "through SLURM", "engine": "springs", "hosts": hosts,
-        "references": ["bulk_metal"], "bulk": {"min_image_distance_angstrom": 5.0},
+        "references": ["bulk_metal"], "bulk": {"min_image_distance_angstrom": 5.0}, "states": ["interstitial"],
     }  # fmt: skip
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
 

@@ -76,7 +76,7 @@ def submit_all(cluster):
         study = {
             "study": "binding-energy", "title": name, "engine": "springs", "card": f"{name}.yaml",
             "hosts": ["Li", "Al", "LiCl", "Li2S"], "references": ["bulk_metal"],
-            "bulk": {"min_image_distance_angstrom": 5.0},
+            "bulk": {"min_image_distance_angstrom": 5.0}, "states": ["interstitial"],
         }  # fmt: skip
         files.append(f"study-{number}.yaml")
         (cluster.place / files[-1]).write_text(yaml.safe_dump(study))

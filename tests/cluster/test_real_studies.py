@@ -37,7 +37,7 @@ def test_binding_energies_with_the_embedded_potential(slurm, uri, tmp_path):
     pytest.importorskip("chgnet")
     study = {
         "study": "binding-energy", "title": "Li in Li, embedded", "engine": "chgnet", "hosts": ["Li"],
-        "references": ["bulk_metal"], "bulk": {"min_image_distance_angstrom": 6.0},
+        "references": ["bulk_metal"], "bulk": {"min_image_distance_angstrom": 6.0}, "states": ["interstitial"],
     }  # fmt: skip
     cluster = Cluster(slurm, tmp_path, uri)
     summary, rows = through(cluster, study)

@@ -267,7 +267,7 @@ def test_a_study_runs_on_this_machine_into_a_database(mongo_server, tmp_path, an
     server = mongo_server("--password", "rosebud")
     (tmp_path / "study.yaml").write_text(
         "study: binding-energy\nengine: springs\nhosts: [Li]\nreferences: [bulk_metal]\n"
-        "bulk: {min_image_distance_angstrom: 5.0}\n"
+        "bulk: {min_image_distance_angstrom: 5.0}\nstates: [interstitial]\n"
     )
     environment = os.environ | {
         "PYTHONPATH": str(SITE),

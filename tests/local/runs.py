@@ -12,6 +12,7 @@ TINY = {
     "study": "binding-energy",
     "engine": "folderless",
     "hosts": ["Li"],
+    "states": ["interstitial"],
     "references": ["bulk_metal"],
     "bulk": {"min_image_distance_angstrom": 5.0},
 }

@@ -54,8 +54,14 @@ def test_every_number_can_be_traced_and_recomputed(finished):
             e_ab = calculations[site["calculation"]]
             assert e_ab["converged"]
             assert e_ab["max_force_ev_per_angstrom"] <= 0.03
-            assert len(e_ab["structure"]["sites"]) == host["host_atoms"] + 1
-            assert site["binding_energy_ev"]["bulk_metal"] == pytest.approx(e_ab["energy_ev"] - e_a - mu)
+            more = {"interstitial": 1, "adsorbed": 1, "substitution": 0, "held": -1}[host["state"]]
+            if host["state"] == "held":
+                expected = e_a - e_ab["energy_ev"] - mu
+            else:
+                returned = sum(reservoir["chemical_potential_ev"] for reservoir in host.get("reservoirs", []))
+                expected = e_ab["energy_ev"] + returned - e_a - mu
+            assert len(e_ab["structure"]["sites"]) == host["host_atoms"] + more
+            assert site["binding_energy_ev"]["bulk_metal"] == pytest.approx(expected)
         lowest = min(s["binding_energy_ev"]["bulk_metal"] for s in host["sites"])
         assert host["binding_energy_ev"]["bulk_metal"] == pytest.approx(lowest)
         difference = host["binding_energy_ev"]["bulk_metal"] - host["binding_energy_ev"]["neutral_atom"]
@@ -64,15 +70,24 @@ def test_every_number_can_be_traced_and_recomputed(finished):
 
 def test_descriptor_is_the_difference(finished):
     _, document = finished
-    e = {h["crystal"]: h["binding_energy_ev"]["bulk_metal"] for h in document["hosts"] if h["environment"] == "bulk"}
-    assert document["descriptors"][0]["d_e_ev"][0][0] == pytest.approx(e["LiCl"] - e["Li"])
+    e = {(h["crystal"], h["state"]): h["binding_energy_ev"]["bulk_metal"] for h in document["hosts"]}
+    added, held = document["descriptors"][:2]
+    assert (added["kind"], held["kind"]) == ("added", "held")
+    assert added["states"] == {"Li": "substitution", "LiCl": "interstitial"}
+    assert added["d_e_ev"][0][0] == pytest.approx(e["LiCl", "interstitial"] - e["Li", "substitution"])
+    assert held["d_e_ev"][0][0] == pytest.approx(e["LiCl", "held"] - e["Li", "held"])
 
 
 def test_physics_of_the_tiny_study(finished):
     _, document = finished
-    hosts = {(h["crystal"], h["environment"]): h for h in document["hosts"]}
+    hosts = {(h["crystal"], h["state"]): h for h in document["hosts"]}
     # A self-interstitial of bcc Li costs 0.4-0.7 eV (DFT literature); it is never bound against the metal.
-    assert 0.2 < hosts["Li", "bulk"]["binding_energy_ev"]["bulk_metal"] < 1.0
+    assert 0.2 < hosts["Li", "interstitial"]["binding_energy_ev"]["bulk_metal"] < 1.0
+    # An atom more of the metal is worth what the metal is worth; one less costs the vacancy, 0.5 eV in DFT.
+    assert hosts["Li", "substitution"]["binding_energy_ev"]["bulk_metal"] == pytest.approx(0, abs=1e-9)
+    assert -1.0 < hosts["Li", "held"]["binding_energy_ev"]["bulk_metal"] < -0.2
+    # A salt keeps its Li by electronvolts: taken out as an atom, it has to be given back its electron.
+    assert -5.5 < hosts["LiCl", "held"]["binding_energy_ev"]["bulk_metal"] < -2.0
     # A pristine cell of the relaxed crystal is already relaxed and has exactly its energy.
     store = open_job_store(finished[0] / "anodeflow.sqlite", must_exist=True, read_only=True)
     docs = {d["output"]["label"]: d["output"] for d in store.query({"output.doc_type": "CalculationDoc"})}
@@ -80,8 +95,8 @@ def test_physics_of_the_tiny_study(finished):
         per_atom = [docs[f"{name}/{w}"]["energy_ev"] / len(docs[f"{name}/{w}"]["structure"]["sites"])
                     for w in ("crystal", "bulk/host")]  # fmt: skip
         assert per_atom[0] == pytest.approx(per_atom[1], abs=2e-4)
-    assert any("extra electron" in w for w in hosts["LiCl", "bulk"]["warnings"])
-    assert {s["kind"] for s in hosts["LiCl", "surface"]["sites"]} >= {"top", "hollow"}
+    assert any("extra electron" in w for w in hosts["LiCl", "interstitial"]["warnings"])
+    assert {s["kind"] for s in hosts["LiCl", "adsorbed"]["sites"]} >= {"top", "hollow"}
 
 
 def test_results_are_there_after_the_process_ended(finished, command):
@@ -90,25 +105,30 @@ def test_results_are_there_after_the_process_ended(finished, command):
     rows = json.loads(out)
     assert status == 0
     assert {(r["crystal"], r["environment"]) for r in rows} == {("Li", "bulk"), ("LiCl", "bulk"), ("LiCl", "surface")}
-    printed = {(h["crystal"], h["environment"]): h["binding_energy_ev"]["bulk_metal"] for h in document["hosts"]}
+    printed = {(h["crystal"], h["state"]): h["binding_energy_ev"]["bulk_metal"] for h in document["hosts"]}
+    assert {(r["crystal"], r["state"]) for r in rows} == set(printed)
     for row in rows:
-        assert row["binding_energy_ev_bulk_metal"] == printed[row["crystal"], row["environment"]]
+        assert row["binding_energy_ev_bulk_metal"] == printed[row["crystal"], row["state"]]
         assert row["engine_kind"] == "machine-learning potential"
 
 
 @pytest.mark.parametrize(
     ("arguments", "count"),
     [
-        (["--crystal", "LiCl"], 2),
+        (["--crystal", "LiCl"], 3),
         (["--environment", "surface"], 1),
         (["--engine", "sevennet-0"], 0),
-        (["--card", "embedded"], 3),
+        (["--card", "embedded"], 6),
         (["--limit", "1"], 1),
         (["--query", '{"output.host_atoms": {"$gt": 20}}'], 1),
-        (["--what", "descriptor", "--environment", "bulk"], 1),
+        (["--what", "descriptor", "--environment", "bulk"], 2),
+        (["--what", "descriptor", "--state", "held"], 1),
+        (["--state", "held"], 2),
+        (["--state", "adsorbed", "--limit", "1"], 1),
+        (["--what", "sites", "--state", "substitution"], 1),
         (["--what", "descriptor", "--crystal", "Al"], 0),
         (["--what", "studies"], 1),
-        (["--what", "sites", "--crystal", "Li"], 2),
+        (["--what", "sites", "--crystal", "Li"], 4),
     ],
 )
 def test_filters(finished, command, arguments, count):
@@ -182,7 +202,7 @@ def children(pid):
 
 
 def energies(document):
-    return {(h["crystal"], h["environment"]): h["binding_energy_ev"]["bulk_metal"] for h in document["hosts"]}
+    return {(h["crystal"], h["state"]): h["binding_energy_ev"]["bulk_metal"] for h in document["hosts"]}
 
 
 @pytest.mark.slow
@@ -204,7 +224,7 @@ def test_ctrl_c_is_clean_and_the_run_goes_on_later(finished, anodeflow, tmp_path
     assert reused >= 2
     wanted = energies(finished[1])
     assert energies(json.loads(again.stdout)) == pytest.approx(
-        {k: wanted[k] for k in wanted if k[1] == "bulk"}, abs=1e-5
+        {k: wanted[k] for k in wanted if k[1] != "adsorbed"}, abs=1e-5
     )
 
 
@@ -226,7 +246,7 @@ def test_kill_9_of_everything_loses_no_finished_calculation(finished, anodeflow,
     assert int(again.stderr.split(" reused")[0].split()[-1]) >= 3
     wanted = energies(finished[1])
     assert energies(json.loads(again.stdout)) == pytest.approx(
-        {k: wanted[k] for k in wanted if k[1] == "bulk"}, abs=1e-5
+        {k: wanted[k] for k in wanted if k[1] != "adsorbed"}, abs=1e-5
     )
 
 

@@ -182,7 +182,7 @@ def test_a_binding_study_on_the_stand_in(tmp_path, anodeflow):
     study = {
         "study": "binding-energy", "title": "stand-in", "engine": "castep", "card": "card.yaml",
         "hosts": ["Al"], "environments": ["bulk"], "anodes": [], "interphases": [],
-        "references": ["neutral_atom"], "bulk": {"min_image_distance_angstrom": 4.0},
+        "references": ["neutral_atom"], "bulk": {"min_image_distance_angstrom": 4.0}, "states": ["interstitial"],
     }  # fmt: skip
     card = load_card("cui2026-binding").model_dump(mode="json", exclude_none=True)
     card |= {"name": "coarse", "kpoints": {"spacing_per_angstrom": 0.2}, "force_tolerance_ev_per_angstrom": 0.1}

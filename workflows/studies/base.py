@@ -122,7 +122,7 @@ class Study(Options):
         """Hash of what is computed: settings, card, engine model and the crystals' geometry."""
         record = self.loaded_engine.record(self.elements())
         content: dict[str, Any] = {
-            "settings": without_unset(self.model_dump(mode="json", exclude={"title", "card"})),
+            "settings": self.hashed_settings(),
             "card": self.method.hash,
             "engine": record.hash,
             "crystals": {name: structure_digest(self.crystal(name)) for name in self.crystals_used()},
@@ -130,6 +130,11 @@ class Study(Options):
         if record.potentials:
             content["potentials"] = record.potentials
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def hashed_settings(self) -> dict[str, Any]:
+        """Return the settings that decide what is computed, for the hash."""
+        settings: dict[str, Any] = without_unset(self.model_dump(mode="json", exclude={"title", "card"}))
+        return settings
 
     def elements(self) -> list[str]:
         """Return the elements of all crystals of the study."""
@@ -315,7 +320,7 @@ def last_document(
 
 
 # Settings added after studies were first stored: where a study does not use one, its hash stays what it was.
-_LATER = {"warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "cells"}
+_LATER = {"warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "cells", "states", "reservoirs"}
 
 
 def without_unset(settings: Any) -> Any:

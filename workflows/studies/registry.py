@@ -34,8 +34,8 @@ class Table:
         What a terminal shows; ``--json`` and ``--csv`` have everything.
     by_crystal, by_environment
         The document has a ``crystal`` or an ``environment`` to be filtered by.
-    crystal_columns, environment_column
-        Columns to filter rows by, where a document holds several crystals.
+    crystal_columns, environment_column, state_columns
+        Columns to filter rows by, where a document holds several crystals, or does not say the state of Li.
     convergence
         How ``--converged`` is answered; None refuses it.
     converged_column
@@ -52,6 +52,7 @@ class Table:
     by_environment: bool = False
     crystal_columns: tuple[str, ...] = ()
     environment_column: str | None = None
+    state_columns: tuple[str, ...] = ()
     convergence: Convergence | None = "error"
     converged_column: str = "converged"
     fields: tuple[str, ...] | None = None

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 def print_binding(document: BindingStudyDoc) -> None:
     """Print binding energies by host, and the dE matrices."""
     from anodeflow.analysis.binding import CONVENTION_TEXT
+    from anodeflow.lithium_states import KIND_TEXT, STATE_TEXT
 
     print_heading(document)
     _print_hosts(document)
     for matrix in document.descriptors:
         _print_matrix(matrix)
+    for state in dict.fromkeys(host.li_state for host in document.hosts):
+        click.echo(f"{state}: {STATE_TEXT[state]}")
+    for kind in dict.fromkeys(matrix.kind or "added" for matrix in document.descriptors):
+        click.echo(f"dE, {kind}: {KIND_TEXT[kind]}")
     for convention in document.conventions:
         click.echo(f"{convention}: E_int against {CONVENTION_TEXT[convention]}")
     if document.hosts:
@@ -31,7 +36,8 @@ def print_binding(document: BindingStudyDoc) -> None:
 def _print_hosts(document: BindingStudyDoc) -> None:
     energies = [f"E_int, eV/Li\n{convention}" for convention in document.conventions]
     table = new_table(
-        ["host", "where", *energies, "± num.", "best site", "Li neighbours", "sites", "notes"], [*energies, "± num."]
+        ["host", "where", "state", *energies, "± num.", "best site", "Li neighbours", "sites", "notes"],
+        [*energies, "± num."],
     )
     shared = SharedWarnings(host.warnings for host in document.hosts)
     for host in document.hosts:
@@ -40,6 +46,7 @@ def _print_hosts(document: BindingStudyDoc) -> None:
         table.add_row(
             host.crystal,
             host.environment + (f" {host.face}" if host.face else ""),
+            host.li_state + "".join(f", {reservoir.text}" for reservoir in host.reservoirs or []),
             *[f"{host.binding_energy_ev[c]:+.3f}" if host.converged else "–" for c in document.conventions],
             number(host.numerical_uncertainty_ev),
             host.best_site or "–",
@@ -52,10 +59,14 @@ def _print_hosts(document: BindingStudyDoc) -> None:
 
 
 def _print_matrix(matrix: DescriptorMatrix) -> None:
-    click.echo(f"dE(anode, interphase) = E_int(interphase) - E_int(anode), eV, {matrix.environment}")
-    table = new_table(["anode", *matrix.interphases], matrix.interphases)
+    kind = matrix.kind or "added"
+    click.echo(f"dE(anode, interphase) = E_int(interphase) - E_int(anode), eV, {matrix.environment}, {kind} Li")
+    states = matrix.states or {}
+    heads = [f"{name}\n{states[name]}" if name in states else name for name in matrix.interphases]
+    table = new_table(["anode", *heads], heads)
     for name, row in zip(matrix.anodes, matrix.d_e_ev, strict=True):
-        table.add_row(name, *["–" if value is None else f"{value:+.2f}" for value in row])
+        label = f"{name}, {states[name]}" if name in states else name
+        table.add_row(label, *["–" if value is None else f"{value:+.2f}" for value in row])
     console().print(table)
     for line in matrix.refused:
         click.echo(line)

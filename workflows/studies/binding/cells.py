@@ -10,9 +10,19 @@ from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from anodeflow.errors import InputError
+from anodeflow.lithium_states import State
 from anodeflow.structures.adsorption import adsorption_sites, insert_both
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.interstitials import interstitial_sites
+from anodeflow.structures.lattice_sites import (
+    atom_at,
+    check_state,
+    occupied_sites,
+    remove,
+    replace,
+    replaced_elements,
+    states_of_crystal,
+)
 from anodeflow.structures.sites import Site, insert
 from anodeflow.structures.slabs import build_slab
 from anodeflow.structures.supercells import interstitial_supercell, supercell_for
@@ -20,6 +30,7 @@ from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.graph import BuiltCell
 
 Environment = Literal["bulk", "surface"]
+BulkState = Literal["interstitial", "substitution", "held"]
 
 
 class Surface(Options):
@@ -53,6 +64,9 @@ class Host(Options):
         description="default: fixed where the catalogue says so (dispersion-bound crystals), else the card's",
     )
     environments: list[Environment] | None = None
+    states: list[BulkState] | None = Field(
+        None, min_length=1, description="of Li in the crystal; default: the study's, of those the host can have"
+    )
     dielectric_constant: float | None = Field(
         None, gt=1, le=1000, description="static, of an insulator: corrects charged cells for their periodic images"
     )
@@ -142,40 +156,85 @@ def build_host(crystal: Structure, host: Host, environment: Environment, cells: 
     return BuiltCell(structure=Structure.from_sites(slab.structure), model=text, face=f"({hkl})")
 
 
-def li_sites(
-    crystal: Structure, structure: Structure, host: Host, environment: Environment, cells: Cells
-) -> list[Site]:
-    """Find every inequivalent Li site (or those the host names), in coordinates of the host cell.
+#: How labels of sites start, by state.
+_LABELS: dict[State, tuple[str, ...]] = {
+    "interstitial": ("i",), "substitution": ("sub-",), "held": ("held-",), "adsorbed": ("top", "bridge", "hollow"),
+}  # fmt: skip
+
+
+def states_of(host: Host, environment: Environment, crystal: Structure, asked: list[BulkState] | None) -> list[State]:
+    """Return the states of Li that a host is computed in.
+
+    Parameters
+    ----------
+    host, environment
+        What the study file says.
+    crystal
+        Of the host.
+    asked
+        The study's states, for hosts that do not name any; None: all that the host can have.
+
+    Raises
+    ------
+    InputError
+        If the host names a state that it cannot have.
+    """
+    if environment == "surface":
+        return ["adsorbed"]
+    possible = states_of_crystal(crystal)
+    if host.states is not None:
+        for state in host.states:
+            check_state(crystal, state, host.label)
+        states: list[State] = [state for state in possible if state in host.states]
+    else:
+        states = [state for state in possible if asked is None or state in asked]
+    if host.sites is None:
+        return states
+    named = [s for s in states if any(label.startswith(_LABELS[s]) for label in host.sites)]
+    return named or states[:1]
+
+
+def li_sites(crystal: Structure, structure: Structure, host: Host, state: State, cells: Cells) -> list[Site]:
+    """Find every inequivalent Li site of a state (or those the host names), in coordinates of the host cell.
 
     Parameters
     ----------
     crystal, structure
         The crystal, and the host cell made of it.
-    host, environment, cells
+    host, cells
         What the study file says.
+    state
+        Of Li.
 
     Raises
     ------
     InputError
         If the host names a site that is not there.
     """
-    if environment == "surface":
+    if state == "adsorbed":
         merge = host.surface.merge_distance_angstrom if host.surface else None
         sites = adsorption_sites(structure, merge_distance_angstrom=merge)
     else:
         crystal = primitive(crystal)
         matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
-        sites = [
-            interstitial_supercell(crystal, site, matrix)[1]
-            for site in interstitial_sites(crystal, merge_distance_angstrom=host.merge_distance_angstrom)
-        ]
+        if state == "interstitial":
+            sites = interstitial_sites(crystal, merge_distance_angstrom=host.merge_distance_angstrom)
+        elif state == "held":
+            sites = occupied_sites(crystal, "Li", "held")
+        else:
+            replaced = replaced_elements(crystal)
+            sites = [site for element in replaced for site in occupied_sites(crystal, element, "substitution")]
+        sites = [interstitial_supercell(crystal, site, matrix)[1] for site in sites]
     if host.sites is None:
         return sites
     labels = [site.label for site in sites]
-    unknown = [label for label in host.sites if label not in labels]
-    if unknown:
-        raise InputError(f"host {host.label} has no site '{unknown[0]}'", f"its sites: {', '.join(labels)}")
-    return [site for site in sites if site.label in host.sites]
+    of_others = tuple(start for other, starts in _LABELS.items() if other != state for start in starts)
+    unknown = [label for label in host.sites if label not in labels and not label.startswith(of_others)]
+    chosen = [site for site in sites if site.label in host.sites]
+    if unknown or not chosen:
+        wrong = (unknown or host.sites)[0]
+        raise InputError(f"host {host.label} has no site '{wrong}'", f"its sites: {', '.join(labels)}")
+    return chosen
 
 
 def lithium_atoms(host: Host, environment: Environment) -> int:
@@ -183,8 +242,13 @@ def lithium_atoms(host: Host, environment: Environment) -> int:
     return 2 if environment == "surface" and host.surface is not None and host.surface.sides == "both" else 1
 
 
+def removed_by(structure: Structure, site: Site) -> str | None:
+    """Return the element of the atom that leaves the host for Li in a site, or None."""
+    return structure[atom_at(structure, site)].specie.symbol if site.kind in ("substitution", "held") else None
+
+
 def with_lithium(structure: Structure, site: Site, host: Host, environment: Environment) -> Structure:
-    """Return the host with Li on a site (last atom), or on both faces of a symmetric slab (last two).
+    """Return the cell of a site: with Li as the last atom (or the last two, on both faces), or without the held Li.
 
     Parameters
     ----------
@@ -195,6 +259,10 @@ def with_lithium(structure: Structure, site: Site, host: Host, environment: Envi
     host, environment
         What the study file says.
     """
+    if site.kind == "held":
+        return remove(structure, site)
+    if site.kind == "substitution":
+        return replace(structure, site)
     if lithium_atoms(host, environment) == 2:
         return insert_both(structure, site)
     return insert(structure, site)

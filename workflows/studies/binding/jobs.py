@@ -8,7 +8,10 @@ from pymatgen.core import Structure
 
 from anodeflow.analysis.binding import BindingEnergyDoc, Convention, lithium_references
 from anodeflow.analysis.lithium_sites import SiteStart, host_result
+from anodeflow.analysis.reservoirs import Reservoir, reservoir_of
 from anodeflow.documents import CalculationDoc
+from anodeflow.errors import AnodeflowError, EngineError
+from anodeflow.lithium_states import State
 from anodeflow.workflows.studies.binding.cells import (
     Cells,
     Environment,
@@ -16,6 +19,7 @@ from anodeflow.workflows.studies.binding.cells import (
     build_host,
     li_sites,
     lithium_atoms,
+    removed_by,
     with_lithium,
 )
 from anodeflow.workflows.studies.graph import (
@@ -36,17 +40,33 @@ METAL = crystal_label("Li")
 
 
 class Place(Travelling):
-    """One environment of one host, and what is to be said of the numbers there."""
+    """One environment of one host, one state of Li there, and what is to be said of the numbers.
+
+    Parameters
+    ----------
+    host, environment, state
+        Where Li is.
+    charge_mode
+        Which charge it carries, as text.
+    caveats
+        What is to be said of every number there.
+    """
 
     host: Host
     environment: Environment
+    state: State
     charge_mode: str
     caveats: list[str]
 
     @property
     def label(self) -> str:
-        """Such as ``LiCl/surface``."""
+        """Such as ``LiCl/surface``; the cell without Li is the same for all states."""
         return f"{self.host.label}/{self.environment}"
+
+    @property
+    def state_label(self) -> str:
+        """The same with the state, unless it is that of an added Li."""
+        return self.label if self.state in ("interstitial", "adsorbed") else f"{self.label}/{self.state}"
 
     def without_result(self, model: str, why: str) -> BindingEnergyDoc:
         """Return the document of a host that has no binding energy.
@@ -61,6 +81,7 @@ class Place(Travelling):
         return BindingEnergyDoc(
             crystal=self.host.label,
             environment=self.environment,
+            state=self.state,
             model=model,
             host_formula="",
             host_atoms=0,
@@ -108,6 +129,8 @@ class LithiumSites(Stage):
     ----------
     place, cells, references
         Where, in which cells, against what.
+    reservoirs
+        The crystal that each element returns to which Li replaces: by element, the crystal's name.
     charge
         Of each Li, e.
     displacement_angstrom, seed
@@ -117,28 +140,33 @@ class LithiumSites(Stage):
     place: Place
     cells: Cells
     references: References
+    reservoirs: dict[str, str]
     charge: int
     displacement_angstrom: float
     seed: int
 
     @classmethod
-    def of(cls, host: EmptyHost, references: References, **options: Any) -> LithiumSites:
+    def of(cls, host: EmptyHost, place: Place, references: References, **options: Any) -> LithiumSites:
         """Return the Li sites of one host.
 
         Parameters
         ----------
         host
             Its cell without Li.
+        place
+            The host, and the state of Li.
         references
             What the energy of Li is taken against.
         **options
-            ``charge``, ``displacement_angstrom`` and ``seed``.
+            ``reservoirs``, ``charge``, ``displacement_angstrom`` and ``seed``.
         """
+        needs = [METAL, *host.needs, host.label, host.host]
+        phases = [crystal_label(phase) for phase in options["reservoirs"].values()]
         return cls(
-            label=f"{host.place.label}/sites",
-            needs=[METAL, *host.needs, host.label, host.host],
-            also=list(references.isolated.values()),
-            place=host.place,
+            label=f"{place.state_label}/sites",
+            needs=needs,
+            also=[*references.isolated.values(), *(label for label in phases if label not in needs)],
+            place=place,
             cells=host.cells,
             references=references,
             **options,
@@ -148,9 +176,10 @@ class LithiumSites(Stage):
         """See :meth:`Stage.lay_out`."""
         _, crystal, built, empty = needed
         host, environment = self.place.host, self.place.environment
-        sites = li_sites(crystal, empty, host, environment, self.cells)
-        steps = [
-            CalculationStep(
+        sites = li_sites(crystal, empty, host, self.place.state, self.cells)
+        removed = [removed_by(empty, site) for site in sites]
+        steps = {
+            site.label: CalculationStep(
                 label=f"{self.place.label}/{site.label}",
                 task="relax",
                 structure=with_lithium(empty, site, host, environment),
@@ -161,18 +190,25 @@ class LithiumSites(Stage):
                 seed=self.seed + number,
             )
             for number, site in enumerate(sites)
-        ]
+            if not (site.kind == "substitution" and removed[number] == "Li")  # Li for Li: the host itself
+        }
+        labels = [steps[site.label].label if site.label in steps else self.needs[-1] for site in sites]
         result = _HostResult(
-            label=f"{self.place.label}/result",
-            of=[METAL, self.needs[-1], *(step.label for step in steps), *self.also],
+            label=f"{self.place.state_label}/result",
+            of=list(dict.fromkeys([METAL, self.needs[-1], *labels, *self.also])),
             place=self.place,
             empty=self.needs[-1],
             references=self.references,
+            reservoirs=self.reservoirs,
             model=built.model,
             face=built.face,
-            starts=[SiteStart(**site.as_dict(), seed=step.seed) for site, step in zip(sites, steps, strict=True)],
+            calculations=labels,
+            starts=[
+                SiteStart(**site.as_dict(), seed=self.seed + number, removed=removed[number])
+                for number, site in enumerate(sites)
+            ],
         )
-        return Layout(steps, [result])
+        return Layout(list(steps.values()), [result])
 
     def without_result(self, why: str, docs: list[Any]) -> BindingEnergyDoc:
         """See :meth:`Stage.without_result`."""
@@ -189,17 +225,21 @@ class _HostResult(Result):
         Where, against what.
     empty
         Label of the host without Li.
+    reservoirs
+        The crystal that each element returns to which Li replaces.
     model, face
         What its cell is.
-    starts
-        Where Li was put.
+    calculations, starts
+        Labels of the cells of the sites, and where Li was put or was.
     """
 
     place: Place
     references: References
     empty: str
+    reservoirs: dict[str, str]
     model: str
     face: str | None
+    calculations: list[str]
     starts: list[SiteStart]
 
     def document(self, docs: Documents) -> BindingEnergyDoc:
@@ -215,9 +255,13 @@ class _HostResult(Result):
         caveats = [*place.caveats, *(f"no {c} reference: its isolated Li was not computed" for c in lost)]
         if not conventions:
             return place.without_result(self.model, caveats[-1])
+        try:
+            reservoirs = self._reservoirs(docs)
+        except AnodeflowError as error:
+            return place.without_result(self.model, str(error))
         return host_result(
             pristine=docs[self.empty],
-            with_li=[docs[f"{place.label}/{start.label}"] for start in self.starts],
+            with_li=[docs[label] for label in self.calculations],
             starts=self.starts,
             references=lithium_references(docs[METAL], conventions, atoms),
             metal=docs[METAL],
@@ -229,4 +273,27 @@ class _HostResult(Result):
             caveats=caveats,
             n_li=lithium_atoms(host, place.environment),
             dielectric_constant=host.dielectric_constant,
+            state=place.state,
+            reservoirs=reservoirs or None,
         )
+
+    def _reservoirs(self, docs: Documents) -> list[Reservoir]:
+        """Return the reservoirs of the atoms that Li replaces; a metal's own crystal is the cell that Li goes into.
+
+        Raises
+        ------
+        AnodeflowError
+            If one was not computed, did not converge, or is not one.
+        """
+        if self.place.state != "substitution":
+            return []
+        found = []
+        for element in sorted({start.removed for start in self.starts if start.removed}):
+            phase = self.reservoirs[element]
+            # the same cell and k-points as with Li, whose errors then cancel; of Li bcc Li, against which E_int is
+            of_host = phase == self.place.host.label and element != "Li"
+            label = self.empty if of_host else crystal_label(phase)
+            if docs[label] is None:
+                raise EngineError(f"'{label}', the reservoir of {element}, was not computed", "see the first failure")
+            found.append(reservoir_of(element, phase, docs[label], docs[METAL]))
+        return found

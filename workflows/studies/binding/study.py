@@ -7,15 +7,20 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Lattice, Structure
 
-from anodeflow.analysis.binding import BindingStudyDoc, Convention, descriptor_matrix
+from anodeflow.analysis.binding import BindingEnergyDoc, BindingStudyDoc, Convention
+from anodeflow.analysis.descriptor import descriptor_matrix
+from anodeflow.analysis.reservoirs import check_reservoir
 from anodeflow.errors import EngineError, InputError
+from anodeflow.lithium_states import KINDS, Kind, State
+from anodeflow.structures.catalogue import crystal_names
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
+from anodeflow.structures.lattice_sites import replaced_elements
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.binding.cells import Bulk, Cells, Environment, Host, Slab
+from anodeflow.workflows.studies.binding.cells import Bulk, BulkState, Cells, Environment, Host, Slab, states_of
 from anodeflow.workflows.studies.binding.jobs import METAL, EmptyHost, LithiumSites, Place, References
-from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_step
-from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, is_salt
+from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_label, crystal_step
+from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, crystal_task, is_salt
 
 # Isolated particles by reference convention: name, spin of the card, charge.
 _ISOLATED: dict[str, tuple[str, str, int]] = {
@@ -38,7 +43,7 @@ def _lithium_in_a_box(edge_angstrom: float) -> Structure:
 class BindingStudy(Study):
     """A binding-energy study file.
 
-    Every inequivalent site of every host is relaxed; the lowest is the answer and the list is kept.
+    Every inequivalent site of every host and state is relaxed; the lowest is the answer and the list is kept.
     """
 
     kind: ClassVar[str] = "binding-energy"
@@ -46,6 +51,12 @@ class BindingStudy(Study):
     study: Literal["binding-energy"]
     hosts: list[Host] = Field(min_length=1)
     environments: list[Environment] = Field(default=["bulk"], min_length=1)
+    states: list[BulkState] | None = Field(
+        None, min_length=1, description="of Li in a crystal, of hosts that can have them; default: all"
+    )
+    reservoirs: dict[str, str] | None = Field(
+        None, description="crystal that an element returns to when Li replaces it; default: the metal of the element"
+    )
     anodes: list[str] = Field(default_factory=list)
     interphases: list[str] = Field(default_factory=list)
     references: list[Convention] = Field(default=["bulk_metal", "neutral_atom"], min_length=1)
@@ -72,11 +83,13 @@ class BindingStudy(Study):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"host {twice[0]} is given twice; give each host once")
-        for key in ("environments", "references", "anodes", "interphases"):
-            given = getattr(self, key)
+        for key in ("environments", "references", "anodes", "interphases", "states"):
+            given = getattr(self, key) or []
             if len(set(given)) != len(given):
                 raise ValueError(f"{key} {given} names one twice; give each once")
         for host in self.hosts:
+            if len(set(host.states or [])) != len(host.states or []):
+                raise ValueError(f"host {host.label}: states {host.states} names one twice")
             if len(set(self.environments_of(host))) != len(self.environments_of(host)):
                 raise ValueError(f"host {host.label}: environments {host.environments} names one twice")
         for key in ("anodes", "interphases"):
@@ -102,7 +115,66 @@ class BindingStudy(Study):
 
     def crystals_used(self) -> list[str]:
         """See :meth:`Study.crystals_used`."""
-        return list(dict.fromkeys(["Li", *(host.crystal for host in self.hosts)]))
+        hosts = ["Li", *(host.crystal for host in self.hosts)]
+        labels = {host.label for host in self.hosts}
+        phases = [phase for host in self.hosts for phase in self.reservoirs_of(host).values() if phase not in labels]
+        return list(dict.fromkeys([*hosts, *phases]))
+
+    # --- states --------------------------------------------------------------------------------------
+
+    def states_of(self, host: Host, environment: Environment) -> list[State]:
+        """Return the states of Li that a host is computed in.
+
+        Raises
+        ------
+        InputError
+            If the host names one that it cannot have.
+        """
+        # a charged cell with an atom missing has a charge of its own to be chosen: only added Li+ is computed
+        asked: list[BulkState] | None = ["interstitial"] if self.lithium_charge else self.states
+        return states_of(host, environment, self.crystal(host.crystal), asked)
+
+    def reservoirs_of(self, host: Host) -> dict[str, str]:
+        """Return the crystal that each element of a host returns to where Li replaces it.
+
+        Raises
+        ------
+        InputError
+            If there is none, or if it cannot take the element back.
+        """
+        if "bulk" not in self.environments_of(host) or "substitution" not in self.states_of(host, "bulk"):
+            return {}
+        crystal = self.crystal(host.crystal)
+        phases = {}
+        for element in replaced_elements(crystal):
+            given = (self.reservoirs or {}).get(element)
+            if given is None and set(crystal.symbol_set) == {element}:
+                phases[element] = "Li" if element == "Li" else host.label
+                continue
+            if given is None and element not in crystal_names():
+                raise InputError(
+                    f"Li in the place of {element} in {host.label} needs a reservoir of {element}, and the catalogue "
+                    f"has no crystal '{element}'",
+                    f"name one: 'reservoirs: {{{element}: FILE}}', or leave it out with states: [interstitial]",
+                )
+            phases[element] = given or element
+            labels = {other.label: other.crystal for other in self.hosts}
+            held = self.crystal(labels.get(phases[element], phases[element])).symbol_set
+            check_reservoir(element, phases[element], list(held))
+        return phases
+
+    def hashed_settings(self) -> dict[str, Any]:
+        """See :meth:`Study.hashed_settings`: the states as they are computed, if they are not interstitials alone."""
+        settings = super().hashed_settings()
+        settings.pop("states", None)
+        states = {}
+        for host, written in zip(self.hosts, settings["hosts"], strict=True):
+            written.pop("states", None)
+            if "bulk" in self.environments_of(host):
+                states[host.label] = self.states_of(host, "bulk")
+        if any(of_host != ["interstitial"] for of_host in states.values()):
+            settings["states"] = states
+        return settings
 
     # --- charges -------------------------------------------------------------------------------------
 
@@ -161,7 +233,44 @@ class BindingStudy(Study):
                 f"references {self.references} with Li+: only 'ion' balances the charges",
                 "set 'references: [ion]'",
             )
+        self._check_states()
         return [*notes, *self.check_cells()]
+
+    def _check_states(self) -> None:
+        """Refuse states that no host can have, reservoirs that nothing returns to, and Li+ where it has no energy.
+
+        Raises
+        ------
+        InputError
+            What is wrong.
+        """
+        in_bulk = [host for host in self.hosts if "bulk" in self.environments_of(host)]
+        possible = {state for host in in_bulk for state in self.states_of(host, "bulk")}
+        asked = {state for host in in_bulk for state in host.states or []} | set(self.states or [])
+        if self.lithium_charge and asked - {"interstitial"}:
+            raise InputError(
+                f"states {sorted(asked)} with Li+: only an added Li+ is computed charged",
+                "set 'states: [interstitial]', or 'lithium_charge: 0'",
+            )
+        lacking = [state for state in self.states or [] if state not in possible]
+        if lacking and in_bulk:
+            raise InputError(
+                f"no host of the study can have Li in state '{lacking[0]}' in its crystal",
+                f"states of its hosts: {', '.join(sorted(possible)) or 'none'}",
+            )
+        empty = [host.label for host in in_bulk if not self.states_of(host, "bulk")]
+        if empty:
+            raise InputError(
+                f"host {empty[0]} can have none of the states {self.states}",
+                "add 'interstitial', or leave the host out",
+            )
+        used = {element for host in self.hosts for element in self.reservoirs_of(host)}
+        idle = sorted(set(self.reservoirs or {}) - used)
+        if idle:
+            raise InputError(
+                f"reservoirs names {idle[0]}, which Li replaces in none of the hosts",
+                f"elements that it replaces: {', '.join(sorted(used)) or 'none'}",
+            )
 
     # --- what is computed ----------------------------------------------------------------------------
 
@@ -175,23 +284,43 @@ class BindingStudy(Study):
         for host in self.hosts:
             crystal = self.crystal(host.crystal)
             entries.append(crystal_step(host.label, crystal, task=self.crystal_task(host)))
+            reservoirs = self.reservoirs_of(host)
+            entries += self._reservoir_steps(reservoirs)
             for environment in self.environments_of(host):
-                place = Place(
-                    host=host,
-                    environment=environment,
-                    charge_mode=self.charge_mode,
-                    caveats=self.caveats(host),
-                )
-                empty = EmptyHost.of(place, self.cells)
-                sites = LithiumSites.of(
-                    empty,
-                    references,
-                    charge=self.computed_charge,
-                    displacement_angstrom=self.displacement_angstrom,
-                    seed=self.seed,
-                )
-                entries += [empty, sites]
+                places = [
+                    Place(
+                        host=host,
+                        environment=environment,
+                        state=state,
+                        charge_mode=self.charge_mode,
+                        caveats=self.caveats(host, state),
+                    )
+                    for state in self.states_of(host, environment)
+                ]
+                empty = EmptyHost.of(places[0], self.cells)
+                entries.append(empty)
+                entries += [
+                    LithiumSites.of(
+                        empty,
+                        place,
+                        references,
+                        reservoirs=reservoirs if place.state == "substitution" else {},
+                        charge=self.computed_charge,
+                        displacement_angstrom=self.displacement_angstrom,
+                        seed=self.seed,
+                    )
+                    for place in places
+                ]
         return entries
+
+    def _reservoir_steps(self, reservoirs: dict[str, str]) -> list[Entry]:
+        """Return the relaxations of reservoirs that are not hosts themselves."""
+        hosts = {crystal_label(host.label) for host in self.hosts} | {METAL}
+        return [
+            crystal_step(phase, self.crystal(phase), task=crystal_task(phase))
+            for phase in reservoirs.values()
+            if crystal_label(phase) not in hosts
+        ]
 
     def summarised(self, entries: list[Entry]) -> list[str]:
         """See :meth:`Study.summarised`: the metal, too."""
@@ -202,11 +331,15 @@ class BindingStudy(Study):
         fixed = host.cell == "fixed" or (host.cell is None and catalogue_fixes_cell(host.crystal))
         return "relax" if fixed else "relax_cell"
 
-    def caveats(self, host: Host) -> list[str]:
-        """Return what a reader must know of this host's number, whatever it turns out to be."""
+    def caveats(self, host: Host, state: State) -> list[str]:
+        """Return what a reader must know of the numbers of a host and a state, whatever they turn out to be."""
         notes = []
         if not self.loaded_engine.capabilities.electrons and is_salt(self.crystal(host.crystal)):
-            notes.append("neutral Li in a salt: the potential has not been trained on its extra electron")
+            notes.append(
+                "neutral Li leaves a salt: the potential has not been trained on the hole it leaves"
+                if state == "held"
+                else "neutral Li in a salt: the potential has not been trained on its extra electron"
+            )
         if self.crystal_task(host) == "relax":
             why = "dispersion-bound crystal" if catalogue_fixes_cell(host.crystal) else "cell: fixed in the study"
             notes.append(f"cell kept as given ({why})")
@@ -234,12 +367,23 @@ class BindingStudy(Study):
             sources=[*record.sources, *sources],
             hosts=docs,
             descriptors=[
-                descriptor_matrix(docs, self.anodes, self.interphases, self.references[0], environment)
+                descriptor_matrix(docs, self.anodes, self.interphases, self.references[0], environment, kind)
                 for environment in environments
-                if self.anodes and self.interphases
+                for kind in KINDS
+                if _have_both(docs, self.anodes, self.interphases, environment, kind)
             ],
             conventions=self.references,
             warnings=[f"{label}: no result, see the first failure of the run" for label in missing]
-            + [f"{d.crystal}/{d.environment}: {d.error}" for d in docs if d.error]
-            + [f"{d.crystal}/{d.environment}: {w}" for d in docs for w in d.warnings],
+            + [f"{d.where}: {d.error}" for d in docs if d.error]
+            + [f"{d.where}: {w}" for d in docs for w in d.warnings],
         )
+
+
+def _have_both(
+    docs: list[BindingEnergyDoc], anodes: list[str], interphases: list[str], environment: str, kind: Kind
+) -> bool:
+    """Return whether an anode and an interphase have results of a kind; added Li is always asked for."""
+    with_kind = {doc.crystal for doc in docs if (doc.environment, doc.kind) == (environment, kind)}
+    if kind == "added":
+        return bool(anodes and interphases and with_kind)
+    return bool(with_kind & set(anodes) and with_kind & set(interphases))

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from anodeflow.lithium_states import state_before_states
 from anodeflow.workflows.studies.registry import Table
+
+
+def _state(out: dict[str, Any]) -> str:
+    return out.get("state") or state_before_states(out["environment"])
+
+
+def _reservoirs(out: dict[str, Any]) -> str | None:
+    """Return where replaced atoms went, such as ``Al to LiAl``."""
+    return ", ".join(f"{r['element']} to {r['phase']}" for r in out.get("reservoirs") or []) or None
 
 
 def _binding_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
@@ -14,9 +24,11 @@ def _binding_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "crystal": out["crystal"],
             "environment": out["environment"],
+            "state": _state(out),
             **energies,
             "numerical_uncertainty_ev": out["numerical_uncertainty_ev"],
             "best_site": out["best_site"],
+            "reservoirs": _reservoirs(out),
             "sites_converged": converged,
             "sites": len(out["sites"]),
             "model": out["model"],
@@ -32,6 +44,7 @@ def _site_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "crystal": out["crystal"],
             "environment": out["environment"],
+            "state": _state(out),
             "site": site["label"],
             "status": site["status"],
             **{f"binding_energy_ev_{name}": value for name, value in site["binding_energy_ev"].items()},
@@ -45,12 +58,20 @@ def _site_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _state_in(matrix: dict[str, Any], host: str) -> str | None:
+    states = matrix.get("states")
+    return state_before_states(matrix["environment"]) if states is None else states.get(host)
+
+
 def _descriptor_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "anode": anode,
             "interphase": interphase,
             "environment": matrix["environment"],
+            "kind": matrix.get("kind") or "added",
+            "anode_state": _state_in(matrix, anode),
+            "interphase_state": _state_in(matrix, interphase),
             "d_e_ev": matrix["d_e_ev"][i][j],
         }
         for matrix in out["descriptors"]
@@ -64,19 +85,21 @@ TABLES = (
         "binding",
         "BindingEnergyDoc",
         _binding_rows,
-        ("crystal", "environment", "binding_energy_ev_bulk_metal", "best_site", "sites_converged", "sites", "engine",
-         "card", "study_hash", "completed_at"),
+        ("crystal", "environment", "state", "binding_energy_ev_bulk_metal", "best_site", "sites_converged", "sites",
+         "engine", "card", "study_hash", "completed_at"),
         by_crystal=True,
         by_environment=True,
+        state_columns=("state",),
     ),
     Table(
         "sites",
         "BindingEnergyDoc",
         _site_rows,
-        ("crystal", "environment", "site", "status", "binding_energy_ev_bulk_metal", "coordination_end",
+        ("crystal", "environment", "state", "site", "status", "binding_energy_ev_bulk_metal", "coordination_end",
          "same_minimum_as", "calculation"),
         by_crystal=True,
         by_environment=True,
+        state_columns=("state",),
         convergence="row",
         converged_column="status",
     ),
@@ -84,8 +107,10 @@ TABLES = (
         "descriptor",
         "BindingStudyDoc",
         _descriptor_rows,
-        ("anode", "interphase", "environment", "d_e_ev", "engine", "card", "study_hash"),
+        ("anode", "interphase", "environment", "kind", "anode_state", "interphase_state", "d_e_ev", "engine", "card",
+         "study_hash"),
         crystal_columns=("anode", "interphase"),
+        state_columns=("anode_state", "interphase_state"),
         environment_column="environment",
         convergence=None,
     ),
