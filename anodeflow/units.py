@@ -24,6 +24,10 @@ ATOMIC_TIME_FS = 2.4188843265857e-2
 RYDBERG_TIME_FS = 2 * ATOMIC_TIME_FS
 # e^2/(4 pi eps0), eV angstrom, to the six decimals that corrections in stored documents were made with
 COULOMB_EV_ANGSTROM = 14.399645
+# Charge of a mole of electrons: 96485.33212 C / 3.6 C per mAh
+MAH_PER_MOL = 96485.33212 / 3.6
+# per mole and cm^3: 1e24 cubic angstrom per cm^3 / 6.02214076e23 per mole
+A3_PER_CM3_AND_MOL = 1e24 / 6.02214076e23
 # 1 eV = 0.0096485 atomic mass units * angstrom^2/fs^2
 EV_TO_AMU_A2_PER_FS2 = 0.00964853322
 

@@ -83,7 +83,7 @@ class _Kink:
     high_v: float
 
 
-def _kinks_against_lithium(hull: Hull, composition: Composition) -> list[_Kink]:
+def kinks_against_lithium(hull: Hull, composition: Composition) -> list[_Kink]:
     """Return the kinks of the hull between the rest of a composition and lithium, from no lithium on.
 
     Parameters
@@ -159,7 +159,7 @@ def window_doc(hull: Hull, name: str) -> WindowDoc:
     closed = hull.decomposition(composition)
     if set(closed) != {name} and (doc.above_hull_ev_per_atom or 0.0) > _SAME_VOLTAGE_V:
         doc.decomposes_to = reaction({name: 1.0}, closed, hull.phases)
-    kinks = _kinks_against_lithium(hull, composition)
+    kinks = kinks_against_lithium(hull, composition)
     _own_limits(doc, kinks, phase.energy(hull.energies), own, hull.lithium_metal_ev)
     rest = composition - Composition({_LITHIUM: own})
     for kink in reversed(kinks):
@@ -197,7 +197,7 @@ def decomposition_energy_ev_per_atom(hull: Hull, name: str, potential_v: float) 
     phase = hull.phase(name)
     mu = hull.lithium_metal_ev - potential_v
     own = phase.energy(hull.energies) - mu * float(phase.composition[_LITHIUM])
-    lowest = min(kink.energy_ev - mu * kink.lithium for kink in _kinks_against_lithium(hull, phase.composition))
+    lowest = min(kink.energy_ev - mu * kink.lithium for kink in kinks_against_lithium(hull, phase.composition))
     return min(0.0, lowest - own) / phase.atoms
 
 

@@ -135,7 +135,12 @@ STUDIES: tuple[StudyKind, ...] = (
     StudyKind(
         "stability", f"{_HERE}.stability.study:StabilityStudy", f"{_ANALYSIS}.stability.documents:StabilityStudyDoc",
         f"{_PRINT}.stability:print_stability", f"{_ANALYSIS}.figures.stability:stability_figure",
-        f"{_HERE}.stability.tables:TABLES",
+        f"{_HERE}.stability.tables:TABLES", f"{_HERE}.stability.published:compared",
+    ),
+    StudyKind(
+        "voltage", f"{_HERE}.voltage.study:VoltageStudy", f"{_ANALYSIS}.voltage_profile:VoltageStudyDoc",
+        f"{_PRINT}.voltage:print_voltage", f"{_ANALYSIS}.figures.voltage:voltage_figure",
+        f"{_HERE}.voltage.tables:TABLES", f"{_HERE}.voltage.published:compared",
     ),
 )  # fmt: skip
 

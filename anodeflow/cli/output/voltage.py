@@ -1,0 +1,59 @@
+"""The voltage study on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from anodeflow.cli.output.console import console
+from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
+
+if TYPE_CHECKING:
+    from anodeflow.analysis.voltage_profile import VoltageStudyDoc
+
+
+def print_voltage(document: VoltageStudyDoc) -> None:
+    """Print plateaus, then capacity and volume of the host with each amount of lithium, then the phases."""
+    print_heading(document)
+    click.echo(f"\n{document.host} taking up lithium: plateaus against Li metal, 0 K")
+    table = new_table(("from", "to", "Li per host", "V", "mAh/g of host"))
+    for plateau in document.plateaus:
+        table.add_row(
+            plateau.poor,
+            plateau.rich,
+            f"{plateau.lithium_from:.3g} – {plateau.lithium_to:.3g}",
+            number(plateau.voltage_v),
+            number(plateau.capacity_mah_per_g, 0),
+        )
+    console().print(table)
+    click.echo("Capacity from the host on, and volume")
+    table = new_table(
+        ("phases", "Li per host", "mean V", "mAh/g of host", "of both", "mAh/cm3 of host", "of both", "volume, %")
+    )
+    for doc in document.lithiated:
+        table.add_row(
+            doc.phases,
+            f"{doc.lithium:.3g}",
+            number(doc.average_voltage_v),
+            number(doc.capacity_mah_per_g, 1),
+            number(doc.capacity_mah_per_g_lithiated, 1),
+            number(doc.capacity_mah_per_cm3_host, 0),
+            number(doc.capacity_mah_per_cm3_lithiated, 0),
+            f"{doc.volume_change_percent:+.1f}",
+        )
+    console().print(table)
+    table = new_table(("crystal", "E_f, eV/atom", "above hull, meV/atom", "Å3/atom", "notes"))
+    for phase in document.phases:
+        above = phase.above_hull_ev_per_atom
+        table.add_row(
+            phase.crystal,
+            number(phase.formation_ev_per_atom, 4),
+            number(None if above is None else 1000 * above, 1),
+            number(phase.volume_per_atom_angstrom3, 2),
+            phase.error or "; ".join(phase.warnings),
+        )
+    console().print(table)
+    for warning in document.warnings:
+        click.echo(f"warning: {warning}")
+    print_footing(document)

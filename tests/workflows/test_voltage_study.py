@@ -1,0 +1,76 @@
+"""The voltage study from file to figure, beside the published numbers, and what it refuses."""
+
+import json
+
+import pytest
+import yaml
+
+from anodeflow.analysis.figures.voltage import voltage_figure
+from anodeflow.analysis.voltage_profile import VoltageStudyDoc
+from anodeflow.cli.output.voltage import print_voltage
+from anodeflow.errors import InputError
+from anodeflow.workflows.studies import load_study
+from anodeflow.workflows.studies.base import Record
+from anodeflow.workflows.studies.voltage.published import compared
+
+
+def written(folder, **settings):
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump({"study": "voltage", "engine": "chgnet"} | settings))
+    return file
+
+
+def test_aluminium_from_file_to_figure(command, tmp_path, capsys):
+    file, store = written(tmp_path, crystals=["Al", "LiAl", "Li"]), tmp_path / "s.sqlite"
+    status, out, _ = command("run", file, "--store", store, "--figure", tmp_path / "f.png", "--json")
+    assert status == 0
+    document = VoltageStudyDoc.model_validate(json.loads(out))
+    (plateau,) = document.plateaus
+    assert (plateau.poor, plateau.rich) == ("Al", "LiAl")
+    assert 0.3 < plateau.voltage_v < 0.45
+    assert plateau.capacity_mah_per_g == pytest.approx(993.3, abs=0.1)
+    assert document.lithiated[1].volume_change_percent == pytest.approx(96, abs=4)
+    assert (tmp_path / "f.png").stat().st_size > 10000
+    rows = {row["quantity"]: row for row in compared(document) if row["paper"] == "wu2025"}
+    assert rows["host capacity, Al to LiAl"]["difference"] == pytest.approx(3.3, abs=0.1)
+    assert set(rows) == {"plateau voltage, Al to LiAl", "host capacity, Al to LiAl", "volume change, Al to LiAl"}
+    print_voltage(document)
+    assert "plateaus against Li metal" in capsys.readouterr().out
+    status, out, _ = command("results", "--store", store, "--what", "plateaus", "--crystal", "Al", "--json")
+    assert status == 0
+    assert json.loads(out)[0]["rich"] == "LiAl"
+    status, out, _ = command("results", "--store", store, "--what", "capacities", "--json")
+    assert len(json.loads(out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crystals": ["Al", "LiAl"]}, "no crystal of the element Li"),
+        ({"crystals": ["Al", "Li", "LiAl", "LiCl"]}, "LiCl holds Cl, which is neither of the host Al nor Li"),
+    ],
+)
+def test_sets_without_a_profile_are_refused(tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        load_study(written(tmp_path, **settings)).preflight()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"host": "S8"}, "the host S8 is not among the crystals"), ({"crystals": ["Al", "Li", "Al"]}, "given twice")],
+)
+def test_bad_settings_are_one_line(command, tmp_path, settings, message):
+    status, _, err = command("plan", written(tmp_path, **settings))
+    assert status == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_nothing_to_draw_is_said(tmp_path):
+    study = load_study(written(tmp_path))
+    record = Record(identity=study.identity, setup=study.setup, sources=[])
+    document = study.document({f"{name}/crystal": None for name in study.crystals}, record, None)
+    assert not document.complete
+    assert compared(document) == []
+    with pytest.raises(InputError, match="no profile"):
+        voltage_figure(document)

@@ -1,0 +1,1 @@
+"""Voltages of anodes that take up lithium."""
