@@ -44,15 +44,20 @@ def hpc() -> None:
     show_default=True,
     help="MongoDB server: mongodb://USER@HOST:PORT/DATABASE, without a password.",
 )
-@click.option("--replace", is_flag=True, help="Write over the files of an earlier init.")
+@click.option(
+    "--replace", is_flag=True, help="Write over the files of an earlier init, but not those that were edited."
+)
 def init(modules: str | None, database: str, replace: bool, **given: Any) -> None:
     """Write a folder with every file that jobs on this cluster need; look through it before the first study."""
-    from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
+    from anodeflow.workflows.cluster.rendering import NEW, ClusterOptions, write_folder
 
     names = [name.strip() for name in (modules or "").split(",") if name.strip()]
     options = ClusterOptions(**given, modules=names, uri=database)
     for file in write_folder(options, replace=replace):
-        click.echo(f"wrote {file}")
+        if file.suffix == NEW:
+            click.echo(f"kept {file.with_suffix('')}, which was edited; as it would be now: {file}")
+        else:
+            click.echo(f"wrote {file}")
     folder = options.output
     click.echo(
         f"\nNext: look through {folder}/cluster.yaml and settings.yaml, then\n"
@@ -61,16 +66,24 @@ def init(modules: str | None, database: str, replace: bool, **given: Any) -> Non
 
 
 @hpc.command()
+@click.argument("studies", nargs=-1, type=click.Path(path_type=Path))
 @folder_option
 @click.option("--job", is_flag=True, help="Also send a test job of some seconds through the queue.")
 @click.option("--wait", type=click.FloatRange(1, 86400), default=300.0, show_default=True, help="Seconds for that job.")
 @json_text_option
-def doctor(folder: Path | None, job: bool, wait: float, as_json: bool) -> None:
-    """Check every link from here to a finished job, and say how to fix what is broken."""
+def doctor(studies: tuple[Path, ...], folder: Path | None, job: bool, wait: float, as_json: bool) -> None:
+    """Check every link from here to a finished job, and say how to fix what is broken.
+
+    With STUDIES, the engines and cards of these; else the engine of the folder and those of the submitted studies.
+    """
     from anodeflow.workflows.cluster.doctor import examine
     from anodeflow.workflows.cluster.folder import find_folder
+    from anodeflow.workflows.cluster.launchpad import use_environment
+    from anodeflow.workflows.studies import load_study
 
-    findings = examine(find_folder(folder), wait if job else None)
+    cluster = find_folder(folder)
+    use_environment(cluster)
+    findings = examine(cluster, wait if job else None, [load_study(study) for study in studies])
     if as_json:
         click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:

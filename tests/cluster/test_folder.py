@@ -108,6 +108,54 @@ def test_odd_folders_and_databases(tmp_path, command):
     assert command(*arguments, "--walltime", "12:00:00", "--replace")[0] == 0
 
 
+def test_replacing_a_folder_keeps_what_was_edited(tmp_path, command):
+    folder = tmp_path / "c"
+    arguments = ["hpc", "init", "--scheduler", "slurm", "--output", folder, "--replace"]
+    assert command(*arguments)[0] == 0
+    edited = folder / "environment.sh"
+    text = edited.read_text() + "module load vasp/6.4\n"
+    edited.write_text(text)
+    status, out, _ = command(*arguments, "--walltime", "12:00:00", "--account", "ab12")
+    assert status == 0
+    assert f"kept {edited}, which was edited" in out
+    assert edited.read_text() == text
+    assert "module load vasp" not in (folder / "environment.sh.new").read_text()
+    # The others are new.
+    assert ClusterFolder(folder).settings.sizes[-1].walltime_s == 12 * 3600
+    assert "ab12" in (folder / "my_qadapter.yaml").read_text()
+    assert [file.name for file in folder.glob("*.new")] == ["environment.sh.new"]
+    # One that its owner takes over is as it was written again.
+    (folder / "environment.sh.new").replace(edited)
+    assert f"wrote {edited}" in command(*arguments)[1]
+    assert list(folder.glob("*.new")) == []
+
+
+def test_a_folder_of_which_nothing_is_known_is_not_written_over(tmp_path, command):
+    """Made before its files were noted."""
+    folder = tmp_path / "c"
+    arguments = ["hpc", "init", "--scheduler", "slurm", "--output", folder, "--replace"]
+    command(*arguments)
+    (folder / ".written.json").unlink()
+    before = (folder / "cluster.yaml").read_text()
+    assert command(*arguments, "--walltime", "12:00:00")[0] == 0
+    assert (folder / "cluster.yaml").read_text() == before
+    assert "12:00:00" in (folder / "cluster.yaml.new").read_text()
+
+
+def test_names_in_the_queue_tell_jobs_apart():
+    from anodeflow.workflows.cluster.launching import job_name
+
+    labels = [f"{host}/{kind}/i{site}" for host in ("Li10GeP2S12", "Li10SiP2S12", "Al") for kind in ("bulk", "slab-100")
+              for site in range(1, 4)]  # fmt: skip
+    names = [job_name(label, 100 + number) for number, label in enumerate(labels)]
+    assert len(set(names)) == len(labels)
+    assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,14}", name) for name in names)
+    # The same label in two studies, and what a person sees of a long one: both its ends.
+    assert job_name("Li/bulk/i1", 7) != job_name("Li/bulk/i1", 8)
+    assert job_name("Li10GeP2S12/bulk/i1", 27) == "Li10GeP-k-i1-27"
+    assert job_name("Li/bulk/i1", 7) == "Li-bulk-i1-7"
+
+
 def test_finding_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     with pytest.raises(InputError, match="no cluster folder is known"):

@@ -7,7 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +17,14 @@ import yaml
 from anodeflow.errors import AnodeflowError
 from anodeflow.settings import expanded, load_settings
 from anodeflow.workflows.cluster import scheduler
-from anodeflow.workflows.cluster.findings import BROKEN, GOOD, WARNING, Finding, engine_finding
+from anodeflow.workflows.cluster.findings import BROKEN, GOOD, WARNING, Finding, engine_problem, engines_of
 from anodeflow.workflows.cluster.folder import ClusterFolder
 from anodeflow.workflows.cluster.launching import queue_script
 from anodeflow.workflows.cluster.launchpad import use_environment
 from anodeflow.workflows.cluster.probe import through_the_queue
 from anodeflow.workflows.cluster.resources import adapter_values
 from anodeflow.workflows.store.connection import on_network_file_system
+from anodeflow.workflows.studies.base import Study
 
 _LARGEST_SKEW_S = 30.0
 _LEAST_FREE_BYTES = 2 * 2**30
@@ -34,7 +35,7 @@ ADAPTER, CONFIG = "my_qadapter.yaml", "FW_config.yaml"
 Check = Callable[[ClusterFolder], Iterator[Finding]]
 
 
-def examine(folder: ClusterFolder, patience_s: float | None = None) -> list[Finding]:
+def examine(folder: ClusterFolder, patience_s: float | None = None, studies: Sequence[Study] = ()) -> list[Finding]:
     """Check everything; a check that fails does not keep the others from being made.
 
     Parameters
@@ -43,11 +44,15 @@ def examine(folder: ClusterFolder, patience_s: float | None = None) -> list[Find
         The cluster folder.
     patience_s
         Also send a test job, and wait so long for it; None sends none.
+    studies
+        Studies whose engines and cards are looked at; none for the engine of the folder, and those of the studies
+        that were submitted and are not done.
     """
     findings: list[Finding] = []
     checks = dict(_CHECKS)
+    checks["engine"] = lambda asked: _engine(asked, studies)
     if patience_s is not None:
-        checks["job"] = lambda asked: through_the_queue(asked, patience_s)
+        checks["job"] = lambda asked: through_the_queue(asked, patience_s, engines_of(asked, studies))
     for link, check in checks.items():
         try:
             findings.extend(check(folder))
@@ -169,9 +174,14 @@ def _python(folder: ClusterFolder) -> Iterator[Finding]:
         yield Finding("python", GOOD, f"{python}, anodeflow {here}")
 
 
-def _engine(folder: ClusterFolder) -> Iterator[Finding]:
+def _engine(folder: ClusterFolder, studies: Sequence[Study]) -> Iterator[Finding]:
     use_environment(folder)
-    yield engine_finding(folder)
+    for name, card in engines_of(folder, studies):
+        problem, notes = engine_problem(name, card)
+        if problem:
+            yield Finding("engine", BROKEN, f"{name}: {problem}", "a study is checked here before it is submitted")
+        else:
+            yield Finding("engine", GOOD, "; ".join([f"{name} is here", *notes])[:300])
 
 
 def _folders(folder: ClusterFolder) -> Iterator[Finding]:
@@ -216,6 +226,5 @@ _CHECKS: dict[str, Check] = {
     "scheduler": _scheduler,
     "script": _script,
     "python": _python,
-    "engine": _engine,
     "disk": _folders,
 }

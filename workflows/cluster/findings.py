@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from anodeflow.workflows.cards import load_card
+from anodeflow.errors import AnodeflowError
+from anodeflow.workflows.cards import MethodCard, load_card
 from anodeflow.workflows.cluster.folder import ClusterFolder
-from anodeflow.workflows.engines.registry import get_engine
+from anodeflow.workflows.engines.potentials.engine import PotentialEngine
+from anodeflow.workflows.engines.registry import PROGRAMS, get_engine
+from anodeflow.workflows.store.database import server_errors
+from anodeflow.workflows.studies.base import Study
 
+_DEFAULT_POTENTIAL = "sevennet-0"
 GOOD, WARNING, BROKEN = "good", "warning", "broken"
 
 
@@ -21,15 +28,52 @@ class Finding:
     remedy: str = ""
 
 
-def engine_finding(folder: ClusterFolder) -> Finding:
-    """Whether the engine of the cluster folder is on this machine.
+def engines_of(folder: ClusterFolder, studies: Sequence[Study] = ()) -> list[tuple[str, MethodCard]]:
+    """Return the engines that jobs will need, each with a card.
 
-    Raises
-    ------
-    EngineError
-        If it is not.
+    Parameters
+    ----------
+    folder
+        The cluster folder, whose own engine is asked for where no study is named, and those of the studies that were
+        submitted and are not done.
+    studies
+        Studies that are to be sent.
     """
-    name = folder.settings.engine or "potential"
-    engine = get_engine("sevennet-0" if name == "potential" else name)
-    notes = engine.preflight(load_card("embedded" if name == "potential" else "lacss2024-bulk"))
-    return Finding("engine", GOOD, "; ".join([f"{engine.name} is here", *notes])[:300])
+    if studies:
+        wanted = [(study.engine, study.method) for study in studies]
+        return wanted + [(study.warm_start, study.method) for study in studies if study.warm_start]
+    names = [_DEFAULT_POTENTIAL if folder.settings.engine in ("", "potential") else folder.settings.engine]
+    with suppress(AnodeflowError):  # another check says what is wrong with the database
+        names += _submitted(folder)
+    return [(name, load_card("lacss2024-bulk" if name in PROGRAMS else "embedded")) for name in dict.fromkeys(names)]
+
+
+def _submitted(folder: ClusterFolder) -> list[str]:
+    """Return the engines of the studies that were submitted and are not done."""
+    found = folder.database.open()
+    with server_errors(folder.database):
+        unfinished = found.workflows.distinct("metadata.study_hash", {"state": {"$ne": "COMPLETED"}})
+        records = found.studies.find({"_id": {"$in": unfinished}}, {"engine": 1})
+        return [str(record["engine"]) for record in records]
+
+
+def engine_problem(name: str, card: MethodCard, *, load: bool = False) -> tuple[str, list[str]]:
+    """Return what keeps an engine from running on this machine (empty where nothing does), and its notes.
+
+    Parameters
+    ----------
+    name
+        The engine.
+    card
+        The card it will be given.
+    load
+        Also load what it computes with in this process, which takes a potential some seconds.
+    """
+    try:
+        engine = get_engine(name)
+        notes = engine.preflight(card)
+        if load and isinstance(engine, PotentialEngine):
+            engine.calculator()
+    except AnodeflowError as error:
+        return str(error), []
+    return "", notes

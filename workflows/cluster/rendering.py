@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import json
 import os
 import re
 import socket
@@ -12,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from anodeflow.errors import InputError
-from anodeflow.files import write_atomically
+from anodeflow.files import file_sha256, sha256, write_atomically
 from anodeflow.workflows.cluster.folder import Scheduler, walltime_seconds, walltime_text
 from anodeflow.workflows.store.database import database_from_uri
 
@@ -31,6 +33,9 @@ _ALLOWED = {
 _COMMON = ("cluster.yaml", "database.yaml", "my_launchpad.yaml", "my_fworker.yaml", "FW_config.yaml", "jobflow.yaml",
           "settings.yaml", "environment.sh")  # fmt: skip
 _LIGHT_WALLTIME_S = 1800
+# The digests of what was written, to know later what a person has edited.
+_WRITTEN = ".written.json"
+NEW = ".new"
 _LAUNCHERS = {"slurm": "srun", "pbs": "mpirun", "sge": "mpirun"}
 _ENGINE_SETTINGS = {
     "vasp": "vasp:\n  command: [{launcher}, vasp_std]\n  gamma_command: [{launcher}, vasp_gam]\n"
@@ -83,12 +88,13 @@ def write_folder(options: ClusterOptions, *, replace: bool = False) -> list[Path
     options
         What is known of the cluster.
     replace
-        Write over files that are there.
+        Write over files that are there and were not edited. Beside one that was, the new one is left with ``.new`` at
+        the end of its name; so it is beside one of which it is not known.
 
     Returns
     -------
     list of Path
-        The files.
+        The files that were written; those ending in ``.new`` for files that were kept.
 
     Raises
     ------
@@ -109,9 +115,30 @@ def write_folder(options: ClusterOptions, *, replace: bool = False) -> list[Path
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("launches", "runs"):
         (folder / name).mkdir(exist_ok=True)
+    written = _written_before(folder)
+    places = {name: folder / (f"{name}{NEW}" if _edited(folder / name, text, written) else name)
+              for name, text in texts.items()}  # fmt: skip
     for name, text in texts.items():
-        write_atomically(folder / name, text)
-    return [folder / name for name in texts]
+        write_atomically(places[name], text)
+        if places[name].name == name:
+            (folder / f"{name}{NEW}").unlink(missing_ok=True)
+            written[name] = sha256(text)
+    write_atomically(folder / _WRITTEN, json.dumps(written, indent=1))
+    return list(places.values())
+
+
+def _written_before(folder: Path) -> dict[str, str]:
+    """Return the digests of the files of a folder as they were written last."""
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads((folder / _WRITTEN).read_text())
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def _edited(file: Path, text: str, written: dict[str, str]) -> bool:
+    """Return whether a file is there that is neither as it was written nor as it would be written now."""
+    return file.exists() and file_sha256(file) not in (written.get(file.name), sha256(text))
 
 
 def filled(text: str, values: dict[str, str]) -> str:
