@@ -15,6 +15,7 @@ from pathlib import Path
 
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
+from anodeflow.files import write_atomically
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, Outcome
 from anodeflow.workflows.engines.external import run_program
@@ -64,7 +65,7 @@ class SpringsEngine(Engine):
         try:
             for step in range(done, STEPS):
                 time.sleep(seconds / STEPS)
-                steps.write_text(str(step + 1))
+                write_atomically(steps, str(step + 1), sync=False)  # a job is stopped at any moment
                 if monitor is not None:
                     monitor(step, energy_of(structure), 0.001)
         except BaseException:
