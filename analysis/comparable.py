@@ -15,8 +15,15 @@ AREA_TOLERANCE = 1e-3  # relative
 _BULK_TOLERANCE_EV = 1e-3  # per formula unit: chemical potentials against the bulk energy
 
 
-def check_comparable(calculations: Sequence[CalculationDoc]) -> None:
+def check_comparable(calculations: Sequence[CalculationDoc], *, varied: bool = False) -> None:
     """Refuse calculations whose energies may not be combined.
+
+    Parameters
+    ----------
+    calculations
+        At least one.
+    varied
+        Accept cards varied from the same one (a crystal with the k-mesh of a slab).
 
     Raises
     ------
@@ -30,7 +37,8 @@ def check_comparable(calculations: Sequence[CalculationDoc]) -> None:
         check_finite(doc.converged_energy_ev())
         for field in ("engine", "card"):
             ours, other = getattr(first, field), getattr(doc, field)
-            if ours.hash != other.hash:
+            same = ours.family == other.family if varied and field == "card" else ours.hash == other.hash
+            if not same:
                 raise ReferenceMismatchError(
                     f"'{first.label}' has {field} {ours.name} ({ours.hash}), '{doc.label}' {other.name} ({other.hash})",
                     "compute all of them with one engine and one card",

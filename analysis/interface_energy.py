@@ -12,16 +12,22 @@ doi:10.1103/PhysRevB.92.214201.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import hypot
-from typing import Any, Literal
-
-from pydantic import Field
+from dataclasses import dataclass, replace
 
 from anodeflow.analysis.comparable import check_comparable, check_finite, common_area, energy_per_unit
-from anodeflow.analysis.fits import Interval, LineFit, fit_line
-from anodeflow.analysis.reference_values import published_values
+from anodeflow.analysis.fits import Interval, fit_line
+from anodeflow.analysis.interface_adhesion import fill_adhesion
+from anodeflow.analysis.interface_adhesion import work_of_adhesion as work_of_adhesion
+from anodeflow.analysis.interface_documents import InterfaceEnergyDoc as InterfaceEnergyDoc
+from anodeflow.analysis.interface_documents import InterfaceMember as InterfaceMember
+from anodeflow.analysis.interface_documents import InterfacePoint as InterfacePoint
+from anodeflow.analysis.interface_documents import PublishedComparison as PublishedComparison
+from anodeflow.analysis.interface_documents import StrainCheck as StrainCheck
+from anodeflow.analysis.interface_registries import InterfaceRegistriesDoc
+from anodeflow.analysis.interface_uncertainty import substrate_convergence, total, uncertainty_parts
+from anodeflow.analysis.planes import fit_plane
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
-from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord
+from anodeflow.documents import CalculationDoc
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
@@ -33,103 +39,6 @@ _SLOPE_NOTE = (
     "gamma is the intercept at zero film units; the text of lacss2024 (Nature Communications 2024) calls the slope "
     "the interface energy, but by the algebra the slope is the strain energy of one film unit over 2A"
 )
-
-
-class InterfaceMember(Document):
-    """One cell of a series: its calculation and what the builder of the interface knew."""
-
-    calculation: CalculationDoc
-    n_film: float = Field(description="formula units of the film in the whole cell")
-    n_substrate: float = Field(description="formula units of the substrate in the whole cell")
-    area_angstrom2: float = Field(description="of one contact")
-    film_thickness_angstrom: float | None = None
-    equivalent_contacts: bool = Field(default=True, description="a symmetry operation exchanges the two contacts")
-
-
-class InterfacePoint(Document):
-    """One cell in the result."""
-
-    label: str
-    calculation: str = Field(description="fingerprint")
-    n_film: float
-    n_substrate: float
-    atoms: int
-    film_thickness_angstrom: float | None = None
-    energy_ev: float
-    gamma_j_per_m2: float = Field(description="strain included; mean of the two contacts")
-
-
-class StrainCheck(Document):
-    """The strain energy of the fit beside that of strained bulk."""
-
-    strained_bulk_ev_per_unit: float
-    bulk_ev_per_unit: float
-    expected_ev_per_unit: float = Field(description="strained minus unstrained bulk")
-    fitted_ev_per_unit: float = Field(description="2A sigma")
-    difference_ev_per_unit: float = Field(description="fitted minus expected")
-    agrees: bool = Field(description="expected lies in the confidence interval of fitted")
-    calculation: str = Field(description="fingerprint of the strained crystal")
-    text: str
-
-
-class PublishedComparison(Document):
-    """A published gamma(A) - gamma(A/B) and ours."""
-
-    paper: str
-    system: str
-    quantity: str
-    published_j_per_m2: float
-    ours_j_per_m2: float
-    implied_gamma_j_per_m2: float = Field(description="interface energy: our gamma(A) minus the published difference")
-    surface: str = Field(description="A, whose gamma is ours")
-    source: str
-
-
-class InterfaceEnergyDoc(Document):
-    """The energy of one interface, with all it rests on."""
-
-    doc_type: Literal["InterfaceEnergyDoc"] = "InterfaceEnergyDoc"
-    film: str
-    substrate: str
-    contact: str | None = Field(default=None, description="faces and orientation, e.g. 'LiCl(100) || Li(100)'")
-    gamma_j_per_m2: float | None = Field(default=None, description="intercept; None if the two contacts differ")
-    gamma_ci_j_per_m2: Interval | None = Field(default=None, description="scatter about the line only")
-    contacts_equivalent: bool = True
-    gamma_sum_j_per_m2: float | None = Field(default=None, description="of both contacts: twice the intercept")
-    gamma_sum_ci_j_per_m2: Interval | None = None
-    sigma_j_per_m2_per_unit: float | None = Field(default=None, description="slope, per film unit")
-    sigma_ci_j_per_m2_per_unit: Interval | None = None
-    strain_energy_ev_per_unit: float | None = Field(default=None, description="eps = 2A sigma, eV per film unit")
-    strain_energy_ci_ev_per_unit: Interval | None = None
-    strain_check: StrainCheck | None = Field(default=None, description="None: no strained bulk was computed")
-    strain_percent: float | None = Field(default=None, description="largest in-plane strain of the film")
-    confidence_level: float = 0.95
-    fit: LineFit | None = Field(default=None, description="gamma(n) in J/m2 against film units")
-    members: list[InterfacePoint] = Field(default_factory=list, description="thinnest film first")
-    area_angstrom2: float | None = None
-    film_bulk_ev_per_unit: float | None = None
-    substrate_bulk_ev_per_unit: float | None = None
-    gamma_film_j_per_m2: float | None = Field(default=None, description="surface energy of the film material")
-    gamma_substrate_j_per_m2: float | None = Field(default=None, description="surface energy of the substrate material")
-    work_of_adhesion_j_per_m2: float | None = Field(default=None, description="positive: they adhere")
-    work_of_adhesion_half_width_j_per_m2: float | None = Field(default=None, description="the intervals in quadrature")
-    film_minus_interface_j_per_m2: float | None = Field(default=None, description="gamma(film) - gamma_AB")
-    substrate_minus_interface_j_per_m2: float | None = Field(default=None, description="gamma(substrate) - gamma_AB")
-    published: list[PublishedComparison] = Field(default_factory=list)
-    shift_per_mev_j_per_m2: float | None = Field(
-        default=None, description="change of the intercept if the substrate's bulk energy moves by 1 meV per unit"
-    )
-    references: list[str] = Field(default_factory=list, description="fingerprints of the bulk calculations")
-    engine: EngineRecord | None = None
-    card: CardRecord | None = None
-    notes: list[str] = Field(default_factory=list)
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = None
-
-    @property
-    def converged(self) -> bool:
-        """Whether there is a fit."""
-        return self.fit is not None
 
 
 def interface_energy(
@@ -173,22 +82,49 @@ def interface_energy(
     return excess / (2 * area_angstrom2) * EV_PER_A2_TO_J_PER_M2
 
 
-def work_of_adhesion(gamma_a: float, gamma_b: float, gamma_ab: float) -> float:
-    """Return W_ad = gamma_A + gamma_B - gamma_AB in J/m2; positive: the two stick together (Dupre).
+@dataclass(frozen=True)
+class _References:
+    """Energies that interface cells are measured against.
 
     Parameters
     ----------
-    gamma_a, gamma_b
-        Surface energies of the two sides, J/m2.
-    gamma_ab
-        Interface energy, J/m2.
-
-    Returns
-    -------
-    float
-        J/m2.
+    film, substrate
+        The relaxed crystals; their reduced formulas are the units.
+    strained_film
+        The film's crystal with the in-plane lattice of the substrate, relaxed along the normal.
+    aligned_film, aligned_substrate
+        The unstrained crystals in cells with the plane and the mesh of the interface, for engines with k-points.
     """
-    return gamma_a + gamma_b - gamma_ab
+
+    film: CalculationDoc
+    substrate: CalculationDoc
+    strained_film: CalculationDoc | None = None
+    aligned_film: CalculationDoc | None = None
+    aligned_substrate: CalculationDoc | None = None
+
+    @property
+    def calculations(self) -> list[CalculationDoc]:
+        """All that there are."""
+        every = (self.film, self.substrate, self.strained_film, self.aligned_film, self.aligned_substrate)
+        return [doc for doc in every if doc is not None]
+
+    @property
+    def aligned(self) -> bool:
+        """Whether both crystals were computed in the interface's plane."""
+        return self.aligned_film is not None and self.aligned_substrate is not None
+
+    def film_ev_per_unit(self) -> float:
+        """Return the energy of the unstrained film's crystal, eV per unit."""
+        return energy_per_unit(self.aligned_film or self.film)
+
+    def substrate_ev_per_unit(self) -> float:
+        """Return the energy of the substrate's crystal, eV per unit."""
+        return energy_per_unit(self.aligned_substrate or self.substrate)
+
+    def strained_ev_per_unit(self) -> float | None:
+        """Return the energy of the strained film's crystal, eV per unit."""
+        unit = self.film.structure.composition.get_reduced_composition_and_factor()[0]
+        return None if self.strained_film is None else energy_per_unit(self.strained_film, unit)
 
 
 # long: a third or more of it is documentation
@@ -201,27 +137,35 @@ def interface_energy_doc(
     substrate: str | None = None,
     contact: str | None = None,
     strained_film_bulk: CalculationDoc | None = None,
+    aligned_film_bulk: CalculationDoc | None = None,
+    aligned_substrate_bulk: CalculationDoc | None = None,
     strain_percent: float | None = None,
     gamma_film: SurfaceEnergyDoc | None = None,
     gamma_substrate: SurfaceEnergyDoc | None = None,
+    gamma_film_strained: SurfaceEnergyDoc | None = None,
+    registries: InterfaceRegistriesDoc | None = None,
     level: float = 0.95,
 ) -> InterfaceEnergyDoc:
-    """Make the interface energy from cells with films of different thickness.
+    """Make the interface energy from cells with films, and perhaps substrates, of different thickness.
 
     Parameters
     ----------
     members
-        At least four thicknesses of the film on one substrate, any order.
+        At least four thicknesses of the film, or one with `strained_film_bulk`; one substrate or several; any order.
     film_bulk, substrate_bulk
         The relaxed crystals, same engine and card; their reduced formulas are the units.
     film, substrate, contact
         Names; the reduced formulas if absent.
     strained_film_bulk
         The film's crystal with the in-plane lattice of the substrate, relaxed along the normal.
+    aligned_film_bulk, aligned_substrate_bulk
+        The unstrained crystals with the plane and mesh of the interface; both or none are used.
     strain_percent
         Largest in-plane strain of the film.
-    gamma_film, gamma_substrate
+    gamma_film, gamma_substrate, gamma_film_strained
         Surface energies, for the work of adhesion.
+    registries
+        What was found of the registry.
     level
         Confidence level.
 
@@ -237,60 +181,105 @@ def interface_energy_doc(
     ReferenceMismatchError
         If engines, cards, charges or areas differ.
     InputError
-        Fewer than four thicknesses, or atoms that do not add up.
+        Two or three thicknesses of the film, or atoms that do not add up.
     """
-    bulks = [film_bulk, substrate_bulk] + ([strained_film_bulk] if strained_film_bulk else [])
-    surfaces = [s for s in (gamma_film, gamma_substrate) if s is not None]
-    sizes = sorted({m.n_film for m in members})
-    if len(sizes) < MIN_THICKNESSES:
-        raise InputError(
-            f"{len(sizes)} film thickness(es) of {sizes} units: the intercept needs {MIN_THICKNESSES}",
-            "compute more cells; below that, strain and interface cannot be told apart",
-        )
-    members = sorted(members, key=lambda m: m.n_film)
-    check_comparable([m.calculation for m in members] + bulks)
+    references = _References(film_bulk, substrate_bulk, strained_film_bulk)
+    if aligned_film_bulk is not None and aligned_substrate_bulk is not None:
+        references = replace(references, aligned_film=aligned_film_bulk, aligned_substrate=aligned_substrate_bulk)
+    surfaces = {"film": gamma_film, "substrate": gamma_substrate, "strained film": gamma_film_strained}
+    members = sorted(members, key=lambda m: (m.n_film, m.n_substrate))
+    _check_thicknesses(members, references)
+    check_comparable([m.calculation for m in members] + references.calculations, varied=True)
     area = common_area([(m.calculation, m.area_angstrom2) for m in members])
-    e_film, e_substrate = energy_per_unit(film_bulk), energy_per_unit(substrate_bulk)
+    e_film, e_substrate = references.film_ev_per_unit(), references.substrate_ev_per_unit()
     _check_atoms(members, film_bulk, substrate_bulk)
     first = members[0].calculation
-    _check_surfaces(surfaces, first)
-    points = [_point(m, e_film, e_substrate, area) for m in members]
-    fit = fit_line([p.n_film for p in points], [p.gamma_j_per_m2 for p in points], level=level)
-    to_ev = 2 * area / EV_PER_A2_TO_J_PER_M2
-    equivalent = all(m.equivalent_contacts for m in members)
+    _check_surfaces([surface for surface in surfaces.values() if surface is not None], first)
     doc = InterfaceEnergyDoc(
         film=film or film_bulk.structure.composition.reduced_formula,
         substrate=substrate or substrate_bulk.structure.composition.reduced_formula,
         contact=contact,
-        gamma_j_per_m2=fit.intercept if equivalent else None,
-        gamma_ci_j_per_m2=fit.intercept_ci if equivalent else None,
-        contacts_equivalent=equivalent,
-        gamma_sum_j_per_m2=2 * fit.intercept,
-        gamma_sum_ci_j_per_m2=(2 * fit.intercept_ci[0], 2 * fit.intercept_ci[1]),
-        sigma_j_per_m2_per_unit=fit.slope,
-        sigma_ci_j_per_m2_per_unit=fit.slope_ci,
-        strain_energy_ev_per_unit=fit.slope * to_ev,
-        strain_energy_ci_ev_per_unit=(fit.slope_ci[0] * to_ev, fit.slope_ci[1] * to_ev),
-        strain_check=_strain_check(fit, to_ev, strained_film_bulk, film_bulk) if strained_film_bulk else None,
+        contacts_equivalent=all(m.equivalent_contacts for m in members),
         strain_percent=strain_percent,
         confidence_level=level,
-        fit=fit,
-        members=points,
+        members=[_point(m, e_film, e_substrate, area) for m in members],
         area_angstrom2=area,
         film_bulk_ev_per_unit=e_film,
         substrate_bulk_ev_per_unit=e_substrate,
         gamma_film_j_per_m2=gamma_film.gamma_j_per_m2 if gamma_film else None,
         gamma_substrate_j_per_m2=gamma_substrate.gamma_j_per_m2 if gamma_substrate else None,
-        shift_per_mev_j_per_m2=1e-3 * max(m.n_substrate for m in members) / to_ev,
-        references=[b.fingerprint for b in bulks],
+        gamma_film_strained_j_per_m2=gamma_film_strained.gamma_j_per_m2 if gamma_film_strained else None,
+        shift_per_mev_j_per_m2=1e-3 * max(m.n_substrate for m in members) * EV_PER_A2_TO_J_PER_M2 / (2 * area),
+        references=[b.fingerprint for b in references.calculations],
+        registries=registries,
+        contacts=max(members, key=lambda m: m.n_film + m.n_substrate).contacts,
         engine=first.engine,
         card=first.card,
-        notes=[_SLOPE_NOTE],
+        notes=[_SLOPE_NOTE] if len({m.n_film for m in members}) > 1 else [],
     )
-    if equivalent:
-        _adhesion(doc, surfaces)
-    doc.warnings = _warnings(doc)
+    if references.aligned:
+        doc.references_aligned = True
+        doc.film_alignment_ev_per_unit = e_film - energy_per_unit(film_bulk)
+        doc.substrate_alignment_ev_per_unit = e_substrate - energy_per_unit(substrate_bulk)
+    _fit(doc, references)
+    doc.substrate_convergence = substrate_convergence(doc.members)
+    doc.uncertainty = uncertainty_parts(doc)
+    doc.uncertainty_j_per_m2 = total(doc.uncertainty)
+    if doc.contacts_equivalent:
+        fill_adhesion(doc, surfaces)
+    doc.warnings = _warnings(doc, members)
     return doc
+
+
+def _check_thicknesses(members: Sequence[InterfaceMember], references: _References) -> None:
+    """Refuse films from which strain and interface cannot be told apart."""
+    sizes = sorted({m.n_film for m in members})
+    if len(sizes) >= MIN_THICKNESSES or (len(sizes) == 1 and references.strained_film is not None):
+        return
+    raise InputError(
+        f"{len(sizes)} film thickness(es) of {sizes} units: the intercept needs {MIN_THICKNESSES}",
+        "compute more cells; below that, strain and interface cannot be told apart"
+        + (" without the strained crystal" if len(sizes) == 1 else ""),
+    )
+
+
+def _fit(doc: InterfaceEnergyDoc, references: _References) -> None:
+    """Fill in gamma and the slopes: from a plane, a line, or the strained crystal where the film has one thickness."""
+    points, area, level = doc.members, doc.area_angstrom2 or 0.0, doc.confidence_level
+    to_ev = 2 * area / EV_PER_A2_TO_J_PER_M2
+    strained = references.strained_ev_per_unit()
+    if len({p.n_film for p in points}) == 1:
+        thickest = max(points, key=lambda p: p.n_substrate)
+        eps = (strained or 0.0) - references.film_ev_per_unit()
+        _set_gamma(doc, thickest.gamma_j_per_m2 - thickest.n_film * eps / to_ev, None)
+        doc.sigma_j_per_m2_per_unit, doc.strain_energy_ev_per_unit = eps / to_ev, eps
+        return
+    films, substrates = [p.n_film for p in points], [p.n_substrate for p in points]
+    gammas, sigma_substrate = [p.gamma_j_per_m2 for p in points], 0.0
+    if len(set(substrates)) > 1:
+        doc.plane = fit_plane(films, substrates, gammas, level=level)
+        sigma_substrate = doc.plane.slope_y
+        doc.sigma_substrate_j_per_m2_per_unit = sigma_substrate
+        doc.substrate_excess_ev_per_unit = sigma_substrate * to_ev
+    # with several substrates: the same plane, seen along the other axis
+    reduced = [gamma - m * sigma_substrate for gamma, m in zip(gammas, substrates, strict=True)]
+    doc.fit = fit_line(films, reduced, level=level)
+    intercept_ci = doc.plane.intercept_ci if doc.plane else doc.fit.intercept_ci
+    slope, slope_ci = doc.fit.slope, doc.plane.slope_x_ci if doc.plane else doc.fit.slope_ci
+    _set_gamma(doc, doc.fit.intercept, intercept_ci)
+    doc.sigma_j_per_m2_per_unit, doc.sigma_ci_j_per_m2_per_unit = slope, slope_ci
+    doc.strain_energy_ev_per_unit = slope * to_ev
+    doc.strain_energy_ci_ev_per_unit = (slope_ci[0] * to_ev, slope_ci[1] * to_ev)
+    if strained is not None and references.strained_film is not None:
+        doc.strain_check = _strain_check(doc, strained, references)
+
+
+def _set_gamma(doc: InterfaceEnergyDoc, gamma: float, interval: Interval | None) -> None:
+    """Fill in the energy of the interface; only that of both contacts together where they differ."""
+    doc.gamma_sum_j_per_m2 = 2 * gamma
+    doc.gamma_sum_ci_j_per_m2 = None if interval is None else (2 * interval[0], 2 * interval[1])
+    if doc.contacts_equivalent:
+        doc.gamma_j_per_m2, doc.gamma_ci_j_per_m2 = gamma, interval
 
 
 def _point(m: InterfaceMember, e_film: float, e_substrate: float, area: float) -> InterfacePoint:
@@ -304,6 +293,9 @@ def _point(m: InterfaceMember, e_film: float, e_substrate: float, area: float) -
         film_thickness_angstrom=m.film_thickness_angstrom,
         energy_ev=energy,
         gamma_j_per_m2=interface_energy(energy, m.n_film, e_film, m.n_substrate, e_substrate, area),
+        film_layers=m.film_layers,
+        substrate_layers=m.substrate_layers,
+        contacts=m.contacts,
     )
 
 
@@ -341,12 +333,14 @@ def _check_surfaces(surfaces: Sequence[SurfaceEnergyDoc], first: CalculationDoc)
                 )
 
 
-def _strain_check(fit: LineFit, to_ev: float, strained: CalculationDoc, bulk: CalculationDoc) -> StrainCheck:
-    unit = bulk.structure.composition.get_reduced_composition_and_factor()[0]
-    e_strained, e_bulk = energy_per_unit(strained, unit), energy_per_unit(bulk, unit)
-    expected, fitted = e_strained - e_bulk, fit.slope * to_ev
-    low, high = fit.slope_ci[0] * to_ev, fit.slope_ci[1] * to_ev
+def _strain_check(doc: InterfaceEnergyDoc, e_strained: float, references: _References) -> StrainCheck:
+    bulk = references.aligned_film or references.film
+    unit = references.film.structure.composition.get_reduced_composition_and_factor()[0]
+    e_bulk = references.film_ev_per_unit()
+    expected, fitted = e_strained - e_bulk, doc.strain_energy_ev_per_unit or 0.0
+    low, high = doc.strain_energy_ci_ev_per_unit or (fitted, fitted)
     agrees = low - _STRAIN_RESOLUTION_EV <= expected <= high + _STRAIN_RESOLUTION_EV
+    calculation = references.strained_film or bulk
     return StrainCheck(
         strained_bulk_ev_per_unit=e_strained,
         bulk_ev_per_unit=e_bulk,
@@ -354,53 +348,35 @@ def _strain_check(fit: LineFit, to_ev: float, strained: CalculationDoc, bulk: Ca
         fitted_ev_per_unit=fitted,
         difference_ev_per_unit=fitted - expected,
         agrees=agrees,
-        calculation=strained.fingerprint,
+        calculation=calculation.fingerprint,
         text=f"2A sigma = {1e3 * fitted:.2f} meV per {unit.reduced_formula} ({1e3 * low:.2f} to {1e3 * high:.2f}), "
         f"strained bulk {1e3 * expected:.2f} meV: {'they agree' if agrees else 'they do not agree'}",
     )
 
 
-def _adhesion(doc: InterfaceEnergyDoc, surfaces: Sequence[SurfaceEnergyDoc]) -> None:
-    """Fill in what needs surface energies."""
-    gamma, film, substrate = doc.gamma_j_per_m2, doc.gamma_film_j_per_m2, doc.gamma_substrate_j_per_m2
-    if gamma is None:
-        return
-    if film is not None:
-        doc.film_minus_interface_j_per_m2 = film - gamma
-    if substrate is not None:
-        doc.substrate_minus_interface_j_per_m2 = substrate - gamma
-    if film is not None and substrate is not None:
-        doc.work_of_adhesion_j_per_m2 = work_of_adhesion(film, substrate, gamma)
-        intervals = [doc.gamma_ci_j_per_m2, *(s.gamma_ci_j_per_m2 for s in surfaces)]
-        if all(intervals):
-            doc.work_of_adhesion_half_width_j_per_m2 = hypot(*((i[1] - i[0]) / 2 for i in intervals if i))
-    ours = {doc.film: film, doc.substrate: substrate}
-    doc.published = [
-        _published(row, ours[a], gamma)
-        for row in published_values("gamma_licl_minus_gamma_licl_li")
-        for a, b in [row["system"].split("/")]
-        if {a, b} == {doc.film, doc.substrate} and ours[a] is not None
-    ]
-
-
-def _published(row: dict[str, Any], gamma_a: float | None, gamma_ab: float) -> PublishedComparison:
-    a = gamma_a or 0.0
-    surface = row["system"].split("/")[0]
-    return PublishedComparison(
-        paper=row["paper"],
-        system=row["system"],
-        quantity=f"gamma({surface}) - gamma({row['system']})",
-        published_j_per_m2=row["value"],
-        ours_j_per_m2=a - gamma_ab,
-        implied_gamma_j_per_m2=a - row["value"],
-        surface=surface,
-        source=row["source"],
-    )
-
-
-def _warnings(doc: InterfaceEnergyDoc) -> list[str]:
+def _warnings(doc: InterfaceEnergyDoc, members: Sequence[InterfaceMember]) -> list[str]:
     """Return what a reader of the number should know."""
     warnings = []
+    wide = [contact.gap_angstrom for m in members for contact in m.contacts if contact.open]
+    if wide:
+        warnings.append(
+            f"{len(wide)} contacts are open: gaps of {min(wide):.2f} to {max(wide):.2f} angstrom are not contacts, and "
+            "gamma is that of two surfaces"
+        )
+    unlike = [m for m in members if len({contact.registry for contact in m.contacts}) > 1]
+    if unlike:
+        names = " and ".join(contact.registry for contact in unlike[0].contacts)
+        warnings.append(f"the contacts differ in {len(unlike)} cells: {names} ({unlike[0].calculation.label})")
+    judged = doc.substrate_convergence
+    if judged is not None and not judged.converged:
+        warnings.append(judged.text)
+    if doc.fit is None:
+        warnings.append(
+            f"one thickness of the film ({members[0].film_layers or members[0].n_film:g} planes): no fit; its strain "
+            "energy is that of the strained crystal"
+        )
+    if doc.registries is not None:
+        warnings += doc.registries.warnings
     if not doc.contacts_equivalent:
         warnings.append(
             "the two contacts of the cell differ: only the sum of two interface energies is known, "
@@ -417,14 +393,10 @@ def _warnings(doc: InterfaceEnergyDoc) -> list[str]:
         warnings.append(
             f"gamma(n): {doc.fit.linearity.text}; with a quadratic term the intercept is {intercept:.4f} J/m2"
         )
-    if doc.strain_check is None:
+    if doc.strain_check is None and doc.fit is not None:
         warnings.append("the slope was not compared with strained bulk: none was computed")
-    elif not doc.strain_check.agrees:
+    elif doc.strain_check is not None and not doc.strain_check.agrees:
         warnings.append(f"strain energy: {doc.strain_check.text}")
     if doc.work_of_adhesion_j_per_m2 is not None and doc.work_of_adhesion_j_per_m2 < 0:
         warnings.append("negative work of adhesion: the contact would open into two surfaces")
-    if len({p.n_substrate for p in doc.members}) > 1:
-        warnings.append(
-            "the substrate's thickness changes through the series: its bulk energy then enters the slope too"
-        )
     return warnings

@@ -12,6 +12,7 @@ from anodeflow.structures.interfaces import COMFORTABLE_STRAIN, InterfaceModel, 
 from anodeflow.structures.matching import Strained, lattice_matches
 
 
+# long: most of it is documentation
 def interface(
     film: str | Path | Structure,
     substrate: str | Path | Structure,
@@ -20,12 +21,15 @@ def interface(
     substrate_miller: tuple[int, int, int] | None = None,
     film_layers: int | None = None,
     substrate_layers: int | None = None,
+    film_termination: int | str = 0,
+    substrate_termination: int | str = 0,
     min_thickness_angstrom: float = MIN_SIDE_ANGSTROM,
     strained: Strained | None = None,
     max_strain: float = 0.05,
     comfortable_strain: float = COMFORTABLE_STRAIN,
     max_area_angstrom2: float = 400.0,
     max_atoms: int = 500,
+    smallest: bool = False,
     seed: int = 0,
     **options: Any,
 ) -> InterfaceModel:
@@ -40,6 +44,8 @@ def interface(
         `interface_sides.DEFAULT_MILLER`.
     film_layers, substrate_layers, min_thickness_angstrom
         Planes of each side, or the least thickness of both.
+    film_termination, substrate_termination
+        Which of the terminations of each face.
     strained
         If absent the softer side of `interface_sides.YOUNG_MODULUS_GPA`, else the film.
     max_strain, max_area_angstrom2, max_atoms
@@ -47,6 +53,8 @@ def interface(
     comfortable_strain
         Of all matches strained less than this the one with the fewest atoms is taken; if there is none, the least
         strained.
+    smallest
+        Take the match of the smallest area instead.
     seed
         For the configuration of an argyrodite, the lowest in Ewald energy.
     options
@@ -65,10 +73,17 @@ def interface(
         :func:`anodeflow.structures.interfaces.build_interface`.
     """
     specs = [
-        slab_spec(name, miller, layers=layers, min_thickness_angstrom=min_thickness_angstrom, seed=seed)
-        for name, miller, layers in (
-            (film, film_miller, film_layers),
-            (substrate, substrate_miller, substrate_layers),
+        slab_spec(
+            name,
+            miller,
+            layers=layers,
+            min_thickness_angstrom=min_thickness_angstrom,
+            termination=termination,
+            seed=seed,
+        )
+        for name, miller, layers, termination in (
+            (film, film_miller, film_layers, film_termination),
+            (substrate, substrate_miller, substrate_layers, substrate_termination),
         )
     ]
     slabs = specs[0].build(), specs[1].build()
@@ -80,6 +95,8 @@ def interface(
     )
     comfortable = [m for m in matches if abs(m.strain.max_principal_percent) <= 100 * comfortable_strain]
     match = min(comfortable, key=lambda m: m.atoms or 0) if comfortable else matches[0]
+    if smallest:
+        match = min(matches, key=lambda m: (round(m.area_angstrom2, 3), m.strain.von_mises_percent))
     repeat = options.get("repeat", (1, 1))
     return build_interface(
         slabs[0], slabs[1], match, max_strain=max_strain, max_atoms=max_atoms * repeat[0] * repeat[1], **options

@@ -33,7 +33,7 @@ _FACE_DEPTH_ANGSTROM = 0.6
 #: Atoms count as one over the other, or as equally near, within this distance in the plane.
 _OVER_ANGSTROM = 0.15
 #: A contact wider than this is not a contact: the sides of ionic crystals and metals touch at 2 to 3 angstrom.
-_OPEN_GAP_ANGSTROM = 3.5
+OPEN_GAP_ANGSTROM = 3.5
 #: The grid over the cell of displacements, where that cell is larger.
 _GRID_ANGSTROM = 1.0
 #: More candidates than this are not scored.
@@ -243,7 +243,7 @@ def search_registry(
     StructureError
         Atoms overlap in every candidate.
     ConvergenceError
-        `score` gives an energy that is not finite.
+        `score` gives an energy that is not finite. One that `score` raises leaves a candidate out.
     """
     if not gaps_angstrom:
         raise InputError("no gap to begin with", "give at least one in gaps_angstrom")
@@ -251,9 +251,11 @@ def search_registry(
     scored = (_scored(model, shift, score, gaps_angstrom) for shift in shifts)
     ranked = [registry for registry in scored if registry is not None]
     if not ranked:
-        raise StructureError(f"atoms overlap in every registry of {model.name}", "use wider gaps_angstrom")
+        raise StructureError(
+            f"atoms overlap in every registry of {model.name}, or none of them relaxes", "use wider gaps_angstrom"
+        )
     ranked.sort(key=_order)
-    if refine and len(shifts) > 1 and not _is_held(ranked[0].model):
+    if refine and len(shifts) > 1 and not is_held(ranked[0].model):
         step = grid_angstrom
         while step > grid_angstrom / 4:
             step /= 2
@@ -270,7 +272,10 @@ def _order(ranked: RankedRegistry) -> tuple[float, str, tuple[float, float]]:
 def _scored(
     model: InterfaceModel, shift: Sequence[float], score: _Score, gaps: Sequence[float]
 ) -> RankedRegistry | None:
-    """Score one candidate from the gap at which its contacts are neither tight nor open; None if atoms overlap."""
+    """Score one candidate from the gap at which its contacts are neither tight nor open.
+
+    None if atoms overlap, or if it has no energy because it cannot be relaxed.
+    """
     begin = None
     for gap in sorted(gaps):
         try:
@@ -281,7 +286,10 @@ def _scored(
             break
     if begin is None:
         return None
-    energy, relaxed = score(begin.structure.copy())
+    try:
+        energy, relaxed = score(begin.structure.copy())
+    except ConvergenceError:  # one that cannot be relaxed is not the lowest
+        return None
     if not isfinite(energy):
         raise ConvergenceError(f"the energy of {model.name} at shift {tuple(shift)} is {energy}", "converge it")
     return RankedRegistry(begin, registry_at(begin), float(energy), relaxed, contact_gap(begin, relaxed))
@@ -313,7 +321,7 @@ def contact_problems(model: InterfaceModel, structure: Structure) -> list[str]:
     problems = []
     for contact in range(1, model.contacts + 1):
         gap = contact_gap(model, structure, contact)
-        if gap > _OPEN_GAP_ANGSTROM:
+        if gap > OPEN_GAP_ANGSTROM:
             problems.append(f"contact {contact} is open: a gap of {gap:.2f} angstrom is not a contact")
     if model.contacts == 2:
         first, second = (registry_at(model, contact, structure) for contact in (1, 2))
@@ -400,8 +408,8 @@ def _place(
 # --- refinement -------------------------------------------------------------------------------------
 
 
-def _is_held(model: InterfaceModel) -> bool:
-    """Tell whether symmetry holds this registry in place, so that no force moves the film in the plane."""
+def is_held(model: InterfaceModel) -> bool:
+    """Tell whether symmetry holds the registry of a model in place, so that no force moves its film in the plane."""
     holding = []
     for w, left in shift_moves(model):  # where a move takes the film as it stands
         if np.abs(left - np.round(left)).max() < SAME_FRACTION:

@@ -98,3 +98,31 @@ def segment_key(run: str, first_step: int, last_step: int) -> str:
         It begins from the state at the first and ends at the last.
     """
     return hashlib.sha256(json.dumps([run, first_step, last_step]).encode()).hexdigest()[:32]
+
+
+def search_key(
+    film: Structure,
+    substrate: Structure,
+    options: dict[str, Any],
+    only: str | None,
+    card_hash: str,
+    engine: EngineRecord,
+) -> str:
+    """Return what makes two searches of registries the same.
+
+    Parameters
+    ----------
+    film, substrate
+        The two crystals.
+    options
+        How they are put together.
+    only
+        Label of the only registry to be scored, None for all.
+    card_hash
+        How accurately.
+    engine
+        The potential.
+    """
+    how = json.dumps(options, sort_keys=True, default=str)
+    content = ["registry search", structure_digest(film), structure_digest(substrate), how, only, card_hash]
+    return _with_engine(content, engine)

@@ -79,7 +79,7 @@ def interface_energy_figure(doc: InterfaceEnergyDoc) -> Figure:
         lower, upper = confidence_band(fit, grid)
         band = axes.fill_between(grid, lower, upper, color=_POINT, alpha=0.16, lw=0, zorder=1)
         _draw_fit(axes, doc, fit, grid, mean)
-        _draw_published(axes, doc, [*lower, *upper, *(point.gamma_j_per_m2 for point in doc.members)])
+        _draw_published(axes, doc, [*lower, *upper, *_reduced(doc)])
         axes.axvline(0, ymax=0.6, color="0.6", lw=0.6, zorder=0)
         axes.set_xlim(-0.06 * largest, grid[-1])
         axes.margins(y=0.08)
@@ -108,15 +108,22 @@ def _draw_fit(axes: Axes, doc: InterfaceEnergyDoc, fit: LineFit, grid: np.ndarra
     axes.plot(grid[within], fit.predict(grid[within]), color=_POINT, zorder=2)
     axes.plot(grid[~within], fit.predict(grid[~within]), color=_POINT, ls=(0, (4, 2)), zorder=2)
     axes.plot(
-        sizes, [point.gamma_j_per_m2 for point in doc.members], "o", color=_POINT, ms=4.5, mec="white", mew=0.5,
+        sizes, _reduced(doc), "o", color=_POINT, ms=4.5, mec="white", mew=0.5,
         zorder=4, label="computed cells",
     )  # fmt: skip
-    half = fit.intercept_ci[1] - fit.intercept
+    low, high = doc.gamma_sum_ci_j_per_m2 or (2 * fit.intercept_ci[0], 2 * fit.intercept_ci[1])
+    half = (high - low) / 4
     axes.errorbar(
         0, fit.intercept, yerr=half, fmt="D", color=_INTERCEPT, ms=4.8, mec="white", mew=0.5, capsize=3,
         elinewidth=1.1, zorder=5, clip_on=False,
         label=rf"$\gamma${mean} = {with_error(fit.intercept, half)} {_UNIT}",
     )  # fmt: skip
+
+
+def _reduced(doc: InterfaceEnergyDoc) -> list[float]:
+    """Return gamma of every cell without what its substrate's thickness adds to it."""
+    sigma = doc.sigma_substrate_j_per_m2_per_unit or 0.0
+    return [point.gamma_j_per_m2 - sigma * point.n_substrate for point in doc.members]
 
 
 def _draw_published(axes: Axes, doc: InterfaceEnergyDoc, ours: Sequence[float]) -> None:
@@ -155,6 +162,10 @@ def _caption(doc: InterfaceEnergyDoc) -> list[str]:
         parts.append(f"Film strained by {signed(doc.strain_percent, 1)} %.")
     if not doc.contacts_equivalent:
         parts.append("The contacts differ: only their sum is defined.")
+    if doc.contacts:
+        parts.append(f"{doc.contacts[0].registry}, gap {doc.contacts[0].gap_angstrom:.1f} Å.")
+    if doc.plane is not None:
+        parts.append("Slope of the substrate taken off.")
     parts.append(f"Error bar: {percent_confidence(doc.confidence_level)}.")
     lines = [" ".join(parts)]
     if doc.published:

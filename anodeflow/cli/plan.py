@@ -88,8 +88,8 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
 
 
 def _row(study: Study, calculation: Any) -> dict[str, Any]:
-    card = study.card_of(calculation)
-    mesh = study.loaded_engine.mesh(calculation.structure, card)
+    card, engine = study.card_of(calculation), study.engine_of(calculation)
+    mesh = engine.mesh(calculation.structure, card)
     row = {
         "calculation": calculation.label,
         "task": calculation.task,
@@ -99,7 +99,7 @@ def _row(study: Study, calculation: Any) -> dict[str, Any]:
         "charge": calculation.charge,
     }
     try:
-        valence = study.loaded_engine.valence_electrons(calculation.structure.symbol_set)
+        valence = engine.valence_electrons(calculation.structure.symbol_set)
     except EngineError:  # its pseudopotentials are missing, which is said elsewhere
         valence = {}
     if valence and card.cutoff_ev is not None:
@@ -170,7 +170,7 @@ def _write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> Non
             folder = temporary / f"{number:03d}-{name_of_folder(calculation.label)}"
             folder.mkdir()
             try:
-                calculation.write_inputs(study.loaded_engine, study.card_of(calculation), folder)
+                calculation.write_inputs(study.engine_of(calculation), study.card_of(calculation), folder)
             except AnodeflowError as error:
                 raise error.about(calculation.label) from None
         (temporary / "plan.json").write_text(json.dumps({"anodeflow": __version__, **content}, indent=2, default=str))

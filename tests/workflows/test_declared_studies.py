@@ -78,6 +78,8 @@ def test_everything_declared_travels_as_json_and_arrives_the_same(kind, study):
             assert isinstance(entry, Stage)
             for result in arrived.lay_out(needed, travelled(loaded.setup)).results:
                 assert travelled(result) == result
+            found[entry.label] = foreseen = arrived.foreseen(needed, loaded.setup)
+            assert travelled(foreseen) == foreseen
     assert travelled(loaded.setup).card.hash == loaded.method.hash
 
 

@@ -162,10 +162,15 @@ class Study(Options):
         """Return the card of one planned calculation."""
         return step.card or self.method
 
+    def engine_of(self, step: Step) -> Engine:
+        """Return the engine of one planned calculation."""
+        return self.loaded_engine if step.engine is None else get_engine(step.engine)
+
     def seconds_of(self, step: Step) -> float:
         """Return the core-seconds one planned calculation is expected to take."""
-        once = self.loaded_engine.seconds_per_step(step.structure, self.card_of(step))
-        share = self.loaded_engine.dynamics_share() if step.task == "dynamics" else 1.0
+        engine = self.engine_of(step)
+        once = engine.seconds_per_step(step.structure, self.card_of(step))
+        share = engine.dynamics_share() if step.task == "dynamics" else 1.0
         return share * once * (step.expected_steps + 1)
 
     def check_cells(self) -> list[str]:
@@ -180,7 +185,7 @@ class Study(Options):
         for step in self.planned:
             try:
                 # of a band or of dynamics engines look at the electrons, as of a single point
-                checked = self.loaded_engine.check(
+                checked = self.engine_of(step).check(
                     step.structure, cast(Task, step.task), self.card_of(step), step.charge
                 )
             except EngineError:
@@ -320,7 +325,10 @@ def last_document(
 
 
 # Settings added after studies were first stored: where a study does not use one, its hash stays what it was.
-_LATER = {"warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "cells", "states", "reservoirs"}
+_LATER = {
+    "warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "cells", "states", "reservoirs", "registries",
+    "registry", "search_engine",
+}  # fmt: skip
 
 
 def without_unset(settings: Any) -> Any:

@@ -101,8 +101,8 @@ class Step(ABC):
         Name of the crystal it belongs to.
     charge
         Of the cell, e.
-    card
-        Where it is not the study's own.
+    card, engine
+        Where they are not the study's own.
     """
 
     label: str
@@ -112,6 +112,7 @@ class Step(ABC):
     crystal: str | None = None
     charge: int = 0
     card: MethodCard | None = None
+    engine: str | None = None
 
     @abstractmethod
     def write_inputs(self, engine: Engine, card: MethodCard, directory: Path) -> list[str]:
@@ -201,7 +202,7 @@ class HostCell(Travelling, ABC):
     label
         Of the job that builds it.
     needs
-        Labels of the calculations of whose relaxed structures it is built.
+        Labels of the calculations of whose relaxed structures it is built, and of stages that say how.
     host, task, expected_steps, crystal
         Label of its relaxation, and the rest of it: see :class:`CalculationStep`.
     """
@@ -214,8 +215,13 @@ class HostCell(Travelling, ABC):
     crystal: str | None = None
 
     @abstractmethod
-    def build(self, structures: list[Structure]) -> BuiltCell:
-        """Build the cell of one structure for each of ``needs``. Pure.
+    def build(self, needed: list[Any]) -> BuiltCell:
+        """Build the cell. Pure.
+
+        Parameters
+        ----------
+        needed
+            A structure for each calculation of ``needs``, the document of each stage.
 
         Raises
         ------
@@ -269,7 +275,8 @@ class Stage(Travelling, ABC):
     label
         Of the job that lays it out.
     needs
-        Labels of the calculations and host cells it is built of. They must have converged.
+        Labels of the calculations and host cells it is built of, which must have converged, and of stages whose
+        documents it is laid out by.
     also
         Labels of calculations and stages that only its results need, whatever became of them.
     """
@@ -285,8 +292,8 @@ class Stage(Travelling, ABC):
         Parameters
         ----------
         needed
-            The structure of each calculation, and the :class:`BuiltCell` of each host cell, of ``needs``: relaxed in a
-            run, unrelaxed in a plan.
+            The structure of each calculation, the :class:`BuiltCell` of each host cell and the output of each stage of
+            ``needs``: relaxed in a run; in a plan unrelaxed, and what :meth:`foreseen` says.
         setup
             Engine and card of the study.
 
@@ -307,6 +314,16 @@ class Stage(Travelling, ABC):
         docs
             What there is of ``needs``, None for the rest.
         """
+
+    def foreseen(self, needed: list[Any], setup: Setup) -> Any:
+        """Return what stands in place of the output in a plan, for stages that need it; None where none does.
+
+        Parameters
+        ----------
+        needed, setup
+            As of :meth:`lay_out`.
+        """
+        return None
 
     def output(self, results: list[Any]) -> Any:
         """Return the output of the stage, of those of its results: the only one, or a list of them."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from pymatgen.core import Structure
 
 from anodeflow.documents import CalculationDoc, Document
 from anodeflow.errors import AnodeflowError, EngineError, InputError
@@ -39,7 +38,7 @@ def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
     AnodeflowError
         If a cell cannot be built.
     """
-    known: dict[str, Structure | BuiltCell] = {}
+    known: dict[str, Any] = {}
     steps: dict[str, Step] = {}
 
     def add(step: Step) -> None:
@@ -52,7 +51,7 @@ def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
             case Step():
                 add(entry)
             case HostCell():
-                built = entry.build([cell for cell in needed if isinstance(cell, Structure)])
+                built = entry.build(needed)
                 known[entry.label] = built
                 add(
                     CalculationStep(
@@ -66,6 +65,7 @@ def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
             case Stage():
                 for step in entry.lay_out(needed, setup).steps:
                     add(step)
+                known[entry.label] = entry.foreseen(needed, setup)
     return list(steps.values())
 
 
@@ -113,7 +113,7 @@ def jobs_of(entries: Iterable[Entry], setup: Setup, identity: Identity) -> tuple
 
 
 @deferred_job()
-def _build_cell(cell: HostCell, crystals: list[CalculationDoc]) -> BuiltCell:
+def _build_cell(cell: HostCell, docs: list[Any]) -> BuiltCell:
     """Build a host cell of relaxed crystals.
 
     Raises
@@ -123,7 +123,7 @@ def _build_cell(cell: HostCell, crystals: list[CalculationDoc]) -> BuiltCell:
     InputError, StructureError
         If there is no such cell.
     """
-    return cell.build([_settled(doc, label) for doc, label in zip(crystals, cell.needs, strict=True)])
+    return cell.build([_settled(doc, label) for doc, label in zip(docs, cell.needs, strict=True)])
 
 
 @deferred_job(takes_missing=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pymatgen.core import Structure
-
 from anodeflow.analysis.interface_energy import InterfaceEnergyDoc, InterfaceMember, interface_energy_doc
+from anodeflow.analysis.interface_registries import InterfaceRegistriesDoc, RegistryEntry
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
 from anodeflow.documents import CalculationDoc
-from anodeflow.errors import AnodeflowError, EngineError
+from anodeflow.errors import AnodeflowError, ConvergenceError, EngineError
 from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.structures.oriented_bulk import strained_film_bulk
 from anodeflow.workflows.studies.graph import (
@@ -23,17 +22,32 @@ from anodeflow.workflows.studies.graph import (
     crystal_label,
 )
 from anodeflow.workflows.studies.interface.cells import Pair, series
+from anodeflow.workflows.studies.interface.registry_cells import (
+    REGISTRIES,
+    cell_step,
+    contacts_of,
+    crystal_labels,
+)
 
 INTERFACE = "interface/cells"
 
 
 class InterfaceSeries(Stage):
-    """The interface cells, each relaxed along its normal, and the film's crystal strained as the film is."""
+    """The interface cells, each relaxed along its normal, and the film's crystal strained as the film is.
+
+    Parameters
+    ----------
+    pair
+        What the study file says.
+    searched
+        Whether the registry is the lowest of :class:`~.registry_cells.RegistryCells`; else that of ``pair.shift``.
+    """
 
     pair: Pair
+    searched: bool
 
     @classmethod
-    def of(cls, pair: Pair, surfaces: list[str]) -> InterfaceSeries:
+    def of(cls, pair: Pair, surfaces: list[str], searched: bool) -> InterfaceSeries:
         """Return the calculations of one interface.
 
         Parameters
@@ -42,69 +56,109 @@ class InterfaceSeries(Stage):
             What the study file says.
         surfaces
             Labels of the stages of its free surfaces, for the work of adhesion.
+        searched
+            See the class.
         """
-        needs = [crystal_label(pair.film.crystal), crystal_label(pair.substrate.crystal)]
-        return cls(label=INTERFACE, needs=needs, also=surfaces, pair=pair)
+        needs = [*crystal_labels(pair), *([REGISTRIES] if searched else [])]
+        return cls(label=INTERFACE, needs=needs, also=surfaces, pair=pair, searched=searched)
 
     def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """See :meth:`Stage.lay_out`."""
-        models = series(needed[0], needed[1], self.pair)
+        shift, gap = self.pair.shift, self.pair.gap_angstrom
+        if self.searched:
+            lowest = _lowest_registry(needed[2])
+            shift, gap = lowest.shift, lowest.gap_built_angstrom
+        cells = series(needed[:2], self.pair, shift, gap)
         film = self.pair.film.crystal
-        steps = [_step(f"{film}/strained", strained_film_bulk(models[0]), 10, film)]
-        for model in models:
-            cell = model.structure
-            plain = Structure(cell.lattice, cell.species, cell.frac_coords)
-            steps.append(_step(f"interface/{model.film.layers} layers", plain, 30))
+        strained = CalculationStep(
+            label=f"{film}/strained",
+            task="relax_c",
+            structure=strained_film_bulk(cells[0][1]),
+            expected_steps=10,
+            crystal=film,
+        )
+        steps = [strained, *(cell_step(self._cell_label(layers), model) for layers, model in cells)]
         labels = [step.label for step in steps]
         result = _InterfaceResult(
             label="interface/result",
             of=[*self.needs, *labels, *self.also],
             pair=self.pair,
+            searched=self.searched,
             strained=labels[0],
             surfaces=self.also,
-            cells=[_CellFacts.of(label, model) for label, model in zip(labels[1:], models, strict=True)],
-            strain_percent=models[0].max_strain_percent,
+            cells=[_CellFacts.of(label, *cell) for label, cell in zip(labels[1:], cells, strict=True)],
+            strain_percent=cells[0][1].max_strain_percent,
         )
         return Layout(steps, [result])
+
+    def _cell_label(self, layers: tuple[int, int]) -> str:
+        on = "" if layers[1] == self.pair.base_layers[1] else f" on {layers[1]}"
+        return f"interface/{layers[0]} layers{on}"
 
     def without_result(self, why: str, docs: list[Any]) -> InterfaceEnergyDoc:
         """See :meth:`Stage.without_result`."""
         return without_result(self.pair, why)
 
 
-def _step(label: str, structure: Structure, expected_steps: int, crystal: str | None = None) -> CalculationStep:
-    return CalculationStep(
-        label=label, task="relax_c", structure=structure, expected_steps=expected_steps, crystal=crystal
-    )
+def _lowest_registry(doc: InterfaceRegistriesDoc) -> RegistryEntry:
+    """Return the registry of the lowest energy.
+
+    Raises
+    ------
+    ConvergenceError
+        None has one.
+    """
+    if doc.lowest is None:
+        raise ConvergenceError(f"no registry was found: {doc.error}", "give shift: [x, y], or look at the cells")
+    return doc.lowest
 
 
 class _CellFacts(Travelling):
     """What the builder of a cell knew, for :class:`~anodeflow.analysis.interface_energy.InterfaceMember`."""
 
     label: str
+    layers: tuple[int, int]
+    shift: tuple[float, float]
+    gap_angstrom: float
     n_film: float
     n_substrate: float
     area_angstrom2: float
     film_thickness_angstrom: float
+    substrate_thickness_angstrom: float
     equivalent_contacts: bool
 
     @classmethod
-    def of(cls, label: str, model: InterfaceModel) -> _CellFacts:
-        """Return what is known of one cell and the calculation of this label."""
+    def of(cls, label: str, layers: tuple[int, int], model: InterfaceModel) -> _CellFacts:
+        """Return what is known of one cell and the calculation of this label.
+
+        Parameters
+        ----------
+        label
+            Of the calculation.
+        layers
+            Planes of film and substrate.
+        model
+            The cell as built.
+        """
         return cls(
             label=label,
+            layers=layers,
+            shift=model.shift,
+            gap_angstrom=model.gaps_angstrom[0],
             n_film=model.n_film_units,
             n_substrate=model.n_substrate_units,
             area_angstrom2=model.area_angstrom2,
             film_thickness_angstrom=model.film.thickness_angstrom,
+            substrate_thickness_angstrom=model.substrate.thickness_angstrom,
             equivalent_contacts=model.contacts_equivalent,
         )
 
 
 class _InterfaceResult(Result):
-    """The fit of gamma(n); unconverged cells are refused, not left out."""
+    """The fit of gamma(n, m); unconverged cells are refused, not left out."""
 
     pair: Pair
+    searched: bool
     strained: str
     surfaces: list[str]
     cells: list[_CellFacts]
@@ -116,9 +170,10 @@ class _InterfaceResult(Result):
         free = [docs[label] for label in self.surfaces]
         gamma: dict[str, SurfaceEnergyDoc] = {d.crystal: d for d in free if d is not None and d.converged}
         strained: CalculationDoc | None = docs[self.strained]
+        registries: InterfaceRegistriesDoc | None = docs[REGISTRIES] if self.searched else None
         try:
             return interface_energy_doc(
-                [self._member(facts, docs[facts.label]) for facts in self.cells],
+                [self._member(facts, docs) for facts in self.cells],
                 film_bulk=docs[crystal_label(film.crystal)],
                 substrate_bulk=docs[crystal_label(substrate.crystal)],
                 film=film.crystal,
@@ -128,16 +183,39 @@ class _InterfaceResult(Result):
                 strain_percent=self.strain_percent,
                 gamma_film=gamma.get(film.crystal),
                 gamma_substrate=gamma.get(substrate.crystal),
+                registries=registries,
             )
         except AnodeflowError as error:
-            return without_result(self.pair, str(error))
+            return without_result(self.pair, str(error), registries)
 
-    def _member(self, facts: _CellFacts, calculation: CalculationDoc | None) -> InterfaceMember:
+    def _member(self, facts: _CellFacts, docs: Documents) -> InterfaceMember:
+        calculation: CalculationDoc | None = docs[facts.label]
         if calculation is None:
             raise EngineError("an interface cell was not computed", "see the first failure of this run")
-        return InterfaceMember(calculation=calculation, **facts.model_dump(exclude={"label"}))
+        crystals = [docs[label].structure for label in crystal_labels(self.pair)]
+        model = self.pair.model(crystals, facts.layers, facts.shift, facts.gap_angstrom)
+        known = facts.model_dump(exclude={"label", "layers", "shift", "gap_angstrom"})
+        return InterfaceMember(
+            calculation=calculation,
+            film_layers=facts.layers[0],
+            substrate_layers=facts.layers[1],
+            contacts=contacts_of(model, calculation.structure) if calculation.converged else [],
+            **known,
+        )
 
 
-def without_result(pair: Pair, why: str) -> InterfaceEnergyDoc:
-    """Return the document of an interface that has no energy, and why."""
-    return InterfaceEnergyDoc(film=pair.film.crystal, substrate=pair.substrate.crystal, error=why)
+def without_result(pair: Pair, why: str, registries: InterfaceRegistriesDoc | None = None) -> InterfaceEnergyDoc:
+    """Return the document of an interface that has no energy, and why.
+
+    Parameters
+    ----------
+    pair
+        The two sides.
+    why
+        The reason.
+    registries
+        What was found before.
+    """
+    return InterfaceEnergyDoc(
+        film=pair.film.crystal, substrate=pair.substrate.crystal, error=why, registries=registries
+    )

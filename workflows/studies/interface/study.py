@@ -12,9 +12,13 @@ from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 from anodeflow.workflows.studies.interface.cells import Film, Pair, Substrate
 from anodeflow.workflows.studies.interface.jobs import INTERFACE, InterfaceSeries, without_result
+from anodeflow.workflows.studies.interface.registry_cells import REGISTRIES, RegistryCells
+from anodeflow.workflows.studies.registries import RegistryStage, check_search_engine, search_engine, search_label
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec
 from anodeflow.workflows.studies.surface.jobs import SlabSeries
 from anodeflow.workflows.studies.surface.study import surface_warnings
+
+_REGISTRIES = 3
 
 
 class InterfaceStudy(Study):
@@ -30,8 +34,11 @@ class InterfaceStudy(Study):
     )
     max_strain_percent: float = Field(5.0, gt=0, le=15)
     max_area_angstrom2: float = Field(200.0, gt=1, le=1000)
-    gap_angstrom: float = Field(2.5, ge=1, le=6)
-    shift: tuple[float, float] = (0.0, 0.0)
+    gap_angstrom: float = Field(2.5, ge=1, le=6, description="that cells are planned with, or built with a shift")
+    registries: int | None = Field(None, ge=1, le=12, description="best of the search that are computed; default: 3")
+    registry: str | None = Field(None, description="the only one to compute, such as 'Li over Cl'")
+    search_engine: str | None = Field(None, description="potential that scores registries")
+    shift: tuple[float, float] = Field((0.0, 0.0), description="in place of a search, in fractions of the cell")
     vacuum_angstrom: float | None = Field(None, ge=5, le=100)
     max_atoms: int = Field(400, ge=2, le=2000)
 
@@ -41,6 +48,26 @@ class InterfaceStudy(Study):
             if surface.crystal not in (self.film.crystal, self.substrate.crystal):
                 raise ValueError(f"surface {surface.label} is of neither side of the interface")
         return self
+
+    @model_validator(mode="after")
+    def _searched_or_given(self) -> InterfaceStudy:
+        if self.registries is None and "shift" not in self.model_fields_set:
+            self.registries = _REGISTRIES if self.registry is None else 1
+        if self.registries is None and (self.registry is not None or self.search_engine is not None):
+            raise ValueError("give either shift, or registry and search_engine")
+        if self.registries is not None and self.shift != (0.0, 0.0):
+            raise ValueError(f"shift {list(self.shift)} is one registry: leave out shift, or registries")
+        return self
+
+    @property
+    def searched(self) -> bool:
+        """Whether registries are searched."""
+        return self.registries is not None
+
+    @property
+    def scorer(self) -> str:
+        """The potential that scores registries."""
+        return search_engine(self.engine, self.warm_start, self.search_engine)
 
     @property
     def vacuum(self) -> float:
@@ -67,13 +94,24 @@ class InterfaceStudy(Study):
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         notes = super().preflight()
+        if self.searched:
+            notes += check_search_engine(self.scorer, self._dry)
         return [*notes, *self.check_cells()]
 
     def declare(self) -> list[Entry]:
-        """See :meth:`Study.declare`: both crystals, the interface cells, the slabs of the free surfaces."""
+        """See :meth:`Study.declare`: both crystals, registries, interface cells, the slabs of the free surfaces."""
         free = [SlabSeries.of(surface, self.vacuum, self.max_atoms) for surface in self.surfaces]
         crystals = [crystal_step(name, self.crystal(name)) for name in self.crystals_used()]
-        return [*crystals, InterfaceSeries.of(self.pair, [slabs.label for slabs in free]), *free]
+        series = InterfaceSeries.of(self.pair, [slabs.label for slabs in free], self.searched)
+        if not self.searched:
+            return [*crystals, series, *free]
+        options = self.pair.options(self.pair.base_layers)
+        search = RegistryStage.of("interface", self.crystals_used(), options, self.scorer, only=self.registry)
+        return [*crystals, search, RegistryCells.of(self.pair, self.registries or 1), series, *free]
+
+    def summarised(self, entries: list[Entry]) -> list[str]:
+        """See :meth:`Study.summarised`: without the search, which the interface holds."""
+        return [label for label in super().summarised(entries) if label not in (REGISTRIES, search_label("interface"))]
 
     def document(self, results: Documents, record: Record, facts: None) -> InterfaceStudyDoc:
         """See :meth:`Study.document`: the interface and the free surfaces beside it."""
