@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-
 from anodeflow.documents import CalculationDoc, Document
 from anodeflow.errors import AnodeflowError, EngineError, InputError
 from anodeflow.workflows.jobs.calculation import structure_digest
