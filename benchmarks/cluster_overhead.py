@@ -49,15 +49,15 @@ def main():
         assert study.planned
         best = {"bare": 1e9, "ours": 1e9}
         for _ in range(3):
-            made = flow(number)
+            jobs = flow(number)
             clock = time.process_time()
-            pad.add_wf(flow_to_workflow(made))
+            pad.add_wf(flow_to_workflow(jobs))
             best["bare"] = min(best["bare"], time.process_time() - clock)
-            made = flow(number)
+            jobs = flow(number)
             pad.db.studies.delete_many({})
             clock = time.process_time()
             _claim(pad.db.studies, pad, study, file, file.read_text(), ["tag"], cluster)
-            workflow = flow_to_workflow(made)
+            workflow = flow_to_workflow(jobs)
             dress(workflow, cluster, lambda label: None, ["tag"])
             pad.add_wf(workflow)
             best["ours"] = min(best["ours"], time.process_time() - clock)

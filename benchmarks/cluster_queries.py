@@ -39,7 +39,7 @@ QUESTIONS = {
 def documents(number):
     """All calculations, a thousand at a time."""
     for first in range(0, number, 1000):
-        yield [calculation(one, STUDIES) for one in range(first, min(first + 1000, number))]
+        yield [calculation(index, STUDIES) for index in range(first, min(first + 1000, number))]
 
 
 def timed(name, ask, note=lambda: ""):

@@ -45,8 +45,8 @@ from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 
 def cell(layers: int) -> Structure:
     model = interface("Li", "Li6PS5Cl", film_layers=layers, min_thickness_angstrom=9, gap_angstrom=2.3)
-    found = model.structure
-    return Structure(found.lattice, found.species, found.frac_coords)
+    structure = model.structure
+    return Structure(structure.lattice, structure.species, structure.frac_coords)
 
 
 def bare(structure: Structure, engine: str, steps: int) -> None:
@@ -63,13 +63,13 @@ def ours(structure: Structure, engine: str, steps: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ANODEFLOW_RUNS"] = folder
         card = load_card("lacss2024-aimd").model_dump(mode="json")
-        made = dynamics_segment(structure, None, run.model_dump(mode="json"), card, engine, "benchmark", 0, steps)
-        recognised_of(made).result(None)
+        job = dynamics_segment(structure, None, run.model_dump(mode="json"), card, engine, "benchmark", 0, steps)
+        recognised_of(job).result(None)
 
 
-def timed(what, *arguments) -> tuple[float, float]:
+def timed(function, *arguments) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
-    what(*arguments)
+    function(*arguments)
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
@@ -92,12 +92,12 @@ def bookkeeping(steps: int) -> dict[str, float]:
     with tempfile.NamedTemporaryFile() as model:
         engine = f"free:{model.name}"
         structure = Structure(Lattice.cubic(15), ["Li"] * 216, np.indices((6, 6, 6)).reshape(3, -1).T / 6)
-        found = {}
-        for name, what in (("bare", bare), ("ours", ours)):
+        numbers = {}
+        for name, way in (("bare", bare), ("ours", ours)):
             _Free.calls = 0
-            found[f"{name}_ms_per_step"] = round(1000 * timed(what, structure, engine, steps)[1] / steps, 3)
-            found[f"{name}_force_evaluations"] = _Free.calls
-    return found
+            numbers[f"{name}_ms_per_step"] = round(1000 * timed(way, structure, engine, steps)[1] / steps, 3)
+            numbers[f"{name}_force_evaluations"] = _Free.calls
+    return numbers
 
 
 def moved(structure: Structure, seed: int) -> Iterator[Atoms]:
@@ -124,23 +124,24 @@ def faster(structure: Structure, calls: int) -> dict[str, float]:
     """Processor seconds of one force evaluation of one replica, the median of all calls; all ways in turn."""
     torch.set_num_threads(1)
     own, seven = (get_engine(name).calculator() for name in ("chgnet", "sevennet-0"))
-    kept, anew, batched = LeanCHGNet(own.model), LeanCHGNet(own.model, margin_angstrom=0), LeanCHGNet(own.model)
+    kept, batched = LeanCHGNet(own.model), LeanCHGNet(own.model)
+    without_margin = LeanCHGNet(own.model, margin_angstrom=0)
     batched.kept = [Neighbours(6.0, MARGIN_ANGSTROM) for _ in range(3)]
     replicas = [moved(structure, seed) for seed in range(3)]
-    one = moved(structure, 9)
+    positions = moved(structure, 9)
     ways = {
-        "chgnet, its own calculator": lambda: own.calculate(next(one), ["forces"]),
-        "chgnet, its own without stress and moments": lambda: own.calculate(next(one), ["forces"], task="ef"),
-        "chgnet as dynamics use it": lambda: kept.calculate(next(one), ["forces"]),
-        "the same, neighbours anew in every step": lambda: anew.calculate(next(one), ["forces"]),
+        "chgnet, its own calculator": lambda: own.calculate(next(positions), ["forces"]),
+        "chgnet, its own without stress and moments": lambda: own.calculate(next(positions), ["forces"], task="ef"),
+        "chgnet as dynamics use it": lambda: kept.calculate(next(positions), ["forces"]),
+        "the same, new neighbours in every step": lambda: without_margin.calculate(next(positions), ["forces"]),
         "the same, three replicas in one batch": lambda: batch_of(batched, [next(r) for r in replicas]),
-        "sevennet-0": lambda: seven.calculate(next(one), ["forces"]),
+        "sevennet-0": lambda: seven.calculate(next(positions), ["forces"]),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(calls + 1):
         for name, way in ways.items():
             times[name].append(timed(way)[1] / (3 if "batch" in name else 1))
-    return {name: round(statistics.median(found[1:]), 4) for name, found in times.items()}
+    return {name: round(statistics.median(values[1:]), 4) for name, values in times.items()}
 
 
 def main() -> None:
@@ -161,19 +162,19 @@ def main() -> None:
         print(json.dumps({"atoms": len(structure), "cpu_s_per_call": faster(structure, given.calls)}, indent=2))
         return
     bare(structure, given.engine, 3)  # loads the model
-    theirs, own = [], []
+    bare_times, our_times = [], []
     for _ in range(given.repeats):
-        theirs.append(timed(bare, structure, given.engine, given.steps))
-        own.append(timed(ours, structure, given.engine, given.steps))
+        bare_times.append(timed(bare, structure, given.engine, given.steps))
+        our_times.append(timed(ours, structure, given.engine, given.steps))
     result = {
         "engine": given.engine,
         "atoms": len(structure),
         "steps": given.steps,
-        "bare_s": [[round(value, 2) for value in one] for one in theirs],
-        "ours_s": [[round(value, 2) for value in one] for one in own],
-        "speed_of_bare_wall": round(sum(one[0] for one in theirs) / sum(one[0] for one in own), 3),
-        "speed_of_bare_cpu": round(sum(one[1] for one in theirs) / sum(one[1] for one in own), 3),
-        "steps_per_cpu_second": round(given.steps * len(own) / sum(one[1] for one in own), 2),
+        "bare_s": [[round(value, 2) for value in pair] for pair in bare_times],
+        "ours_s": [[round(value, 2) for value in pair] for pair in our_times],
+        "speed_of_bare_wall": round(sum(wall for wall, _ in bare_times) / sum(wall for wall, _ in our_times), 3),
+        "speed_of_bare_cpu": round(sum(cpu for _, cpu in bare_times) / sum(cpu for _, cpu in our_times), 3),
+        "steps_per_cpu_second": round(given.steps * len(our_times) / sum(cpu for _, cpu in our_times), 2),
         "load_average": os.getloadavg(),
     }
     print(json.dumps(result, indent=2))

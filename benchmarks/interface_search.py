@@ -40,10 +40,10 @@ def anodeflow_search(task: dict[str, Any]) -> dict[str, float]:
     film, substrate = (Structure.from_dict(task[side]) for side in ("film", "substrate"))
     before, start = peak_mb(), time.perf_counter()
     slabs = build_slab(film, task["film_miller"]), build_slab(substrate, task["substrate_miller"])
-    found = lattice_matches(
+    matches = lattice_matches(
         *slabs, max_area_angstrom2=task["max_area"], max_strain=MAX_STRAIN, max_atoms=None, primitive_only=False
     )
-    return {"matches": len(found), "seconds": time.perf_counter() - start, "before": before, "peak": peak_mb()}
+    return {"matches": len(matches), "seconds": time.perf_counter() - start, "before": before, "peak": peak_mb()}
 
 
 def pymatgen_search(task: dict[str, Any]) -> dict[str, float]:
@@ -60,8 +60,8 @@ def pymatgen_search(task: dict[str, Any]) -> dict[str, float]:
     builder = CoherentInterfaceBuilder(
         substrate, film, tuple(task["film_miller"]), tuple(task["substrate_miller"]), generator
     )
-    found = builder.zsl_matches
-    return {"matches": len(found), "seconds": time.perf_counter() - start, "before": before, "peak": peak_mb()}
+    matches = builder.zsl_matches
+    return {"matches": len(matches), "seconds": time.perf_counter() - start, "before": before, "peak": peak_mb()}
 
 
 def crystals(names: list[str]) -> dict[str, Any]:
@@ -71,12 +71,12 @@ def crystals(names: list[str]) -> dict[str, Any]:
     return {name: slab_spec(name).bulk.as_dict() for name in names}
 
 
-def run(what: str, task: Any) -> Any:
-    """Call one of the functions above in a process of its own.
+def run(function: str, task: Any) -> Any:
+    """Call one of the functions above in a new process.
 
     This process stays small: a child's ru_maxrss starts at the size of the process it was forked from.
     """
-    command = [sys.executable, __file__, "--one", what]
+    command = [sys.executable, __file__, "--one", function]
     done = subprocess.run(command, input=json.dumps(task), capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -91,12 +91,12 @@ def main() -> None:
         task = {"film": bulk[film], "substrate": bulk[substrate], "max_area": max_area}
         task |= {"film_miller": film_miller, "substrate_miller": substrate_miller}
         results = {}
-        for who in ("anodeflow", "pymatgen"):
-            results[who] = r = run(who, task)
+        for program in ("anodeflow", "pymatgen"):
+            results[program] = r = run(program, task)
             numbers = f"{r['matches']:>8}{r['seconds']:>8.2f}{r['peak']:>9.0f}{r['peak'] - r['before']:>10.1f}"
-            print(f"{label:<24}{who:<11}{numbers}", flush=True)
-        ours, theirs = results["anodeflow"], results["pymatgen"]
-        ratios = f"{theirs['seconds'] / ours['seconds']:>8.1f}{theirs['peak'] / ours['peak']:>9.2f}"
+            print(f"{label:<24}{program:<11}{numbers}", flush=True)
+        ours, pymatgens = results["anodeflow"], results["pymatgen"]
+        ratios = f"{pymatgens['seconds'] / ours['seconds']:>8.1f}{pymatgens['peak'] / ours['peak']:>9.2f}"
         print(f"{label:<24}{'ratio':<11}{'':>8}{ratios}{'':>10}   pymatgen over anodeflow")
 
 

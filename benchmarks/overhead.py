@@ -74,8 +74,8 @@ def calculations(path: Path) -> list[dict]:
     from anodeflow.workflows.store import open_job_store
 
     store = open_job_store(path, must_exist=True, read_only=True)
-    found = store.query({"output.doc_type": "CalculationDoc"}, sort={"completed_at": 1})
-    return [doc["output"] for doc in found]
+    documents = store.query({"output.doc_type": "CalculationDoc"}, sort={"completed_at": 1})
+    return [doc["output"] for doc in documents]
 
 
 def bare_ase(folder: Path, settings: dict[str, str]) -> tuple[float, int]:
@@ -129,8 +129,8 @@ def main() -> None:
                 print(
                     f"    bare ASE, {name}: {bare_s:.1f} s, {bare_steps} steps, ratio {flow_s / bare_s:.3f}", flush=True
                 )
-        for name, found in ratios.items():
-            print(f"anodeflow / bare ASE, {name}: {statistics.median(found):.3f}")
+        for name, values in ratios.items():
+            print(f"anodeflow / bare ASE, {name}: {statistics.median(values):.3f}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/start_up.py [--repeats N] [--store FILE]
 
-Each command runs several times in a process of its own; the least processor time (user and system) is printed, which
+Each command runs several times in a new process; the least processor time (user and system) is printed, which
 a busy machine disturbs the least. Beside it stands what a process costs that imports the libraries the command cannot
 do without: the ratio says how much of the time is ours.
 """

@@ -196,7 +196,7 @@ def one(reader: str, path: str) -> dict[str, float]:
 
 
 def run(reader: str, path: Path) -> dict[str, float]:
-    """Read a file in a process of its own."""
+    """Read a file in a new process."""
     command = [sys.executable, "-W", "ignore", __file__, "--one", reader, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -225,13 +225,13 @@ def main() -> None:
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 25_000
     parts = (number // 25, number // 5, number)
     head = vasprun_head()
-    made: dict[str, tuple[Callable[[Path, int], None], list[str]]] = {
+    files: dict[str, tuple[Callable[[Path, int], None], list[str]]] = {
         "XDATCAR": (write_xdatcar, ["anodeflow", "ASE", "pymatgen"]),
         "vasprun.xml": (lambda path, n: write_vasprun(path, n, head), ["anodeflow", "ASE", "pymatgen", "iterparse"]),
         "walk.md": (write_castep, ["anodeflow", "ASE"]),
     }
     with tempfile.TemporaryDirectory() as folder:
-        for name, (write, readers) in made.items():
+        for name, (write, readers) in files.items():
             path = Path(folder) / name
             for part in parts:
                 write(path, part)

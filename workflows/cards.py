@@ -1,4 +1,4 @@
-"""Method cards: how accurately to compute, in words no engine owns."""
+"""Method cards: how accurately to compute, in terms that belong to no engine."""
 
 from __future__ import annotations
 
@@ -164,6 +164,6 @@ def load_card(name_or_path: str | Path) -> MethodCard:
         if not path.is_file():
             near = difflib.get_close_matches(text, card_names(), n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(card_names())}"
-            raise InputError(f"unknown method card '{text}'", f"{hint} Or give the path of a card of your own")
+            raise InputError(f"unknown method card '{text}'", f"{hint} Or give the path of your own card")
     data: dict[str, Any] = read_yaml(path)
     return validate(MethodCard, data, path)

@@ -88,7 +88,9 @@ class FolderlessEngine(SpringsEngine):
             log.write(f"{request.task} {len(request.structure)} {energy_of(request.structure):.8f}\n")
         if "ANODEFLOW_TEST_PROGRAM" in os.environ:
             here = Path(os.environ["ANODEFLOW_TEST_LOG"]).parent
-            run_program(shlex.split(os.environ["ANODEFLOW_TEST_PROGRAM"]), here, output="program.out", what="program")
+            run_program(
+                shlex.split(os.environ["ANODEFLOW_TEST_PROGRAM"]), here, output="program.out", program="program"
+            )
         for step in range(STEPS):
             time.sleep(float(os.environ.get("ANODEFLOW_TEST_SECONDS", "0")) / STEPS)
             if monitor is not None:

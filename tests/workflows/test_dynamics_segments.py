@@ -190,7 +190,7 @@ def test_finished_segments_are_recognised_until_their_files_change(engine):
     path.write_bytes(path.read_bytes()[:-100])
     assert not is_finished(store, *second)
     again = segment(*second)
-    assert "started anew" in again.warnings[0]
+    assert "started from scratch" in again.warnings[0]
     assert frames([docs[0], again]) == before
 
 
@@ -278,7 +278,7 @@ def test_a_start_that_was_not_relaxed_enough_is_refused(engine):
         fingerprint="a", label="cell/start", task="relax", energy_ev=-1.0, structure=crystal(), converged=False,
         max_force_ev_per_angstrom=40.0, engine=record, card={"name": "c", "hash": "h"}, error="not relaxed",
     )  # fmt: skip
-    with pytest.raises(ConvergenceError, match="no geometry to start from"):
+    with pytest.raises(ConvergenceError, match="not a geometry to start from"):
         segment(doc, None, settings(), CARD, engine, "x", 0, STEPS)
     near = doc.model_copy(update={"max_force_ev_per_angstrom": 0.3})
     assert segment(near, None, settings(), CARD, engine, "x", 0, STEPS).converged

@@ -274,7 +274,7 @@ def test_kill_9_in_the_middle_of_a_band(finished, anodeflow, tmp_path):
     again = anodeflow("run", "study.yaml", "--json", "--workers", "1", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     barrier = json.loads(again.stdout)["barriers"][0]
-    assert any("went on at step" in warning for warning in barrier["warnings"])
+    assert any("continued at step" in warning for warning in barrier["warnings"])
     assert barrier["forward_ev"] == pytest.approx(finished[1]["barriers"][0]["forward_ev"], abs=3e-3)
     assert not list(tmp_path.glob("anodeflow-runs/*/band.json"))
 

@@ -106,8 +106,8 @@ def test_the_geometry_is_the_atoms_own_unfolded_and_in_order(tmp_path):
         ({"error": "it was killed"}, EngineError, "it was killed"),
         ({"energy_ev": None}, EngineError, "no forces in the output"),
         ({"arrays": {}}, EngineError, "no forces in the output"),
-        ({"energy_ev": float("nan")}, EngineError, "no numbers"),
-        ({"arrays": {"forces_ev_per_angstrom": np.zeros((3, 3))}}, EngineError, "no numbers"),
+        ({"energy_ev": float("nan")}, EngineError, "not numbers"),
+        ({"arrays": {"forces_ev_per_angstrom": np.zeros((3, 3))}}, EngineError, "not numbers"),
     ],
 )
 def test_a_run_that_failed_gives_no_number_and_stays(tmp_path, how, error, words):
@@ -179,7 +179,9 @@ def test_a_stop_is_noticed_while_a_program_runs(tmp_path):
     began = time.monotonic()
     try:
         with pytest.raises(monitor.StopRequested):
-            run_program([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, output="out", what="sleeper")
+            run_program(
+                [sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, output="out", program="sleeper"
+            )
     finally:
         monitor.listen(None)
     assert time.monotonic() - began < 30

@@ -256,7 +256,7 @@ def test_stars_give_no_number(tmp_path, fault):
     found = compute(salt(), "static", tmp_path / "a")
     assert found.energy_ev is None
     assert not found.converged
-    assert "no numbers" in found.error
+    assert "not numbers" in found.error
     assert found.reason is Reason.EXPLODED
 
 

@@ -1,1 +1,1 @@
-"""Engines: who computes. `registry` finds one by its name."""
+"""Engines: the programs and potentials that compute. `registry` finds one by its name."""

@@ -37,11 +37,11 @@ _DYNAMICS_NOTE = (
 
 
 class Engine(ABC):
-    """Somebody who computes energies and forces. An engine knows no study."""
+    """What computes energies and forces: a program or a potential. An engine knows nothing of studies."""
 
     name: str
     capabilities: Capabilities
-    # how sure seconds_per_step is, in words, and what it rests on
+    # how sure seconds_per_step is, as text, and what it rests on
     cost_uncertainty: str = "a factor of 2: steps are typical values, times per atom were measured on one server core"
 
     @abstractmethod
@@ -321,7 +321,7 @@ class Engine(ABC):
         steps
             Of this segment.
         continued
-            Whether it goes on with the velocities of the segment before.
+            Whether it starts with the velocities of the segment before.
 
         Raises
         ------

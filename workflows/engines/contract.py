@@ -60,7 +60,7 @@ class Capabilities:
     neb: bool = False
     md: bool = False
     isolated_atoms: bool = False
-    # works in a folder of its own, whose files stay
+    # works in a separate folder, whose files stay
     files: bool = False
     # native inputs can be written without running
     inputs: bool = False

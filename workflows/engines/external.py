@@ -17,7 +17,7 @@ POLL_S = 0.5
 PATIENCE_S = 60.0
 
 
-def find_program(command: Sequence[str], what: str) -> Path:
+def find_program(command: Sequence[str], program: str) -> Path:
     """The executable of a command line (the first word; that of an MPI launcher is as good).
 
     Raises
@@ -26,14 +26,14 @@ def find_program(command: Sequence[str], what: str) -> Path:
         If it is not there; the path tried is named.
     """
     if not command:
-        raise EngineError(f"no command for {what}", "name one in the settings")
-    found = shutil.which(os.path.expanduser(command[0]))
-    if found is None:
+        raise EngineError(f"no command for {program}", "name one in the settings")
+    path = shutil.which(os.path.expanduser(command[0]))
+    if path is None:
         raise EngineError(
-            f"{what}: program '{command[0]}' is not on PATH ({_path_tried(command[0])})",
+            f"{program}: program '{command[0]}' is not on PATH ({_path_tried(command[0])})",
             "load its module, or set its command in the settings",
         )
-    return Path(found)
+    return Path(path)
 
 
 def mpi_as_root() -> dict[str, str]:
@@ -66,7 +66,7 @@ def run_program(
     directory: Path,
     *,
     output: str,
-    what: str,
+    program: str,
     stdin: str | None = None,
     environment: Mapping[str, str] | None = None,
     poll: Callable[[], None] | None = None,
@@ -83,14 +83,14 @@ def run_program(
         Where it runs.
     output
         File in `directory` that takes standard output and error.
-    what
+    program
         Name for messages.
     stdin
         File in `directory` given as standard input.
     environment
         Added to this process's environment.
     poll
-        Called twice a second; if it raises, the program is stopped and the exception goes on. So does
+        Called twice a second; if it raises, the program is stopped and the exception is passed on. So is
         a stop that was asked for (:func:`anodeflow.workflows.monitor.pulse`).
     ask_to_stop
         How to ask the program for a clean end (a STOP file); else SIGTERM.
@@ -102,7 +102,7 @@ def run_program(
     EngineError
         If the program is missing or cannot be started.
     """
-    find_program(command, what)
+    find_program(command, program)
     with contextlib.ExitStack() as files:
         source = files.enter_context((directory / stdin).open("rb")) if stdin else subprocess.DEVNULL
         sink = files.enter_context((directory / output).open("wb"))
@@ -116,7 +116,7 @@ def run_program(
                 env=dict(os.environ) | dict(environment or {}),
             )
         except OSError as error:
-            raise EngineError(f"{what}: cannot start '{command[0]}': {error.strerror}", "check it") from None
+            raise EngineError(f"{program}: cannot start '{command[0]}': {error.strerror}", "check it") from None
         try:
             _follow(process, poll)
         except BaseException:

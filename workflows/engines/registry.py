@@ -38,8 +38,8 @@ def get_engine(name: str) -> Engine:
         return PotentialEngine(name)
     if name in PROGRAMS:
         module, kind = PROGRAMS[name]
-        made: Engine = getattr(importlib.import_module(module), kind)()
-        return made
+        engine: Engine = getattr(importlib.import_module(module), kind)()
+        return engine
     near = difflib.get_close_matches(name, _engine_names(), n=2, cutoff=0.4)
     raise InputError(
         f"unknown engine '{name}'",

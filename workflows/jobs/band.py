@@ -255,10 +255,10 @@ class BandCalculation(Recognised[BandDoc]):
         warm: EngineRecord | None = None
         if state is not None:
             path = [_moved(path[0], positions) for positions in state.coords_angstrom]
-            notes.append(f"went on at step {state.steps} of an earlier attempt")
+            notes.append(f"continued at step {state.steps} of an earlier attempt")
         elif self.options.warm_start is not None:
-            path, warm, said = warmed_band(path, self.card, self.options.warm_start, climb=self.climbs)
-            notes += said
+            path, warm, warnings = warmed_band(path, self.card, self.options.warm_start, climb=self.climbs)
+            notes += warnings
         band = self._engine.neb(
             path,
             self.card,
@@ -299,9 +299,9 @@ class BandCalculation(Recognised[BandDoc]):
     def _left(self, earlier: BandDoc | None, kept: KeptBand) -> BandState | None:
         """Return where an earlier attempt got; None where there is nothing to continue from."""
         shape = (len(self.path), len(self.path[0]), 3)
-        found = kept.read(shape)
-        if found is not None:
-            return found
+        state = kept.read(shape)
+        if state is not None:
+            return state
         coords = None if earlier is None or earlier.arrays is None else earlier.arrays.get("coords_angstrom")
         if earlier is None or coords is None or np.shape(coords) != shape:
             return None

@@ -27,7 +27,7 @@ _THERMOSTAT = "thermostat_"
 
 
 class CheckpointVersionError(InputError):
-    """A checkpoint of another version of the format: it is kept, not computed anew."""
+    """A checkpoint of another version of the format: it is kept, not replaced."""
 
 
 @dataclass
@@ -114,13 +114,13 @@ def load_checkpoint(path: Path, identity: dict[str, Any] | None = None) -> Check
     InputError
         If it is missing, damaged, of another version of the format, or of another run: what differs is named.
     """
-    remedy = "remove its folder and run again: the segment is computed anew"
+    remedy = "remove its folder and run again: the segment is computed from scratch"
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays["meta"].tobytes())
         if meta["format"] != FORMAT:
-            raise InputError(f"'{path}' is no checkpoint of anodeflow", "check the path")
+            raise InputError(f"'{path}' is not a checkpoint of anodeflow", "check the path")
         if meta["version"] != VERSION:
             raise CheckpointVersionError(
                 f"checkpoint '{path}' has version {meta['version']} of the format, known is {VERSION}",
@@ -138,21 +138,21 @@ def load_checkpoint(path: Path, identity: dict[str, Any] | None = None) -> Check
             {n.removeprefix(_THERMOSTAT): values for n, values in arrays.items() if n.startswith(_THERMOSTAT)},
             meta["rng"],
         )
-        found = Checkpoint(state, meta["identity"], arrays["rows"], float(meta["wall_time_s"]))
-        if found.digest != meta["digest"] or state.positions.shape != (len(state.numbers), 3):
+        checkpoint = Checkpoint(state, meta["identity"], arrays["rows"], float(meta["wall_time_s"]))
+        if checkpoint.digest != meta["digest"] or state.positions.shape != (len(state.numbers), 3):
             raise InputError(f"checkpoint '{path}' is damaged: its content does not fit its digest", remedy)
     except FileNotFoundError:
-        raise InputError(f"no checkpoint '{path}'", "run again: the segment is computed anew") from None
+        raise InputError(f"no checkpoint '{path}'", "run again: the segment is computed from scratch") from None
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"checkpoint '{path}' is cut short or damaged ({reason})", remedy) from None
-    return found
+    return checkpoint
 
 
-def _differences(theirs: Any, ours: dict[str, Any]) -> str:
-    if not isinstance(theirs, dict):
+def _differences(kept: Any, wanted: dict[str, Any]) -> str:
+    if not isinstance(kept, dict):
         return "it does not say whose"
-    keys = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
-    return ", ".join(f"{key} is {theirs.get(key)!r}, not {ours.get(key)!r}" for key in keys[:3])
+    keys = [key for key in wanted | kept if wanted.get(key) != kept.get(key)]
+    return ", ".join(f"{key} is {kept.get(key)!r}, not {wanted.get(key)!r}" for key in keys[:3])

@@ -35,8 +35,8 @@ def deferred_job(
 
             missing = OnMissing.NONE if takes_missing else OnMissing.ERROR
             config = JobConfig(on_missing_references=missing, expose_store=expose_store)
-            made: Job = job(function, config=config, **stores)(*arguments, **named)
-            return made
+            deferred: Job = job(function, config=config, **stores)(*arguments, **named)
+            return deferred
 
         # What jobflow calls when the job runs: a job is stored under the module and the name of its function.
         make.original = function  # type: ignore[attr-defined]

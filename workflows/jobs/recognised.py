@@ -147,10 +147,10 @@ class Recognised(MSONable, ABC, Generic[_Doc]):
         """Return what the store holds: the converged document, else the newest to continue from, else None."""
         if store is None:
             return None
-        found = self._newest(store, {"output.converged": True})
-        if found is None and self.continued is not None:
-            found = self._newest(store, {"output.converged": False, **self.continued})
-        return found
+        doc = self._newest(store, {"output.converged": True})
+        if doc is None and self.continued is not None:
+            doc = self._newest(store, {"output.converged": False, **self.continued})
+        return doc
 
     # --- what they share
 
@@ -233,18 +233,18 @@ class Recognised(MSONable, ABC, Generic[_Doc]):
     def _found_again(self, store: JobStore | None, patience_s: float) -> _Doc | None:
         """Return what the store holds now; what another process has just computed is waited for."""
         deadline = time.monotonic() + patience_s
-        while not self._settles(found := self.find(store)) and time.monotonic() < deadline:
+        while not self._settles(doc := self.find(store)) and time.monotonic() < deadline:
             time.sleep(LOOK_AGAIN_S)
-        return found
+        return doc
 
     def _newest(self, store: JobStore, criteria: Mapping[str, Any]) -> _Doc | None:
         # Here, because the store's modules import jobflow and MongoDB's client, and a plan needs neither.
         from anodeflow.workflows.store import newest_job
 
-        found = newest_job(store, self.key, self.document.__name__, criteria, study_hash=self.study_hash)
-        about = {} if found is None else found.get("metadata") or {}
+        job = newest_job(store, self.key, self.document.__name__, criteria, study_hash=self.study_hash)
+        about = {} if job is None else job.get("metadata") or {}
         object.__setattr__(self, "imported", about.get("imported"))
-        return None if found is None else cast(_Doc, self.document.model_validate(found["output"]))
+        return None if job is None else cast(_Doc, self.document.model_validate(job["output"]))
 
 
 @deferred_job(expose_store=True, data="arrays")
@@ -257,30 +257,30 @@ def compute(work: Recognised[Any]) -> ComputedDoc:
     from jobflow import CURRENT_JOB
 
     asking = CURRENT_JOB.job
-    found: ComputedDoc = (work if asking is None else work.asked_by(asking)).result(CURRENT_JOB.store)
+    doc: ComputedDoc = (work if asking is None else work.asked_by(asking)).result(CURRENT_JOB.store)
     if asking is not None and work.imported is not None:  # it stays marked under whatever study
         asking.update_metadata({"imported": work.imported})
-    return found
+    return doc
 
 
 def job_of(work: Recognised[Any]) -> Job:
     """Return the job that computes something; its output is the document."""
     from jobflow import OnMissing
 
-    made = compute(**{_WORK: work})
-    made.name = work.label
-    made.update_metadata({"kind": "calculation", "label": work.label})
+    job = compute(**{_WORK: work})
+    job.name = work.label
+    job.update_metadata({"kind": "calculation", "label": work.label})
     if work.takes_missing:
-        made.config.on_missing_references = OnMissing.NONE
-    return made
+        job.config.on_missing_references = OnMissing.NONE
+    return job
 
 
-def recognised_of(made: Job, store: JobStore | None = None) -> Recognised[Any] | None:
+def recognised_of(job: Job, store: JobStore | None = None) -> Recognised[Any] | None:
     """Return what a job computes; None for a job that only arranges or collects.
 
     Parameters
     ----------
-    made
+    job
         The job.
     store
         Where the outputs it refers to are looked up; with None they stay references.
@@ -290,8 +290,8 @@ def recognised_of(made: Job, store: JobStore | None = None) -> Recognised[Any] |
     ValueError
         If an output it needs is not in the store.
     """
-    if not isinstance(made.function_kwargs.get(_WORK), Recognised):
+    if not isinstance(job.function_kwargs.get(_WORK), Recognised):
         return None
     if store is not None:
-        made = made.resolve_args(store, inplace=False)
-    return cast("Recognised[Any]", made.function_kwargs[_WORK]).asked_by(made)
+        job = job.resolve_args(store, inplace=False)
+    return cast("Recognised[Any]", job.function_kwargs[_WORK]).asked_by(job)

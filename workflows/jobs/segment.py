@@ -230,7 +230,7 @@ class Segment(Recognised[DynamicsSegmentDoc]):
         largest = start.max_force_ev_per_angstrom
         if start.energy_ev is None or largest is None or largest > _STRAINED_EV_PER_ANGSTROM:
             raise ConvergenceError(
-                f"'{start.label}' is no geometry to start from ({start.error or f'force {largest} eV/angstrom'})",
+                f"'{start.label}' is not a geometry to start from ({start.error or f'force {largest} eV/angstrom'})",
                 "look at the structure: atoms may be too close",
             )
         return start.structure
@@ -366,8 +366,8 @@ class Segment(Recognised[DynamicsSegmentDoc]):
         """
         previous = self.previous
         if previous is None:
-            found = self._geometry
-            return Structure(found.lattice, found.species, found.frac_coords)
+            geometry = self._geometry
+            return Structure(geometry.lattice, geometry.species, geometry.frac_coords)
         file = Path(previous.directory) / _FIRST
         try:
             return Structure.from_dict(json.loads(file.read_text(encoding="utf-8")))
@@ -386,14 +386,14 @@ class Segment(Recognised[DynamicsSegmentDoc]):
             return Checkpoint(
                 initial_state(atoms, run.dynamics.temperature_k, run.seed, self.first_step), self.identity
             )
-        found = load_checkpoint(Path(previous.directory) / previous.checkpoint, self.identity)
-        if found.state.step != self.first_step or found.digest != previous.checkpoint_digest:
+        checkpoint = load_checkpoint(Path(previous.directory) / previous.checkpoint, self.identity)
+        if checkpoint.state.step != self.first_step or checkpoint.digest != previous.checkpoint_digest:
             raise InputError(
-                f"checkpoint of '{previous.label}' is at step {found.state.step} with digest {found.digest[:12]}, "
-                f"expected {self.first_step} and {previous.checkpoint_digest[:12]}",
+                f"checkpoint of '{previous.label}' is at step {checkpoint.state.step} with digest "
+                f"{checkpoint.digest[:12]}, expected {self.first_step} and {previous.checkpoint_digest[:12]}",
                 f"remove '{previous.directory}' and run again",
             )
-        return Checkpoint(found.state, self.identity)
+        return Checkpoint(checkpoint.state, self.identity)
 
     def _left(self, folder: Path, notes: list[str]) -> Checkpoint | None:
         """Return where a killed attempt can continue; None to start the segment from scratch.
@@ -407,15 +407,15 @@ class Segment(Recognised[DynamicsSegmentDoc]):
         if not file.exists():
             return None
         try:
-            found = load_checkpoint(file)
+            checkpoint = load_checkpoint(file)
         except CheckpointVersionError:
             raise
         except InputError as error:
-            notes.append(f"started anew: {error.problem}")
+            notes.append(f"started from scratch: {error.problem}")
             return None
         load_checkpoint(file, self.identity)
-        step = found.state.step
-        wanted = [int(row[0]) for row in found.rows]
+        step = checkpoint.state.step
+        wanted = [int(row[0]) for row in checkpoint.rows]
         try:
             have = CompactTrajectory(folder / TRAJECTORY).steps()
         except (InputError, OSError) as error:
@@ -423,9 +423,11 @@ class Segment(Recognised[DynamicsSegmentDoc]):
         else:
             problem = f"it holds frames {have[:1]} to {have[-1:]}, the checkpoint is at step {step}"
         if not self.first_step < step <= self.last_step or have[: len(wanted)] != wanted:
-            notes.append(f"started anew: the trajectory of the earlier attempt does not fit its checkpoint: {problem}")
+            notes.append(
+                f"started from scratch: the trajectory of the earlier attempt does not fit its checkpoint: {problem}"
+            )
             return None
-        return found
+        return checkpoint
 
 
 def drift(rows: NDArray[np.float64], timestep_fs: float, atoms: int) -> float | None:

@@ -1,4 +1,4 @@
-"""What a run leaves in the store while it goes on: how far it is."""
+"""What a run leaves in the store while it lasts: how far it is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anodeflow.workflows.store.mongo import ServerStore
 from anodeflow.workflows.store.runs import KEY, RUNS, RunRecord, born
 from anodeflow.workflows.store.sqlite import SQLiteStore
 
-# A run writes at most so often what has changed, and at least so often that it goes on.
+# A run writes at most so often what has changed, and at least so often that it is still alive.
 SHORTEST_S, HEARTBEAT_S = 1.0, 20.0
 
 
@@ -42,7 +42,7 @@ class LiveRun:
     def __enter__(self) -> LiveRun:
         if self._collection is not None:
             with suppress(StoreError):
-                known = [RunRecord.read(found) for found in self._collection.query({})]
+                known = [RunRecord.read(record) for record in self._collection.query({})]
                 ended = [record.run for record in known if record is not None and not record.goes_on()]
                 self._collection.remove_docs({KEY: {"$in": ended}})
         return self
@@ -77,7 +77,7 @@ def _collection(store: JobStore) -> SQLiteStore | ServerStore | None:
     jobs = store.docs_store
     try:
         if isinstance(jobs, SQLiteStore):
-            # A store that was deleted in the middle of a run is not made anew for this.
+            # A store that was deleted in the middle of a run is not made again for this.
             return SQLiteStore(jobs.path, RUNS, key=KEY, must_exist=True)
         if isinstance(jobs, ServerStore):
             beside = jobs.beside(RUNS, KEY)

@@ -152,7 +152,7 @@ class LocalRunner:
         self._looked_up: dict[int, bool] = {}
         self._tries: Counter[str] = Counter()
         self.report = RunReport()
-        about: dict[str, Any] = next((made.metadata for made, _ in flow.iterflow()), {})
+        about: dict[str, Any] = next((job.metadata for job, _ in flow.iterflow()), {})
         self._live = LiveRun(store, str(about.get("study_hash", "")), str(about.get("study", "")))
         self._add(flow)
 
@@ -188,9 +188,9 @@ class LocalRunner:
     # --- the graph -----------------------------------------------------------------------------------
 
     def _add(self, flow: Flow) -> None:
-        for made, _ in flow.iterflow():
-            self._waiting[id(made)] = made
-            self._open[made.uuid] += 1
+        for job, _ in flow.iterflow():
+            self._waiting[id(job)] = job
+            self._open[job.uuid] += 1
 
     def _busy(self) -> list[_Worker]:
         return [w for w in self._workers if w.job is not None]
@@ -200,76 +200,76 @@ class LocalRunner:
         progress = True
         while progress:
             progress = False
-            for made in list(self._waiting.values()):
-                if any(self._open[uuid] for uuid in made.input_uuids):
+            for job in list(self._waiting.values()):
+                if any(self._open[uuid] for uuid in job.input_uuids):
                     continue
-                if made.index > 1 and self._open[made.uuid] > 1:
+                if job.index > 1 and self._open[job.uuid] > 1:
                     continue
-                lost = [u for u in made.input_uuids if u in self._failed_uuids]
-                if lost and made.config.on_missing_references == OnMissing.ERROR:
-                    del self._waiting[id(made)]
-                    self._fail(made, "not started: something it needs has failed", root_cause=False)
+                lost = [u for u in job.input_uuids if u in self._failed_uuids]
+                if lost and job.config.on_missing_references == OnMissing.ERROR:
+                    del self._waiting[id(job)]
+                    self._fail(job, "not started: something it needs has failed", root_cause=False)
                     progress = True
-                elif not _needs_worker(made) or self._known_finished(made):
-                    del self._waiting[id(made)]
-                    self._run_here(made)
+                elif not _needs_worker(job) or self._known_finished(job):
+                    del self._waiting[id(job)]
+                    self._run_here(job)
                     progress = True
                 else:
                     worker = self._free_worker()
                     if worker is not None:
-                        del self._waiting[id(made)]
-                        self._send(worker, made)
+                        del self._waiting[id(job)]
+                        self._send(worker, job)
                 if self.report.fatal is not None:
                     return
 
-    def _known_finished(self, made: Job) -> bool:
+    def _known_finished(self, job: Job) -> bool:
         """Whether the calculation is in the store; looked up once a job, when its parents are settled."""
-        key = id(made)
+        key = id(job)
         if key not in self._looked_up:
-            self._looked_up[key] = self._is_finished(made)
+            self._looked_up[key] = self._is_finished(job)
         return self._looked_up[key]
 
-    def _is_finished(self, made: Job) -> bool:
+    def _is_finished(self, job: Job) -> bool:
         try:
-            work = recognised_of(made, self._store)
+            work = recognised_of(job, self._store)
         except ValueError:
             return False
         return work is not None and work.is_finished(self._store)
 
-    def _run_here(self, made: Job) -> None:
+    def _run_here(self, job: Job) -> None:
         try:
-            response = made.run(self._store)
+            response = job.run(self._store)
         except AnodeflowError as error:
-            self._fail(made, str(error))
+            self._fail(job, str(error))
             if isinstance(error, StoreError):
                 self.report.fatal = error
             return
         except Exception as error:
-            self._fail(made, f"{type(error).__name__}: {error}")
+            self._fail(job, f"{type(error).__name__}: {error}")
             return
-        self._settle(made)
+        self._settle(job)
         for new in (response.replace, response.detour, response.addition):
             if isinstance(new, Flow):
                 self._add(new)
-        if _needs_worker(made):
-            self._count(made, reused=True)
+        if _needs_worker(job):
+            self._count(job, reused=True)
 
-    def _count(self, made: Job, reused: bool) -> None:
+    def _count(self, job: Job, reused: bool) -> None:
         self.report.reused += reused
         self.report.computed += not reused
-        self._listener.done(made.name, reused)
+        self._listener.done(job.name, reused)
 
-    def _settle(self, made: Job) -> None:
-        self._open[made.uuid] -= 1
+    def _settle(self, job: Job) -> None:
+        self._open[job.uuid] -= 1
 
-    def _fail(self, made: Job, reason: str, root_cause: bool = True) -> None:
-        self._settle(made)
-        self._failed_uuids.add(made.uuid)
+    def _fail(self, job: Job, reason: str, root_cause: bool = True) -> None:
+        self._settle(job)
+        self._failed_uuids.add(job.uuid)
         # An output of an earlier run must not stand in for the one that failed now.
-        self._store.remove_docs({"uuid": made.uuid, "index": made.index})
+        self._store.remove_docs({"uuid": job.uuid, "index": job.index})
         if root_cause:
-            self.report.failed[made.name] = reason
-            self._listener.failed(made.name, reason)
+            self.report.failed[job.name] = reason
+            self._listener.failed(job.name, reason)
 
     # --- the workers ---------------------------------------------------------------------------------
 
@@ -282,11 +282,11 @@ class LocalRunner:
             return self._workers[-1]
         return None
 
-    def _send(self, worker: _Worker, made: Job) -> None:
-        worker.job = made
-        self._tries[made.uuid] += 1
-        self._listener.running(made.name)
-        worker.send(json.dumps(made, cls=MontyEncoder))
+    def _send(self, worker: _Worker, job: Job) -> None:
+        worker.job = job
+        self._tries[job.uuid] += 1
+        self._listener.running(job.name)
+        worker.send(json.dumps(job, cls=MontyEncoder))
 
     def _take_messages(self) -> None:
         """Wait until a calculation ends; pass on the steps that are reported meanwhile."""
@@ -301,17 +301,17 @@ class LocalRunner:
             self._tell()
 
     def _take(self, worker: _Worker, message: Message) -> None:
-        made = worker.job
+        job = worker.job
         match message:
             case Step():
                 self._listener.step(message.label, message.step, message.energy_ev, message.max_force)
-            case Done() if made is not None:
+            case Done() if job is not None:
                 worker.job = None
-                self._settle(made)
-                self._count(made, message.reused)
-            case Failed() if made is not None:
+                self._settle(job)
+                self._count(job, message.reused)
+            case Failed() if job is not None:
                 worker.job = None
-                self._fail(made, message.message)
+                self._fail(job, message.message)
                 error = message.error()
                 if isinstance(error, _FATAL):
                     self.report.fatal = error
@@ -323,14 +323,14 @@ class LocalRunner:
     def _lost(self, worker: _Worker, code: int) -> None:
         """A worker died: killed, out of memory, or crashed in a library."""
         self._workers.remove(worker)
-        made, worker.job = worker.job, None
-        if made is None:
+        job, worker.job = worker.job, None
+        if job is None:
             return
-        if self._tries[made.uuid] < _TRIES:
-            self._waiting[id(made)] = made
+        if self._tries[job.uuid] < _TRIES:
+            self._waiting[id(job)] = job
             return
         why = f"signal {-code}" if code < 0 else f"exit code {code}, {worker.last_words()}"
-        self._fail(made, f"its worker process died {_TRIES} times ({why}); out of memory?")
+        self._fail(job, f"its worker process died {_TRIES} times ({why}); out of memory?")
 
     def _stop_workers(self) -> None:
         for worker in self._workers:
@@ -343,8 +343,8 @@ class LocalRunner:
                 worker.end()
 
 
-def _needs_worker(made: Job) -> bool:
-    return recognised_of(made) is not None
+def _needs_worker(job: Job) -> bool:
+    return recognised_of(job) is not None
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

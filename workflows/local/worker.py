@@ -4,9 +4,9 @@ Started by :mod:`anodeflow.workflows.local.runner` with ``python -P -m anodeflow
 the folder it runs in can be imported. The first line says where the store is: it may hold a password, which must not
 stand among the arguments of a process.
 
-It stops between two steps when it is told to. When its input closes without a word, whoever started it was killed: then
-it has :data:`_GRACE_S` to stop in the same way, and ends with the programs it started. The next attempt continues what
-a killed calculation left.
+It stops between two steps when it is told to. When its input closes silently, whoever started it was killed: then it
+has :data:`_GRACE_S` to stop in the same way, and ends with the programs it started. The next attempt continues what a
+killed calculation left.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def main() -> int:
         reused = False
         try:
             store = store or open_job_store(place, must_exist=True)  # whoever started it has made it
-            made: Job = MontyDecoder().decode(line)
-            made.run(store)
+            job: Job = MontyDecoder().decode(line)
+            job.run(store)
             report(Done(reused))
         except monitor.StopRequested:
             report(Stopped())
@@ -87,15 +87,15 @@ def main() -> int:
 
 
 def _listen(inbox: queue.Queue[str | None], stop: threading.Event) -> None:
-    told = False
+    asked = False
     for line in sys.stdin:
         if line.strip() == STOP:
-            told = True
+            asked = True
             break
         inbox.put(line)
     stop.set()
     inbox.put(None)
-    if not told:
+    if not asked:
         time.sleep(_GRACE_S)
         _end()
 

@@ -1,4 +1,4 @@
-"""A study as one file that another person can open, check and go on with: a deterministic zip archive.
+"""A study as one file that another person can open, check and continue: a deterministic zip archive.
 
 =====================  ==========================================================================
 study.yaml             the study as it was validated; the file itself as ``submitted.yaml`` if known
@@ -85,7 +85,7 @@ def export_study(
     study_hash
         Of the study.
     file
-        The archive; it appears whole or not at all.
+        The archive; it is written atomically.
     submitted
         The study file as it was written, if it is known.
     files
@@ -159,16 +159,16 @@ def _write(
     count = 0
     files: dict[str, Path] = {}
     for number, (uuid, index) in enumerate(keys):
-        found = store.docs_store.query_one({"uuid": uuid, "index": index})
-        if found is None:
+        document = store.docs_store.query_one({"uuid": uuid, "index": index})
+        if document is None:
             raise StoreError(f"the document {uuid} has gone while study {study_hash} was exported", "export it again")
-        add_text(f"documents/{number:05d}.json", _text(without_mark({k: v for k, v in found.items() if k != "_id"})))
+        add_text(f"documents/{number:05d}.json", _text(without_mark({k: v for k, v in document.items() if k != "_id"})))
         large = sorted(study_blobs(store, [(uuid, index)]), key=lambda blob: str(blob["blob_uuid"]))
         if large:
             add_text(f"documents/{number:05d}.data.json", _text(large))
         count += len(large)
         if with_files:
-            files |= dict(archive_files.files_of(found))
+            files |= dict(archive_files.files_of(document))
     for name, path in sorted(files.items()):
         with path.open("rb") as source:
             add(name, source)
@@ -306,8 +306,8 @@ def _checked(archive: ArchiveFile, take: Callable[[Archived], None] | None) -> A
             archive.refuse(f"{name} is of no calculation of this study")
     for folder, job in folders.items():
         for file, digest in archive_files.digests_named(job.content):
-            found = sums.get(f"{archive_files.FOLDER}/{folder}/{file}")
-            if found is not None and found != digest:
+            stored = sums.get(f"{archive_files.FOLDER}/{folder}/{file}")
+            if stored is not None and stored != digest:
                 archive.refuse(f"{file} of '{job.label}' is not the one that its document names")
     return contents
 
@@ -360,9 +360,9 @@ def _check_summary(
     archive: ArchiveFile, contents: ArchiveContents, versions: dict[str, Any], summary: dict[str, Any]
 ) -> None:
     """Refuse an archive whose description is not that of its last document."""
-    said: dict[str, Any] = {"study": contents.study, "title": contents.title, "study_hash": contents.study_hash}
-    said |= {key: versions.get(key) for key in ("engine", "card")}
-    for key, value in said.items():
+    expected: dict[str, Any] = {"study": contents.study, "title": contents.title, "study_hash": contents.study_hash}
+    expected |= {key: versions.get(key) for key in ("engine", "card")}
+    for key, value in expected.items():
         if summary.get(key, "" if key == "title" else None) != value:
             archive.refuse(f"{VERSIONS} and the summary differ in '{key}'")
     settings = read_yaml_text(archive.text(SETTINGS), f"{SETTINGS} of archive '{archive.file}'")

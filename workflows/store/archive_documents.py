@@ -96,7 +96,7 @@ def archived(content: Any, blobs: Any, study_hash: str) -> Archived:
 
 
 def _names_unfinished(content: Any) -> bool:
-    """Return whether this is a calculation without a result, whose last numbers may be no numbers."""
+    """Return whether this is a calculation without a result, whose last numbers may be NaN or infinite."""
     output = content.get("output") if isinstance(content, dict) else None
     return isinstance(output, dict) and output.get("converged") is False
 

@@ -139,9 +139,9 @@ class NumbersCheck:
             if value is None:
                 continue
             values = [value_of(e, n, s) for e, n, s in known if e is not None]
-            if not any(abs(value - found) <= SAME_EV for found in values):
-                found = f"{values[0]:.6g}" if values else "no energy"
-                raise UnfitError(f"{name} says {key} = {value:.6g}, the calculation it rests on {found}")
+            if not any(abs(value - number) <= SAME_EV for number in values):
+                stated = f"{values[0]:.6g}" if values else "no energy"
+                raise UnfitError(f"{name} says {key} = {value:.6g}, the calculation it rests on {stated}")
 
 
 def check_engine(engine: EngineRecord, elements: set[str] | None) -> None:
@@ -195,14 +195,14 @@ def _check_calculation(doc: CalculationDoc, arrays: dict[str, Any]) -> None:
         _numbers(arrays, key) for key in ("forces_ev_per_angstrom", "positions_angstrom", "cells_angstrom")
     )
     steps = None if energies is None else energies.shape[0] if energies.ndim == 1 else -1
-    for key, found, shape in (
+    for key, array, shape in (
         ("energies_ev", energies, (steps,)),
         ("forces_ev_per_angstrom", forces, (atoms, 3)),
         ("positions_angstrom", positions, (steps, atoms, 3)),
         ("cells_angstrom", cells, (steps, 3, 3)),
     ):
-        if found is not None and found.shape != shape:
-            raise UnfitError(f"its array {key} has the shape {found.shape}, not {shape}")
+        if array is not None and array.shape != shape:
+            raise UnfitError(f"its array {key} has the shape {array.shape}, not {shape}")
     if not doc.converged or doc.energy_ev is None:
         return
     if energies is not None and (not len(energies) or not abs(energies[-1] - doc.energy_ev) <= SAME_EV):
@@ -222,10 +222,10 @@ def _check_convergence(doc: CalculationDoc) -> None:
 
 def _check_forces(doc: CalculationDoc, forces: Array) -> None:
     largest = float(np.linalg.norm(forces, axis=1).max())
-    said = cast(float, doc.max_force_ev_per_angstrom)
+    stated = cast(float, doc.max_force_ev_per_angstrom)
     frozen = "selective_dynamics" in doc.structure.site_properties
-    if said > largest + _SAME_EV_PER_ANGSTROM or (not frozen and said < largest - _SAME_EV_PER_ANGSTROM):
-        raise UnfitError(f"its largest force is {said:.4f} eV/angstrom, that of its forces {largest:.4f}")
+    if stated > largest + _SAME_EV_PER_ANGSTROM or (not frozen and stated < largest - _SAME_EV_PER_ANGSTROM):
+        raise UnfitError(f"its largest force is {stated:.4f} eV/angstrom, that of its forces {largest:.4f}")
 
 
 def _check_last_geometry(doc: CalculationDoc, positions: Array, cell: Array) -> None:
@@ -245,9 +245,9 @@ def _check_segment(doc: DynamicsSegmentDoc, arrays: dict[str, Any]) -> None:
     computed = segment_key(doc.run, doc.first_step, doc.last_step)
     if computed != doc.fingerprint:
         raise UnfitError(f"its fingerprint is {doc.fingerprint!r:.40}, but its run and steps give {computed}")
-    said = {"engine": doc.engine.hash, "seed": doc.seed, "timestep_fs": doc.timestep_fs,
+    stated = {"engine": doc.engine.hash, "seed": doc.seed, "timestep_fs": doc.timestep_fs,
             "sample_every": doc.sample_every, "potentials": doc.engine.potentials or None}  # fmt: skip
-    for key, value in said.items():
+    for key, value in stated.items():
         if identity.get(key) != value:
             raise UnfitError(f"its {key} is {value!r:.60}, that of its run {identity.get(key)!r:.60}")
     _check_folder(doc.directory, doc.fingerprint)
@@ -255,8 +255,8 @@ def _check_segment(doc: DynamicsSegmentDoc, arrays: dict[str, Any]) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,60}", name):
             raise UnfitError(f"it names the file {name!r:.60}")
     for key in ("step", "potential_ev", "kinetic_ev", "conserved_ev"):
-        found = _numbers(arrays, key)
-        if found is None or found.shape != (doc.frames,):
+        array = _numbers(arrays, key)
+        if array is None or array.shape != (doc.frames,):
             raise UnfitError(f"its array {key} does not hold one value for each of its {doc.frames} frames")
     steps = np.asarray(arrays["step"])
     if len(steps) and (
@@ -275,9 +275,9 @@ def _check_band(doc: BandDoc, arrays: dict[str, Any]) -> None:
         raise UnfitError(f"it holds {len(doc.energies_ev)} energies of {images} images")
     atoms = 0 if doc.structure is None else len(doc.structure)
     for key in ("coords_angstrom", "forces_ev_per_angstrom"):
-        found = _numbers(arrays, key)
-        if found is not None and found.shape != (images, atoms, 3):
-            raise UnfitError(f"its array {key} has the shape {found.shape}, not {(images, atoms, 3)}")
+        array = _numbers(arrays, key)
+        if array is not None and array.shape != (images, atoms, 3):
+            raise UnfitError(f"its array {key} has the shape {array.shape}, not {(images, atoms, 3)}")
     if doc.directory is not None:
         _check_folder(doc.directory, doc.fingerprint)
 
@@ -297,12 +297,12 @@ def _numbers(arrays: dict[str, Any], key: str) -> Array | None:
     if isinstance(given, dict):  # as monty writes a numpy array
         given = given.get("data")
     try:
-        found = np.asarray(given)
+        array = np.asarray(given)
     except (ValueError, TypeError, OverflowError):
         raise UnfitError(f"its array {key} has no shape") from None
-    if found.dtype.kind not in "fi" and found.size:
+    if array.dtype.kind not in "fi" and array.size:
         raise UnfitError(f"its array {key} holds something else than numbers")
-    return found.astype(float)
+    return array.astype(float)
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any]]:

@@ -157,9 +157,9 @@ class ArchiveFile:
             source.seek(max(0, size - _END_BYTES))
             tail = source.read()
         for signature, offset, kind in _ENDS:
-            found = tail.rfind(signature)
-            piece = tail[found + offset : found + offset + struct.calcsize(kind)]
-            if found >= 0 and len(piece) == struct.calcsize(kind):
+            place = tail.rfind(signature)
+            piece = tail[place + offset : place + offset + struct.calcsize(kind)]
+            if place >= 0 and len(piece) == struct.calcsize(kind):
                 length = struct.unpack(kind, piece)[0]
                 if _LARGEST_LIST < length < 2**32 - 1 or length > size:
                     self.refuse(f"its list of files has {length} bytes, more than any study's or than the archive")

@@ -1,6 +1,6 @@
 """Documents as JSON text, and single fields as values that SQLite can index and sort as Mongo would.
 
-An indexed field has a column of its own. What the column holds, in SQLite's sorting order, which is BSON's:
+An indexed field has its own column. What the column holds, in SQLite's sorting order, which is BSON's:
 
 ============================  =============================================
 field of the document         column
@@ -91,13 +91,13 @@ def _escape(value: Any) -> Any:
     return json_util.default(value, _OPTIONS)
 
 
-def _revive(found: dict) -> Any:
-    for key in found:
+def _revive(document: dict) -> Any:
+    for key in document:
         if key.startswith("$$"):
-            return {name[1:] if name.startswith("$") else name: item for name, item in found.items()}
+            return {name[1:] if name.startswith("$") else name: item for name, item in document.items()}
         if key.startswith("$"):
-            return json_util.object_hook(found, _OPTIONS)
-    return found
+            return json_util.object_hook(document, _OPTIONS)
+    return document
 
 
 def column_key(value: Any) -> Key:

@@ -25,5 +25,5 @@ def with_first_completion(docs_store: Any, docs: Any) -> Any:
     same = {f"output.{key}": docs.output.get(key) for key in keys}
     if not all(same.values()):
         return docs
-    times = [found["completed_at"] for found in docs_store.query(same, properties=["completed_at"])]
+    times = [job["completed_at"] for job in docs_store.query(same, properties=["completed_at"])]
     return docs.model_copy(update={"completed_at": min([*times, docs.completed_at])})

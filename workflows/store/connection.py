@@ -79,7 +79,7 @@ def store_errors(path: str, timeout_s: float) -> Iterator[None]:
             problem, remedy = "cannot hold a document over 1 GB", "keep such data in files"
         elif isinstance(error, sqlite3.InterfaceError | sqlite3.ProgrammingError):
             raise
-        else:  # text that is no text, or tables that no store has
+        else:  # text that cannot be decoded, or tables that no store has
             problem, remedy = "is damaged", f"restore it from a backup, or {_ANOTHER}"
         raise StoreError(f"the store {path} {problem} ({error})", remedy) from error
     except (zlib.error, UnicodeDecodeError, ValueError, RecursionError, OverflowError) as error:

@@ -64,8 +64,8 @@ class Database(BaseModel):
     @property
     def host(self) -> str:
         """Host and port, for messages."""
-        found = _URI.fullmatch(self.uri)
-        return found.group(3) if found else "?"
+        match = _URI.fullmatch(self.uri)
+        return match.group(3) if match else "?"
 
     @property
     def place(self) -> str:
@@ -138,16 +138,16 @@ class Database(BaseModel):
         StoreError
             If it does not answer, refuses the user, or was written by a newer anodeflow.
         """
-        found = self.client()[self.name]
+        database = self.client()[self.name]
         with server_errors(self):
-            schema = found[META].find_one({"_id": "schema"})
+            schema = database[META].find_one({"_id": "schema"})
         if schema is not None and int(schema["version"]) > DATABASE_SCHEMA:
             raise StoreError(
                 f"the database {self.place} has version {schema['version']}, this anodeflow knows version "
                 f"{DATABASE_SCHEMA}",
                 "update anodeflow (pip install -U anodeflow), here and on the cluster",
             )
-        return found
+        return database
 
     def clock_difference_s(self) -> float:
         """Seconds by which the server's clock is ahead of this machine's."""
@@ -181,13 +181,13 @@ def database_from_uri(uri: str) -> Database:
     InputError
         If it is not a MongoDB URI.
     """
-    found = _URI.fullmatch(_full_uri(uri))
-    if found is None or not found.group(3):
+    match = _URI.fullmatch(_full_uri(uri))
+    if match is None or not match.group(3):
         raise InputError(
             f"'{without_password(uri)}' is not a MongoDB URI",
             "write mongodb://HOST:PORT/DATABASE, or mongodb+srv://HOST/DATABASE",
         )
-    scheme, who, hosts, name, options = found.groups()
+    scheme, credentials, hosts, name, options = match.groups()
     if "@" in (name or ""):
         raise InputError(
             f"'{without_password(uri)}': user or password hold a character that a URI may not",
@@ -199,13 +199,13 @@ def database_from_uri(uri: str) -> Database:
         data["auth_source"] = source.group(1)
     if name:
         data["name"] = name
-    user, _, password = (who or "").partition(":")
+    user, _, password = (credentials or "").partition(":")
     if user:
         data["user"] = unquote_plus(user)
-    made = validate(Database, data, Path("the URI of the database"))
+    database = validate(Database, data, Path("the URI of the database"))
     if password:
-        made._given = unquote_plus(password)
-    return made
+        database._given = unquote_plus(password)
+    return database
 
 
 def without_password(text: str) -> str:
@@ -290,9 +290,9 @@ def _explained(error: BaseException, database: Database) -> StoreError:
     if failed:  # several writes in one message
         code, error = failed[0].get("code"), mongo.OperationFailure(str(failed[0].get("errmsg")))
     if code in (AUTHENTICATION_FAILED, UNAUTHORIZED):
-        who = f"user '{database.user}'" if database.user else "a connection without a user"
+        refused = f"user '{database.user}'" if database.user else "a connection without a user"
         return RefusedError(
-            f"{where} refuses {who}",
+            f"{where} refuses {refused}",
             f"check the user, and the password in {database.password_variable} or its file",
         )
     if isinstance(error, mongo.ServerSelectionTimeoutError):

@@ -68,9 +68,9 @@ def study_documents(store: JobStore, study_hash: str) -> Iterator[dict[str, Any]
     keys = [(d["metadata"].get("label") == "summary", d["uuid"], d["index"])
             for d in store.docs_store.query(criteria, properties=["uuid", "index", "metadata"])]  # fmt: skip
     for _, uuid, index in sorted(keys):
-        found = store.docs_store.query_one({"uuid": uuid, "index": index})
-        if found is not None:
-            yield {key: value for key, value in found.items() if key not in _OWN}
+        document = store.docs_store.query_one({"uuid": uuid, "index": index})
+        if document is not None:
+            yield {key: value for key, value in document.items() if key not in _OWN}
 
 
 def study_blobs(store: JobStore, documents: list[tuple[str, int]]) -> Iterator[dict[str, Any]]:
@@ -176,8 +176,8 @@ def put_same(store: Any, document: dict[str, Any], key: tuple[str, ...]) -> bool
         return False
     identity = {name: document[name] for name in key}
     store.update([document], list(key))
-    found = store.query_one(identity)
-    if found is None or _document_digest(found) != _document_digest(document):
+    stored = store.query_one(identity)
+    if stored is None or _document_digest(stored) != _document_digest(document):
         shown = ", ".join(f"{name} {value}" for name, value in identity.items())
         raise StoreError(f"{store.name}: the document with {shown} does not read back the same", "check the server")
     return True

@@ -119,8 +119,8 @@ def newest_output(
     job_store, fingerprint, doc_type, criteria, load
         As for :func:`newest_job`.
     """
-    found = newest_job(job_store, fingerprint, doc_type, criteria, load=load)
-    return found["output"] if found else None
+    job = newest_job(job_store, fingerprint, doc_type, criteria, load=load)
+    return job["output"] if job else None
 
 
 def find_finished(job_store: JobStore, fingerprint: str, *, load: bool = True) -> dict[str, Any] | None:
@@ -140,7 +140,7 @@ def integrity_check(path: str | os.PathLike[str]) -> bool:
     Raises
     ------
     StoreError
-        There is no such file, or it is no store of ours.
+        There is no such file, or it is not a store of anodeflow.
     """
     name, timeout_s = os.path.abspath(os.path.expanduser(path)), 60.0
     try:

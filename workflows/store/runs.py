@@ -1,4 +1,4 @@
-"""The records that runs keep in a store while they go on, so that another process can say how far they are."""
+"""The records that runs keep in a store while they last, so that another process can say how far they are."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class SQLiteStore(Store):
         Parameters
         ----------
         force_reset
-            Open it anew.
+            Close it first if it is open.
         """
         if force_reset:
             self.close()
@@ -257,8 +257,8 @@ class SQLiteStore(Store):
         """
         checked = check_criteria(criteria)
         project = projector(properties, checked)
-        found = self._find(checked, _directions(sort))
-        for _, document in islice(found, skip, skip + limit if limit else None):
+        rows = self._find(checked, _directions(sort))
+        for _, document in islice(rows, skip, skip + limit if limit else None):
             yield project(document)
 
     def count(self, criteria: dict | None = None) -> int:
@@ -321,8 +321,8 @@ class SQLiteStore(Store):
         checked = check_criteria(criteria)
         project = projector([*properties, *fields] if properties else None, checked)
         groups: dict[str | bytes, tuple[list, list[dict]]] = {}
-        found = self._find(checked, _directions(sort))
-        for _, document in islice(found, skip, skip + limit if limit else None):
+        rows = self._find(checked, _directions(sort))
+        for _, document in islice(rows, skip, skip + limit if limit else None):
             values = [resolve_key(field, document) for field in fields]
             if not any(value is NOTHING for value in values):
                 group = groups.setdefault(encode_document({"": values}), (values, []))

@@ -116,20 +116,20 @@ class Table:
         """
         digest = _DIGEST if self._has_digests else "NULL"
         select = f"SELECT document, {digest} FROM {self.name} WHERE id = ?"  # noqa: S608
-        found = connection.execute(select, (row,)).fetchone()
-        if found is None:
+        record = connection.execute(select, (row,)).fetchone()
+        if record is None:
             return None
-        if found[1] is not None and found[1] != _digest(found[0]):
+        if record[1] is not None and record[1] != _digest(record[0]):
             raise StoreError(
                 f"a document in the store {self.path} is damaged: it is not what was written",
                 "restore the store from a backup, or use another one",
             )
-        return decode_document(found[0])
+        return decode_document(record[0])
 
-    def select(self, plan: Plan, what: str, order: str = "") -> str:
+    def select(self, plan: Plan, columns: str, order: str = "") -> str:
         """The statement that selects what a plan leaves."""
         where = f" WHERE {plan.sql}" if plan.parts else ""
-        return f"SELECT {what} FROM {self.name}{where}{order and ' ORDER BY '}{order}"  # noqa: S608
+        return f"SELECT {columns} FROM {self.name}{where}{order and ' ORDER BY '}{order}"  # noqa: S608
 
     def row_ids(self, connection: sqlite3.Connection, plan: Plan, order: str) -> Iterator[int]:
         """Rows that fulfil a plan. No statement stays open between two of them: all may write meanwhile."""

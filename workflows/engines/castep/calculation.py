@@ -32,7 +32,7 @@ from anodeflow.workflows.engines.contract import Monitor, Outcome, Request
 from anodeflow.workflows.engines.external import run_program
 from anodeflow.workflows.engines.plane_waves.folder import put_aside
 
-WHAT = "CASTEP"
+PROGRAM = "CASTEP"
 OUTPUT = "castep.out"
 _BEFORE = "before.check"
 _KEPT_APART = (f"{SEED}.castep", OUTPUT, f"{SEED}.geom")
@@ -138,7 +138,7 @@ class Calculation:
             [*self._settings.command, SEED],
             self._folder,
             output=OUTPUT,
-            what=WHAT,
+            program=PROGRAM,
             poll=None if watch is None else watch.look,
         )
 
@@ -175,8 +175,8 @@ class Calculation:
         try:
             runs = read_castep(self._file)
         except CastepFileError as error:
-            said = f"; CASTEP said: {complaint}" if complaint else ""
-            raise EngineError(f"CASTEP (exit {status}): {error.problem}{said}", error.remedy) from None
+            quoted = f"; CASTEP said: {complaint}" if complaint else ""
+            raise EngineError(f"CASTEP (exit {status}): {error.problem}{quoted}", error.remedy) from None
         if len(runs) > 1:
             self._notes.append(
                 f"'{self._file}' holds {len(runs)} runs; the last one (line {runs[-1].line}) is used"

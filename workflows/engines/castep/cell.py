@@ -65,12 +65,12 @@ def uses_symmetry(structure: Structure, settings: Electronic) -> bool:
         structure.frac_coords.tolist(),
         [site.specie.Z for site in structure],
     )
-    found = spglib.get_symmetry(cell, symprec=_SYMMETRY_ANGSTROM)
-    if found is None or len(found["rotations"]) < 2:
+    symmetry = spglib.get_symmetry(cell, symprec=_SYMMETRY_ANGSTROM)
+    if symmetry is None or len(symmetry["rotations"]) < 2:
         return False
     mesh = np.asarray(settings.mesh)
     unlike = mesh[:, None] != mesh[None, :]
-    return not any((np.asarray(rotation) != 0)[unlike].any() for rotation in found["rotations"])
+    return not any((np.asarray(rotation) != 0)[unlike].any() for rotation in symmetry["rotations"])
 
 
 def cell_text(

@@ -18,7 +18,7 @@ from anodeflow.files import short_digest
 from anodeflow.settings import CastepSettings, expanded, load_settings
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
-from anodeflow.workflows.engines.castep.calculation import WHAT, Calculation
+from anodeflow.workflows.engines.castep.calculation import PROGRAM, Calculation
 from anodeflow.workflows.engines.castep.cell import cartesian_axis, check_c_is_normal
 from anodeflow.workflows.engines.castep.inputs import dynamics_inputs, inputs_of, point_inputs
 from anodeflow.workflows.engines.castep.pseudopotentials import VALENCE, pseudopotentials_of
@@ -78,8 +78,8 @@ class CastepEngine(Engine):
     def preflight(self, card: MethodCard) -> list[str]:
         """See :meth:`Engine.preflight`."""
         settings = load_settings().castep
-        find_program(settings.command, WHAT)
-        check_card(card, WHAT)
+        find_program(settings.command, PROGRAM)
+        check_card(card, PROGRAM)
         folder = potentials_folder(settings.potentials)
         if folder is not None and not folder.is_dir():
             raise EngineError(
@@ -103,7 +103,7 @@ class CastepEngine(Engine):
         """See :meth:`Engine.missing`."""
         settings = load_settings().castep
         files = (partial(pseudopotentials_of, [element], settings) for element in sorted(set(elements)))
-        return problems(partial(find_program, settings.command, WHAT), *files)
+        return problems(partial(find_program, settings.command, PROGRAM), *files)
 
     def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`; of the on-the-fly ultrasoft potentials."""
@@ -160,8 +160,8 @@ class CastepEngine(Engine):
 
     def _ready(self, folder: Path | None) -> tuple[Path, CastepSettings]:
         """Return what a run needs, or raise an error with what is not there."""
-        here, settings = needed(folder, WHAT), load_settings().castep
-        find_program(settings.command, WHAT)
+        here, settings = needed(folder, PROGRAM), load_settings().castep
+        find_program(settings.command, PROGRAM)
         return here, settings
 
     def _versioned(self, outcome: Outcome) -> Outcome:

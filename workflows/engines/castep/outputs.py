@@ -124,9 +124,9 @@ def mismatch(run: Run, request: Request, like: Structure | None = None) -> str |
     structure, task, charge = request.structure, request.task, request.charge
     settings = electronic(like or structure, task, request.card, charge)
     expected = Counter(site.specie.symbol for site in structure)
-    found = Counter(symbol for symbol, _ in _any_places(run))
-    if found and found != expected:
-        return f"atoms {_formula(found)}, where {_formula(expected)} was asked for"
+    printed = Counter(symbol for symbol, _ in _any_places(run))
+    if printed and printed != expected:
+        return f"atoms {_formula(printed)}, where {_formula(expected)} was asked for"
     if run.mesh is not None and run.mesh != tuple(settings.mesh):
         return f"k-mesh {run.mesh}, where {tuple(settings.mesh)} was asked for"
     kind = "single point energy" if task == "static" else "geometry optimization"

@@ -43,15 +43,15 @@ def _find_potential(element: str, folder: Path) -> Path:
             f"CASTEP pseudopotentials: '{folder}' is not a folder", "set castep: potentials: in the settings"
         )
     pattern = re.compile(rf"{element}(?:[_.-].*)?\.(?:{'|'.join(_SUFFIXES)})\Z", re.IGNORECASE)
-    found = sorted(p for p in folder.iterdir() if pattern.match(p.name) and p.name.startswith(element) and p.is_file())
-    chosen = found if len(found) == 1 else [p for p in found if "PBE" in p.name.upper()]
+    files = sorted(p for p in folder.iterdir() if pattern.match(p.name) and p.name.startswith(element) and p.is_file())
+    chosen = files if len(files) == 1 else [p for p in files if "PBE" in p.name.upper()]
     if len(chosen) == 1:
         return chosen[0]
-    if not found:
+    if not files:
         raise EngineError(
             f"CASTEP pseudopotential of {element}: no {element}_*.{{{','.join(_SUFFIXES)}}} in '{folder}'",
             "put one there, or name an on-the-fly library in the settings",
         )
     raise EngineError(
-        f"CASTEP pseudopotential of {element}: {', '.join(p.name for p in found)} in '{folder}'", "leave one there"
+        f"CASTEP pseudopotential of {element}: {', '.join(p.name for p in files)} in '{folder}'", "leave one there"
     )

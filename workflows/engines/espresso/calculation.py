@@ -40,7 +40,7 @@ from anodeflow.workflows.engines.external import run_program, write_whole
 from anodeflow.workflows.engines.motion.relax import CELL_COMPONENTS, EXPLODED_EV_PER_ANGSTROM
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
 
-WHAT = "Quantum ESPRESSO (pw.x)"
+PROGRAM = "Quantum ESPRESSO (pw.x)"
 _STATE = "anodeflow.json"
 _STATE_VERSION = 1
 # How the electrons are sought, one after the other, until they are found.
@@ -350,7 +350,7 @@ class Calculation:
                 [*self.settings.command, "-in", f"{name}.in"],
                 self.directory,
                 output=f"{name}.out",
-                what=WHAT,
+                program=PROGRAM,
                 environment=environment(),
                 poll=self._reporter(reader, base),
                 ask_to_stop=self._ask_to_stop,
@@ -398,11 +398,11 @@ class Calculation:
         if state is None or state.get("version") != _STATE_VERSION or state.get("identity") != identity:
             return []
         try:
-            found = [self._read_run(one) for one in state["runs"]]
+            earlier = [self._read_run(record) for record in state["runs"]]
             ladder_from = int(state.get("ladder_from", 0))
         except (KeyError, TypeError, ValueError):
             return []
-        runs = [run for run in found if run is not None]
+        runs = [run for run in earlier if run is not None]
         if not runs:
             return []
         returned = state.get("returned")

@@ -1,7 +1,7 @@
 """Quantum ESPRESSO: pw.x, with pseudopotentials from a folder of UPF files.
 
-Relaxations are pw.x's own: it keeps wavefunctions between steps, which makes a step about half as dear as a new
-start; its verdict is not trusted, but the forces and the stress that it prints are compared with the card.
+Relaxations are pw.x's own: it keeps wavefunctions between steps, which makes a step about half as expensive as a
+new start; its verdict is not trusted, but the forces and the stress that it prints are compared with the card.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from anodeflow.settings import QeSettings, expanded, load_settings
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
-from anodeflow.workflows.engines.espresso.calculation import WHAT, Calculation
+from anodeflow.workflows.engines.espresso.calculation import PROGRAM, Calculation
 from anodeflow.workflows.engines.espresso.folder import end_orphan, environment
 from anodeflow.workflows.engines.espresso.inputs import (
     DENSITY_FACTOR,
@@ -87,7 +87,7 @@ class QeEngine(Engine):
     def preflight(self, card: MethodCard) -> list[str]:
         """See :meth:`Engine.preflight`."""
         settings = load_settings().qe
-        find_program(settings.command, WHAT)
+        find_program(settings.command, PROGRAM)
         check_card(card, "pw.x")
         if settings.potentials is None or not expanded(settings.potentials).is_dir():
             raise EngineError(
@@ -100,7 +100,7 @@ class QeEngine(Engine):
         """See :meth:`Engine.missing`; what is there but unfit (several files, another functional, too hard for the
         card's cutoff) is listed too."""
         settings = load_settings().qe
-        lines = problems(partial(find_program, settings.command, WHAT))
+        lines = problems(partial(find_program, settings.command, PROGRAM))
         absent = missing_pseudopotentials(elements, potentials_folder(settings.potentials), settings.potentials_of)
         if absent:
             return lines + absent
@@ -185,7 +185,7 @@ class QeEngine(Engine):
     def _ready(self, structure: Structure, folder: Path | None) -> tuple[Path, QeSettings]:
         """Return what a run needs, or raise an error with what is not there."""
         here, settings = needed(folder, "pw.x"), load_settings().qe
-        find_program(settings.command, WHAT)
+        find_program(settings.command, PROGRAM)
         check_order(structure)
         return here, settings
 
@@ -199,7 +199,7 @@ def pw_version(command: tuple[str, ...]) -> str:
     EngineError
         If the program is not there.
     """
-    find_program(command, WHAT)
+    find_program(command, PROGRAM)
     words = [word for word in command if Path(word).name.startswith("pw") and Path(word).suffix == ".x"]
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -215,8 +215,8 @@ def pw_version(command: tuple[str, ...]) -> str:
             )
         except (OSError, subprocess.TimeoutExpired):
             return "unknown"
-    found = re.search(rb"Program PWSCF v\.(\S+)", done.stdout)
-    return found.group(1).decode("ascii", errors="replace") if found else "unknown"
+    match = re.search(rb"Program PWSCF v\.(\S+)", done.stdout)
+    return match.group(1).decode("ascii", errors="replace") if match else "unknown"
 
 
 # Seconds a band and plane wave, and a point of the density's grid; fitted to processor times of pw.x 6.7 on one core

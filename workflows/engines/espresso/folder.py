@@ -26,8 +26,8 @@ def stem(number: int) -> str:
 
 def numbers(directory: Path) -> list[int]:
     """Numbers of the runs that left an output."""
-    found = (re.fullmatch(r"pw(?:\.(\d{1,6}))?\.out", path.name) for path in directory.glob("pw*.out"))
-    return [int(match.group(1) or 1) for match in found if match]
+    matches = (re.fullmatch(r"pw(?:\.(\d{1,6}))?\.out", path.name) for path in directory.glob("pw*.out"))
+    return [int(match.group(1) or 1) for match in matches if match]
 
 
 def load_record(path: Path) -> dict[str, Any] | None:
@@ -57,12 +57,12 @@ def end_orphan(directory: Path) -> None:
 
 def programs_in(directory: Path) -> dict[int, Path]:
     """Processes of pw.x whose working directory this is or lies in; none where the system does not show it."""
-    here, found = directory.resolve(), {}
+    here, processes = directory.resolve(), {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             folder = Path(os.readlink(entry / "cwd"))
             if folder.is_relative_to(here) and (entry / "comm").read_text().startswith("pw"):
-                found[int(entry.name)] = folder
+                processes[int(entry.name)] = folder
         except (OSError, ValueError):
             continue
-    return found
+    return processes

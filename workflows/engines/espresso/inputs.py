@@ -120,7 +120,7 @@ def check_cell(structure: Structure, task: Task, settings: Electronic) -> None:
     if task in ("relax_cell", "relax_c") and settings.dipole_axis is not None:
         raise EngineError(
             f"{structure.formula} is a slab with a dipole correction: its cell cannot be relaxed",
-            "relax the ions only (the vacuum is no part of the crystal)",
+            "relax the ions only (the vacuum is not part of the crystal)",
         )
 
 
@@ -357,7 +357,7 @@ def _text(
     for i, site in enumerate(structure):
         line = "{} {:.16f} {:.16f} {:.16f}".format(site.specie.symbol, *site.frac_coords)
         if not free.all():
-            line += "".join(f" {int(one)}" for one in free[i])
+            line += "".join(f" {int(component)}" for component in free[i])
         lines.append(line)
     if settings.mesh == (1, 1, 1):
         lines.append("K_POINTS gamma")

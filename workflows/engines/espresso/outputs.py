@@ -39,7 +39,7 @@ _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 class DamagedOutputError(EngineError):
-    """An output file holds something that is no number where one belongs, or contradicts itself."""
+    """An output file holds something else where a number belongs, or contradicts itself."""
 
 
 @dataclass
@@ -160,8 +160,7 @@ class Reader:
         Raises
         ------
         DamagedOutputError
-            If the file holds something that is no number where one belongs, or contradicts itself; file and line are
-            named.
+            If the file holds something else where a number belongs, or contradicts itself; file and line are named.
         EngineError
             If it is of other atoms, or cannot be read.
         """
@@ -325,12 +324,12 @@ def outcome_of(
         Whether it is one geometry of a band or of dynamics, which needs the free energy.
     """
     step = steps[-1]
-    energies = [one.extrapolated_ev(smearing) for one in steps]
+    energies = [each.extrapolated_ev(smearing) for each in steps]
     arrays: dict[str, Any] = {
         "forces_ev_per_angstrom": step.forces_ev_per_angstrom,
         "energies_ev": np.array(energies),
-        "positions_angstrom": np.array([one.fractional @ one.cell_angstrom for one in steps]),
-        "cells_angstrom": np.array([one.cell_angstrom for one in steps]),
+        "positions_angstrom": np.array([each.fractional @ each.cell_angstrom for each in steps]),
+        "cells_angstrom": np.array([each.cell_angstrom for each in steps]),
     }
     if point:
         arrays["free_energy_ev"] = step.energy_ev

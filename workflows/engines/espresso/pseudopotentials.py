@@ -94,7 +94,7 @@ def read_header(path: Path) -> Pseudopotential:
 @lru_cache(maxsize=2048)
 def _read_header(path: Path, _modified: int, size: int) -> Pseudopotential:
     if not path.is_file():
-        raise EngineError(f"pseudopotential '{path}' is no file", "name a UPF file")
+        raise EngineError(f"pseudopotential '{path}' is not a file", "name a UPF file")
     try:
         with path.open("rb") as handle:
             head = _front(handle)
@@ -126,11 +126,11 @@ def _front(handle: IO[bytes]) -> str:
 
 
 def _version_2(path: Path, text: str) -> Pseudopotential:
-    found = _HEADER_V2.search(text)
-    if found is None:
+    match = _HEADER_V2.search(text)
+    if match is None:
         raise EngineError(f"pseudopotential '{path}' has no complete <PP_HEADER ...>", "copy it again")
-    line = text.count("\n", 0, found.start()) + 1
-    fields = {m.group(1).lower(): (m.group(2) or m.group(3) or "").strip() for m in _ATTRIBUTE.finditer(found.group(1))}
+    line = text.count("\n", 0, match.start()) + 1
+    fields = {m.group(1).lower(): (m.group(2) or m.group(3) or "").strip() for m in _ATTRIBUTE.finditer(match.group(1))}
 
     def need(name: str) -> str:
         if name not in fields:
@@ -150,22 +150,22 @@ def _version_2(path: Path, text: str) -> Pseudopotential:
         density=fields.get("rho_cutoff"),
         relativistic="full" if _is_true(fields.get("has_so")) else relativistic,
         core=_is_true(fields.get("core_correction")),
-        comments=text[: found.start()],
+        comments=text[: match.start()],
     )
 
 
 def _version_1(path: Path, text: str) -> Pseudopotential:
-    found = _HEADER_V1.search(text)
-    if found is None:
+    match = _HEADER_V1.search(text)
+    if match is None:
         raise EngineError(f"pseudopotential '{path}': <PP_HEADER> is not closed", "copy it again")
-    line = text.count("\n", 0, found.start()) + 1
-    rows = [row.split() for row in found.group(1).strip().splitlines()]
+    line = text.count("\n", 0, match.start()) + 1
+    rows = [row.split() for row in match.group(1).strip().splitlines()]
     if len(rows) < 8 or any(not row for row in rows[:8]):
         raise EngineError(f"{path}:{line}: header has {len(rows)} lines, version 1 has at least 8", "copy it again")
     functional = [word for word in rows[4] if not word.lower().startswith(("exchange", "functional"))]
     # Four names, and often the short name once more.
     names = functional[:4]
-    comments = text[: found.start()]
+    comments = text[: match.start()]
     relativistic = "unknown"
     if re.search(r"Fully[- ]Relativistic", comments, re.IGNORECASE) or "<PP_ADDINFO>" in text:
         relativistic = "full"
@@ -206,14 +206,14 @@ def _checked(
     where = f"{path}:{line}"
     symbol = element.strip().capitalize()
     if not Element.is_valid_symbol(symbol):
-        raise EngineError(f"{where}: '{element[:20]}' is no element", "use a complete UPF file")
+        raise EngineError(f"{where}: '{element[:20]}' is not an element", "use a complete UPF file")
     if kind.upper() not in _KINDS:
         raise EngineError(
             f"{where}: pseudopotential type '{kind[:20]}' is not norm-conserving, ultrasoft or PAW", "use another file"
         )
     electrons = _number(valence, where, "z_valence")
     if not 0 < electrons <= 120:
-        raise EngineError(f"{where}: z_valence {valence[:30]} is no number of electrons", "use another file")
+        raise EngineError(f"{where}: z_valence {valence[:30]} is not a number of electrons", "use another file")
     suggested = {name: float(value.rstrip(".")) for name, value in _SUGGESTED.findall(comments)}
     wave = _number(cutoff, where, "wfc_cutoff") if cutoff else 0.0
     dense = _number(density, where, "rho_cutoff") if density else 0.0

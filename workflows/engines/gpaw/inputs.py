@@ -170,10 +170,10 @@ def vacuum_at_the_boundary(structure: Structure, axis: int) -> tuple[Structure, 
     moved = np.zeros((len(structure), 3))
     moved[:, axis] = np.mod(np.mod(along, 1.0) - middle, 1.0) - along
     lattice = Lattice(structure.lattice.matrix, pbc=tuple(i != axis for i in range(3)))  # type: ignore[arg-type]
-    made = Structure(
+    slab = Structure(
         lattice, structure.species, structure.frac_coords + moved, site_properties=structure.site_properties
     )
-    return made, moved
+    return slab, moved
 
 
 def put_back(computed: Structure, start: Structure, moved: np.ndarray) -> Structure:

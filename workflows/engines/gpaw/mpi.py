@@ -16,7 +16,7 @@ from anodeflow.workflows.engines.external import find_program, mpi_as_root, run_
 
 JOB, STEPS, RESULT, OUTPUT = "gpaw_job.json", "gpaw_steps.jsonl", "gpaw_result.json", "gpaw_mpi.out"
 _CHILD = "anodeflow.workflows.engines.gpaw.mpi_child"
-WHAT = "GPAW on several processes"
+PROGRAM = "GPAW on several processes"
 
 
 def run_with_mpi(processes: int, request: Request, folder: Path, monitor: Monitor | None) -> Outcome:
@@ -40,19 +40,19 @@ def run_with_mpi(processes: int, request: Request, folder: Path, monitor: Monito
     EngineError
         If mpiexec is missing, or the run ends without a result.
     """
-    find_program(["mpiexec"], WHAT)
+    find_program(["mpiexec"], PROGRAM)
     for name in (STEPS, RESULT):
         (folder / name).unlink(missing_ok=True)
     _write_job(request, folder)
-    told = 0
+    reported = 0
 
     def poll() -> None:
-        nonlocal told
+        nonlocal reported
         if monitor is None or not (folder / STEPS).is_file():
             return
         lines = (folder / STEPS).read_text().splitlines(keepends=True)
-        for line in [complete for complete in lines[told:] if complete.endswith("\n")]:
-            told += 1
+        for line in [complete for complete in lines[reported:] if complete.endswith("\n")]:
+            reported += 1
             step, energy, force = json.loads(line)
             monitor(step, energy, force)
 
@@ -60,14 +60,14 @@ def run_with_mpi(processes: int, request: Request, folder: Path, monitor: Monito
         ["mpiexec", "-n", str(processes), sys.executable, "-P", "-m", "gpaw", "python", "-m", _CHILD, str(folder)],
         folder,
         output=OUTPUT,
-        what=WHAT,
+        program=PROGRAM,
         environment={"OMP_NUM_THREADS": "1"} | mpi_as_root(),
         poll=poll,
     )
     if not (folder / RESULT).is_file():
-        said = (folder / OUTPUT).read_text(errors="replace").strip().splitlines()
+        output = (folder / OUTPUT).read_text(errors="replace").strip().splitlines()
         raise EngineError(
-            f"GPAW ended with status {status} and without a result: {said[-1] if said else 'it said nothing'}",
+            f"GPAW ended with status {status} and without a result: {output[-1] if output else 'it said nothing'}",
             f"see {folder / OUTPUT}",
         )
     return read_result(folder)

@@ -33,7 +33,7 @@ _SPRING_EV_PER_ANGSTROM2 = 1.0
 #: The highest image climbs once no force across the path is larger than this, or three times the card's tolerance.
 CLIMB_BELOW_EV_PER_ANGSTROM = 0.2
 #: LBFGS needs 40-60 % of FIRE's steps on the hops of these crystals; where it makes no progress for so many steps,
-#: FIRE goes on from its best band, slowly but surely.
+#: FIRE continues from its best band, slowly but surely.
 _PATIENCE_STEPS = 25
 
 
@@ -91,7 +91,7 @@ def run_neb(
     monitor
         Called after every step with (step, highest energy, largest residual); may raise to stop.
     keep
-        Called after every step with what a later attempt can go on from.
+        Called after every step with what a later attempt can continue from.
     optimiser
         Of ASE; one that needs no energy. FIRE takes over where it makes no progress.
     spring_ev_per_angstrom2
@@ -153,7 +153,7 @@ class _Progress:
                 image.calc = SinglePointCalculator(image, energy=energy, forces=forces)
 
     def without_energies(self, error: str, reason: Reason) -> Band:
-        """Return the band as it failed: what there is of its energies is no result."""
+        """Return the band as it failed: what there is of its energies is not a result."""
         band = self.band
         band.error, band.reason = error, reason
         band.converged, band.energies_ev = False, []

@@ -1,7 +1,7 @@
-"""Molecular dynamics with ASE's integrators, made so that a run can be stopped anywhere and go on bit for bit.
+"""Molecular dynamics with ASE's integrators, made so that a run can be stopped anywhere and resumed bit for bit.
 
 Everything a step depends on is in :class:`DynamicsState`: positions, momenta, the thermostat's variables, the state
-of the random numbers. At every checkpoint the running process itself goes on from what it has just written, with a
+of the random numbers. At every checkpoint the running process itself continues from what it has just written, with a
 calculator that has forgotten its neighbour lists. So an interrupted run and an uninterrupted one do the same
 arithmetic in the same order.
 

@@ -1,4 +1,4 @@
-"""Second derivatives of the energy from a cheap engine, to start a dear engine's relaxation with.
+"""Second derivatives of the energy from a cheap engine, to start an expensive engine's relaxation with.
 
 A quasi-Newton optimiser learns the curvatures of the energy step by step, and each step of a plane-wave code takes
 minutes. A potential that is some 0.1 eV/angstrom off in its forces still gives the curvatures within a third or so, and
@@ -90,7 +90,7 @@ def _symmetrised(matrix: np.ndarray, structure: Structure) -> np.ndarray:
 
 
 def write_curvatures(directory: Path, matrix: np.ndarray) -> None:
-    """Leave them for a relaxation in this folder, as a file that is whole or not there."""
+    """Leave them for a relaxation in this folder; the file is written atomically."""
     temporary = directory / f"{FILE}.new"
     with temporary.open("wb") as file:
         np.save(file, matrix, allow_pickle=False)

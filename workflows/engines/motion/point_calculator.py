@@ -1,6 +1,6 @@
 """An ASE calculator over an engine's own single points, for engines whose atoms anodeflow moves.
 
-Every new geometry is one run of the engine's program in a folder of its own, started from what the run before left. Of
+Every new geometry is one run of the engine's program in a separate folder, started from what the run before left. Of
 the folders only the last one stays, and the one of a run that failed, so thousands of steps need the disk of one.
 Mesh, spin, smearing and dipole layer are those of the first geometry, for a whole band or run.
 """
@@ -78,7 +78,7 @@ class PointCalculator(Calculator):
             raise EngineError(f"cannot empty '{self._folder}': {error.strerror}", "remove it") from None
 
     def for_image(self, number: int) -> PointCalculator:
-        """The calculator of one image of a band, with folders of its own: its last geometry is the nearest one."""
+        """Return the calculator of one image of a band, with separate folders: its last geometry is the nearest one."""
         if number not in self._images:
             folder = self._folder / f"{number:02d}"
             self._images[number] = PointCalculator(
@@ -87,7 +87,7 @@ class PointCalculator(Calculator):
         return self._images[number]
 
     def forget(self) -> None:
-        """Start the next geometry from nothing, so that a run that goes on from a checkpoint does the same."""
+        """Start the next geometry from scratch, so that a run that continues from a checkpoint does the same."""
         self.reset()
         self._before = None
 
@@ -152,5 +152,5 @@ def _checked(outcome: Outcome, folder: Path, atoms: int) -> dict[str, Any]:
     energy, free = float(outcome.energy_ev), float(outcome.arrays.get("free_energy_ev", outcome.energy_ev))
     forces = np.array(forces, dtype=float)
     if forces.shape != (atoms, 3) or not np.isfinite([energy, free, *forces.flat]).all():
-        raise EngineError(f"'{folder}': energy or forces are no numbers", "look at its output")
+        raise EngineError(f"'{folder}': energy or forces are not numbers", "look at its output")
     return {"energy": energy, "free_energy": free, "forces": forces}

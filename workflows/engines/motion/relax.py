@@ -82,8 +82,9 @@ def run_ase(
     monitor
         Called after every step; may raise to stop.
     directory
-        Where the geometry of the last step is kept, so that a killed relaxation goes on from it. Curvatures left there
-        (:mod:`~anodeflow.workflows.engines.motion.hessian`) are what the optimiser of ions in a fixed cell begins with.
+        Where the geometry of the last step is kept, so that a killed relaxation continues from it. Curvatures left
+        there (:mod:`~anodeflow.workflows.engines.motion.hessian`) are what the optimiser of ions in a fixed cell
+        begins with.
     writes
         Whether this process keeps it: one of several that compute together does.
 
@@ -226,7 +227,7 @@ class _Relaxation:
 
 
 class Checkpoint:
-    """The geometry of the last step of a relaxation, in a small file that is whole or not there.
+    """The geometry of the last step of a relaxation, in a small file that is written atomically.
 
     Parameters
     ----------
@@ -260,7 +261,7 @@ class Checkpoint:
         return kept, int(content["step"])
 
     def remove(self) -> None:
-        """Nothing is left to go on from."""
+        """Remove the file: nothing is left to continue from."""
         self.file.unlink(missing_ok=True)
 
 

@@ -62,5 +62,5 @@ def plane_wave_seconds(
 def _irreducible_points(structure: Structure, mesh: tuple[int, int, int]) -> int:
     """k-points of a Gamma-centred mesh that symmetry and time reversal leave."""
     cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), [s.specie.Z for s in structure])
-    found = spglib.get_ir_reciprocal_mesh(mesh, cell, is_shift=[0, 0, 0], symprec=1e-3)
-    return max(1, math.ceil(math.prod(mesh) / 2)) if found is None else len(np.unique(found[0]))
+    points = spglib.get_ir_reciprocal_mesh(mesh, cell, is_shift=[0, 0, 0], symprec=1e-3)
+    return max(1, math.ceil(math.prod(mesh) / 2)) if points is None else len(np.unique(points[0]))

@@ -29,7 +29,7 @@ _INSULATOR = Smearing(kind="gaussian", width_ev=0.05)
 
 @dataclass(frozen=True)
 class Electronic:
-    """Settings of one electronic-structure calculation, in words no engine owns."""
+    """Settings of one electronic-structure calculation, in terms that belong to no engine."""
 
     cutoff_ev: float
     mesh: tuple[int, int, int]
@@ -71,11 +71,11 @@ def vacuum_axes(structure: Structure) -> tuple[bool, bool, bool]:
             for i in range(3)
         ]
     )
-    found = []
+    empty = []
     for axis in range(3):
         gap, _ = widest_gap(structure, axis)
-        found.append(bool(gap * heights[axis] >= VACUUM_ANGSTROM))
-    return found[0], found[1], found[2]
+        empty.append(bool(gap * heights[axis] >= VACUUM_ANGSTROM))
+    return empty[0], empty[1], empty[2]
 
 
 def widest_gap(structure: Structure, axis: int) -> tuple[float, float]:

@@ -22,7 +22,7 @@ def needed(folder: Path | None, program: str) -> Path:
         If none was given.
     """
     if folder is None:
-        raise EngineError(f"{program} needs a folder of its own", "give a directory")
+        raise EngineError(f"{program} needs a folder for itself", "give a directory")
     return folder
 
 
@@ -49,7 +49,7 @@ def write_files(folder: Path, files: Mapping[str, str]) -> list[str]:
 
 
 def put_aside(folder: Path, files: Iterable[Path], name: str = "attempt") -> None:
-    """Move the output of an earlier attempt into a folder ``attempt-1``, ``attempt-2``, ... of its own.
+    """Move the output of an earlier attempt into a separate folder: ``attempt-1``, ``attempt-2``, ...
 
     Parameters
     ----------

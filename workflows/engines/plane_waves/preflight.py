@@ -34,10 +34,10 @@ def problems(*checks: Callable[[], object]) -> list[str]:
     *checks
         Functions that raise EngineError.
     """
-    found = []
+    lines = []
     for check in checks:
         try:
             check()
         except EngineError as error:
-            found.append(error.problem)
-    return list(dict.fromkeys(found))
+            lines.append(error.problem)
+    return list(dict.fromkeys(lines))

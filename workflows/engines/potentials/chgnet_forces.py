@@ -1,7 +1,7 @@
 """CHGNet's energy and forces for molecular dynamics, without the work that only its training needs.
 
 The package's own calculator keeps what a second derivative of the energy would need, gathers and adds features row by
-row, multiplies the features of an atom with the same matrix once for every neighbour, and looks for neighbours anew
+row, multiplies the features of an atom with the same matrix once for every neighbour, and looks for neighbours again
 in every step. Here one derivative is taken, products are made once an atom and once a bond, sums are done by rows that
 lie side by side, and a list of neighbours lasts until an atom has moved half its margin. The model, its weights and
 its single precision are the same: energies agree to 1e-6 eV/atom, forces to 1e-4 eV/angstrom.
@@ -38,7 +38,7 @@ class LeanCHGNet(Calculator):
     model
         Of the chgnet package; a copy is taken.
     margin_angstrom
-        See :data:`MARGIN_ANGSTROM`; 0 makes the list anew for every geometry.
+        See :data:`MARGIN_ANGSTROM`; 0 makes a new list for every geometry.
     """
 
     implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012 - ASE declares it so
@@ -97,7 +97,7 @@ class Neighbours:
         self.forget()
 
     def forget(self) -> None:
-        """Make the list anew for the next geometry."""
+        """Make a new list for the next geometry."""
         self._positions: np.ndarray | None = None
 
     def geometry(self, atoms: Atoms) -> _Geometry:
@@ -234,9 +234,9 @@ class _AtomConvolution(nn.Module):
         if gated.norm is not None:
             core, gate = gated.bn1(core), gated.bn2(gate)
         messages = gated.activation(core) * gated.sigmoid(gate) * _Gather.apply(bond_weights, edges.bond)
-        made = _Sum.apply(messages, edges.first)
+        atoms = _Sum.apply(messages, edges.first)
         if layer.use_mlp_out:
-            made = layer.mlp_out(made)
+            atoms = layer.mlp_out(atoms)
         if layer.resnet:
-            made = made + atom_feas
-        return made if layer.atom_norm is None else layer.atom_norm(made)
+            atoms = atoms + atom_feas
+        return atoms if layer.atom_norm is None else layer.atom_norm(atoms)

@@ -54,7 +54,7 @@ def steps_made(directory: Path) -> int:
 
 
 def put_aside(directory: Path, number: int, name: str = "attempt", images: Sequence[Path] = ()) -> None:
-    """Move the files of an attempt to a folder of their own; WAVECAR stays, the next attempt starts from it.
+    """Move the files of an attempt to a separate folder; WAVECAR stays, the next attempt starts from it.
 
     Parameters
     ----------
@@ -96,19 +96,19 @@ def continued(directory: Path, start: Structure, inputs: Inputs, task: str) -> S
     from pymatgen.io.vasp.inputs import Poscar
 
     try:
-        found = Poscar.from_file(str(directory / "CONTCAR"), check_for_potcar=False).structure
+        structure = Poscar.from_file(str(directory / "CONTCAR"), check_for_potcar=False).structure
     except Exception:  # a half-written file fails in many ways; the start is used then
         return None
-    if [s.specie.symbol for s in found] != [s.specie.symbol for s in inputs.structure]:
+    if [s.specie.symbol for s in structure] != [s.specie.symbol for s in inputs.structure]:
         return None
-    if not np.isfinite(found.frac_coords).all() or not found.is_valid(tol=0.5):
+    if not np.isfinite(structure.frac_coords).all() or not structure.is_valid(tol=0.5):
         return None
-    matrix = np.array(found.lattice.matrix)
+    matrix = np.array(structure.lattice.matrix)
     if task == "relax":
         matrix = np.array(start.lattice.matrix)
     elif task == "relax_c":
         matrix[:2] = start.lattice.matrix[:2]
-    frac = found.frac_coords[np.argsort(inputs.order)]
+    frac = structure.frac_coords[np.argsort(inputs.order)]
     frac = frac - np.round(frac - start.frac_coords)
     if np.linalg.norm((frac - start.frac_coords) @ matrix, axis=1).max() > max(start.lattice.abc):
         return None

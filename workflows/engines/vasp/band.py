@@ -138,10 +138,13 @@ class VaspBand:
 
     def _take_over(self) -> None:
         """Continue from the images that an earlier attempt left, where they are those of this band."""
-        found = Progress.load(self.directory)
-        mine = found is not None and (found.signature, found.start) == (self.progress.signature, self.progress.start)
-        if found is not None and mine:
-            self.progress.attempts = found.attempts
+        earlier = Progress.load(self.directory)
+        same = earlier is not None and (earlier.signature, earlier.start) == (
+            self.progress.signature,
+            self.progress.start,
+        )
+        if earlier is not None and same:
+            self.progress.attempts = earlier.attempts
             left = [
                 continued(folder, image, self.inputs, "relax")
                 for folder, image in zip(self.inner, self.images[1:-1], strict=True)
@@ -153,13 +156,13 @@ class VaspBand:
             ]
             if len(moved) == len(self.inner) and max(moved) < _NEAR_ANGSTROM:
                 self.images[1:-1] = [structure for structure in left if structure is not None]
-        elif not mine:
+        elif not same:
             for folder in self.inner:
                 (folder / "WAVECAR").unlink(missing_ok=True)
-        self.put_aside("attempt" if mine else "other")
+        self.put_aside("attempt" if same else "other")
 
     def put_aside(self, name: str = "attempt") -> None:
-        """Move what an earlier start of VASP on the images wrote to a folder of its own."""
+        """Move what an earlier start of VASP on the images wrote to a separate folder."""
         if any((folder / file).exists() for folder in self.inner for file in OUTPUTS if file != "POSCAR"):
             self.progress.attempts += 1
             put_aside(self.directory, self.progress.attempts, name, images=self.inner)
@@ -270,7 +273,7 @@ class _Attempt:
         command = vasp_command(whole.settings, inputs.gamma_only, images=len(whole.inner))
         failure = run_under_custodian(whole.directory, command, poll=self.poll, images=whole.inner)
         self.poll()
-        made = sum(tail.complete for tail in self.tails)
+        steps = sum(tail.complete for tail in self.tails)
         if failure is not None:
             if not whole.band.energies_ev:
                 raise EngineError(
@@ -278,7 +281,7 @@ class _Attempt:
                     f"look into '{whole.directory}', and run it again",
                 )
             return Reason.FAILED, f"VASP or custodian gave up: {words(failure)}; {telling_line(whole.directory)}"
-        if not made:
+        if not steps:
             raise EngineError(
                 f"VASP wrote no step of a band ({telling_line(whole.directory)})", f"look into '{whole.directory}'"
             )

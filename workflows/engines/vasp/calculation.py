@@ -28,7 +28,7 @@ from anodeflow.workflows.engines.vasp.outputs import (
 from anodeflow.workflows.engines.vasp.process import StepTail, handlers, run_under_custodian, telling_line
 from anodeflow.workflows.monitor import pulse
 
-# A relaxed cell is computed again with plane waves of its own, until it stays where it is.
+# A relaxed cell is computed again with the plane waves that fit it, until it stays where it is.
 MAX_ROUNDS = 5
 # How often a stop is looked for while VASP works on one ionic step.
 HEARTBEAT_S = 2.0
@@ -79,17 +79,17 @@ class Calculation:
         tightened = 1.0
         for number in range(1, MAX_ROUNDS + 1):
             outcome = self._attempt(geometry, progress, tightened)
-            made = outcome.ionic_steps
-            left = self._request.card.max_steps - progress.steps_before - made
-            still = made == 1 and outcome.converged
+            steps = outcome.ionic_steps
+            left = self._request.card.max_steps - progress.steps_before - steps
+            still = steps == 1 and outcome.converged
             again = self._cell_moves and not still and left > 0 and self._sound(outcome)
             if not again or number == MAX_ROUNDS:
                 break
             if not outcome.converged:
                 tightened *= 0.3  # VASP's own criterion was met before the card's stress tolerance
             geometry = outcome.structure
-            self._put_aside(progress, made)
-        if self._cell_moves and outcome.converged and made > 1:
+            self._put_aside(progress, steps)
+        if self._cell_moves and outcome.converged and steps > 1:
             outcome.warnings.append(
                 f"the cell still moved in round {number}: its energy is that of plane waves of the round's first cell"
             )
@@ -158,19 +158,19 @@ class Calculation:
 
     def _inputs(self, geometry: Structure, steps: int, tightened: float) -> Inputs:
         card = self._request.card.model_copy(update={"max_steps": steps})
-        made = inputs_of(replace(self._request, structure=geometry, card=card), self._settings)
+        inputs = inputs_of(replace(self._request, structure=geometry, card=card), self._settings)
         # k-points and spin were settled for the start; a cell that has changed a little keeps them
-        made = replace(made, kpoints=self.inputs.kpoints, settings=self.inputs.settings)
+        inputs = replace(inputs, kpoints=self.inputs.kpoints, settings=self.inputs.settings)
         if tightened != 1.0:
-            made.incar["EDIFFG"] = made.incar["EDIFFG"] * tightened
-        return made
+            inputs.incar["EDIFFG"] = inputs.incar["EDIFFG"] * tightened
+        return inputs
 
     def _resume(self) -> tuple[Progress, Structure, Outcome | None]:
         """Return what earlier attempts left: steps made, geometry to continue from, or the finished outcome."""
         start, task, most = self._request.structure, self._request.task, self._request.card.max_steps
         fresh = Progress(signature(self.inputs), geometry_digest(start))
-        found = Progress.load(self._folder)
-        if found is None or (found.signature, found.start) != (fresh.signature, fresh.start):
+        progress = Progress.load(self._folder)
+        if progress is None or (progress.signature, progress.start) != (fresh.signature, fresh.start):
             if self._has_outputs():
                 put_aside(self._folder, 1, "other")
                 (self._folder / "WAVECAR").unlink(missing_ok=True)
@@ -179,23 +179,23 @@ class Calculation:
             outcome = outcome_of(self._folder, self._request, self.inputs, stand_in=self._settings.stand_in)
         except EngineError:
             outcome = None
-        made = steps_made(self._folder)
-        settled = outcome is not None and outcome.converged and not (self._cell_moves and made > 1)
-        if outcome is not None and (settled or (found.steps_before + made >= most > 0 and made)):
-            return found, start, self._summed(outcome, found)
+        steps = steps_made(self._folder)
+        settled = outcome is not None and outcome.converged and not (self._cell_moves and steps > 1)
+        if outcome is not None and (settled or (progress.steps_before + steps >= most > 0 and steps)):
+            return progress, start, self._summed(outcome, progress)
         geometry = continued(self._folder, start, self.inputs, task) if task != "static" else None
         if geometry is None:
             geometry = start if outcome is None or outcome.energy_ev is None else outcome.structure
         if self._has_outputs():
-            self._put_aside(found, made if task != "static" else 0)
-        return found, geometry, None
+            self._put_aside(progress, steps if task != "static" else 0)
+        return progress, geometry, None
 
     def _has_outputs(self) -> bool:
         return any((self._folder / name).exists() for name in OUTPUTS)
 
-    def _put_aside(self, progress: Progress, made: int) -> None:
+    def _put_aside(self, progress: Progress, steps: int) -> None:
         progress.attempts += 1
-        progress.steps_before += made
+        progress.steps_before += steps
         put_aside(self._folder, progress.attempts)
         progress.save(self._folder)
 
@@ -279,7 +279,7 @@ def words(error: BaseException) -> str:
 def _corrections(folder: Path) -> list[str]:
     """Return what custodian's handlers changed, as text."""
     return [
-        f"custodian: {', '.join(map(str, found.get('errors') or ['unknown error']))}; "
-        f"{len(found.get('actions') or [])} change(s) of the inputs"
-        for found in corrections(folder)
+        f"custodian: {', '.join(map(str, correction.get('errors') or ['unknown error']))}; "
+        f"{len(correction.get('actions') or [])} change(s) of the inputs"
+        for correction in corrections(folder)
     ]

@@ -151,19 +151,19 @@ class VaspDynamics:
         using = [WalltimeHandler(wall_time=limit)] if limit else []
         failure = run_under_custodian(self.directory, command, using=using, poll=self.poll)
         self.poll()
-        made, complete = self._state(), self.step == self.last_step
-        if made is not None and not (complete and failure is None) and not self._fits(made):
-            made = None
-        if made is not None:
-            self._keep(made)
-        if not complete or made is None:
+        state, complete = self._state(), self.step == self.last_step
+        if state is not None and not (complete and failure is None) and not self._fits(state):
+            state = None
+        if state is not None:
+            self._keep(state)
+        if not complete or state is None:
             why = words(failure) if failure is not None else "it was asked to stop, or its time was nearly over"
             raise EngineError(
                 f"VASP ended at step {self.step} of {self.last_step}; {why}; {telling_line(self.directory)}",
                 "run it again: it continues from its last checkpoint",
             )
         self._say()
-        return made
+        return state
 
     def _write(self) -> None:
         self.inputs.incar["RANDOM_SEED"] = [int(self.rng.integers(1, _LARGEST_SEED)), 0, 0]
@@ -180,9 +180,9 @@ class VaspDynamics:
         for frame, energies in fresh:
             self._take(frame, energies)
         if fresh and time.monotonic() - self.saved > CHECKPOINT_S:
-            made = self._state()
-            if made is not None and self._fits(made):
-                self._keep(made)
+            state = self._state()
+            if state is not None and self._fits(state):
+                self._keep(state)
         if fresh or time.monotonic() - self.told > HEARTBEAT_S:
             self.told = time.monotonic()
             if self.report is None or self.last is None:
@@ -246,36 +246,36 @@ class VaspDynamics:
             text = (self.directory / "CONTCAR").read_text(errors="replace")
         except OSError:
             return None
-        found = Contcar.parsed(text, len(self.names))
-        if found is None or self.last is None:
+        contcar = Contcar.parsed(text, len(self.names))
+        if contcar is None or self.last is None:
             return None
         if self.step == 0 and self.kind != thermostat_of(self.dynamics, False):
             # another ensemble cannot read this thermostat's lines
-            text = "\n".join(text.splitlines()[: found.end_of_velocities]) + "\n"
+            text = "\n".join(text.splitlines()[: contcar.end_of_velocities]) + "\n"
         return DynamicsState(
             self.step, self.state.numbers, self.state.cell, self.positions,
-            found.velocities[self.back] * self.masses / units.fs,
+            contcar.velocities[self.back] * self.masses / units.fs,
             {CONTCAR: np.frombuffer(text.encode(), dtype=np.uint8)}, dict(self.rng.bit_generator.state),
         )  # fmt: skip
 
-    def _fits(self, made: DynamicsState) -> bool:
+    def _fits(self, state: DynamicsState) -> bool:
         """Return whether CONTCAR is that of the step read last: VASP may be between the two files, or a step ahead.
 
         From x(k), a CONTCAR of this step is one step of its velocities away, that of the step before none, that of
         the step after two.
         """
-        found = Contcar.parsed(bytes(made.thermostat[CONTCAR]).decode(), len(self.names))
-        if found is None:
+        contcar = Contcar.parsed(bytes(state.thermostat[CONTCAR]).decode(), len(self.names))
+        if contcar is None:
             return False
-        coords = found.frac_coords[self.back]
+        coords = contcar.frac_coords[self.back]
         moved = (coords - self.frac - np.round(coords - self.frac)) @ self.lattice.matrix
-        expected = found.velocities[self.back] * self.now.timestep_fs
+        expected = contcar.velocities[self.back] * self.now.timestep_fs
         length = float(np.vdot(expected, expected))
         return length > 0 and 0.5 < float(np.vdot(moved, expected)) / length < 1.5
 
-    def _keep(self, made: DynamicsState) -> None:
+    def _keep(self, state: DynamicsState) -> None:
         self.sink.flush()
-        self.save(made)
+        self.save(state)
         self.saved = time.monotonic()
 
     def _say(self) -> None:

@@ -126,10 +126,10 @@ class VaspEngine(Engine):
     def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`; of the POTCARs, else of the table of recommended symbols."""
         settings = load_settings().vasp
-        found = {}
+        numbers = {}
         for element in elements:
             try:
-                found[element] = find_potcar(element, settings).valence
+                numbers[element] = find_potcar(element, settings).valence
             except EngineError:
                 number = spec_valence(element, settings)
                 if number is None:
@@ -137,8 +137,8 @@ class VaspEngine(Engine):
                         f"electrons of POTCAR {potcar_symbol(element, settings)} are not known without the file",
                         "set vasp.potentials to a folder of POTCARs",
                     ) from None
-                found[element] = number
-        return found
+                numbers[element] = number
+        return numbers
 
     def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
         """See :meth:`Engine.seconds_per_step`; right within a factor of three."""

@@ -402,14 +402,14 @@ def _table_valences(elements: Sequence[str], settings: VaspSettings) -> dict[str
     EngineError
         If the table does not have one.
     """
-    found = {element: spec_valence(element, settings) for element in elements}
-    unknown = [potcar_symbol(e, settings) for e, number in found.items() if number is None]
+    numbers = {element: spec_valence(element, settings) for element in elements}
+    unknown = [potcar_symbol(e, settings) for e, number in numbers.items() if number is None]
     if unknown:
         raise EngineError(
             f"a charged cell needs the electrons of POTCAR {', '.join(unknown)}, which no table here has",
             "set vasp.potentials to a folder of POTCARs",
         )
-    return {element: number for element, number in found.items() if number is not None}
+    return {element: number for element, number in numbers.items() if number is not None}
 
 
 def _electrons(structure: Structure, valence: dict[str, int], charge: int) -> int:

@@ -139,7 +139,7 @@ def outcome_of(folder: Path, request: Request, inputs: Inputs, *, stand_in: bool
         Holds vasprun.xml and OUTCAR.
     request
         What was asked for: species, order and site properties of its structure come back; the tolerances of its card
-        are checked here, whatever VASP says of its own.
+        are checked here, whatever VASP says of them.
     inputs
         What was written for it.
     stand_in
@@ -156,7 +156,7 @@ def outcome_of(folder: Path, request: Request, inputs: Inputs, *, stand_in: bool
     outcome = _numbers(run, request, inputs)
     problems = list(_problems(run, inputs))
     if outcome.energy_ev is None:
-        problems.insert(0, (Reason.EXPLODED, f"energy or forces of ionic step {len(run.steps)} are no numbers"))
+        problems.insert(0, (Reason.EXPLODED, f"energy or forces of ionic step {len(run.steps)} are not numbers"))
     else:
         problems += _unconverged(run, outcome, request, inputs, folder)
     if request.task == "relax_c" and outcome.energy_ev is not None:
@@ -274,9 +274,9 @@ def _problems(run: Run, inputs: Inputs) -> Iterator[_Problem]:
             f"OUTCAR ends too early, at line {outcar.lines}: VASP did not finish, or the disk is full",
         )
     else:
-        found = next(_disagreements(run), None)
-        if found is not None:
-            yield Reason.DAMAGED, f"OUTCAR and vasprun.xml disagree in {found}"
+        disagreement = next(_disagreements(run), None)
+        if disagreement is not None:
+            yield Reason.DAMAGED, f"OUTCAR and vasprun.xml disagree in {disagreement}"
     for problem in run.steps[-1].problems:
         yield Reason.DAMAGED, f"vasprun.xml contradicts itself in ionic step {len(run.steps)}: {problem}"
     changed = _changed_tags(run, inputs)
@@ -300,41 +300,43 @@ def _disagreements(run: Run) -> Iterator[str]:
             if not _close(energy, _energy(step), SAME_ENERGY_EV):
                 yield f"the energy(sigma->0) of ionic step {number}: {energy:.6f} and {_energy(step):.6f} eV"
         if len(run.outcar_steps) == len(steps):
-            for number, (told, step) in enumerate(zip(run.outcar_steps, steps, strict=True), 1):
-                yield from (f"the {what} of ionic step {number}" for what in _apart(told, step))
+            for number, (from_outcar, step) in enumerate(zip(run.outcar_steps, steps, strict=True), 1):
+                yield from (f"the {quantity} of ionic step {number}" for quantity in _apart(from_outcar, step))
 
 
-def _apart(told: OutcarStep, step: VasprunStep) -> Iterator[str]:
+def _apart(from_outcar: OutcarStep, step: VasprunStep) -> Iterator[str]:
     """Yield what of one ionic step OUTCAR and vasprun.xml disagree in; rows that cannot be read do not count."""
-    readable = np.isfinite(told.positions).all(axis=1) & np.isfinite(told.forces).all(axis=1)
-    moved = (told.positions @ np.linalg.inv(step.cell) - step.fractional)[readable]
+    readable = np.isfinite(from_outcar.positions).all(axis=1) & np.isfinite(from_outcar.forces).all(axis=1)
+    moved = (from_outcar.positions @ np.linalg.inv(step.cell) - step.fractional)[readable]
     if not _close((moved - np.round(moved)) @ step.cell, 0.0, SAME_PLACE_ANGSTROM):
         yield "positions"
-    if step.forces is not None and not _close((told.forces - step.forces)[readable], 0.0, SAME_FORCE_EV_PER_ANGSTROM):
+    if step.forces is not None and not _close(
+        (from_outcar.forces - step.forces)[readable], 0.0, SAME_FORCE_EV_PER_ANGSTROM
+    ):
         yield "forces"
-    if step.stress_kbar is not None and told.stress_kbar is not None:
-        found = np.array([step.stress_kbar[i, j] for i, j in _OUTCAR_STRESS])
-        if not _close(told.stress_kbar, found, SAME_STRESS_KBAR):
+    if step.stress_kbar is not None and from_outcar.stress_kbar is not None:
+        stress = np.array([step.stress_kbar[i, j] for i, j in _OUTCAR_STRESS])
+        if not _close(from_outcar.stress_kbar, stress, SAME_STRESS_KBAR):
             yield "stress"
 
 
-def _close(one: Any, other: Any, within: float) -> bool:
+def _close(value: Any, other: Any, within: float) -> bool:
     """Return whether numbers agree; where both are none they do, and that is told elsewhere."""
-    return bool(np.allclose(one, other, rtol=0.0, atol=within, equal_nan=True))
+    return bool(np.allclose(value, other, rtol=0.0, atol=within, equal_nan=True))
 
 
 def _warnings(run: Run, inputs: Inputs) -> list[str]:
-    found = []
+    lines = []
     earlier = [i + 1 for i, step in enumerate(run.steps[:-1]) if not electronic_converged(step, inputs)]
     if earlier:
         named = ", ".join(map(str, earlier[:5])) + (", ..." if len(earlier) > 5 else "")
-        found.append(f"the electrons did not converge in ionic step(s) {named}, before the last one")
+        lines.append(f"the electrons did not converge in ionic step(s) {named}, before the last one")
     odd = [str(i + 1) for i, step in enumerate(run.steps[:-1]) if step.problems]
     if odd:
-        found.append(f"vasprun.xml contradicts itself in ionic step(s) {', '.join(odd[:5])}, before the last one")
+        lines.append(f"vasprun.xml contradicts itself in ionic step(s) {', '.join(odd[:5])}, before the last one")
     if run.head.odd:
-        found.append(f"values in vasprun.xml that are none, and are not used: {', '.join(run.head.odd[:5])}")
-    return found
+        lines.append(f"values in vasprun.xml that are none, and are not used: {', '.join(run.head.odd[:5])}")
+    return lines
 
 
 def electronic_converged(step: VasprunStep, inputs: Inputs) -> bool:
@@ -359,15 +361,17 @@ def _changed_tags(run: Run, inputs: Inputs) -> list[str]:
     return changed
 
 
-def _same(one: Any, other: Any) -> bool:
-    if one is None or other is None or isinstance(one, bool) or isinstance(other, bool):
-        return bool(one) == bool(other) if not isinstance(one, str) and not isinstance(other, str) else one == other
+def _same(value: Any, other: Any) -> bool:
+    if value is None or other is None or isinstance(value, bool) or isinstance(other, bool):
+        return (
+            bool(value) == bool(other) if not isinstance(value, str) and not isinstance(other, str) else value == other
+        )
     try:
         # vasprun.xml has eight decimals
-        return math.isclose(float(one), float(other), rel_tol=1e-6, abs_tol=1e-8)
+        return math.isclose(float(value), float(other), rel_tol=1e-6, abs_tol=1e-8)
     except (TypeError, ValueError):
         # vasprun.xml shortens words: 'accura', 'A'
-        a, b = str(one).strip().lower(), str(other).strip().lower()
+        a, b = str(value).strip().lower(), str(other).strip().lower()
         return bool(a and b) and (a.startswith(b) or b.startswith(a))
 
 

@@ -116,8 +116,8 @@ def find_potcar(element: str, settings: VaspSettings) -> PotcarFile:
             "set one; anodeflow plan can write inputs with a POTCAR.spec without",
         )
     tried = _paths_to_try(symbol, folder)
-    found = next((path for path in tried if path.is_file()), None)
-    if found is None:
+    path = next((path for path in tried if path.is_file()), None)
+    if path is None:
         where = (
             f"{folder / _FOLDERS[0]}/POTCAR.{symbol}(.gz) or {symbol}/POTCAR(.gz), {_FOLDERS[1]} and {folder} itself"
         )
@@ -126,12 +126,12 @@ def find_potcar(element: str, settings: VaspSettings) -> PotcarFile:
             "put it there, or name another under vasp.potentials_of in the settings",
         )
     try:
-        stat = found.stat()
+        stat = path.stat()
     except OSError as error:
-        raise EngineError(f"cannot read the POTCAR '{found}': {error.strerror}", "check it") from None
-    file = _read(found, symbol, stat.st_mtime_ns, stat.st_size)
+        raise EngineError(f"cannot read the POTCAR '{path}': {error.strerror}", "check it") from None
+    file = _read(path, symbol, stat.st_mtime_ns, stat.st_size)
     if file.element != element:
-        raise EngineError(f"POTCAR '{found}' is of {file.element}, not of {element}", "correct vasp.potentials_of")
+        raise EngineError(f"POTCAR '{path}' is of {file.element}, not of {element}", "correct vasp.potentials_of")
     return file
 
 

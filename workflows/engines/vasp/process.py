@@ -115,7 +115,7 @@ def run_under_custodian(
     using
         Custodian's handlers; none where a changed input would make another calculation of it.
     images
-        Folders of a band's images, which look for a STOPCAR of their own.
+        Folders of a band's images, each of which is looked into for a STOPCAR.
     poll
         Called four times a second; if it raises, VASP is asked to stop (STOPCAR), then killed, and the exception
         is raised again.
@@ -203,8 +203,8 @@ class StepTail:
 
     def read(self) -> list[tuple[float, float]]:
         """Return energy (eV) and largest force (eV/angstrom) of the steps that have come since."""
-        found = [(s.energy_ev, largest_force(s.forces, self._free)) for s in self._tail.read()]
-        fresh = [pair for pair in found if np.isfinite(pair).all()]
+        steps = [(s.energy_ev, largest_force(s.forces, self._free)) for s in self._tail.read()]
+        fresh = [pair for pair in steps if np.isfinite(pair).all()]
         self.steps += fresh
         return fresh
 

@@ -121,8 +121,8 @@ def build(system: System, crystals: dict[str, Structure]) -> tuple[Structure, In
         shift=system.shift,
         repeat=system.repeat,
     )
-    found = model.structure
-    return Structure(found.lattice, found.species, found.frac_coords), model
+    cell = model.structure
+    return Structure(cell.lattice, cell.species, cell.frac_coords), model
 
 
 def start_task(system: System, model: InterfaceModel | None) -> Task:

@@ -224,8 +224,8 @@ def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell
         See :mod:`anodeflow.structures.migration`.
     """
     where = built if path.mechanism == "interface" else relaxed
-    found = lithium_hops(where, path.mechanism, max_distance_angstrom=path.max_distance_angstrom, sites=path.sites)
-    chosen = choose_hops(found, path.hops)[: path.shortest]
+    hops = lithium_hops(where, path.mechanism, max_distance_angstrom=path.max_distance_angstrom, sites=path.sites)
+    chosen = choose_hops(hops, path.hops)[: path.shortest]
     matrix = None if path.needs_host else supercell_for(relaxed, cell.min_image_distance_angstrom, cell.max_atoms)
     cells = []
     for hop in chosen:
