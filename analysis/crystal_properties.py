@@ -12,6 +12,7 @@ from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from anodeflow.analysis.comparable import check_comparable
+from anodeflow.analysis.elasticity import ElasticDoc
 from anodeflow.analysis.reference_values import published_values
 from anodeflow.documents import CalculationDoc, Document, StudyDoc
 from anodeflow.errors import AnodeflowError, ReferenceMismatchError
@@ -62,11 +63,12 @@ class CrystalStudyDoc(StudyDoc):
     doc_type: Literal["CrystalStudyDoc"] = "CrystalStudyDoc"
     crystals: list[CrystalDoc]
     voltages: list[VoltageStep] = Field(default_factory=list)
+    elastic: list[ElasticDoc] = Field(default_factory=list, description="where the study asked for moduli")
 
     @property
     def complete(self) -> bool:
-        """Whether every crystal converged."""
-        return all(crystal.converged for crystal in self.crystals)
+        """Whether every crystal converged, and has its moduli where they were asked for."""
+        return all(crystal.converged for crystal in self.crystals) and all(doc.converged for doc in self.elastic)
 
 
 def crystal_doc(

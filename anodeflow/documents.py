@@ -106,6 +106,9 @@ class CalculationDoc(ComputedDoc):
     ionic_steps: int = 0
     max_force_ev_per_angstrom: float | None = Field(None, description="largest force on a free atom")
     max_stress_gpa: float | None = Field(None, description="largest component of the stress tensor")
+    stress_gpa: list[list[float]] | None = Field(
+        None, description="stress tensor at the end, (3, 3) GPa, positive under tension; None where it was not wanted"
+    )
     energy_change_last_step_ev: float | None = None
     warm_start: EngineRecord | None = Field(
         None, description="the engine that relaxed the geometry this one started from"

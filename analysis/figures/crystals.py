@@ -8,12 +8,16 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from anodeflow.analysis.crystal_properties import CrystalStudyDoc, known_formation_energy, known_lattice
+from anodeflow.analysis.elasticity import ElasticDoc
 from anodeflow.analysis.figures.style import formula_label, in_style
+from anodeflow.analysis.reference_values import published_values
 from anodeflow.errors import InputError
 
 
 def crystal_figure(document: CrystalStudyDoc) -> Figure:
     """Draw the deviation of every lattice parameter from the published PBE value, and formation energies beside theirs.
+
+    Where the study has elastic moduli, Young's moduli are drawn beside the published ones.
 
     Raises
     ------
@@ -26,11 +30,16 @@ def crystal_figure(document: CrystalStudyDoc) -> Figure:
         for doc in done
         for axis, value in known_lattice(doc.crystal).items()
     ]
+    moduli = [doc for doc in document.elastic if doc.young_gpa]
     formed = [d for d in done if d.formation_energy_ev_per_atom is not None and abs(d.formation_energy_ev_per_atom) > 0]
-    if not bars and not formed:
+    if not bars and not formed and not moduli:
         raise InputError("no crystal of this study has a result to draw", "see its warnings")
     with in_style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.0), width_ratios=(3, 2), layout="constrained")
+        widths = (3, 2, 2) if moduli else (3, 2)
+        size = (9.6 if moduli else 7.2, 3.0)
+        figure, (left, right, *more) = plt.subplots(
+            1, len(widths), figsize=size, width_ratios=widths, layout="constrained"
+        )
         labels = [f"{formula_label(name)} {axis}" for name, axis, _ in bars]
         left.barh(range(len(bars)), [value for *_, value in bars], color="C0", height=0.6)
         left.axvline(0.0, color="0.3", lw=0.8)
@@ -40,8 +49,29 @@ def crystal_figure(document: CrystalStudyDoc) -> Figure:
         left.set_xlabel("lattice parameter, deviation from PBE (%)")
         left.set_xlim(-max(1.0, *(abs(v) * 1.2 for *_, v in bars), 0.0), max(1.0, *(abs(v) * 1.2 for *_, v in bars)))
         _formation(right, formed)
+        if moduli:
+            _young(more[0], moduli)
         figure.suptitle(f"{document.engine.name}, card {document.card.name}", fontsize="small")
     return figure
+
+
+def _young(axes: Any, moduli: list[ElasticDoc]) -> None:
+    """Draw Hill averages as bars, the reach over all directions as lines, published values as marks."""
+    values = [doc.young_gpa["Hill"] for doc in moduli]
+    axes.bar(range(len(moduli)), values, width=0.5, color="C0", label="Hill average")
+    for place, doc in enumerate(moduli):
+        reach = doc.young_by_direction_gpa
+        axes.plot([place, place], [reach["smallest"], reach["largest"]], color="0.2", lw=1.2,
+                  label="softest to stiffest direction" if place == 0 else None)  # fmt: skip
+    known = published_values("young_modulus")
+    for paper, mark, color in (("lacss2024", "D", "C3"), ("Materials Project", "s", "C1")):
+        marked = [(i, row["value"]) for i, doc in enumerate(moduli) for row in known
+                  if (row["paper"], row["system"]) == (paper, doc.crystal)]  # fmt: skip
+        if marked:
+            axes.plot(*zip(*marked, strict=True), mark, mfc="none", mec=color, ms=6, label=paper)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1, fontsize="small")
+    axes.set_xticks(range(len(moduli)), [formula_label(doc.crystal) for doc in moduli])
+    axes.set_ylabel("Young's modulus (GPa)")
 
 
 def _formation(axes: Any, formed: list[Any]) -> None:

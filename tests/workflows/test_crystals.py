@@ -119,3 +119,48 @@ def test_a_primitive_cell_is_reported_in_the_setting_of_the_catalogue(name, tmp_
     # A study that does not say which cell keeps the hash it had before there was a choice.
     plain = study.model_dump(mode="json") | {"cells": None}
     assert "cells" not in without_unset(plain)
+
+
+def test_moduli_from_file_to_table_and_figure(command, tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "study: crystal-properties\ntitle: moduli\nengine: chgnet\ncells: primitive\nelastic: true\n"
+        "strains: [0.01]\ncrystals: [LiCl]\n"
+    )
+    store, figure = tmp_path / "s.sqlite", tmp_path / "f.png"
+    status, out, _ = command("plan", study, "--json")
+    assert status == 0
+    labels = [row["calculation"] for row in json.loads(out)["jobs"]]
+    assert labels == ["LiCl/crystal"] + [f"LiCl/elastic/{way} {sign}1 %" for way in ("xx", "yz") for sign in "+-"]
+    status, out, _ = command("run", study, "--store", store, "--figure", figure, "--json")
+    assert status == 0
+    document = json.loads(out)
+    (moduli,) = document["elastic"]
+    # Between the two published values and the error of this potential.
+    assert 30 < moduli["young_gpa"]["Hill"] < 75
+    assert moduli["stable"]
+    assert moduli["unexplained"] < 0.02
+    status, out, _ = command("results", "--what", "moduli", "--store", store, "--json")
+    assert json.loads(out)[0]["young_gpa"] == pytest.approx(moduli["young_gpa"]["Hill"])
+    status, out, _ = command("results", "--what", "crystals", "--store", store, "--json")
+    assert json.loads(out)[0]["a_angstrom"] == pytest.approx(5.14, rel=0.02)
+    assert figure.stat().st_size > 10000
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("elastic: true\nstrains: [0.2]", "0.2"),
+        ("elastic: true\nstrains: [0.01, 0.01]", "different"),
+        ("elastic: true\nstrains: [-0.01]", "-0.01"),
+        ("elastic: true\nstrains: []", "strains"),
+        ("strains: [0.01]", "elastic: true"),
+    ],
+)
+def test_strains_outside_the_linear_range_are_refused(command, tmp_path, text, says):
+    study = tmp_path / "study.yaml"
+    study.write_text(f"study: crystal-properties\ncrystals: [Li]\n{text}\n")
+    status, _, err = command("plan", study)
+    assert status == 2
+    assert says in err
+    assert len(err.strip().splitlines()) == 1

@@ -40,12 +40,15 @@ class Request:
         How accurately.
     charge
         Charge of the cell, e.
+    stress
+        The stress tensor at the end is wanted, whatever the task: ``arrays["stress_gpa"]`` of the outcome.
     """
 
     structure: Structure
     task: Task
     card: MethodCard
     charge: int = 0
+    stress: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.documents import CalculationDoc, EngineRecord
@@ -43,6 +44,9 @@ class Calculation(Recognised[CalculationDoc]):
         Charge of the cell, e.
     warm_start
         Name of a cheap engine whose relaxed geometry a relaxation starts from.
+    stress
+        The stress tensor at the end is wanted. It is no part of the fingerprint: a stored document without one is
+        completed.
     """
 
     structure: Structure
@@ -50,6 +54,7 @@ class Calculation(Recognised[CalculationDoc]):
     crystal: str | None = None
     charge: int = 0
     warm_start: str | None = None
+    stress: bool = False
 
     document = CalculationDoc
     continued: ClassVar = {"output.energy_ev": {"$ne": None}}
@@ -76,6 +81,8 @@ class Calculation(Recognised[CalculationDoc]):
 
     def is_settled(self, doc: CalculationDoc) -> bool:
         """Return whether it is converged, or was already given as many steps as the card allows."""
+        if doc.converged and self.stress:
+            return doc.stress_gpa is not None
         return doc.converged or doc.ionic_steps >= self.card.max_steps
 
     def compute(self, attempt: Attempt[CalculationDoc]) -> CalculationDoc:
@@ -93,7 +100,7 @@ class Calculation(Recognised[CalculationDoc]):
             make_folder(folder)
         card = self.card.model_copy(update={"max_steps": self.card.max_steps - steps_before})
         outcome = self._engine.compute(
-            Request(start, self.task, card, self.charge),
+            Request(start, self.task, card, self.charge, self.stress),
             folder,
             lambda step, energy, force: monitor.report(self.label, step + steps_before, energy, force),
         )
@@ -101,6 +108,7 @@ class Calculation(Recognised[CalculationDoc]):
         if isinstance(outcome.arrays.get("program"), str):
             provenance["engine"].version = outcome.arrays.pop("program")
         notes += outcome.warnings
+        stress = outcome.arrays.get("stress_gpa")
         if earlier is not None:
             notes.append(f"continued at step {steps_before} of an earlier attempt")
         return CalculationDoc(
@@ -117,6 +125,7 @@ class Calculation(Recognised[CalculationDoc]):
             ionic_steps=outcome.ionic_steps + steps_before,
             max_force_ev_per_angstrom=outcome.max_force_ev_per_angstrom,
             max_stress_gpa=outcome.max_stress_gpa,
+            stress_gpa=None if stress is None else np.asarray(stress, dtype=float).tolist(),
             energy_change_last_step_ev=outcome.energy_change_last_step_ev,
             warm_start=warm,
             directory=str(folder or os.getcwd()),
@@ -178,12 +187,15 @@ class CalculationMaker:
         Name of the engine.
     warm_start
         Name of a cheap engine whose relaxed geometry a relaxation starts from.
+    stress
+        The stress tensor at the end is wanted.
     """
 
     task: Task = "static"
     card: MethodCard | dict[str, Any] | None = None
     engine: str = "sevennet-0"
     warm_start: str | None = None
+    stress: bool = False
 
     def make(
         self, structure: Structure | OutputReference, label: str, crystal: str | None = None, charge: int = 0
@@ -211,5 +223,6 @@ class CalculationMaker:
                 crystal=crystal,
                 charge=charge,
                 warm_start=self.warm_start,
+                stress=self.stress,
             )
         )

@@ -47,7 +47,9 @@ class Setup(Travelling):
     card: MethodCard
     warm_start: str | None = None
 
-    def maker(self, task: Task, card: MethodCard | None = None, warm: bool = True) -> CalculationMaker:
+    def maker(
+        self, task: Task, card: MethodCard | None = None, warm: bool = True, stress: bool = False
+    ) -> CalculationMaker:
         """Return the maker of calculations of one task.
 
         Parameters
@@ -58,10 +60,16 @@ class Setup(Travelling):
             Where it is not the study's own.
         warm
             Whether a relaxation may start from the geometry of the cheap engine, if there is one.
+        stress
+            Whether the stress at the end is wanted.
         """
         settings = (card or self.card).model_dump(mode="json")
         return CalculationMaker(
-            task=task, card=settings, engine=self.engine, warm_start=self.warm_start if warm else None
+            task=task,
+            card=settings,
+            engine=self.engine,
+            warm_start=self.warm_start if warm else None,
+            stress=stress,
         )
 
 
@@ -141,12 +149,15 @@ class CalculationStep(Step):
         Every atom is moved by a random vector of this length before it is run, so that no symmetry holds it.
     warm
         Whether it may start from the geometry of the study's cheap engine, if the study names one.
+    stress
+        Whether the stress at the end is wanted.
     """
 
     task: Task
     displacement_angstrom: float = 0.0
     seed: int = 0
     warm: bool = True
+    stress: bool = False
 
     def write_inputs(self, engine: Engine, card: MethodCard, directory: Path) -> list[str]:
         """See :meth:`Step.write_inputs`."""
@@ -157,7 +168,9 @@ class CalculationStep(Step):
         start = self.structure
         if self.displacement_angstrom:
             start = start.copy().perturb(self.displacement_angstrom, seed=self.seed)
-        return setup.maker(self.task, self.card, self.warm).make(start, self.label, self.crystal, self.charge)
+        return setup.maker(self.task, self.card, self.warm, self.stress).make(
+            start, self.label, self.crystal, self.charge
+        )
 
 
 def crystal_label(name: str) -> str:

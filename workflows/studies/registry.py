@@ -112,6 +112,7 @@ STUDIES: tuple[StudyKind, ...] = (
     StudyKind(
         "crystal-properties", f"{_HERE}.crystals.study:CrystalStudy", f"{_ANALYSIS}.crystal_properties:CrystalStudyDoc",
         f"{_PRINT}.crystals:print_crystal_study", f"{_ANALYSIS}.figures.crystals:crystal_figure",
+        f"{_HERE}.crystals.tables:TABLES", f"{_HERE}.crystals.published:compared",
     ),
     StudyKind(
         "surface-energy", f"{_HERE}.surface.study:SurfaceStudy", f"{_ANALYSIS}.study_documents:SurfaceStudyDoc",

@@ -42,4 +42,31 @@ def print_crystal_study(document: CrystalStudyDoc) -> None:
     for step in document.voltages:
         x, y = step.li_per_host_atom
         click.echo(f"{step.poor} -> {step.rich} (x = {x:.2f} to {y:.2f}): {step.voltage_v:.3f} V vs Li, 0 K")
+    if document.elastic:
+        _print_moduli(document)
     print_footing(document)
+
+
+def _print_moduli(document: CrystalStudyDoc) -> None:
+    """Print moduli by Hill's average, and what they rest on."""
+    from anodeflow.analysis.reference_values import published_values
+
+    table = new_table(
+        ("crystal", "K, GPa", "G, GPa", "E, GPa", "E by direction", "E elsewhere", "nu", "fit leaves", "notes")
+    )
+    for doc in document.elastic:
+        known = [row for row in published_values("young_modulus") if row["system"] == doc.crystal]
+        moduli = [m.get("Hill") for m in (doc.bulk_gpa, doc.shear_gpa, doc.young_gpa)]
+        reach = [doc.young_by_direction_gpa.get(name) for name in ("smallest", "largest")]
+        table.add_row(
+            doc.crystal,
+            *("–" if value is None else f"{value:.1f}" for value in moduli),
+            " to ".join("–" if value is None else f"{value:.1f}" for value in reach),
+            ", ".join(f"{row['value']:g} ({row['paper']})" for row in known) or "–",
+            "–" if doc.poisson_ratio is None else f"{doc.poisson_ratio:.3f}",
+            "–" if doc.unexplained is None else f"{100 * doc.unexplained:.1f} %",
+            doc.error or "; ".join(doc.warnings),
+        )
+    console().print(table)
+    strains = next((doc.strains for doc in document.elastic if doc.strains), [])
+    click.echo(f"Hill averages at 0 K, ions relaxed, strains {', '.join(f'±{100 * s:g} %' for s in strains) or '–'}")

@@ -340,7 +340,7 @@ class Calculation:
         for leftover in (f"{PREFIX}.EXIT", "CRASH"):
             (self.directory / leftover).unlink(missing_ok=True)
 
-        reader = Reader(self.directory / f"{name}.out", start, stress=self.task in CELL_COMPONENTS)
+        reader = Reader(self.directory / f"{name}.out", start, stress=self._needs_stress)
         base = len(self._path)
         if self._path and before is not None and self._path[-1].same_geometry(start.lattice.matrix, start.frac_coords):
             base -= 1
@@ -423,6 +423,10 @@ class Calculation:
             self._warnings.append(f"continued after {moves} computed geometries of an earlier, interrupted attempt")
         return runs
 
+    @property
+    def _needs_stress(self) -> bool:
+        return self.task in CELL_COMPONENTS or self.request.stress
+
     def _is_start(self, step: Step) -> bool:
         return bool(
             np.allclose(step.cell_angstrom, self.structure.lattice.matrix, atol=1e-6)
@@ -435,7 +439,7 @@ class Calculation:
         path = self.directory / f"{stem(number)}.out"
         if not path.is_file():
             return None
-        reader = Reader(path, start, stress=self.task in CELL_COMPONENTS)
+        reader = Reader(path, start, stress=self._needs_stress)
         try:
             reader.read()
         except DamagedOutputError as error:
@@ -450,7 +454,8 @@ class Calculation:
             [site.specie.symbol for site in self.structure],
             sorted((element, p.digest) for element, p in self.pseudopotentials.items()),
         ]
-        return json_sha256(content)[:32]
+        # What was computed without the stress does not serve where it is wanted.
+        return json_sha256([*content, "stress"] if self.request.stress else content)[:32]
 
     def _save(self) -> None:
         write_whole(self.directory / _STATE, json.dumps(self._state))

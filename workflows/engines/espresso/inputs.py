@@ -67,7 +67,15 @@ class Inputs:
 
 def inputs_of(request: Request, pseudopotentials: Mapping[str, Pseudopotential], **options: Any) -> Inputs:
     """Return the input of one task; the options are those of :func:`pw_input`."""
-    text = pw_input(request.structure, request.task, request.card, request.charge, pseudopotentials, **options)
+    text = pw_input(
+        request.structure,
+        request.task,
+        request.card,
+        request.charge,
+        pseudopotentials,
+        stress=request.stress,
+        **options,
+    )
     return Inputs(text)
 
 
@@ -136,6 +144,7 @@ def pw_input(
     max_steps: int | None = None,
     like: Structure | None = None,
     waves: bool = False,
+    stress: bool = False,
 ) -> str:
     """Input of pw.x for one task.
 
@@ -163,6 +172,8 @@ def pw_input(
         Start from the wave functions in the output folder. The density starts from the atoms all the same: the one of
         the geometry before would leave its mark on the forces (measured: 10 times pw.x's own correction), and dynamics
         would drift.
+    stress
+        The stress is wanted, though the cell does not move.
 
     Raises
     ------
@@ -173,6 +184,8 @@ def pw_input(
     settings = electronic(like or structure, task, card, charge)
     check_cell(structure, task, settings)
     control = _control(task, card, _folder(pseudopotentials), max_seconds)
+    if stress:
+        control["tstress"] = True
     if task != "static":
         control["nstep"] = (card.max_steps if max_steps is None else max_steps) + 1
     if settings.dipole_axis is not None:

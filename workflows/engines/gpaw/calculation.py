@@ -57,7 +57,9 @@ class Calculation:
         if settings.dipole_axis is not None:
             start, moved = vacuum_at_the_boundary(structure, settings.dipole_axis)
         try:
-            outcome = run_ase(start, calculator, task, self._request.card, self._monitor, self._folder, writes)
+            outcome = run_ase(
+                start, calculator, task, self._request.card, self._monitor, self._folder, writes, self._request.stress
+            )
         except Exception as error:
             if not is_scf_failure(error):
                 raise

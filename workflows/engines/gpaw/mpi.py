@@ -80,6 +80,7 @@ def _write_job(request: Request, folder: Path) -> None:
         "task": request.task,
         "card": request.card.model_dump(mode="json"),
         "charge": request.charge,
+        "stress": request.stress,
     }
     write_whole(folder / JOB, json.dumps(job, cls=MontyEncoder))
 
@@ -87,7 +88,8 @@ def _write_job(request: Request, folder: Path) -> None:
 def read_job(folder: Path) -> Request:
     """Return what was left by :func:`_write_job`."""
     job = MontyDecoder().decode((folder / JOB).read_text(encoding="utf-8"))
-    return Request(job["structure"], job["task"], MethodCard.model_validate(job["card"]), job["charge"])
+    card = MethodCard.model_validate(job["card"])
+    return Request(job["structure"], job["task"], card, job["charge"], job.get("stress", False))
 
 
 def tell_step(folder: Path, step: int, energy_ev: float, max_force: float) -> None:

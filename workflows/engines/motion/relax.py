@@ -65,6 +65,7 @@ def run_ase(
     monitor: Monitor | None = None,
     directory: Path | None = None,
     writes: bool = True,
+    stress: bool = False,
 ) -> Outcome:
     """Compute a static energy, or relax ions (``relax``), ions and cell (``relax_cell``) or ions and the cell's
     extent along z (``relax_c``, for interfaces and strained crystals: the in-plane lattice stays).
@@ -87,6 +88,9 @@ def run_ase(
         begins with.
     writes
         Whether this process keeps it: one of several that compute together does.
+    stress
+        Whether ``arrays["stress_gpa"]`` is wanted, the stress at the end, positive under tension; it is there in any
+        case where the cell moves.
 
     Returns
     -------
@@ -94,6 +98,7 @@ def run_ase(
         ``ionic_converged`` is False when the step limit was hit, and ``error`` says so.
     """
     relaxation = _Relaxation(structure, calculator, task, card, monitor, directory, writes)
+    relaxation.wants_stress = stress or relaxation.moves_cell
     try:
         return relaxation.run()
     except ExplodedError as error:
@@ -120,6 +125,7 @@ class _Relaxation:
         self.structure, self.task, self.card, self.monitor = structure, task, card, monitor
         self.directory, self.writes = directory, writes
         self.moves_cell = task in CELL_COMPONENTS
+        self.wants_stress = self.moves_cell
         self.checkpoint = None if directory is None or task == "static" else Checkpoint(directory)
         begin, self.steps_before = structure, 0
         if self.checkpoint is not None:
@@ -223,6 +229,8 @@ class _Relaxation:
             "positions_angstrom": np.asarray(self.positions),
             "cells_angstrom": np.asarray(self.cells),
         }
+        if self.wants_stress:
+            outcome.arrays["stress_gpa"] = self.atoms.get_stress(voigt=False, apply_constraint=False) / GPa
         return outcome
 
 

@@ -230,7 +230,7 @@ class PotentialEngine(Engine):
         from anodeflow.workflows.engines.motion.relax import run_ase
 
         self._refuse_charge(charge)
-        return run_ase(structure, self.calculator(), task, card, monitor)
+        return run_ase(structure, self.calculator(), task, card, monitor, stress=request.stress)
 
     def _refuse_charge(self, charge: int) -> None:
         if charge:

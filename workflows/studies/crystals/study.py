@@ -9,9 +9,11 @@ from pydantic import Field, model_validator
 from pymatgen.core import Structure
 
 from anodeflow.analysis.crystal_properties import CrystalStudyDoc, crystal_doc, formation_energies, voltages
-from anodeflow.errors import AnodeflowError
+from anodeflow.errors import AnodeflowError, InputError
 from anodeflow.structures.cleaving import primitive_cell
+from anodeflow.structures.strains import LARGEST_STRAIN
 from anodeflow.workflows.studies.base import Record, Study, last_document
+from anodeflow.workflows.studies.crystals.elastic import STRAINS, StrainedCells, elastic_label
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
 from anodeflow.workflows.studies.lithium import crystal_task
 
@@ -26,12 +28,28 @@ class CrystalStudy(Study):
     cells: Literal["primitive"] | None = Field(
         None, description="primitive: compute the smallest cell, report it in the catalogue's setting; None: as given"
     )
+    elastic: bool | None = Field(None, description="elastic moduli, too, from strained cells")
+    strains: list[float] | None = Field(
+        None, min_length=1, max_length=4,
+        description=f"sizes of the strains, each applied with both signs; default {list(STRAINS)}",
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _once(self) -> CrystalStudy:
         twice = sorted({c for c in self.crystals if self.crystals.count(c) > 1})
         if twice:
             raise ValueError(f"crystal {twice[0]} is given twice; give each once")
+        return self
+
+    @model_validator(mode="after")
+    def _strains_are_small(self) -> CrystalStudy:
+        if self.strains is None:
+            return self
+        if not self.elastic:
+            raise ValueError("strains are for elastic moduli; add 'elastic: true', or leave them out")
+        wrong = [strain for strain in self.strains if not 0.001 <= strain <= LARGEST_STRAIN]
+        if wrong or len(set(self.strains)) != len(self.strains):
+            raise ValueError(f"strains {self.strains}: give different ones between 0.001 and {LARGEST_STRAIN:g}")
         return self
 
     def crystals_used(self) -> list[str]:
@@ -52,11 +70,20 @@ class CrystalStudy(Study):
         """See :meth:`Study.preflight`."""
         fixed = [name for name in self.crystals if crystal_task(name) == "relax"]
         notes = [f"{name}: cell kept as given (dispersion-bound crystal)" for name in fixed]
+        if self.elastic and not self.who.capabilities.stress:
+            raise InputError(f"engine '{self.engine}' gives no stress, so no elastic moduli", "choose another engine")
         return [*super().preflight(), *self.check_cells(), *notes]
 
     def declare(self) -> list[Entry]:
-        """See :meth:`Study.declare`: one relaxation a crystal."""
-        return [crystal_step(name, self.computed(name), task=crystal_task(name)) for name in self.crystals]
+        """See :meth:`Study.declare`: one relaxation a crystal, and its strained cells where they are asked for."""
+        crystals = [crystal_step(name, self.computed(name), task=crystal_task(name)) for name in self.crystals]
+        if not self.elastic:
+            return [*crystals]
+        return [*crystals, *(StrainedCells.of(name, self.strains or list(STRAINS)) for name in self.crystals)]
+
+    def summarised(self, entries: list[Entry]) -> list[str]:
+        """See :meth:`Study.summarised`: the relaxations, and the moduli."""
+        return [entry.label for entry in entries]
 
     def facts(self) -> _CatalogueSettings | None:
         """See :meth:`Study.facts`: the catalogue's setting of each crystal, where another cell was computed."""
@@ -72,7 +99,9 @@ class CrystalStudy(Study):
             for number, (name, calculation) in enumerate(calculations.items())
         ]
         done = {name: calculation for name, calculation in calculations.items() if calculation is not None}
-        warnings = [f"{d.crystal}: {w}" for d in docs for w in ([d.error] if d.error else d.warnings)]
+        moduli = [results[elastic_label(name)] for name in self.crystals] if self.elastic else []
+        elastic = [doc for doc in moduli if doc is not None]
+        warnings = [f"{d.crystal}: {w}" for d in [*docs, *elastic] for w in ([d.error] if d.error else d.warnings)]
         steps = []
         try:
             formation_energies(docs, done)
@@ -81,7 +110,14 @@ class CrystalStudy(Study):
             warnings.append(str(error))
         engine = next((calculation.engine for calculation in done.values()), None)
         return last_document(
-            CrystalStudyDoc, self, record, engine=engine, crystals=docs, voltages=steps, warnings=warnings
+            CrystalStudyDoc,
+            self,
+            record,
+            engine=engine,
+            crystals=docs,
+            voltages=steps,
+            elastic=elastic,
+            warnings=warnings,
         )
 
 
