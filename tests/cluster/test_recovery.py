@@ -132,8 +132,11 @@ def test_an_attempt_that_got_further_does_not_count(cluster, study_file):
         (healed,) = cluster.healer.heal()
         assert healed.what == "run again", step
     assert in_vain(cluster.pad, fw_id) == 0
+    assert cluster.progress().notes == ["Li/crystal: 4 attempts so far"]
     step_and_vanish(cluster, None)
+    assert cluster.progress().notes == ["Li/crystal: 4 attempts so far"]
     assert cluster.healer.heal()[0].what == "run again"
+    assert cluster.progress().notes == ["Li/crystal: 5 attempts so far, the last 1 got no further"]
     step_and_vanish(cluster, 8)
     (healed,) = cluster.healer.heal()
     assert healed.what == "given up"
@@ -210,8 +213,9 @@ def test_a_job_notes_how_far_it_is_before_the_end_of_its_time(cluster, study_fil
 
 @pytest.fixture
 def started(monkeypatch):
-    """Ids of jobs whose delay was taken away, and that were cancelled."""
+    """Ids of jobs whose delay was taken away, and that were cancelled; `name` is what the only job is called."""
     asked = {"start": [], "cancel": []}
+    monkeypatch.setattr(healing, "name_in_queue", lambda _: asked.get("name"))
     for module in (scheduler, healing):
         monkeypatch.setattr(module, "start_now", asked["start"].append)
         monkeypatch.setattr(module, "cancel", lambda _, job: asked["cancel"].append(job))
@@ -251,9 +255,12 @@ def test_a_requeued_job_whose_work_is_in_another_is_cancelled(cluster, study_fil
     cluster.queue[job] = "COMPLETING"  # the scheduler has not put it back yet
     assert len(cluster.launch().sent) == 1
     cluster.queue[job] = DELAYED
+    assert cluster.healer.heal() == []  # a job of that number, but not this one
+    started["name"] = re.search("job-name=(.*)", cluster.scripts[job].read_text()).group(1)
     (healed,) = cluster.healer.heal()
     assert healed.what == "cancelled"
-    assert started == {"start": [], "cancel": [job]}
+    assert started["cancel"] == [job]
+    assert started["start"] == []
 
 
 # --- stopped by hand

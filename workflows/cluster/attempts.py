@@ -29,19 +29,32 @@ def tries(pad: Any, fw_id: int) -> int:
     return int(pad.launches.count_documents({"fw_id": fw_id, "$or": _GIVEN}))
 
 
-def in_vain(pad: Any, fw_id: int) -> int:
+def in_vain(pad: Any, fw_id: int, *, going: bool = False) -> int:
     """Return how many attempts in a row ended without getting further than all before them.
 
     Those before ``submit --again``, and those that a person ended with ``hpc stop``, are forgotten.
+
+    Parameters
+    ----------
+    pad
+        The LaunchPad, or its database.
+    fw_id
+        The job.
+    going
+        Whether the last attempt is under way: it is left out.
     """
     wanted = {"launch_id": 1, _REACHED: 1, _FORGIVEN: 1}
-    launches = pad.launches.find({"fw_id": fw_id, "$or": _GIVEN}, wanted)
+    launches = sorted(pad.launches.find({"fw_id": fw_id, "$or": _GIVEN}, wanted), key=_number)
     count, farthest = 0, -1
-    for launch in sorted(launches, key=lambda launch: int(launch["launch_id"])):
+    for launch in launches[:-1] if going else launches:
         reached = int(launch.get(_REACHED, -1))
         further, farthest = reached > farthest, max(farthest, reached)
         count = 0 if further or launch.get(_FORGIVEN) else count + 1
     return count
+
+
+def _number(launch: dict[str, Any]) -> int:
+    return int(launch["launch_id"])
 
 
 def forgive(pad: Any, criteria: dict[str, Any]) -> None:

@@ -21,14 +21,13 @@ from pymongo.errors import PyMongoError
 from anodeflow.errors import AnodeflowError
 from anodeflow.workflows.cluster.attempts import forgive, given_up, in_vain
 from anodeflow.workflows.cluster.folder import ClusterFolder
-from anodeflow.workflows.cluster.launches import is_alive, last_line, reservation_of, this_process
+from anodeflow.workflows.cluster.launches import SENDER, is_alive, last_line, reservation_of, this_process
+from anodeflow.workflows.cluster.launching import job_name
 from anodeflow.workflows.cluster.launchpad import STUDIES, give_up, stopped_studies
-from anodeflow.workflows.cluster.scheduler import DELAYED, cancel, queued_jobs, start_now
+from anodeflow.workflows.cluster.scheduler import DELAYED, cancel, name_in_queue, queued_jobs, start_now
 from anodeflow.workflows.store.database import server_errors
 
 HERE = "here"
-# The field of a launch that names the process that sends it.
-SENDER = "sender"
 # A reservation that has got no job after this long was cut off while it was sent; so many times longer where the
 # process that sends it may be alive, because a scheduler may take a minute to answer.
 RESERVED_S = 30.0
@@ -142,6 +141,8 @@ class Healer:
             waits = job.get("state") == "READY" and _study(job) not in stopped_studies(self.pad)
             if waits or (current is not None and reservation_of(current) == number):
                 continue  # it will be started for that job
+            if name_in_queue(number) != job_name(str(job.get("name")), launch["fw_id"]):
+                continue  # not sent from here: ids of jobs are used again
             cancel(self.folder.settings.scheduler, number)
             why = f"the scheduler had put job {number} back, and its work is in another job, done or stopped"
             cancelled.append(Healed(str(job.get("name", number)), _study(job), "cancelled", why))

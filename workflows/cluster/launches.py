@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# The field of a launch that names the process that sends it.
+SENDER = "sender"
+
 
 def reservation_of(launch: Mapping[str, Any]) -> str | None:
     """Return the scheduler's id of the job that a launch ran in."""

@@ -14,8 +14,7 @@ from anodeflow.errors import AnodeflowError, EngineError
 from anodeflow.files import write_atomically
 from anodeflow.workflows.cluster import scheduler
 from anodeflow.workflows.cluster.folder import LIGHT, ClusterFolder, walltime_seconds
-from anodeflow.workflows.cluster.healing import SENDER
-from anodeflow.workflows.cluster.launches import reservation_of, this_process
+from anodeflow.workflows.cluster.launches import SENDER, reservation_of, this_process
 from anodeflow.workflows.cluster.launchpad import fireworker, set_reservation, stopped_studies
 from anodeflow.workflows.store.database import server_errors
 from anodeflow.yaml_input import read_yaml

@@ -17,6 +17,7 @@ from typing import Any
 
 from anodeflow.errors import InputError, StoreError
 from anodeflow.files import file_sha256
+from anodeflow.workflows.cluster.attempts import in_vain, tries
 from anodeflow.workflows.cluster.folder import FOLDER_VARIABLE, find_folder
 from anodeflow.workflows.cluster.launchpad import ALIVE, STOPPED, error_line
 from anodeflow.workflows.store.database import (
@@ -123,6 +124,9 @@ def of_database(database: Database) -> list[StudyProgress]:
             )
             for record in records
         ]
+        repeated = _repeated(found)
+        for row in rows:
+            row.notes += repeated.get(row.study_hash, [])
         others = [name for name in found.jobs.distinct("metadata.study_hash") if name and name not in states]
         counts = found.jobs.aggregate(_counts(others)) if others else []
         columns = ("_id", "done", "bad", "summaries", "last", "study")
@@ -247,6 +251,22 @@ def _stop_notes(record: dict[str, Any], row: StudyProgress, states: Counter[str]
         return [f"stopped on {when} by {note['by']} from {note['from']}; {again}"]
     held = states["DEFUSED"] + states["PAUSED"]
     return [f"{held} jobs are held by FireWorks' own commands; {again}"] if held else []
+
+
+def _repeated(found: Any) -> dict[str, list[str]]:
+    """Say which jobs are tried again, and how often they got no further; of each study the first few."""
+    criteria = {"state": {"$in": ["READY", "RESERVED", "RUNNING"]}, "archived_launches": {"$nin": [None, []]}}
+    notes: dict[str, list[str]] = {}
+    for job in found.fireworks.find(criteria, {"fw_id": 1, "name": 1, "spec.study_hash": 1, "state": 1}):
+        study = str((job.get("spec") or {}).get("study_hash", ""))
+        if len(notes.get(study, [])) >= _REASONS:
+            continue
+        going = job["state"] != "READY"  # the attempt that is under way has not ended
+        lost = in_vain(found, job["fw_id"], going=going)
+        further = f", the last {lost} got no further" if lost else ""
+        line = f"{job['name']}: {tries(found, job['fw_id']) - going} attempts so far{further}"
+        notes.setdefault(study, []).append(line)
+    return notes
 
 
 def _file_notes(record: dict[str, Any]) -> list[str]:

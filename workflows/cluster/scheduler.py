@@ -81,6 +81,13 @@ def start_now(job: str) -> None:
         run(["scontrol", "update", f"JobId={job}", "StartTime=now"], "slurm")
 
 
+def name_in_queue(job: str) -> str:
+    """Return the name of a job at SLURM; empty where it is not there any more."""
+    with contextlib.suppress(EngineError):
+        return run([COMMANDS["slurm"][1], "--noheader", f"--jobs={job}", "--format=%j"], "slurm").strip()
+    return ""
+
+
 def cancel(scheduler: Scheduler, job: str) -> None:
     """Take a job out of the queue; nothing happens where it has ended."""
     with contextlib.suppress(EngineError):
