@@ -130,7 +130,22 @@ def test_surface_and_interface_are_planned(tmp_path):
 def test_examples_and_the_paper_can_be_run(examples):
     assert load_study(examples / "migration.yaml").preflight() == []
     paper = load_study(examples.parent / "workflows" / "papers" / "cui2026-migration.yaml")
-    assert any("neutral cell in place of Li+" in note for note in paper.preflight())
+    assert any("LiAl, a metal, keeps its electron" in note for note in paper.preflight())
+
+
+@pytest.mark.parametrize("engine", ["vasp", "castep", "qe", "gpaw"])
+def test_only_cells_of_insulators_are_charged(tmp_path, engine):
+    """A metal in the cell is a reservoir of electrons: with it the cell of a moving Li+ is neutral."""
+    paths = [TINY["paths"][0], INTERFACE, {"crystal": "Li2S", "mechanism": "vacancy"},
+             {"crystal": "LiCl", "mechanism": "interstitial"}]  # fmt: skip
+    changes = {"engine": engine, "card": "pbe-slab", "paths": paths}
+    ions = load_study(write(tmp_path, lithium_charge=1, **changes))
+    assert [ions.charge_of(path) for path in ions.paths] == [0, 0, -1, 1]
+    assert [ions.charge_mode(path).partition(":")[0] for path in ions.paths[:2]] == ["neutral cell"] * 2
+    assert ions.hashed_settings()["neutral"] == [path.label for path in ions.paths[:2]]
+    neutral = load_study(write(tmp_path, **changes))
+    assert [neutral.charge_of(path) for path in neutral.paths] == [0, 0, 0, 0]
+    assert "neutral" not in neutral.hashed_settings()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +167,8 @@ def test_examples_and_the_paper_can_be_run(examples):
                                  "substrate": {"crystal": "Li2S", "miller": [1, 0, 0], "layers": 6}}]},
          2, ["the film of the interface holds no Li"]),
         ({"images": 0}, 2, ["images"]),
-        ({"lithium_charge": 1}, 3, ["cannot hold a charge", "charged: neutral"]),
+        ({"lithium_charge": 1, "paths": [TINY["paths"][0], {"crystal": "Li2S", "mechanism": "vacancy"}]},
+         3, ["cannot hold a charge", "charged: neutral"]),
         ({"cell": {"min_image_distance_angstrom": 30}}, 2, ["max_atoms"]),
     ],
 )  # fmt: skip

@@ -20,6 +20,11 @@ def crystal_task(crystal: str) -> Task:
     return "relax" if catalogue_fixes_cell(crystal) else "relax_cell"
 
 
+def is_metal(crystal: Structure) -> bool:
+    """Return whether a crystal holds metals alone: its electrons screen a charge, and are a reservoir for one."""
+    return all(el.is_metal for el in crystal.composition.elements)
+
+
 def is_salt(crystal: Structure) -> bool:
     """Return whether a crystal holds an anion (N, O, P, S, Se, halogens): then it is not a metal."""
     return any(el.symbol in _ANIONS for el in crystal.composition)

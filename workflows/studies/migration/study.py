@@ -12,7 +12,7 @@ from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.workflows.jobs.band import NO_CLIMB, BandOptions
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task, is_salt
+from anodeflow.workflows.studies.lithium import crystal_task, is_metal, is_salt
 from anodeflow.workflows.studies.migration.cells import Cell, MigrationPath
 from anodeflow.workflows.studies.migration.jobs import PathHops, PathHost
 
@@ -58,20 +58,34 @@ class MigrationStudy(Study):
         """See :meth:`Study.elements`; lithium hops in any case."""
         return sorted({*super().elements(), "Li"})
 
+    def hashed_settings(self) -> dict[str, Any]:
+        """See :meth:`Study.hashed_settings`: paths that are neutral though Li+ is asked for and could be held."""
+        settings = super().hashed_settings()
+        if self.lithium_charge and self.loaded_engine.capabilities.charge:
+            neutral = [path.label for path in self.paths if self.metals_of(path)]
+            settings |= {"neutral": neutral} if neutral else {}
+        return settings
+
     # --- charges -------------------------------------------------------------------------------------
 
-    @property
-    def charge_mode(self) -> str:
-        """Which charge the hopping lithium carries, as text."""
+    def metals_of(self, path: MigrationPath) -> list[str]:
+        """Return the metals of a path: a cell that holds one is neutral, for the metal takes or gives the electron."""
+        return [name for name in path.crystals if is_metal(self.crystal(name))]
+
+    def charge_mode(self, path: MigrationPath) -> str:
+        """Return which charge the lithium that hops on a path carries, as text."""
         if self.lithium_charge == 0:
             return "neutral cell: a vacancy is a missing Li atom, an interstitial an added one"
+        metals = self.metals_of(path)
+        if metals:
+            return f"neutral cell: Li moves as Li+ where it is one, and {metals[0]}, a metal, keeps its electron"
         if self.loaded_engine.capabilities.charge:
             return "Li+ hops: cells with a vacancy have charge -1, cells with an added Li +1"
         return f"neutral cell in place of Li+: engine '{self.engine}' holds no charge"
 
     def charge_of(self, path: MigrationPath) -> int:
         """Return the charge of the cells of a path, e."""
-        if not self.loaded_engine.capabilities.charge:
+        if not self.loaded_engine.capabilities.charge or self.metals_of(path):
             return 0
         return -self.lithium_charge if path.mechanism in ("vacancy", "interface") else self.lithium_charge
 
@@ -85,14 +99,17 @@ class MigrationStudy(Study):
             )
         if self.climb and not self.loaded_engine.climbs():
             notes.append(NO_CLIMB.format(engine=self.engine))
-        if self.lithium_charge and not self.loaded_engine.capabilities.charge:
+        insulators = [path for path in self.paths if not self.metals_of(path)]
+        if self.lithium_charge and len(insulators) < len(self.paths):
+            notes += dict.fromkeys(self.charge_mode(path) for path in self.paths if self.metals_of(path))
+        if self.lithium_charge and insulators and not self.loaded_engine.capabilities.charge:
             if self.charged == "refuse":
                 raise EngineError(
                     f"engine '{self.engine}' cannot hold a charge, and the study asks for Li+",
                     "set 'charged: neutral' to run neutral cells (every output will say so), or use an engine with "
                     "electrons",
                 )
-            notes.append(self.charge_mode)
+            notes.append(self.charge_mode(insulators[0]))
         return [*notes, *self.check_cells()]
 
     def caveats(self, path: MigrationPath) -> list[str]:
@@ -118,7 +135,7 @@ class MigrationStudy(Study):
                 cell=self.cell,
                 vacuum_angstrom=vacuum,
                 band=self.band_options(path),
-                charge_mode=self.charge_mode,
+                charge_mode=self.charge_mode(path),
                 caveats=self.caveats(path),
             )
             entries.append(hops)
