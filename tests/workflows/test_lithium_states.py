@@ -1,5 +1,7 @@
 """States of Li in a study file: which are computed, what the reservoirs are, and what is refused in one line."""
 
+import math
+
 import pytest
 from factories import write_yaml
 
@@ -119,3 +121,15 @@ def test_a_metal_without_a_crystal_needs_a_reservoir(study, tmp_path):
 def test_a_cell_so_small_that_li_makes_another_phase_is_refused(study):
     with pytest.raises(StructureError, match="makes another phase of Al, not a solution in it"):
         study(hosts=["Al"], states=["substitution"], bulk={"min_image_distance_angstrom": 4}).preflight()
+
+
+def test_a_half_filled_level_is_not_smeared(study):
+    """Extrapolated to zero width, it is too low by sigma/(2 sqrt(pi)); full and empty levels are not."""
+    conventions = ["bulk_metal", "neutral_atom", "neutral_atom_nonspin"]
+    atoms = study(engine="gpaw", card="pbe-slab", references=conventions, states=["interstitial"])
+    widths = {convention: step.card.smearing.width_ev for convention, step in atoms.isolated().items()}
+    assert widths == {"neutral_atom": 0.1, "neutral_atom_nonspin": 0.001}
+    assert widths["neutral_atom_nonspin"] / (2 * math.sqrt(math.pi)) < 0.0005
+    assert atoms.method.smearing.width_ev == 0.1
+    assert atoms.hashed_settings()["half_filled_width_ev"] == 0.001
+    assert "half_filled_width_ev" not in study(references=conventions).hashed_settings()  # a potential has no levels

@@ -15,6 +15,7 @@ from anodeflow.lithium_states import KINDS, Kind, State
 from anodeflow.structures.catalogue import crystal_names
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.lattice_sites import replaced_elements
+from anodeflow.workflows.cards import Smearing
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.binding.cells import Bulk, BulkState, Cells, Environment, Host, Slab, states_of
@@ -29,6 +30,10 @@ _ISOLATED: dict[str, tuple[str, str, int]] = {
     "ion": ("ion", "none", 1),
 }
 _ATOM_BOX_ANGSTROM = 12.0
+# An atom without spin has a half-filled level at the Fermi energy, for which the extrapolation to zero width is wrong
+# by sigma/(2 sqrt(pi)): 28 meV at 0.1 eV. This width leaves 0.3 meV. With spin, and in the ion, every level is full or
+# empty, and the width does not matter.
+_HALF_FILLED = Smearing(kind="gaussian", width_ev=0.001)
 _ION_TEXT = (
     "E_int(Li+) is against an isolated ion: on a metal it is about E_ads(Li) + work function - ionisation energy, "
     "so ions on two metals also compare work functions"
@@ -174,6 +179,8 @@ class BindingStudy(Study):
                 states[host.label] = self.states_of(host, "bulk")
         if any(of_host != ["interstitial"] for of_host in states.values()):
             settings["states"] = states
+        if "neutral_atom_nonspin" in self.references and self.loaded_engine.capabilities.isolated_atoms:
+            settings["half_filled_width_ev"] = _HALF_FILLED.width_ev
         return settings
 
     # --- charges -------------------------------------------------------------------------------------
@@ -200,6 +207,7 @@ class BindingStudy(Study):
         for convention in self.references:
             if convention in _ISOLATED:
                 name, spin, charge = _ISOLATED[convention]
+                half_filled = {"smearing": _HALF_FILLED} if convention == "neutral_atom_nonspin" else {}
                 steps[convention] = CalculationStep(
                     label=f"Li/{name}",
                     task="static",
@@ -207,7 +215,7 @@ class BindingStudy(Study):
                     expected_steps=0,
                     crystal="Li",
                     charge=charge,
-                    card=self.method.varied("isolated atom", spin=spin, dipole_correction=False),
+                    card=self.method.varied("isolated atom", spin=spin, dipole_correction=False, **half_filled),
                 )
         return steps
 
