@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from anodeflow.analysis.fits import Interval, LineFit
 from anodeflow.analysis.interface_registries import ContactDoc, InterfaceRegistriesDoc
 from anodeflow.analysis.planes import PlaneFit
+from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
 from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord
 
 
@@ -106,7 +107,7 @@ class InterfaceEnergyDoc(_GrownDocument):
         "registries", "contacts", "plane", "sigma_substrate_j_per_m2_per_unit", "substrate_excess_ev_per_unit",
         "substrate_convergence", "uncertainty", "uncertainty_j_per_m2", "references_aligned",
         "film_alignment_ev_per_unit", "substrate_alignment_ev_per_unit", "gamma_film_strained_j_per_m2",
-        "work_of_adhesion_unstrained_j_per_m2",
+        "work_of_adhesion_unstrained_j_per_m2", "film_strained_surface",
     )  # fmt: skip
 
     doc_type: Literal["InterfaceEnergyDoc"] = "InterfaceEnergyDoc"
@@ -159,6 +160,7 @@ class InterfaceEnergyDoc(_GrownDocument):
     gamma_film_strained_j_per_m2: float | None = Field(
         default=None, description="surface energy of the film strained as in the cell"
     )
+    film_strained_surface: SurfaceEnergyDoc | None = Field(default=None, description="what that rests on")
     work_of_adhesion_unstrained_j_per_m2: float | None = Field(
         default=None, description="with the surface energy of the unstrained film"
     )

@@ -35,6 +35,9 @@ MIN_THICKNESSES = 4
 # Differences of strain energies below this are the convergence of the calculations, eV per unit.
 _STRAIN_RESOLUTION_EV = 1e-4
 
+# Gaps of one interface in cells of different thickness agree within this.
+_SAME_GAP_ANGSTROM = 0.5
+
 _SLOPE_NOTE = (
     "gamma is the intercept at zero film units; the text of lacss2024 (Nature Communications 2024) calls the slope "
     "the interface energy, but by the algebra the slope is the strain energy of one film unit over 2A"
@@ -186,7 +189,8 @@ def interface_energy_doc(
     references = _References(film_bulk, substrate_bulk, strained_film_bulk)
     if aligned_film_bulk is not None and aligned_substrate_bulk is not None:
         references = replace(references, aligned_film=aligned_film_bulk, aligned_substrate=aligned_substrate_bulk)
-    surfaces = {"film": gamma_film, "substrate": gamma_substrate, "strained film": gamma_film_strained}
+    strained_surface = gamma_film_strained if gamma_film_strained and gamma_film_strained.converged else None
+    surfaces = {"film": gamma_film, "substrate": gamma_substrate, "strained film": strained_surface}
     members = sorted(members, key=lambda m: (m.n_film, m.n_substrate))
     _check_thicknesses(members, references)
     check_comparable([m.calculation for m in members] + references.calculations, varied=True)
@@ -208,7 +212,8 @@ def interface_energy_doc(
         substrate_bulk_ev_per_unit=e_substrate,
         gamma_film_j_per_m2=gamma_film.gamma_j_per_m2 if gamma_film else None,
         gamma_substrate_j_per_m2=gamma_substrate.gamma_j_per_m2 if gamma_substrate else None,
-        gamma_film_strained_j_per_m2=gamma_film_strained.gamma_j_per_m2 if gamma_film_strained else None,
+        gamma_film_strained_j_per_m2=strained_surface.gamma_j_per_m2 if strained_surface else None,
+        film_strained_surface=gamma_film_strained,
         shift_per_mev_j_per_m2=1e-3 * max(m.n_substrate for m in members) * EV_PER_A2_TO_J_PER_M2 / (2 * area),
         references=[b.fingerprint for b in references.calculations],
         registries=registries,
@@ -363,6 +368,11 @@ def _warnings(doc: InterfaceEnergyDoc, members: Sequence[InterfaceMember]) -> li
             f"{len(wide)} contacts are open: gaps of {min(wide):.2f} to {max(wide):.2f} angstrom are not contacts, and "
             "gamma is that of two surfaces"
         )
+    gaps = [contact.gap_angstrom for m in members for contact in m.contacts]
+    if gaps and max(gaps) - min(gaps) > _SAME_GAP_ANGSTROM:
+        warnings.append(
+            f"gaps from {min(gaps):.2f} to {max(gaps):.2f} angstrom: the cells of this series are not one interface"
+        )
     unlike = [m for m in members if len({contact.registry for contact in m.contacts}) > 1]
     if unlike:
         names = " and ".join(contact.registry for contact in unlike[0].contacts)
@@ -397,6 +407,9 @@ def _warnings(doc: InterfaceEnergyDoc, members: Sequence[InterfaceMember]) -> li
         warnings.append("the slope was not compared with strained bulk: none was computed")
     elif doc.strain_check is not None and not doc.strain_check.agrees:
         warnings.append(f"strain energy: {doc.strain_check.text}")
+    if doc.work_of_adhesion_j_per_m2 is not None and doc.gamma_film_strained_j_per_m2 is None:
+        why = doc.film_strained_surface.error if doc.film_strained_surface else "its strained slabs were not computed"
+        warnings.append(f"the work of adhesion is with the surface energy of the unstrained film: {why}")
     if doc.work_of_adhesion_j_per_m2 is not None and doc.work_of_adhesion_j_per_m2 < 0:
         warnings.append("negative work of adhesion: the contact would open into two surfaces")
     return warnings

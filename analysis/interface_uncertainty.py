@@ -74,10 +74,10 @@ def _of_fit(doc: InterfaceEnergyDoc) -> UncertaintyPart:
 def _of_slope(doc: InterfaceEnergyDoc) -> UncertaintyPart:
     """Return what the intercept would change by if the slope were that of strained bulk."""
     check = doc.strain_check
-    if check is None:
-        return UncertaintyPart(name="slope", text="no strained crystal to compare the slope with")
     if doc.fit is None or doc.area_angstrom2 is None:
         return UncertaintyPart(name="slope", text="no slope: the strain is that of the strained crystal")
+    if check is None:
+        return UncertaintyPart(name="slope", text="no strained crystal to compare the slope with")
     sigma = check.expected_ev_per_unit / (2 * doc.area_angstrom2) * EV_PER_A2_TO_J_PER_M2
     rest = [p.gamma_j_per_m2 - sigma * p.n_film for p in doc.members]
     substrates = [p.n_substrate for p in doc.members]

@@ -86,7 +86,7 @@ def _contact_text(contacts: list[ContactDoc]) -> str | None:
 
 def _facts(doc: InterfaceEnergyDoc) -> list[tuple[str, str | None]]:
     expected = doc.strain_check.expected_ev_per_unit if doc.strain_check else None
-    way = "intercept" if doc.fit is not None else "one film, strain taken off"
+    way = "intercept" if doc.fit is not None else "strain taken off"
     strained = "" if doc.gamma_film_strained_j_per_m2 is None else ", film strained"
     return [
         ("contact", doc.contact),

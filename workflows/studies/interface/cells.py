@@ -136,6 +136,18 @@ class Pair(Travelling):
         sides = [named_crystal(c, s.crystal) for c, s in zip(crystals, (self.film, self.substrate), strict=True)]
         return interface(*sides, **self.options(layers) | {"shift": tuple(shift), "gap_angstrom": gap_angstrom})
 
+    def film_model(self, crystals: Sequence[Structure], layers: int) -> InterfaceModel:
+        """Build a cell with a film of so many planes, for its film alone.
+
+        Parameters
+        ----------
+        crystals
+            Film and substrate.
+        layers
+            Planes of the film.
+        """
+        return self.model(crystals, (layers, self.base_layers[1]), self.shift, APART_ANGSTROM)
+
 
 def series(
     crystals: Sequence[Structure], pair: Pair, shift: Sequence[float], gap_angstrom: float

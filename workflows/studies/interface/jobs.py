@@ -10,9 +10,7 @@ from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
 from anodeflow.documents import CalculationDoc
 from anodeflow.errors import AnodeflowError, ConvergenceError, EngineError
 from anodeflow.structures.interfaces import InterfaceModel
-from anodeflow.structures.oriented_bulk import strained_film_bulk
 from anodeflow.workflows.studies.graph import (
-    CalculationStep,
     Documents,
     Layout,
     Result,
@@ -22,6 +20,14 @@ from anodeflow.workflows.studies.graph import (
     crystal_label,
 )
 from anodeflow.workflows.studies.interface.cells import Pair, series
+from anodeflow.workflows.studies.interface.references import (
+    StrainedSlab,
+    aligned_labels,
+    crystals_in_plane,
+    strained_label,
+    strained_slabs,
+    strained_surface,
+)
 from anodeflow.workflows.studies.interface.registry_cells import (
     REGISTRIES,
     cell_step,
@@ -40,14 +46,20 @@ class InterfaceSeries(Stage):
     pair
         What the study file says.
     searched
-        Whether the registry is the lowest of :class:`~.registry_cells.RegistryCells`; else that of ``pair.shift``.
+        Whether the registry is the lowest of :class:`~.registry_cells.RegistryCells`; else that of ``pair.shift``, and
+        what is computed is what was before there was a search: references are not aligned, nor the film's surface
+        strained.
+    film_slabs, vacuum_angstrom
+        Planes of the strained film's slabs, and the vacuum over them.
     """
 
     pair: Pair
     searched: bool
+    film_slabs: list[int]
+    vacuum_angstrom: float
 
     @classmethod
-    def of(cls, pair: Pair, surfaces: list[str], searched: bool) -> InterfaceSeries:
+    def of(cls, pair: Pair, surfaces: list[str], searched: bool, **slabs: Any) -> InterfaceSeries:
         """Return the calculations of one interface.
 
         Parameters
@@ -58,9 +70,11 @@ class InterfaceSeries(Stage):
             Labels of the stages of its free surfaces, for the work of adhesion.
         searched
             See the class.
+        slabs
+            ``film_slabs`` and ``vacuum_angstrom``.
         """
         needs = [*crystal_labels(pair), *([REGISTRIES] if searched else [])]
-        return cls(label=INTERFACE, needs=needs, also=surfaces, pair=pair, searched=searched)
+        return cls(label=INTERFACE, needs=needs, also=surfaces, pair=pair, searched=searched, **slabs)
 
     def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """See :meth:`Stage.lay_out`."""
@@ -69,24 +83,21 @@ class InterfaceSeries(Stage):
             lowest = _lowest_registry(needed[2])
             shift, gap = lowest.shift, lowest.gap_built_angstrom
         cells = series(needed[:2], self.pair, shift, gap)
-        film = self.pair.film.crystal
-        strained = CalculationStep(
-            label=f"{film}/strained",
-            task="relax_c",
-            structure=strained_film_bulk(cells[0][1]),
-            expected_steps=10,
-            crystal=film,
-        )
-        steps = [strained, *(cell_step(self._cell_label(layers), model) for layers, model in cells)]
-        labels = [step.label for step in steps]
+        references = crystals_in_plane(cells[0][1], self.pair, setup, align=self.searched)
+        computed = [cell_step(self._cell_label(layers), model) for layers, model in cells]
+        films = [self.pair.film_model(needed[:2], layers) for layers in self.film_slabs] if self.searched else []
+        slabs, slab_facts = strained_slabs(films, self.pair.film, self.vacuum_angstrom)
+        steps = [*references, *computed, *slabs]
+        labels = [step.label for step in computed]
         result = _InterfaceResult(
             label="interface/result",
-            of=[*self.needs, *labels, *self.also],
+            of=[*self.needs, *(step.label for step in steps), *self.also],
             pair=self.pair,
             searched=self.searched,
-            strained=labels[0],
+            aligned=len(references) > 1,
             surfaces=self.also,
-            cells=[_CellFacts.of(label, *cell) for label, cell in zip(labels[1:], cells, strict=True)],
+            cells=[_CellFacts.of(label, *cell) for label, cell in zip(labels, cells, strict=True)],
+            slabs=slab_facts,
             strain_percent=cells[0][1].max_strain_percent,
         )
         return Layout(steps, [result])
@@ -98,6 +109,10 @@ class InterfaceSeries(Stage):
     def without_result(self, why: str, docs: list[Any]) -> InterfaceEnergyDoc:
         """See :meth:`Stage.without_result`."""
         return without_result(self.pair, why)
+
+
+def _converged(doc: CalculationDoc | None) -> CalculationDoc | None:
+    return doc if doc is not None and doc.converged else None
 
 
 def _lowest_registry(doc: InterfaceRegistriesDoc) -> RegistryEntry:
@@ -159,9 +174,10 @@ class _InterfaceResult(Result):
 
     pair: Pair
     searched: bool
-    strained: str
+    aligned: bool
     surfaces: list[str]
     cells: list[_CellFacts]
+    slabs: list[StrainedSlab]
     strain_percent: float
 
     def document(self, docs: Documents) -> InterfaceEnergyDoc:
@@ -169,7 +185,9 @@ class _InterfaceResult(Result):
         film, substrate = self.pair.film, self.pair.substrate
         free = [docs[label] for label in self.surfaces]
         gamma: dict[str, SurfaceEnergyDoc] = {d.crystal: d for d in free if d is not None and d.converged}
-        strained: CalculationDoc | None = docs[self.strained]
+        strained = _converged(docs[strained_label(self.pair)])
+        aligned = [_converged(docs[label]) if self.aligned else None for label in aligned_labels(self.pair)]
+        surface = strained_surface(self.slabs, film, strained, docs, self.aligned)
         registries: InterfaceRegistriesDoc | None = docs[REGISTRIES] if self.searched else None
         try:
             return interface_energy_doc(
@@ -179,10 +197,13 @@ class _InterfaceResult(Result):
                 film=film.crystal,
                 substrate=substrate.crystal,
                 contact=f"{film.face} || {substrate.face}",
-                strained_film_bulk=strained if strained is not None and strained.converged else None,
+                strained_film_bulk=strained,
+                aligned_film_bulk=aligned[0],
+                aligned_substrate_bulk=aligned[1],
                 strain_percent=self.strain_percent,
                 gamma_film=gamma.get(film.crystal),
                 gamma_substrate=gamma.get(substrate.crystal),
+                gamma_film_strained=surface,
                 registries=registries,
             )
         except AnodeflowError as error:

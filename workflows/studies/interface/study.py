@@ -102,7 +102,14 @@ class InterfaceStudy(Study):
         """See :meth:`Study.declare`: both crystals, registries, interface cells, the slabs of the free surfaces."""
         free = [SlabSeries.of(surface, self.vacuum, self.max_atoms) for surface in self.surfaces]
         crystals = [crystal_step(name, self.crystal(name)) for name in self.crystals_used()]
-        series = InterfaceSeries.of(self.pair, [slabs.label for slabs in free], self.searched)
+        layers = next((s.layers for s in self.surfaces if s.crystal == self.film.crystal), [])
+        series = InterfaceSeries.of(
+            self.pair,
+            [slabs.label for slabs in free],
+            self.searched,
+            film_slabs=sorted(layers),
+            vacuum_angstrom=self.vacuum,
+        )
         if not self.searched:
             return [*crystals, series, *free]
         options = self.pair.options(self.pair.base_layers)
