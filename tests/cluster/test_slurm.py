@@ -90,3 +90,43 @@ def test_jobs_killed_in_every_way_are_all_done_in_the_end(cluster, monkeypatch):
     starts = [list(map(int, f.read_text().split())) for f in (cluster.folder.path / "runs").glob("*/starts")]
     assert all(first == 0 for first, *_ in starts)
     assert all(later == sorted(later) for later in starts)
+
+
+def test_a_study_is_stopped_and_continues_where_it_was(cluster, monkeypatch):
+    cluster.environment["ANODEFLOW_TEST_SECONDS"] = "15"
+    write_study(cluster.place, ["Li"])
+    report = json.loads(cluster.run("submit", "study.yaml", "--json"))
+    cluster.run("hpc", "launch")
+    deadline = time.monotonic() + PATIENCE_S
+    runs = cluster.folder.path / "runs"
+    while not (steps := [file for file in runs.glob("*/steps") if int(file.read_text()) >= 2]):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    out = cluster.run("hpc", "stop", "study.yaml")
+    assert "1 jobs cancelled" in out
+    while cluster.slurm.jobs() or cluster.status()["state"] != "stopped":
+        assert time.monotonic() < deadline
+        cluster.run("hpc", "heal")  # where the job was killed before it could put itself back
+    cluster.run("hpc", "launch")
+    assert cluster.slurm.jobs() == {}
+    assert any("anodeflow hpc resume" in note for note in cluster.status()["notes"])
+    cluster.run("hpc", "resume", report["study_hash"][:8])
+    cluster.environment["ANODEFLOW_TEST_SECONDS"] = "0"
+    launcher = cluster.launcher()
+    assert launcher.wait(PATIENCE_S) == 0, (cluster.place / "launch.log").read_text()
+    check_result(cluster, report["study_hash"], labels(report), monkeypatch)
+    first, second = map(int, (steps[0].parent / "starts").read_text().split())
+    assert first == 0
+    assert second >= 2
+
+
+def test_the_doctor_asks_a_node(cluster):
+    write_study(cluster.place, ["Li"])
+    rows = json.loads(cluster.run("hpc", "doctor", "study.yaml", "--job", "--json"))
+    assert [row["found"][:15] for row in rows if row["link"] == "job" and row["verdict"] == "good"][
+        1
+    ] == "engine springs "
+    with (cluster.folder.path / "environment.sh").open("a") as file:
+        file.write("module load vasp/6.4\n")
+    with pytest.raises(AssertionError, match="module: command not found"):
+        cluster.run("hpc", "doctor", "study.yaml", "--job")
