@@ -107,12 +107,13 @@ def heal(folder: Path | None, watch: bool, interval: float, as_json: bool) -> No
     from anodeflow.workflows.cluster.folder import find_folder
     from anodeflow.workflows.cluster.healing import SETTLE_S, Healer
     from anodeflow.workflows.cluster.launchpad import open_launchpad
+    from anodeflow.workflows.store.database import DatabaseAway
 
     cluster = find_folder(folder)
     if watch:
         say_when_ended()
         patience = Patience(interval)
-        healer = Healer(cluster, patience.until(lambda: open_launchpad(cluster)))
+        healer = Healer(cluster, patience.until(lambda: open_launchpad(cluster), DatabaseAway))
         while True:
             healed = patience.round(healer.heal, list[Any]())
             if as_json:
@@ -227,10 +228,11 @@ def _watched(cluster: Any, interval: float, until_done: bool) -> int:
     from anodeflow.workflows.cluster.launching import LaunchReport, launch_once
     from anodeflow.workflows.cluster.launchpad import open_launchpad
     from anodeflow.workflows.cluster.watching import Watch
+    from anodeflow.workflows.store.database import DatabaseAway
 
     say_when_ended()
     patience = Patience(interval)
-    pad = patience.until(lambda: open_launchpad(cluster))
+    pad = patience.until(lambda: open_launchpad(cluster), DatabaseAway)
     healer, watch, was_full = Healer(cluster, pad), Watch(cluster, pad), False
     while True:
         for line in patience.round(watch.changes, list[str]()):
@@ -248,7 +250,7 @@ def _watched(cluster: Any, interval: float, until_done: bool) -> int:
             break
         if not (report.light or report.sent):
             time.sleep(interval)
-    for line in patience.until(watch.changes):
+    for line in patience.until(watch.changes, DatabaseAway):
         say(line)
     for row in watch.without_result:
         say(f"study {row.study_hash} ({row.title}) has no result: {row.state}; see anodeflow status", err=True)

@@ -53,37 +53,49 @@ class Patience:
         RefusedError
             If the database refuses the user: trying again does not help.
         """
-        try:
-            return do()
-        except RefusedError:
-            raise
-        except AnodeflowError as error:
-            self._report(str(error))
-            return otherwise
-        except Exception as error:  # whatever FireWorks or the database raise: the next round may well succeed
-            if os.environ.get("ANODEFLOW_DEBUG"):
-                traceback.print_exc()
-            line = " ".join(f"unexpected {type(error).__name__}: {error}".split())[:_WIDTH]
-            self._report(f"{line}; it is tried again (ANODEFLOW_DEBUG=1 shows where)")
-            return otherwise
+        return self._tried(do, otherwise, (RefusedError,))
 
-    def until(self, do: Callable[[], Outcome]) -> Outcome:
+    def until(self, do: Callable[[], Outcome], may_pass: type[AnodeflowError]) -> Outcome:
         """Do what must succeed before the first round, however long it takes.
 
         Parameters
         ----------
         do
             Called again and again until it raises nothing.
+        may_pass
+            The error of ours that is waited for.
 
         Raises
         ------
-        RefusedError
-            See :meth:`round`.
+        AnodeflowError
+            If it is another one.
         """
         nothing: Any = object()
-        while (outcome := self.round(do, nothing)) is nothing:
+
+        def once() -> Outcome:
+            try:
+                return do()
+            except may_pass as error:
+                self._report(str(error))
+                return nothing
+
+        while (outcome := self._tried(once, nothing, (AnodeflowError,))) is nothing:
             time.sleep(self._interval_s)
         return outcome
+
+    def _tried(self, do: Callable[[], Outcome], otherwise: Outcome, final: tuple[type[AnodeflowError], ...]) -> Outcome:
+        try:
+            return do()
+        except final:
+            raise
+        except AnodeflowError as error:
+            self._report(str(error))
+        except Exception as error:  # whatever FireWorks or the database raise: the next round may well succeed
+            if os.environ.get("ANODEFLOW_DEBUG"):
+                traceback.print_exc()
+            line = " ".join(f"unexpected {type(error).__name__}: {error}".split())[:_WIDTH]
+            self._report(f"{line}; it is tried again (ANODEFLOW_DEBUG=1 shows where)")
+        return otherwise
 
     def _report(self, line: str) -> None:
         now = time.monotonic()

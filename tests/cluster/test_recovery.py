@@ -460,6 +460,18 @@ def test_a_watch_waits_for_a_database_that_is_away(mongo_server, tmp_path):
         process.wait()
 
 
+def test_a_watch_does_not_wait_for_what_will_not_pass(mongo_server, tmp_path, command, monkeypatch):
+    from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    write_folder(ClusterOptions("slurm", tmp_path / "c", uri=mongo_server().uri("x")))
+    file = tmp_path / "c" / "database.yaml"
+    file.write_text(file.read_text().replace("user: null", f"user: alice\npassword_file: {tmp_path / 'none'}"))
+    status, _, err = command("hpc", "launch", "--watch", "--folder", tmp_path / "c")
+    assert status == 6
+    assert "no password for user 'alice'" in err
+
+
 def wait_for(reached, seconds=60):
     deadline = time.monotonic() + seconds
     while not reached():
