@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from anodeflow.errors import AnodeflowError, RefusedError
+from anodeflow.errors import AnodeflowError
 
 # An error that stays is said again after so long.
 _SAID_EVERY_S = 600.0
@@ -46,14 +46,9 @@ class Patience:
         do
             The round.
         otherwise
-            What comes back where it fails.
-
-        Raises
-        ------
-        RefusedError
-            If the database refuses the user: trying again does not help.
+            What comes back where it fails; also where the database refuses a document: other studies may do well.
         """
-        return self._tried(do, otherwise, (RefusedError,))
+        return self._tried(do, otherwise, ())
 
     def until(self, do: Callable[[], Outcome], may_pass: type[AnodeflowError]) -> Outcome:
         """Do what must succeed before the first round, however long it takes.

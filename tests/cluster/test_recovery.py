@@ -10,7 +10,7 @@ import time
 import pytest
 from pretended import SITE, submit, summary
 
-from anodeflow.errors import EngineError, InputError
+from anodeflow.errors import EngineError, InputError, RefusedError
 from anodeflow.workflows.cluster import healing, launching, scheduler
 from anodeflow.workflows.cluster.attempts import in_vain, tries
 from anodeflow.workflows.cluster.healing import Healer
@@ -418,7 +418,7 @@ def test_until_done_ends_with_a_status_if_a_study_failed(watched, study_file, mo
 def test_a_watch_survives_whatever_one_round_raises(watched, study_file, monkeypatch):
     submit(watched.cluster, study_file)
     missing = ValueError("Could not find workflow in database: 3")
-    surprises = [KeyError("fw_states"), missing, EngineError("squeue failed")]
+    surprises = [KeyError("fw_states"), missing, EngineError("squeue failed"), RefusedError("a document over 16 MB")]
     heal = Healer.heal
 
     def sometimes(healer):
@@ -432,6 +432,7 @@ def test_a_watch_survives_whatever_one_round_raises(watched, study_file, monkeyp
     assert "unexpected KeyError" in err
     assert "unexpected ValueError: Could not find workflow in database: 3; it is tried again" in err
     assert "squeue failed" in err
+    assert "a document over 16 MB" in err
 
 
 def test_a_watch_waits_for_a_database_that_is_away(mongo_server, tmp_path):
