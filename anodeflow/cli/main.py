@@ -11,6 +11,7 @@ from anodeflow.cli.group import Commands
 _COMMANDS = {
     "analyse": "anodeflow.cli.analyse:analyse",
     "build": "anodeflow.cli.build:build",
+    "cells": "anodeflow.cli.cells:cells",
     "crystals": "anodeflow.cli.crystals:crystals",
     "export": "anodeflow.cli.archive:export",
     "figure": "anodeflow.cli.figure:figure",

@@ -48,12 +48,15 @@ def reproduce(
     from anodeflow.cli.output.console import print_json
 
     wanted = [part.strip() for part in parts.split(",") if part.strip()]
-    studies = {part: study_of(paper, part, engine, card) for part in wanted}
+    arithmetic = {part: file for part, file in _cells_of(paper).items() if part in wanted}
+    studies = {part: study_of(paper, part, engine, card) for part in wanted if part not in arithmetic}
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make folder '{output}': {error.strerror}", "choose another with --output") from None
     rows, complete = _run_parts(paper, studies, store, output, workers, as_json)
+    for part, file in arithmetic.items():
+        rows += _cells_part(paper, part, file, output, as_json)
     if as_json:
         print_json(rows)
     else:
@@ -82,18 +85,53 @@ def study_of(paper: str, part: str, engine: str | None, card: str | None) -> Stu
     InputError
         If there is no such paper or part.
     """
-    from anodeflow.files import read_package_yaml
-    from anodeflow.suggest import did_you_mean
     from anodeflow.workflows.studies import load_study
 
-    folder = files("anodeflow.workflows").joinpath("papers")
-    papers = read_package_yaml(folder.joinpath("papers.yaml").read_text("utf-8"))
+    study_files = _paper(paper)["parts"]
+    if part not in study_files:
+        known = [*study_files, *_cells_of(paper)]
+        raise InputError(f"{paper} has no part '{part}'", f"its parts: {', '.join(known)}")
+    return load_study(_papers_folder() / study_files[part]).with_changes(engine=engine, card=card)
+
+
+def _papers_folder() -> Path:
+    return Path(str(files("anodeflow.workflows").joinpath("papers")))
+
+
+def _paper(paper: str) -> dict[str, Any]:
+    """Return what `papers.yaml` says of a paper, or InputError if it is unknown."""
+    from anodeflow.files import read_package_yaml
+    from anodeflow.suggest import did_you_mean
+
+    papers = read_package_yaml((_papers_folder() / "papers.yaml").read_text("utf-8"))
     if paper not in papers:
         raise InputError(f"unknown paper '{paper}'", did_you_mean(paper, papers, most=1, cutoff=0.3))
-    study_files = papers[paper]["parts"]
-    if part not in study_files:
-        raise InputError(f"{paper} has no part '{part}'", f"its parts: {', '.join(study_files)}")
-    return load_study(Path(str(folder.joinpath(study_files[part])))).with_changes(engine=engine, card=card)
+    entry: dict[str, Any] = papers[paper]
+    return entry
+
+
+def _cells_of(paper: str) -> dict[str, Path | None]:
+    """Return the parts of a paper that are arithmetic, with their files; None for the published table alone."""
+    named = _paper(paper).get("cells", {})
+    return {part: None if file is None else _papers_folder() / file for part, file in named.items()}
+
+
+def _cells_part(paper: str, part: str, file: Path | None, output: Path, as_json: bool) -> list[dict[str, Any]]:
+    """Print cells and their figure; rows of published beside computed."""
+    from anodeflow.analysis.cell_arithmetic import anode_rows, published_beside, table_beside
+    from anodeflow.cli.cells import rows_of_file
+    from anodeflow.cli.output.cells import print_cells, write_cells_figure
+
+    if file is None:
+        rows = anode_rows()
+        write_cells_figure(rows, [output / f"{paper}-{part}.{ending}" for ending in ("png", "pdf")])
+        compared = table_beside(paper, rows)
+    else:
+        rows = rows_of_file(file)
+        compared = published_beside(paper, rows)
+    if not as_json:
+        print_cells(rows)
+    return compared
 
 
 def _run_parts(
