@@ -22,7 +22,7 @@ from anodeflow.files import read_package_yaml
 from anodeflow.units import MAH_PER_MOL
 
 #: Material: its formula without added lithium, and the lithium that it can take up or give off.
-LITHIUM_OF = {
+_LITHIUM_OF = {
     "Al": ("Al", 1.0),
     "Li": ("Li", 1.0),
     "Si": ("Si", 3.75),
@@ -53,13 +53,13 @@ class Electrode(BaseModel):
     def _amount_and_capacity(self) -> Electrode:
         if (self.mass_mg is None) == (self.loading_mg_per_cm2 is None):
             raise ValueError(f"{self.material}: give either mass_mg or loading_mg_per_cm2")
-        if self.capacity_mah_per_g is None and self.material not in LITHIUM_OF:
+        if self.capacity_mah_per_g is None and self.material not in _LITHIUM_OF:
             raise ValueError(
-                f"no capacity of {self.material} is known; give capacity_mah_per_g (known: {', '.join(LITHIUM_OF)})"
+                f"no capacity of {self.material} is known; give capacity_mah_per_g (known: {', '.join(_LITHIUM_OF)})"
             )
         if self.lithium_held and self.capacity_mah_per_g is not None:
             raise ValueError(f"{self.material}: give either lithium_held or capacity_mah_per_g")
-        if self.lithium_held >= LITHIUM_OF.get(self.material, ("", math.inf))[1]:
+        if self.lithium_held >= _LITHIUM_OF.get(self.material, ("", math.inf))[1]:
             raise ValueError(f"{self.material}: lithium_held {self.lithium_held:g} leaves no capacity")
         return self
 
@@ -140,9 +140,9 @@ def theoretical_mah_per_g(material: str, held: float = 0.0) -> float | None:
     >>> round(theoretical_mah_per_g("NCM811"), 1), theoretical_mah_per_g("glass")
     (275.5, None)
     """
-    if material not in LITHIUM_OF:
+    if material not in _LITHIUM_OF:
         return None
-    formula, lithium = LITHIUM_OF[material]
+    formula, lithium = _LITHIUM_OF[material]
     mass = float(Composition(formula).weight) + held * float(Composition("Li").weight)
     return (lithium - held) * MAH_PER_MOL / mass
 

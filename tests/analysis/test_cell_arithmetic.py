@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from anodeflow.analysis.cell_arithmetic import (
     Cell,
+    Electrode,
     anode_rows,
     cell_row,
     published_beside,
@@ -46,6 +47,13 @@ def test_the_cell_of_wu2025():
     compared = {r["quantity"]: r for r in published_beside("wu2025", [row])}
     assert abs(compared["energy, Al, as weighed"]["difference"]) < 1
     assert compared["N/P, Li0.28Al"]["ours"] is None
+
+
+def test_an_electrode_by_mass_or_by_area():
+    assert Electrode(material="Al", mass_mg=2).capacity == pytest.approx(2 * 0.99332, rel=1e-4)
+    assert Electrode(material="Al", loading_mg_per_cm2=2, active_fraction=0.5).capacity == pytest.approx(
+        0.99332, rel=1e-4
+    )
 
 
 def test_loadings_give_areal_capacity_and_rate():
