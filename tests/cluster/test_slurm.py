@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from slurm_user import PATIENCE_S, Cluster, check_result, write_study
 
-FAULTS = int(os.environ.get("ANODEFLOW_TEST_FAULTS", "10"))
+FAULTS = int(os.environ.get("ANODEFLOW_TEST_FAULTS", "6"))
 HOSTS = os.environ.get("ANODEFLOW_TEST_HOSTS", "Li Al").split()
 
 pytestmark = pytest.mark.slow
