@@ -60,6 +60,7 @@ def test_a_job_whose_id_comes_after_the_queue_was_read_is_not_lost(cluster, stud
 
 
 def test_of_two_that_heal_at_once_one_gives_the_job_back(cluster, study_file, monkeypatch):
+    attempts(cluster, 2)  # the other's new attempt is none that this one has lost
     submit(cluster, study_file)
     cluster.launch()
     (job,) = cluster.queue
@@ -67,12 +68,12 @@ def test_of_two_that_heal_at_once_one_gives_the_job_back(cluster, study_file, mo
     others = []
     look = healing.in_vain
 
-    def in_between(pad, number):
+    def in_between(pad, number, last):
         if not others:  # the other process heals, and sends the job again, before this one changes anything
             others.append(None)
             others.extend(Healer(cluster.folder, cluster.pad, queue=lambda: dict(cluster.queue)).heal())
             cluster.launch()
-        return look(pad, number)
+        return look(pad, number, last)
 
     monkeypatch.setattr(healing, "in_vain", in_between)
     assert cluster.healer.heal() == []

@@ -29,7 +29,7 @@ def tries(pad: Any, fw_id: int) -> int:
     return int(pad.launches.count_documents({"fw_id": fw_id, "$or": _GIVEN}))
 
 
-def in_vain(pad: Any, fw_id: int, *, going: bool = False) -> int:
+def in_vain(pad: Any, fw_id: int, last: int | None = None) -> int:
     """Return how many attempts in a row ended without getting further than all before them.
 
     Those before ``submit --again``, and those that a person ended with ``hpc stop``, are forgotten.
@@ -40,13 +40,15 @@ def in_vain(pad: Any, fw_id: int, *, going: bool = False) -> int:
         The LaunchPad, or its database.
     fw_id
         The job.
-    going
-        Whether the last attempt is under way: it is left out.
+    last
+        Launch of the last attempt that counts; None for the newest. Another process may have begun one more.
     """
     wanted = {"launch_id": 1, _REACHED: 1, _FORGIVEN: 1}
-    launches = sorted(pad.launches.find({"fw_id": fw_id, "$or": _GIVEN}, wanted), key=_number)
+    criteria: dict[str, Any] = {"fw_id": fw_id, "$or": _GIVEN}
+    if last is not None:
+        criteria["launch_id"] = {"$lte": last}
     count, farthest = 0, -1
-    for launch in launches[:-1] if going else launches:
+    for launch in sorted(pad.launches.find(criteria, wanted), key=_number):
         reached = int(launch.get(_REACHED, -1))
         further, farthest = reached > farthest, max(farthest, reached)
         count = 0 if further or launch.get(_FORGIVEN) else count + 1

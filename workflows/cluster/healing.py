@@ -194,7 +194,7 @@ class Healer:
     def _give_back(self, seen: dict[str, Any], launch: dict[str, Any], why: str) -> Healed | None:
         if self.pad.study_is_stopped(seen["fw_id"]):
             forgive(self.pad, {"launch_id": launch["launch_id"]})
-        number = in_vain(self.pad, seen["fw_id"])
+        number = in_vain(self.pad, seen["fw_id"], launch["launch_id"])
         if number >= self.folder.settings.attempts:
             said = last_line(Path(launch.get("launch_dir") or "/nowhere"))
             line = given_up(self.pad, seen["fw_id"], number, why, said)

@@ -59,7 +59,7 @@ def open_launchpad(folder: ClusterFolder) -> Any:
                 fw_id = launch["fw_id"]
                 if self.study_is_stopped(fw_id):
                     forgive(self, {"launch_id": launch_id})
-                number = in_vain(self, fw_id)
+                number = in_vain(self, fw_id, launch_id)
                 if number < folder.settings.attempts:
                     return self.give_back(fw_id, "RUNNING", launch)
                 action = failure(given_up(self, fw_id, number, error_line({"action": action.to_dict()})))

@@ -257,14 +257,15 @@ def _repeated(found: Any) -> dict[str, list[str]]:
     """Say which jobs are tried again, and how often they got no further; of each study the first few."""
     criteria = {"state": {"$in": ["READY", "RESERVED", "RUNNING"]}, "archived_launches": {"$nin": [None, []]}}
     notes: dict[str, list[str]] = {}
-    for job in found.fireworks.find(criteria, {"fw_id": 1, "name": 1, "spec.study_hash": 1, "state": 1}):
+    wanted = {"fw_id": 1, "name": 1, "spec.study_hash": 1, "launches": 1}
+    for job in found.fireworks.find(criteria, wanted):
         study = str((job.get("spec") or {}).get("study_hash", ""))
         if len(notes.get(study, [])) >= _REASONS:
             continue
-        going = job["state"] != "READY"  # the attempt that is under way has not ended
-        lost = in_vain(found, job["fw_id"], going=going)
+        last = job["launches"][-1] - 1 if job["launches"] else None  # what is under way has not ended
+        lost = in_vain(found, job["fw_id"], last)
         further = f", the last {lost} got no further" if lost else ""
-        line = f"{job['name']}: {tries(found, job['fw_id']) - going} attempts so far{further}"
+        line = f"{job['name']}: {tries(found, job['fw_id']) - len(job['launches'])} attempts so far{further}"
         notes.setdefault(study, []).append(line)
     return notes
 
