@@ -8,12 +8,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
-    "structures": {"errors", "files", "parameters", "suggest", "units", "structures"},
-    "analysis": {"errors", "files", "suggest", "units", "documents", "analysis"},
+    "structures": {"errors", "files", "lithium_states", "parameters", "suggest", "units", "structures"},
+    "analysis": {"errors", "files", "lithium_states", "suggest", "units", "documents", "analysis"},
     "workflows": {
         "__version__",
         "errors",
         "files",
+        "lithium_states",
         "suggest",
         "units",
         "documents",
@@ -26,7 +27,7 @@ MAY_IMPORT = {
     "hpc_templates": set(),
 }
 # of anodeflow itself: the ground that everything stands on
-GROUND = ("errors", "files", "parameters", "suggest", "units")
+GROUND = ("errors", "files", "lithium_states", "parameters", "suggest", "units")
 SOURCES = [f for folder in (*MAY_IMPORT, "anodeflow") for f in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -26,6 +26,7 @@ REASONS_OF_LONELY_NAMES: dict[str, str] = {
     "Registry": _RECORD,
     "RankedRegistry": _RECORD,
     "VoltageStep": _RECORD,
+    "VacuumLevel": _RECORD,
     "DecompositionField": _RECORD,
     "MixingPoint": _RECORD,
     "PotentialDoc": _RECORD,

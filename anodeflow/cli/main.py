@@ -23,6 +23,7 @@ _COMMANDS = {
     "run": "anodeflow.cli.run:run",
     "status": "anodeflow.cli.status:status",
     "submit": "anodeflow.cli.submit:submit",
+    "workfunction": "anodeflow.cli.workfunction:workfunction",
 }
 
 

@@ -123,6 +123,19 @@ def test_a_cell_so_small_that_li_makes_another_phase_is_refused(study):
         study(hosts=["Al"], states=["substitution"], bulk={"min_image_distance_angstrom": 4}).preflight()
 
 
+def test_an_ion_in_a_bulk_metal_is_refused_with_its_remedy(study, monkeypatch):
+    ions = {"engine": "gpaw", "card": "pbe-slab", "lithium_charge": 1, "references": ["ion"]}
+    with pytest.raises(
+        InputError, match=r"bulk metal Al has no energy.*E_ads\(Li, free atom\) \+ work function"
+    ) as caught:
+        study(hosts=["LiCl", "Al"], **ions)._check_states()
+    assert "\n" not in str(caught.value)
+    study(hosts=["LiCl"], **ions)._check_states()  # an insulator can hold it
+    assert labels(study(hosts=["LiCl"], **ions)) == {"LiCl/bulk/i1"}
+    with pytest.raises(InputError, match="only an added Li\\+ is computed charged"):
+        study(hosts=["LiCl"], states=["held"], **ions)._check_states()
+
+
 def test_a_half_filled_level_is_not_smeared(study):
     """Extrapolated to zero width, it is too low by sigma/(2 sqrt(pi)); full and empty levels are not."""
     conventions = ["bulk_metal", "neutral_atom", "neutral_atom_nonspin"]

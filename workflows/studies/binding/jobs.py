@@ -287,7 +287,7 @@ class _HostResult(Result):
         """
         if self.place.state != "substitution":
             return []
-        found = []
+        reservoirs = []
         for element in sorted({start.removed for start in self.starts if start.removed}):
             phase = self.reservoirs[element]
             # the same cell and k-points as with Li, whose errors then cancel; of Li bcc Li, against which E_int is
@@ -295,5 +295,5 @@ class _HostResult(Result):
             label = self.empty if of_host else crystal_label(phase)
             if docs[label] is None:
                 raise EngineError(f"'{label}', the reservoir of {element}, was not computed", "see the first failure")
-            found.append(reservoir_of(element, phase, docs[label], docs[METAL]))
-        return found
+            reservoirs.append(reservoir_of(element, phase, docs[label], docs[METAL]))
+        return reservoirs

@@ -21,7 +21,7 @@ from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.binding.cells import Bulk, BulkState, Cells, Environment, Host, Slab, states_of
 from anodeflow.workflows.studies.binding.jobs import METAL, EmptyHost, LithiumSites, Place, References
 from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, crystal_task, is_salt
+from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, crystal_task, is_metal, is_salt
 
 # Isolated particles by reference convention: name, spin of the card, charge.
 _ISOLATED: dict[str, tuple[str, str, int]] = {
@@ -37,6 +37,10 @@ _HALF_FILLED = Smearing(kind="gaussian", width_ev=0.001)
 _ION_TEXT = (
     "E_int(Li+) is against an isolated ion: on a metal it is about E_ads(Li) + work function - ionisation energy, "
     "so ions on two metals also compare work functions"
+)
+_ION_REMEDY = (
+    "take it from a neutral slab: E_int(Li+) = E_ads(Li, free atom) + work function - ionisation energy, with "
+    "environments: [surface], references: [neutral_atom] and anodeflow workfunction"
 )
 
 
@@ -260,6 +264,13 @@ class BindingStudy(Study):
                 f"states {sorted(asked)} with Li+: only an added Li+ is computed charged",
                 "set 'states: [interstitial]', or 'lithium_charge: 0'",
             )
+        metals = [host.label for host in in_bulk if is_metal(self.crystal(host.crystal))]
+        if self.computed_charge and metals:
+            raise InputError(
+                f"Li+ in the bulk metal {metals[0]} has no energy: the charge moves its Fermi level against the mean "
+                "potential of the cell, which is not the same in two metals or codes",
+                _ION_REMEDY,
+            )
         lacking = [state for state in self.states or [] if state not in possible]
         if lacking and in_bulk:
             raise InputError(
@@ -356,7 +367,7 @@ class BindingStudy(Study):
         if self.computed_charge:
             notes.append(_ION_TEXT)
             if "surface" in self.environments_of(host):
-                notes.append("a charged periodic slab does not converge with the vacuum: no result for an ion on it")
+                notes.append(f"a charged periodic slab does not converge with the vacuum, no result: {_ION_REMEDY}")
         return notes
 
     def document(self, results: Documents, record: Record, facts: None) -> BindingStudyDoc:
