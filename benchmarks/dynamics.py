@@ -36,7 +36,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.workflows.cards import Dynamics, load_card
 from anodeflow.workflows.engines.motion.dynamics import initial_state
-from anodeflow.workflows.engines.potentials import engine as potentials
+from anodeflow.workflows.engines.potentials import models as potentials
 from anodeflow.workflows.engines.potentials.chgnet_forces import MARGIN_ANGSTROM, LeanCHGNet, Neighbours
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.recognised import recognised_of

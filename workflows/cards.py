@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 import math
 from functools import cache
 from importlib.resources import files
@@ -16,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pymatgen.core import Structure
 
 from anodeflow.errors import InputError
+from anodeflow.files import json_sha256
+from anodeflow.suggest import did_you_mean
 from anodeflow.yaml_input import read_yaml, validate
 
 # Fields that say where a card comes from, not what is computed: they do not enter the hash.
@@ -112,7 +111,7 @@ class MethodCard(BaseModel):
         Settings left at ``None`` do not enter, so a field added later keeps old hashes.
         """
         settings = self.model_dump(mode="json", exclude=_DESCRIPTIVE | _EFFORT, exclude_none=True)
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        return json_sha256(settings, sort_keys=True)[:16]
 
     def varied(self, why: str, **changes: Any) -> MethodCard:
         """A card that differs in what one kind of calculation needs (an isolated atom), and says from which it comes.
@@ -162,8 +161,7 @@ def load_card(name_or_path: str | Path) -> MethodCard:
     else:
         path = Path(text)
         if not path.is_file():
-            near = difflib.get_close_matches(text, card_names(), n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(card_names())}"
+            hint = did_you_mean(text, card_names(), cutoff=0.4)
             raise InputError(f"unknown method card '{text}'", f"{hint} Or give the path of your own card")
     data: dict[str, Any] = read_yaml(path)
     return validate(MethodCard, data, path)

@@ -5,7 +5,6 @@ Pure functions, which whoever computes and whoever checks what others computed s
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.documents import EngineRecord
+from anodeflow.files import json_sha256
 
 
 def structure_digest(structure: Structure) -> str:
@@ -25,7 +25,7 @@ def structure_digest(structure: Structure) -> str:
     frozen = structure.site_properties.get("selective_dynamics")
     if frozen is not None and not np.all(frozen):
         data.append(np.asarray(frozen, dtype=bool).tolist())
-    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
+    return json_sha256(data)[:16]
 
 
 def fingerprint(structure: Structure, task: str, charge: int, card_hash: str, engine: EngineRecord) -> str:
@@ -79,12 +79,12 @@ def band_key(
 
 def _with_engine(content: list[Any], engine: EngineRecord) -> str:
     potentials = [dict(sorted(engine.potentials.items()))] if engine.potentials else []
-    return hashlib.sha256(json.dumps([*content, engine.hash, *potentials]).encode()).hexdigest()[:32]
+    return json_sha256([*content, engine.hash, *potentials])[:32]
 
 
 def run_hash(identity: dict[str, Any]) -> str:
     """Return what makes two runs of dynamics the same: geometry, card, engine, seed, ensemble and intervals."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    return json_sha256(identity, sort_keys=True)[:32]
 
 
 def segment_key(run: str, first_step: int, last_step: int) -> str:
@@ -97,7 +97,7 @@ def segment_key(run: str, first_step: int, last_step: int) -> str:
     first_step, last_step
         It begins from the state at the first and ends at the last.
     """
-    return hashlib.sha256(json.dumps([run, first_step, last_step]).encode()).hexdigest()[:32]
+    return json_sha256([run, first_step, last_step])[:32]
 
 
 def search_key(

@@ -109,7 +109,7 @@ def test_dynamics_go_on_from_an_archive(tmp_path, monkeypatch):
     from springs import Springs, crystal
 
     from anodeflow.workflows.cards import Dynamics, load_card
-    from anodeflow.workflows.engines.potentials import engine as potentials
+    from anodeflow.workflows.engines.potentials import models as potentials
     from anodeflow.workflows.jobs.recognised import recognised_of
     from anodeflow.workflows.jobs.segment import DynamicsRun, dynamics_segment
 

@@ -27,7 +27,7 @@ def asked(tmp_path, monkeypatch):
     sys.path.insert(0, str(Path(__file__).parent.parent / "workflows"))
     from springs import Springs, crystal
 
-    from anodeflow.workflows.engines.potentials import engine as potentials
+    from anodeflow.workflows.engines.potentials import models as potentials
 
     sys.path.pop(0)
     model = tmp_path / "model"

@@ -17,7 +17,7 @@ from anodeflow.documents import CalculationDoc
 from anodeflow.errors import ConvergenceError, InputError
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import Dynamics, load_card
-from anodeflow.workflows.engines.potentials import engine as potentials
+from anodeflow.workflows.engines.potentials import models as potentials
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs import lock, recognised
 from anodeflow.workflows.jobs.checkpoint import load_checkpoint, run_hash, save_checkpoint

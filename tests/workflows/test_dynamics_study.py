@@ -14,7 +14,7 @@ from springs import Springs, crystal
 from anodeflow.analysis.dynamics_study import DynamicsStudyDoc
 from anodeflow.analysis.figures.dynamics import dynamics_study_figure
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.potentials import engine as potentials
+from anodeflow.workflows.engines.potentials import models as potentials
 from anodeflow.workflows.studies import load_study
 from anodeflow.workflows.studies.dynamics.cells import build
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from functools import lru_cache
 
 from anodeflow.errors import InputError
+from anodeflow.suggest import did_you_mean
 from anodeflow.workflows.engines.base import Engine
-from anodeflow.workflows.engines.potentials.engine import POTENTIALS, PotentialEngine
+from anodeflow.workflows.engines.potentials.engine import PotentialEngine
+from anodeflow.workflows.engines.potentials.models import POTENTIALS
 
 # Engines with electrons, loaded when they are asked for: name, module and class.
 PROGRAMS = {
@@ -40,8 +41,4 @@ def get_engine(name: str) -> Engine:
         module, kind = PROGRAMS[name]
         engine: Engine = getattr(importlib.import_module(module), kind)()
         return engine
-    near = difflib.get_close_matches(name, _engine_names(), n=2, cutoff=0.4)
-    raise InputError(
-        f"unknown engine '{name}'",
-        f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(_engine_names())}",
-    )
+    raise InputError(f"unknown engine '{name}'", did_you_mean(name, _engine_names(), most=2, cutoff=0.4))

@@ -15,9 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ from bson import json_util
 from jobflow import JobStore
 
 from anodeflow.errors import InputError, StoreError
+from anodeflow.files import atomic_path
 from anodeflow.workflows.store import archive_files
 from anodeflow.workflows.store.archive_documents import MARK, SUMMARY, Archived, UnfitError, archived
 from anodeflow.workflows.store.archive_numbers import NumbersCheck
@@ -114,18 +113,8 @@ def export_study(
             f"no finished study {study_hash} in {store.docs_store.name}", "run it first, or check the hash"
         )
     output = last["output"]
-    handle, temporary = tempfile.mkstemp(dir=goal.resolve().parent, prefix=f".{goal.name}.")
-    try:
-        with os.fdopen(handle, "wb") as sink, zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-            contents = _write(archive, store, study_hash, output, keys, submitted, files)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, goal)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return contents
+    with atomic_path(goal) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        return _write(archive, store, study_hash, output, keys, submitted, files)
 
 
 def _place(document: dict[str, Any]) -> tuple[bool, str, int, str]:

@@ -7,7 +7,6 @@ themselves. Whoever makes all of it up consistently is not found out, which is w
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.migration_documents import BandDoc
 from anodeflow.documents import CalculationDoc, ComputedDoc, EngineRecord, StudyDoc
+from anodeflow.files import short_digest
 from anodeflow.workflows.fingerprints import fingerprint, run_hash, segment_key
 from anodeflow.workflows.store.archive_documents import Archived, UnfitError
 
@@ -169,7 +169,7 @@ def check_engine(engine: EngineRecord, elements: set[str] | None) -> None:
     kinds, contents = program
     if engine.kind not in kinds or engine.stand_in != engine.kind.startswith("stand-in"):
         raise UnfitError(f"its engine is '{engine.name}', its kind {engine.kind!r:.60}")
-    known = {hashlib.sha256(content.encode()).hexdigest()[:16] for content in contents}
+    known = {short_digest(content) for content in contents}
     if not engine.stand_in and engine.hash not in known:
         raise UnfitError(f"its engine is '{engine.name}', its hash {engine.hash} that of another")
     if elements is not None and not engine.stand_in and set(engine.potentials) != elements:

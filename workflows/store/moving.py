@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from bson import json_util
 from jobflow import JobStore
 
 from anodeflow.errors import StoreError
+from anodeflow.files import sha256
 from anodeflow.workflows.store.archive_documents import MARK
 from anodeflow.workflows.store.opening import open_job_store
 
@@ -39,7 +39,7 @@ def _document_digest(document: dict[str, Any]) -> str:
     """SHA-256 of a document, whichever store it comes from, and whether or not it was imported there."""
     plain = without_mark({key: value for key, value in document.items() if key not in _OWN})
     text = json_util.dumps(_plain(plain), sort_keys=True, json_options=json_util.RELAXED_JSON_OPTIONS)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text)
 
 
 def without_mark(document: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -16,7 +13,9 @@ from pymatgen.core import Structure
 
 from anodeflow.documents import CardRecord, EngineRecord, StudyDoc
 from anodeflow.errors import EngineError, InputError
+from anodeflow.files import json_sha256
 from anodeflow.structures.catalogue import load_crystal
+from anodeflow.suggest import did_you_mean
 from anodeflow.workflows.cards import MethodCard, load_card
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Task
@@ -129,7 +128,7 @@ class Study(Options):
         }
         if record.potentials:
             content["potentials"] = record.potentials
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return json_sha256(content, sort_keys=True)[:16]
 
     def hashed_settings(self) -> dict[str, Any]:
         """Return the settings that decide what is computed, for the hash."""
@@ -355,8 +354,7 @@ def read_study(path: str | Path) -> Study:
     if name is None:
         raise InputError(f"{file}: key 'study' is missing", f"add 'study: ...', one of: {', '.join(known)}")
     if name not in known:
-        near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]}?" if near else f"known kinds: {', '.join(known)}"
+        hint = did_you_mean(str(name), known, f"known kinds: {', '.join(known)}", most=1, cutoff=0.3)
         raise InputError(f"{file}: unknown study '{name}'", hint)
     study: Study = validate(registry.load(known[str(name)].study), data, file)
     study._folder = file.resolve().parent

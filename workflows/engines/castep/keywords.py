@@ -6,7 +6,6 @@ against it, so that a misspelt keyword or a value in the wrong unit is an error 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from anodeflow.errors import InputError
+from anodeflow.suggest import did_you_mean
 
 # Name of a calculation's files.
 SEED = "castep"
@@ -161,11 +161,8 @@ def check_keywords(entries: Mapping[str, str], known: Mapping[str, Keyword], whe
     for name, value in entries.items():
         lower = name.lower()
         if lower not in known:
-            near = difflib.get_close_matches(lower, [*known, *_CELL_BLOCKS], n=2, cutoff=0.6)
-            raise InputError(
-                f"{where}: unknown keyword '{name}'",
-                f"did you mean {' or '.join(near)}?" if near else "correct or remove it",
-            )
+            remedy = did_you_mean(lower, [*known, *_CELL_BLOCKS], "correct or remove it", most=2, cutoff=0.6)
+            raise InputError(f"{where}: unknown keyword '{name}'", remedy)
         problem = _problem(known[lower], str(value).strip())
         if problem:
             raise InputError(f"{where}: {name} : {value} -- {problem}", "correct the value")
@@ -184,9 +181,8 @@ def _problem(keyword: Keyword, value: str) -> str | None:
         case "choice":
             if value.lower() in keyword.choices:
                 return None
-            near = difflib.get_close_matches(value.lower(), keyword.choices, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            return f"one of {', '.join(keyword.choices)} is wanted{hint}"
+            hint = did_you_mean(value.lower(), keyword.choices, "", most=1)
+            return f"one of {', '.join(keyword.choices)} is wanted{hint and f'; {hint}'}"
         case "integer" | "real":
             return _number(keyword, words, 1)
         case "physical":
@@ -257,10 +253,8 @@ def read_cell(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
             continue
         name = mark.group(2).lower()
         if name not in _CELL_BLOCKS:
-            near = difflib.get_close_matches(name, _CELL_BLOCKS, n=2, cutoff=0.6)
-            raise InputError(
-                f"{where}: unknown block '{name}'", f"did you mean {' or '.join(near)}?" if near else "remove it"
-            )
+            remedy = did_you_mean(name, _CELL_BLOCKS, "remove it", most=2, cutoff=0.6)
+            raise InputError(f"{where}: unknown block '{name}'", remedy)
         if mark.group(1) is None:
             if current is not None or name in blocks:
                 raise InputError(f"{where}: block {name} begins inside another, or for the second time", "close it")

@@ -15,7 +15,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
-from ase.units import Bohr, Rydberg
 from pymatgen.core import Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
@@ -23,6 +22,7 @@ from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
 from anodeflow.files import short_digest
 from anodeflow.settings import QeSettings, expanded, load_settings
+from anodeflow.units import ASE_BOHR_ANGSTROM, ASE_RYDBERG_EV
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
@@ -110,7 +110,7 @@ class QeEngine(Engine):
                 chosen |= pseudopotentials_of([element], settings)
             except EngineError as error:
                 lines.append(str(error))
-        return lines + (too_soft(chosen, card.cutoff_ev / Rydberg) if card.cutoff_ev else [])
+        return lines + (too_soft(chosen, card.cutoff_ev / ASE_RYDBERG_EV) if card.cutoff_ev else [])
 
     def write_inputs(
         self, structure: Structure, task: Task, card: MethodCard, charge: int, directory: Path
@@ -242,8 +242,8 @@ def core_seconds(structure: Structure, card: MethodCard, chosen: Mapping[str, Ps
         As :func:`electronic`.
     """
     settings = electronic(structure, "static", card)
-    cutoff = settings.cutoff_ev / Rydberg
-    waves = structure.volume * (np.sqrt(cutoff) / Bohr) ** 3 / (6 * np.pi**2)
+    cutoff = settings.cutoff_ev / ASE_RYDBERG_EV
+    waves = structure.volume * (np.sqrt(cutoff) / ASE_BOHR_ANGSTROM) ** 3 / (6 * np.pi**2)
     ratio = density_cutoff_ry(cutoff, chosen) / cutoff if chosen else DENSITY_FACTOR["US"]
     electrons = sum(chosen[site.specie.symbol].valence if chosen else 4.0 for site in structure)
     points = 0.5

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.units import Bohr, Rydberg
 from pymatgen.core import Element, Structure
 
 from anodeflow.errors import EngineError, InputError
+from anodeflow.units import ASE_BOHR_ANGSTROM, ASE_RYDBERG_EV, RYDBERG_TIME_FS
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Request, Task
 from anodeflow.workflows.engines.espresso.pseudopotentials import Pseudopotential
@@ -32,8 +32,6 @@ SMEARINGS = {
 }
 # Density cutoff over wavefunction cutoff.
 DENSITY_FACTOR = {"NC": 4.0, "US": 8.0, "PAW": 8.0}
-# Rydberg atomic unit of time, fs.
-_TIME_UNIT_FS = 4.837768653e-2
 # pw.x keeps file and folder names in 256 characters.
 _LONGEST_PATH = 240
 # a and b of a cell whose height alone is relaxed lie in the xy plane to this, angstrom.
@@ -190,7 +188,7 @@ def pw_input(
         control["nstep"] = (card.max_steps if max_steps is None else max_steps) + 1
     if settings.dipole_axis is not None:
         control |= {"tefield": True, "dipfield": True}
-    conv_thr = settings.energy_tolerance_ev / Rydberg
+    conv_thr = settings.energy_tolerance_ev / ASE_RYDBERG_EV
     if task != "static" or like is not None:
         # The error of forces goes with the root of it.
         conv_thr = min(conv_thr, 2e-9 * max(5, len(structure)))
@@ -238,7 +236,7 @@ def dynamics_input(
     control = _control("static", card, _folder(pseudopotentials), max_seconds) | {
         "calculation": "md",
         "nstep": steps or round(1000 * card.dynamics.duration_ps / card.dynamics.timestep_fs),
-        "dt": card.dynamics.timestep_fs / _TIME_UNIT_FS,
+        "dt": card.dynamics.timestep_fs / RYDBERG_TIME_FS,
     }
     if settings.dipole_axis is not None:
         control |= {"tefield": True, "dipfield": True}
@@ -248,7 +246,7 @@ def dynamics_input(
         "ion_temperature": "initial"
     }  # fmt: skip
     # Verlet needs forces better than energies: an error of the electrons would heat the ions.
-    conv_thr = min(settings.energy_tolerance_ev / Rydberg, 1e-8 * len(structure))
+    conv_thr = min(settings.energy_tolerance_ev / ASE_RYDBERG_EV, 1e-8 * len(structure))
     sections = [
         ("CONTROL", control),
         ("SYSTEM", system),
@@ -286,7 +284,9 @@ def _control(task: Task, card: MethodCard, folder: Path, max_seconds: float | No
         control["tstress"] = True
     if task != "static":
         # pw.x compares components, the card the length of the force on an atom.
-        control["forc_conv_thr"] = card.force_tolerance_ev_per_angstrom / (Rydberg / Bohr) / math.sqrt(3.0)
+        control["forc_conv_thr"] = (
+            card.force_tolerance_ev_per_angstrom / (ASE_RYDBERG_EV / ASE_BOHR_ANGSTROM) / math.sqrt(3.0)
+        )
         # Forces and stress decide; this one only must not stand in the way.
         control["etot_conv_thr"] = 1e-3
     return control
@@ -298,7 +298,7 @@ def _system(
     pseudopotentials: Mapping[str, Pseudopotential],
     like: Structure | None = None,
 ) -> dict[str, object]:
-    cutoff = settings.cutoff_ev / Rydberg
+    cutoff = settings.cutoff_ev / ASE_RYDBERG_EV
     species = _species(structure)
     system: dict[str, object] = {
         "ibrav": 0,
@@ -314,7 +314,7 @@ def _system(
     else:
         system["occupations"] = "smearing"
         system["smearing"] = SMEARINGS[settings.smearing.kind]
-        system["degauss"] = settings.smearing.width_ev / Rydberg
+        system["degauss"] = settings.smearing.width_ev / ASE_RYDBERG_EV
     if settings.spin_polarised:
         system["nspin"] = 2
         if fixed or (settings.isolated and len(structure) == 1):

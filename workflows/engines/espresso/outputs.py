@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.units import Bohr, Rydberg
 from pymatgen.core import Structure
 
 from anodeflow.analysis.program_output.espresso import DamagedLineError, End, Event, PwLines
 from anodeflow.errors import EngineError
-from anodeflow.units import PWSCF_RY_PER_BOHR3_TO_GPA
+from anodeflow.units import ASE_BOHR_ANGSTROM, ASE_RYDBERG_EV, PWSCF_RY_PER_BOHR3_TO_GPA
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Outcome, Request, Task
 from anodeflow.workflows.engines.motion.relax import CELL_COMPONENTS
@@ -227,7 +226,7 @@ class Reader:
         lines = self._lines
         if lines.axes is None or lines.sites is None or lines.alat_bohr is None:
             return
-        unit = lines.alat_bohr * Bohr
+        unit = lines.alat_bohr * ASE_BOHR_ANGSTROM
         lattice = self._start.lattice
         apart = lattice.get_fractional_coords(lines.sites * unit) - self._start.frac_coords
         moved = lattice.get_cartesian_coords(apart - np.round(apart))
@@ -244,12 +243,12 @@ class Reader:
                 Step(
                     result.cell_angstrom.copy(),
                     result.fractional.copy(),
-                    now.energy * Rydberg,
-                    now.entropy * Rydberg,
-                    np.where(self._held, 0.0, now.forces) * (Rydberg / Bohr),
+                    now.energy * ASE_RYDBERG_EV,
+                    now.entropy * ASE_RYDBERG_EV,
+                    np.where(self._held, 0.0, now.forces) * (ASE_RYDBERG_EV / ASE_BOHR_ANGSTROM),
                     stress if self._whole_with == "stress" else None,
                     now.line,
-                    now.scf_correction * (Rydberg / Bohr),
+                    now.scf_correction * (ASE_RYDBERG_EV / ASE_BOHR_ANGSTROM),
                     lines.final_scf,
                     now.magnetization,
                 )

@@ -14,11 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Literal
 
-from ase.units import Rydberg
 from pymatgen.core import Element
 
 from anodeflow.errors import EngineError
 from anodeflow.settings import QeSettings
+from anodeflow.units import ASE_RYDBERG_EV, RYDBERG_EV
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.plane_waves.folder import file_digest, file_stamp, potentials_folder
 
@@ -353,10 +353,9 @@ def _good_or_suspect(element: str, folder: Path) -> tuple[list[Pseudopotential],
 
 def too_soft(chosen: Mapping[str, Pseudopotential], cutoff_ry: float) -> list[str]:
     """A line for every pseudopotential whose suggested minimum is above a cutoff (Ry)."""
-    ev = 13.605693122990
     return [
         f"pseudopotential '{p.path.name}' of {element} needs at least {p.cutoff_ry:.4g} Ry "
-        f"({p.cutoff_ry * ev:.0f} eV), the card gives {cutoff_ry:.4g} Ry ({cutoff_ry * ev:.0f} eV)"
+        f"({p.cutoff_ry * RYDBERG_EV:.0f} eV), the card gives {cutoff_ry:.4g} Ry ({cutoff_ry * RYDBERG_EV:.0f} eV)"
         for element, p in sorted(chosen.items())
         if p.cutoff_ry is not None and p.cutoff_ry > cutoff_ry * (1 + 1e-6)
     ]
@@ -396,7 +395,7 @@ def fitting_pseudopotentials(
         As :func:`choose_pseudopotentials`; or if a file needs a higher cutoff.
     """
     chosen = pseudopotentials_of(elements, settings)
-    hard = [] if card.cutoff_ev is None else too_soft(chosen, card.cutoff_ev / Rydberg)
+    hard = [] if card.cutoff_ev is None else too_soft(chosen, card.cutoff_ev / ASE_RYDBERG_EV)
     if hard:
         raise EngineError("; ".join(hard), f"raise cutoff_ev of card '{card.name}', or use softer pseudopotentials")
     return chosen

@@ -7,7 +7,6 @@ that is enough to save half the steps (measured by ``benchmarks/warm_start.py``)
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from ase.calculators.calculator import Calculator
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from anodeflow.files import atomic_path
 from anodeflow.structures.symmetry import images_of_atoms, symmetry_operations
 
 FILE = "curvatures.npy"
@@ -91,10 +91,8 @@ def _symmetrised(matrix: np.ndarray, structure: Structure) -> np.ndarray:
 
 def write_curvatures(directory: Path, matrix: np.ndarray) -> None:
     """Leave them for a relaxation in this folder; the file is written atomically."""
-    temporary = directory / f"{FILE}.new"
-    with temporary.open("wb") as file:
+    with atomic_path(directory / FILE, sync=False) as temporary, temporary.open("wb") as file:
         np.save(file, matrix, allow_pickle=False)
-    os.replace(temporary, directory / FILE)
 
 
 def read_curvatures(directory: Path, coordinates: int) -> np.ndarray | None:

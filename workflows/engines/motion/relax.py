@@ -17,11 +17,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.filters import FrechetCellFilter
 from ase.optimize import GoodOldQuasiNewton
-from ase.units import GPa
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.errors import EngineError
+from anodeflow.files import write_atomically
+from anodeflow.units import ASE_EV_PER_A3_TO_GPA
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Monitor, Outcome, Reason, Task
 from anodeflow.workflows.engines.motion.hessian import read_curvatures
@@ -165,7 +166,7 @@ class _Relaxation:
         done = largest <= card.force_tolerance_ev_per_angstrom
         if self.moves_cell:
             stress = atoms.get_stress(voigt=True)[CELL_COMPONENTS[self.task]]
-            outcome.max_stress_gpa = float(np.abs(stress).max() / GPa)
+            outcome.max_stress_gpa = float(np.abs(stress).max() * ASE_EV_PER_A3_TO_GPA)
             done = done and outcome.max_stress_gpa <= card.stress_tolerance_gpa
         step = self.steps_before + len(self.energies) - 1
         if self.checkpoint is not None and self.writes:
@@ -249,9 +250,7 @@ class Checkpoint:
     def write(self, atoms: Atoms, step: int) -> None:
         """Keep one step."""
         content = {"step": step, "cell": atoms.cell.array.tolist(), "positions": atoms.get_positions().tolist()}
-        temporary = self.file.with_suffix(".new")
-        temporary.write_text(json.dumps(content))
-        os.replace(temporary, self.file)
+        write_atomically(self.file, json.dumps(content), sync=False)
 
     def read(self, start: Structure) -> tuple[Structure, int]:
         """The last geometry and its step, or the start and 0."""

@@ -9,12 +9,10 @@ import spglib
 from pymatgen.core import Structure
 
 from anodeflow.errors import InputError
+from anodeflow.units import BOHR_ANGSTROM, HARTREE_EV
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.plane_waves.electronic import electronic, electrons
 
-# Bohr radius, angstrom, and Hartree, eV (CODATA 2018)
-_BOHR = 0.529177210903
-_HARTREE = 27.211386245988
 # Iterations of the electrons in an ionic step that starts from the one before.
 ITERATIONS = 10
 # Core-seconds a k-point, band, plane wave and iteration: a part that the transforms take (per bit of their length, at
@@ -30,7 +28,7 @@ UNCERTAINTY = (
 
 def plane_waves(structure: Structure, cutoff_ev: float) -> int:
     """Plane waves below a cutoff at one k-point: V k^3 / (6 pi^2), k^2 = 2 E in atomic units."""
-    k = math.sqrt(2.0 * cutoff_ev / _HARTREE) / _BOHR
+    k = math.sqrt(2.0 * cutoff_ev / HARTREE_EV) / BOHR_ANGSTROM
     return max(1, round(structure.volume * k**3 / (6.0 * math.pi**2)))
 
 

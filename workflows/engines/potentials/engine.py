@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,78 +16,14 @@ from pymatgen.core import Structure
 
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError
+from anodeflow.files import file_sha256
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, DynamicsState, Monitor, Outcome, Request
+from anodeflow.workflows.engines.potentials.models import POTENTIALS
 
 KIND = "machine-learning potential"
 _MODE = "a potential of the PBE energy surface: cutoff, k-points, smearing, spin and charge of a card do not apply"
-
-
-@dataclass(frozen=True)
-class Potential:
-    """How to find and load one family of models.
-
-    ``bundled`` is the path of the weights inside the installed package; None: the user names a file.
-    ``seconds_per_atom`` is the measured time of one energy and force evaluation on one thread of a 2024
-    server core, for about 30-60 atoms of these crystals; ``in_dynamics`` what dynamics, which need the forces only,
-    take of it (``benchmarks/dynamics.py --faster``).
-    """
-
-    package: str
-    bundled: str | None
-    load: Callable[[str, str], Any]
-    seconds_per_atom: float
-    licence: str
-    in_dynamics: float = 1.0
-
-
-def _load_sevennet(path: str, device: str) -> Any:
-    from sevenn.calculator import SevenNetCalculator
-
-    return SevenNetCalculator(path, device=device)
-
-
-def _load_chgnet(path: str, device: str) -> Any:
-    from chgnet.model import CHGNet, CHGNetCalculator
-
-    return CHGNetCalculator(CHGNet.from_file(path), use_device=device)
-
-
-def _load_mace(path: str, device: str) -> Any:
-    from mace.calculators import MACECalculator
-
-    return MACECalculator(model_paths=path, device=device, default_dtype="float64")
-
-
-def _load_nep(path: str, device: str) -> Any:
-    from calorine.calculators import CPUNEP
-
-    return CPUNEP(path)
-
-
-POTENTIALS: dict[str, Potential] = {
-    "sevennet-0": Potential(
-        "sevenn",
-        "pretrained_potentials/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth",
-        _load_sevennet,
-        0.014,
-        "MIT",
-    ),
-    "sevennet-l3i5": Potential(
-        "sevenn",
-        "pretrained_potentials/SevenNet_l3i5/checkpoint_l3i5.pth",
-        _load_sevennet,
-        0.035,
-        "MIT",
-    ),
-    "chgnet": Potential(
-        "chgnet", "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", _load_chgnet, 0.004, "BSD", 0.42
-    ),
-    "sevennet": Potential("sevenn", None, _load_sevennet, 0.014, "of the model"),
-    "mace": Potential("mace", None, _load_mace, 0.03, "of the model"),
-    "nep": Potential("calorine", None, _load_nep, 0.0001, "of the model"),
-}
 
 
 class PotentialEngine(Engine):
@@ -141,8 +75,7 @@ class PotentialEngine(Engine):
     @cached_property
     def _sha256(self) -> str:
         try:
-            with self.model_path.open("rb") as handle:
-                return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+            return file_sha256(self.model_path)[:16]
         except OSError as error:
             raise EngineError(f"cannot read the model '{self.model_path}': {error}", "check the file") from None
 
