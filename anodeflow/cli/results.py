@@ -12,6 +12,7 @@ import click
 from anodeflow.cli.options import json_option, store_option
 from anodeflow.errors import InputError
 from anodeflow.lithium_states import STATES
+from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies.registry import Table, tables
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def rows_of(
         raise InputError(f"--state says nothing of --what {name}", f"ask for {known}")
     # A host's document also stands under the job that asked for it (index 2): count it once.
     criteria: dict[str, Any] = {"index": 1}
-    criteria |= {"metadata.label": "summary"} if table.doc_type is None else {"output.doc_type": table.doc_type}
+    criteria |= {"metadata.label": SUMMARY} if table.doc_type is None else {"output.doc_type": table.doc_type}
     wanted = {"output.engine.name": engine, "output.card.name": card}
     if table.by_crystal:
         wanted["output.crystal"] = crystal

@@ -28,6 +28,7 @@ from anodeflow.workflows.store.database import (
     load_database,
     server_errors,
 )
+from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.store.runs import RUNS, RunRecord
 
 _REASONS = 5
@@ -35,11 +36,11 @@ _MOST_UNCONVERGED = 1000
 _LOCAL_STORE = Path("anodeflow.sqlite")
 _SHORT = 400
 # Indexed fields have columns of their own; true and false are X'2801' and X'2800' there (workflows/store/codec.py).
-_COUNTS = """
+_COUNTS = f"""
 SELECT "k:metadata.study_hash", SUM("k:output.converged" = X'2801'), SUM("k:output.converged" = X'2800'),
-    SUM("k:metadata.label" = 'summary'), MAX("k:completed_at"), MAX("k:metadata.study")
+    SUM("k:metadata.label" = '{SUMMARY}'), MAX("k:completed_at"), MAX("k:metadata.study")
 FROM jobs WHERE "k:metadata.study_hash" IS NOT NULL AND "k:index" = 1 GROUP BY 1 ORDER BY 5 DESC
-"""
+"""  # noqa: S608 - a label of our own
 _LIVE = f"SELECT document FROM {RUNS}"  # noqa: S608 - a name of our own
 _UNCONVERGED = """
 SELECT "k:metadata.study_hash", "k:metadata.label", json_extract(document, '$.output.error')
@@ -148,7 +149,7 @@ def _counts(studies: list[str]) -> list[dict[str, Any]]:
                 "_id": "$metadata.study_hash",
                 "done": number_where("output.converged", True),
                 "bad": number_where("output.converged", False),
-                "summaries": number_where("metadata.label", "summary"),
+                "summaries": number_where("metadata.label", SUMMARY),
                 "last": {"$max": "$completed_at"},
                 "study": {"$max": "$metadata.study"},
             }

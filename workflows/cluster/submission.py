@@ -23,6 +23,7 @@ from anodeflow.workflows.cluster.resources import SHARE_OF_TIME, SHORTEST_S
 from anodeflow.workflows.jobs.recognised import recognised_of
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.store.database import server_errors
+from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies.base import Study
 
 SUBMITTING, SUBMITTED = "submitting", "submitted"
@@ -168,9 +169,7 @@ def _finished_calculations(flow: Any, store: Any) -> set[str]:
 
 
 def _refuse_if_done(store: Any, study: Study, file: Path) -> None:
-    done = store.query_one(
-        {"metadata.study_hash": study.hash, "metadata.label": "summary"}, properties=["completed_at"]
-    )
+    done = store.query_one({"metadata.study_hash": study.hash, "metadata.label": SUMMARY}, properties=["completed_at"])
     if done is not None:
         raise InputError(
             f"study {study.hash} of {file} is finished ({done.get('completed_at')})",

@@ -31,9 +31,10 @@ from jobflow import JobStore
 from anodeflow.errors import InputError, StoreError
 from anodeflow.files import atomic_path
 from anodeflow.workflows.store import archive_files
-from anodeflow.workflows.store.archive_documents import MARK, SUMMARY, Archived, UnfitError, archived
+from anodeflow.workflows.store.archive_documents import MARK, Archived, UnfitError, archived
 from anodeflow.workflows.store.archive_numbers import NumbersCheck
 from anodeflow.workflows.store.archive_reading import CHECKSUMS, DATA_NAME, SETTINGS, VERSIONS, ArchiveFile
+from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.store.moving import DATA, is_there, put_same, study_blobs, without_mark
 from anodeflow.workflows.store.sqlite import SQLiteStore, one_transaction
 from anodeflow.yaml_input import read_yaml_text
@@ -106,7 +107,7 @@ def export_study(
     wanted = store.docs_store.query({"metadata.study_hash": study_hash}, properties=["uuid", "index", "metadata"])
     keys = [(d["uuid"], d["index"]) for d in sorted(wanted, key=_place)]
     last = store.docs_store.query_one(
-        {"metadata.study_hash": study_hash, "metadata.label": "summary", "index": 1}, properties=["output"]
+        {"metadata.study_hash": study_hash, "metadata.label": SUMMARY, "index": 1}, properties=["output"]
     )
     if last is None:
         raise StoreError(
@@ -119,7 +120,7 @@ def export_study(
 
 def _place(document: dict[str, Any]) -> tuple[bool, str, int, str]:
     metadata = document["metadata"]
-    return metadata.get("label") == "summary", str(metadata.get("label")), document["index"], document["uuid"]
+    return metadata.get("label") == SUMMARY, str(metadata.get("label")), document["index"], document["uuid"]
 
 
 def _write(

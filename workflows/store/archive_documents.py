@@ -15,9 +15,9 @@ from functools import cache
 from typing import Any, cast
 
 from anodeflow.documents import SCHEMA_VERSION, ComputedDoc, Document, StudyDoc
+from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.store.renamed import DOCUMENT_CLASSES, may_be_named
 
-SUMMARY = "summary"
 #: Where a document of a store says which archive it came with: below its metadata.
 MARK = "imported"
 _OF_A_JOB = {"@class", "@module", "@version", "uuid", "index", "name", "hosts", "metadata", "completed_at", "output"}

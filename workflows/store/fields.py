@@ -1,5 +1,7 @@
 """Fields of stored documents that a query finds without reading the documents."""
 
+#: The label of the job that makes the last document of a study (``metadata.label``).
+SUMMARY = "summary"
 #: The archive that a document was imported from; None for one that was computed here.
 IMPORTED_FROM = "metadata.imported.archive_sha256"
 JOB_FIELDS = (

@@ -13,6 +13,7 @@ from jobflow import JobStore
 from anodeflow.errors import StoreError
 from anodeflow.files import sha256
 from anodeflow.workflows.store.archive_documents import MARK
+from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.store.opening import open_job_store
 
 DATA = "data"
@@ -65,7 +66,7 @@ def study_documents(store: JobStore, study_hash: str) -> Iterator[dict[str, Any]
     """Documents of all jobs of a study, the summary last."""
     criteria = {"metadata.study_hash": study_hash}
     # A job's identity is short; documents are fetched one at a time.
-    keys = [(d["metadata"].get("label") == "summary", d["uuid"], d["index"])
+    keys = [(d["metadata"].get("label") == SUMMARY, d["uuid"], d["index"])
             for d in store.docs_store.query(criteria, properties=["uuid", "index", "metadata"])]  # fmt: skip
     for _, uuid, index in sorted(keys):
         document = store.docs_store.query_one({"uuid": uuid, "index": index})

@@ -22,6 +22,7 @@ from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.calculation import structure_digest
 from anodeflow.workflows.jobs.deferred import deferred_job
+from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies import registry
 from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import jobs_of, plan
@@ -29,9 +30,6 @@ from anodeflow.yaml_input import read_yaml, validate
 
 if TYPE_CHECKING:
     from jobflow import Flow
-
-#: Label of the job that makes the last document.
-_SUMMARY = "summary"
 
 
 class Options(BaseModel):
@@ -259,7 +257,7 @@ class Study(Options):
         settings = type(self).model_validate(self.model_dump())  # without the engine and what else it has loaded
         record = Record(identity=identity, setup=self.setup, sources=self.sources())
         summary = _summarise(settings, record, labels, [outputs[label] for label in labels], self.facts())
-        identity.identify(summary, _SUMMARY)
+        identity.identify(summary, SUMMARY)
         return Flow([*jobs, summary], output=summary.output, name=self.title or self.kind)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anodeflow.errors import InputError
+from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies.registry import kind_of_document, load
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def stored_study(store: JobStore | Store, study_hash: str) -> StudyDoc | None:
     """Return the last document of the study with this hash, or None."""
-    summary = {"metadata.study_hash": study_hash, "metadata.label": "summary"}
+    summary = {"metadata.study_hash": study_hash, "metadata.label": SUMMARY}
     stored = store.query_one(summary, properties=["output"])
     if stored is None:
         return None

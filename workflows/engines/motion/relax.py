@@ -231,7 +231,9 @@ class _Relaxation:
             "cells_angstrom": np.asarray(self.cells),
         }
         if self.wants_stress:
-            outcome.arrays["stress_gpa"] = self.atoms.get_stress(voigt=False, apply_constraint=False) / GPa
+            outcome.arrays["stress_gpa"] = (
+                self.atoms.get_stress(voigt=False, apply_constraint=False) * ASE_EV_PER_A3_TO_GPA
+            )
         return outcome
 
 
