@@ -45,7 +45,7 @@ class Calculation(Recognised[CalculationDoc]):
     warm_start
         Name of a cheap engine whose relaxed geometry a relaxation starts from.
     stress
-        The stress tensor at the end is wanted. It is no part of the fingerprint: a stored document without one is
+        The stress tensor at the end is wanted. It is not part of the fingerprint: a stored document without one is
         completed.
     """
 

@@ -173,9 +173,9 @@ class RegistrySearch(Recognised[RegistrySearchDoc]):
         """See :class:`Recognised`; a search without a result ends in a document that says why."""
         model, scorer = self.model, _Scorer(self)
         grid, error = 0.0, None
-        found: list[ScoredRegistry] = []
+        registries: list[ScoredRegistry] = []
         try:
-            grid, found = self._search(model, scorer)
+            grid, registries = self._search(model, scorer)
         except EngineError:
             raise
         except AnodeflowError as problem:
@@ -189,7 +189,7 @@ class RegistrySearch(Recognised[RegistrySearchDoc]):
             atoms=len(model.structure),
             area_angstrom2=model.area_angstrom2,
             grid_angstrom=grid,
-            registries=found,
+            registries=registries,
             evaluations=scorer.evaluations,
         )
 
@@ -197,7 +197,9 @@ class RegistrySearch(Recognised[RegistrySearchDoc]):
         grid, shifts = _grid_and_shifts(model)
         few = len(shifts) <= _RELAX_ALL
         ranked = search_registry(model, scorer.relaxed if few else scorer.rigid, grid_angstrom=grid)
-        entries = [_described(one.model, one.gap_angstrom, one.energy_ev, few) for one in ranked]
+        entries = [
+            _described(candidate.model, candidate.gap_angstrom, candidate.energy_ev, few) for candidate in ranked
+        ]
         _mark_slopes(model, entries, grid)
         if not few:
             chosen = [n for n, entry in enumerate(entries) if entry.stationary][:_RELAX_BEST]

@@ -93,11 +93,6 @@ class Study(Options):
         """The engine that :attr:`engine` names."""
         return get_engine(self.engine)
 
-    @property
-    def who(self) -> Engine:
-        """The engine under its former name, until nothing asks for that."""
-        return self.loaded_engine
-
     def crystal(self, name: str) -> Structure:
         """Return a catalogue crystal, or the user's file (a path is relative to the study file)."""
         return load_crystal(self._beside(name))

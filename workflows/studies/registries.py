@@ -256,10 +256,10 @@ class _Found(Result):
 
     def document(self, docs: Documents) -> RegistrySearchDoc:
         """See :meth:`Result.document`."""
-        found = docs[self.of[0]]
-        if found is None:
+        search = docs[self.of[0]]
+        if search is None:
             raise EngineError("the registries were not scored", "see the first failure of this run")
-        doc: RegistrySearchDoc = found
+        doc: RegistrySearchDoc = search
         return doc
 
 

@@ -70,7 +70,7 @@ class CrystalStudy(Study):
         """See :meth:`Study.preflight`."""
         fixed = [name for name in self.crystals if crystal_task(name) == "relax"]
         notes = [f"{name}: cell kept as given (dispersion-bound crystal)" for name in fixed]
-        if self.elastic and not self.who.capabilities.stress:
+        if self.elastic and not self.loaded_engine.capabilities.stress:
             raise InputError(f"engine '{self.engine}' gives no stress, so no elastic moduli", "choose another engine")
         return [*super().preflight(), *self.check_cells(), *notes]
 

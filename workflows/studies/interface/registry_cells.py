@@ -55,10 +55,10 @@ class RegistryCells(Stage):
         return cls(label=REGISTRIES, needs=needs, pair=pair, count=count)
 
     def _built(self, needed: list[Any]) -> list[tuple[ScoredRegistry, InterfaceModel]]:
-        crystals, found = needed[:2], needed[2]
+        crystals, search = needed[:2], needed[2]
         return [
             (registry, self.pair.model(crystals, self.pair.base_layers, registry.shift, built_gap(registry)))
-            for registry in found_registries(found, self.count)
+            for registry in found_registries(search, self.count)
         ]
 
     def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
@@ -95,13 +95,13 @@ class _Ranking(Result):
         """See :meth:`Result.document`."""
         try:
             crystals = [docs[label].structure for label in crystal_labels(self.pair)]
-            found: RegistrySearchDoc = docs[search_label("interface")]
-            entries, area = [], found.area_angstrom2
-            for registry, label in zip(found_registries(found, len(self.cells)), self.cells, strict=True):
+            search: RegistrySearchDoc = docs[search_label("interface")]
+            entries, area = [], search.area_angstrom2
+            for registry, label in zip(found_registries(search, len(self.cells)), self.cells, strict=True):
                 model = self.pair.model(crystals, self.pair.base_layers, registry.shift, built_gap(registry))
                 entries.append(_computed(_entry(registry, model), model, docs[label], label))
             film, substrate = self.pair.base_layers
-            return ranked_registries(entries, found, film_layers=film, substrate_layers=substrate, area_angstrom2=area)
+            return ranked_registries(entries, search, film_layers=film, substrate_layers=substrate, area_angstrom2=area)
         except AnodeflowError as error:
             return _without_result(self.pair, str(error))
 
