@@ -42,7 +42,9 @@ def stability_figure(document: StabilityStudyDoc) -> Figure:
     InputError
         If no electrolyte was compared with the hull.
     """
-    windows = [w for w in document.windows if w.fields]
+    lowest = {ensemble.configurations[0] for ensemble in document.ensembles}
+    others = {name for ensemble in document.ensembles for name in ensemble.configurations} - lowest
+    windows = [w for w in document.windows if w.fields and w.electrolyte not in others]
     if not windows:
         raise InputError("no electrolyte of this study has a window to draw", "see its warnings")
     order = list(dict.fromkeys(w.electrolyte for w in windows))

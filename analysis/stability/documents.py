@@ -10,6 +10,7 @@ from pymatgen.core import Composition
 
 from anodeflow.analysis.comparable import check_comparable
 from anodeflow.analysis.crystal_properties import crystal_doc
+from anodeflow.analysis.stability.ensembles import EnsembleDoc, ensemble_doc
 from anodeflow.analysis.stability.hull import Hull
 from anodeflow.analysis.stability.mixing import MixingDoc, mixing_doc
 from anodeflow.analysis.stability.phases import TRAINED_ON_CORRECTED, Energies, anion_correction_ev, phase_of
@@ -50,6 +51,7 @@ class StabilityResults(Document):
     windows: list[WindowDoc] = Field(default_factory=list)
     at_potentials: list[PotentialDoc] = Field(default_factory=list)
     mixing: list[MixingDoc] = Field(default_factory=list)
+    ensembles: list[EnsembleDoc] = Field(default_factory=list)
 
 
 class StabilityStudyDoc(StabilityResults, StudyDoc):
@@ -74,6 +76,11 @@ class StabilityRoles(Document):
     ----------
     electrolytes
         Whose windows are wanted.
+    ensembles
+        Of electrolytes that are disordered: what the study file calls each, and its configurations; the lowest one is
+        mixed.
+    temperature_k
+        Of the entropy of ensembles.
     anodes
         Mixed with each electrolyte and coating.
     coatings
@@ -83,15 +90,16 @@ class StabilityRoles(Document):
     """
 
     electrolytes: list[str]
+    ensembles: dict[str, list[str]] = Field(default_factory=dict)
+    temperature_k: float | None = None
     anodes: list[str] = Field(default_factory=list)
     coatings: list[str] = Field(default_factory=list)
     potentials_v: list[float] = Field(default_factory=list)
 
-    def pairs(self) -> list[tuple[str, str]]:
+    def pairs(self, electrolytes: Sequence[str]) -> list[tuple[str, str]]:
         """Return what is mixed with what, each pair once."""
-        facing = [*self.electrolytes, *self.coatings]
-        pairs = [(a, b) for a in self.anodes for b in facing]
-        pairs += [(c, e) for c in self.coatings for e in self.electrolytes]
+        pairs = [(a, b) for a in self.anodes for b in (*electrolytes, *self.coatings)]
+        pairs += [(c, e) for c in self.coatings for e in electrolytes]
         return list(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
 
 
@@ -165,12 +173,28 @@ def stability_results(docs: Sequence[StabilityPhaseDoc], roles: StabilityRoles) 
             doc = by_name[phase.name]
             doc.formation_ev_per_atom[energies] = closed.formation_ev_per_atom(phase.name)
             doc.above_hull_ev_per_atom[energies] = closed.distance_ev_per_atom(phase.name)
-        wanted.windows += [_window(closed, name) for name in roles.electrolytes]
-        known = [name for name in roles.electrolytes if name in closed.phases]
+        shown = [*roles.electrolytes, *(name for names in roles.ensembles.values() for name in names)]
+        wanted.windows += [_window(closed, name) for name in shown]
+        ensembles = _ensembles(closed, roles)
+        wanted.ensembles += ensembles
+        # of an ensemble the lowest stands for all
+        mixed = [*roles.electrolytes, *(ensemble.configurations[0] for ensemble in ensembles)]
+        known = [name for name in mixed if name in closed.phases]
         wanted.at_potentials += [_at(closed, name, volts) for volts in roles.potentials_v for name in known]
         for hull in (closed, *(Hull(phases, energies, volts) for volts in roles.potentials_v)):
-            wanted.mixing += [_mixing(hull, first, second) for first, second in roles.pairs()]
+            wanted.mixing += [_mixing(hull, first, second) for first, second in roles.pairs(mixed)]
     return wanted
+
+
+def _ensembles(hull: Hull, roles: StabilityRoles) -> list[EnsembleDoc]:
+    """Return the ensembles of which at least one configuration has an energy."""
+    docs = []
+    for electrolyte, names in roles.ensembles.items():
+        above = [(name, hull.distance_ev_per_atom(name)) for name in names if name in hull.phases]
+        if above:
+            formula = hull.phases[above[0][0]].formula
+            docs.append(ensemble_doc(electrolyte, hull.energies, above, formula, roles.temperature_k))
+    return docs
 
 
 def _at(hull: Hull, name: str, potential_v: float) -> PotentialDoc:

@@ -17,6 +17,7 @@ from anodeflow.analysis.stability.documents import (
     stability_phases,
     stability_results,
 )
+from anodeflow.analysis.stability.ensembles import argyrodite_entropy
 from anodeflow.analysis.stability.hull import Hull
 from anodeflow.analysis.stability.mixing import mixing_doc
 from anodeflow.analysis.stability.phases import Phase, anion_correction_ev, phase_of
@@ -267,6 +268,36 @@ def test_an_engine_trained_on_corrected_energies_is_not_corrected_twice():
     assert doc.energy_per_atom_ev == near(-4.5 + 0.503 / 3)
     phase = phase_of("Li2S", Composition("Li2S"), doc.energy_per_atom_ev)
     assert phase.energy("corrected") == near(3 * -4.5)
+
+
+def test_the_entropy_of_an_argyrodite_by_hand():
+    # Li6PS5Cl: six Li on six pairs (2^6), S and Cl on two sites each half the time (2 ln 2)
+    assert argyrodite_entropy(Composition("Li6PS5Cl")) == near(8 * math.log(2))
+    assert argyrodite_entropy(Composition("Li24P4S20Cl4")) == near(32 * math.log(2))
+    # Li5PS4Cl2: both free sites are Cl; five Li on six pairs: 2^5 times six choices in the limit of many cells
+    choice = -(5 / 6 * math.log(5 / 6) + 1 / 6 * math.log(1 / 6))
+    assert argyrodite_entropy(Composition("Li5PS4Cl2")) == near(5 * math.log(2) + 6 * choice)
+    with pytest.raises(InputError, match="not an argyrodite"):
+        argyrodite_entropy(Composition("Li3P"))
+
+
+def test_an_ensemble_is_ranked_and_its_lowest_configuration_is_mixed():
+    docs = [
+        StabilityPhaseDoc(crystal=p.name, formula=p.formula, energy_per_atom_ev=p.energy_ev / p.atoms) for p in phases()
+    ]
+    pure = next(doc for doc in docs if doc.crystal == "Li6PS5Cl")
+    for name, above in (("high", 0.05), ("low", 0.01)):
+        docs.append(pure.model_copy(update={"crystal": name, "energy_per_atom_ev": pure.energy_per_atom_ev + above}))
+    roles = StabilityRoles(electrolytes=[], ensembles={"argyrodite": ["high", "low"]}, anodes=["Li"], temperature_k=300)
+    results = stability_results(docs, roles)
+    raw, corrected = results.ensembles
+    assert raw.configurations == ["low", "high"]
+    assert raw.above_hull_ev_per_atom == [near(0.1 / 13 + 0.01), near(0.1 / 13 + 0.05)]
+    assert (raw.spread_ev_per_atom, raw.mean_ev_per_atom) == (near(0.04), near(0.1 / 13 + 0.03))
+    assert raw.entropy_ev_per_atom == near(300 * 8.617333262e-5 * 8 * math.log(2) / 13)
+    assert corrected.above_hull_ev_per_atom == pytest.approx(raw.above_hull_ev_per_atom, abs=EXACT)
+    assert {curve.second for curve in results.mixing} == {"low"}
+    assert len(results.windows) == 4
 
 
 def test_two_hundred_phases_take_less_than_five_seconds():

@@ -8,6 +8,7 @@ import yaml
 from anodeflow.analysis.stability.documents import StabilityStudyDoc
 from anodeflow.cli.output.stability import print_stability
 from anodeflow.errors import InputError
+from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.studies import load_study
 from anodeflow.workflows.studies.base import Record
 
@@ -73,9 +74,35 @@ def test_the_hull_is_every_ordered_crystal_of_the_elements(study):
     assert sorted([*fewer, "LiP7"]) == sorted(used)
 
 
+def test_a_phase_may_be_a_file(study, tmp_path):
+    load_crystal("LiP").to(str(tmp_path / "mine.cif"))
+    loaded = load_study(study(electrolytes=["mine.cif"], anodes=["Li"], coatings=[], phases=["P", "Li3P"]))
+    assert loaded.crystals_used() == ["mine.cif", "Li", "P", "Li3P"]
+    (mine,) = (step for step in loaded.planned if step.crystal == "mine.cif")
+    assert mine.structure.composition == load_crystal("LiP").composition
+    assert loaded.facts().notes == ["the hull lacks known phases of these elements: LiP, Li3P7, LiP7, LiP5"]
+
+
+def test_an_argyrodite_is_an_ensemble_of_ordered_configurations(study):
+    spec = {"argyrodite": "Li6PS5Cl", "configurations": 2, "formula_units": 2}
+    loaded = load_study(study(electrolytes=[spec], anodes=["Li"], coatings=[], temperature_k=300))
+    names = [f"Li6PS5Cl configuration {n}" for n in (1, 2)]
+    assert loaded.crystals_used()[:3] == [*names, "Li"]
+    assert {"Cl2", "S8", "P", "Li3PS4", "LiCl"} & set(loaded.crystals_used()) >= {"Cl2", "S8", "P", "LiCl"}
+    first, second = (step for step in loaded.planned if step.crystal in names)
+    assert (len(first.structure), first.task) == (26, "relax_cell")
+    assert first.structure != second.structure
+    assert loaded.roles.ensembles == {"Li6PS5Cl": names}
+    single = spec | {"formula_units": 1}
+    fewer = load_study(study(electrolytes=[single], anodes=["Li"], coatings=[])).facts().notes
+    assert "Li6PS5Cl: only 1 of 2 configurations are distinct" in fewer
+    assert loaded.hash == load_study(study(**loaded.model_dump(exclude_unset=True))).hash
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"electrolytes": [{"argyrodite": "Li6PS5"}]}, "Li6PS5"),
         ({"electrolytes": ["Li2S"], "anodes": ["Li"], "coatings": [], "phases": []}, "no crystal of the element S.*S8"),
         ({"electrolytes": ["AlP"], "anodes": ["Al"], "coatings": [], "phases": ["P"]}, "no crystal.* holds Li"),
         (SMALL | {"without": ["LiP"]}, "'LiP' is to be left out, but"),

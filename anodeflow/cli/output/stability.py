@@ -23,6 +23,7 @@ def print_stability(document: StabilityStudyDoc) -> None:
     if document.engine_corrects:
         click.echo(f"{document.engine.name} was trained on corrected energies: raw ones are made by subtraction.")
     _print_windows(document)
+    _print_ensembles(document)
     _print_fields(document)
     _print_potentials(document)
     _print_mixing(document)
@@ -54,8 +55,32 @@ def _print_windows(document: StabilityStudyDoc) -> None:
     console().print(table)
 
 
+def _print_ensembles(document: StabilityStudyDoc) -> None:
+    if not document.ensembles:
+        return
+    click.echo("Ensembles above the hull, meV/atom (raw | with anion corrections)")
+    table = new_table(("electrolyte", "configurations", "lowest", "mean", "spread", "T S, upper bound"))
+    for name in dict.fromkeys(ensemble.electrolyte for ensemble in document.ensembles):
+        pair = [e for kind in _ENERGIES for e in document.ensembles if e.electrolyte == name and e.energies == kind]
+        entropy, kelvin = pair[0].entropy_ev_per_atom, pair[0].temperature_k
+        table.add_row(
+            name,
+            str(len(pair[0].configurations)),
+            _both([1000 * e.lowest_ev_per_atom for e in pair], 1),
+            _both([1000 * e.mean_ev_per_atom for e in pair], 1),
+            _both([1000 * e.spread_ev_per_atom for e in pair], 1),
+            "–" if entropy is None or kelvin is None else f"{1000 * entropy:.1f} at {kelvin:g} K",
+        )
+    console().print(table)
+    click.echo("T S: ideal disorder of Li and of S with the halide, to be subtracted; real disorder has less.\n")
+
+
 def _print_fields(document: StabilityStudyDoc) -> None:
-    for window in (w for w in document.windows if w.energies == "raw" and w.fields):
+    # of an ensemble the lowest configuration; the others differ by a constant energy
+    lowest = {ensemble.configurations[0] for ensemble in document.ensembles}
+    others = {name for ensemble in document.ensembles for name in ensemble.configurations} - lowest
+    shown = {window.electrolyte for window in document.windows} - others
+    for window in (w for w in document.windows if w.energies == "raw" and w.fields and w.electrolyte in shown):
         click.echo(f"{window.electrolyte} against voltage, raw (eV per atom of it, at the low end)")
         table = new_table(("V", "reaction", "eV/atom"), right=("eV/atom",))
         for field in reversed(window.fields):

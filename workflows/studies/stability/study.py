@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 from pymatgen.core import Structure
@@ -24,6 +24,7 @@ from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
 from anodeflow.workflows.studies.lithium import crystal_task
+from anodeflow.workflows.studies.stability.cells import ArgyroditeSpec
 
 
 class StabilityStudy(Study):
@@ -32,7 +33,10 @@ class StabilityStudy(Study):
     kind: ClassVar[str] = "stability"
 
     study: Literal["stability"]
-    electrolytes: list[str] = Field(min_length=1, description="whose windows are wanted")
+    electrolytes: list[str | ArgyroditeSpec] = Field(min_length=1, description="whose windows are wanted")
+    temperature_k: float | None = Field(
+        None, gt=0, le=3000, description="of the entropy of ideal disorder that is printed beside ensembles"
+    )
     anodes: list[str] = Field(["Li", "Li9Al4", "LiAl", "Al"], description="mixed with each electrolyte and coating")
     coatings: list[str] = Field(["LiCl", "Li2S", "Li3P"], description="mixed with each anode and electrolyte")
     phases: list[str] | None = Field(
@@ -46,11 +50,12 @@ class StabilityStudy(Study):
 
     @field_validator("electrolytes", "anodes", "coatings", "phases", "without")
     @classmethod
-    def _as_the_catalogue_has_it(cls, names: list[str] | None) -> list[str] | None:
+    def _as_the_catalogue_has_it(cls, names: list[Any] | None) -> list[Any] | None:
         if names is None:
             return None
-        known = [_catalogue_name(name) for name in names]
-        twice = sorted({name for name in known if known.count(name) > 1})
+        known = [_catalogue_name(name) if isinstance(name, str) else name for name in names]
+        called = [name if isinstance(name, str) else name.argyrodite for name in known]
+        twice = sorted({name for name in called if called.count(name) > 1})
         if twice:
             raise ValueError(f"crystal {twice[0]} is given twice; give each once")
         return known
@@ -67,7 +72,9 @@ class StabilityStudy(Study):
     def roles(self) -> StabilityRoles:
         """Which phases are looked at."""
         return StabilityRoles(
-            electrolytes=self.electrolytes,
+            electrolytes=[name for name in self.electrolytes if isinstance(name, str)],
+            ensembles={spec.argyrodite: list(spec.structures) for spec in self._ensembles},
+            temperature_k=self.temperature_k,
             anodes=self.anodes,
             coatings=self.coatings,
             potentials_v=self.potentials_v,
@@ -75,9 +82,22 @@ class StabilityStudy(Study):
 
     def crystals_used(self) -> list[str]:
         """See :meth:`Study.crystals_used`: what is looked at, then the rest of the hull."""
-        wanted = [*self.electrolytes, *self.anodes, *self.coatings]
+        ordered = [name for name in self.electrolytes if isinstance(name, str)]
+        configurations = [name for spec in self._ensembles for name in spec.structures]
+        wanted = [*ordered, *configurations, *self.anodes, *self.coatings]
         others = self._known_phases(wanted) if self.phases is None else self.phases
         return list(dict.fromkeys([*wanted, *(name for name in others if name not in self.without)]))
+
+    @property
+    def _ensembles(self) -> list[ArgyroditeSpec]:
+        return [spec for spec in self.electrolytes if isinstance(spec, ArgyroditeSpec)]
+
+    def crystal(self, name: str) -> Structure:
+        """See :meth:`Study.crystal`; a configuration of an ensemble has its own structure."""
+        for spec in self._ensembles:
+            if name in spec.names:
+                return spec.structures[name].copy()
+        return super().crystal(name)
 
     def _known_phases(self, wanted: list[str]) -> list[str]:
         """Return the ordered crystals of the catalogue that hold no element that these do not."""
@@ -88,6 +108,8 @@ class StabilityStudy(Study):
     def computed(self, name: str) -> Structure:
         """Return the cell that is computed."""
         given = self.crystal(name)
+        if any(name in spec.names for spec in self._ensembles):
+            return given
         return primitive_cell(given) if self.cells == "primitive" else given
 
     def preflight(self) -> list[str]:
@@ -113,7 +135,7 @@ class StabilityStudy(Study):
             remedy = f"add {', '.join(have)} to phases" if have else "add a file of its crystal to phases"
             raise InputError(f"no crystal of the element {', '.join(missing)} in the set", remedy)
         fixed = [f"{n}: cell kept as given (dispersion-bound crystal)" for n in used if crystal_task(n) == "relax"]
-        return [*super().preflight(), *self.check_cells(), *fixed, *self.facts().open_hull]
+        return [*super().preflight(), *self.check_cells(), *fixed, *self.facts().notes]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal, the same as in a crystal-properties study."""
@@ -123,10 +145,16 @@ class StabilityStudy(Study):
         """See :meth:`Study.facts`: what the catalogue has that the hull lacks, and what dispersion holds together."""
         used = self.crystals_used()
         lacking = [name for name in self._known_phases(used) if name not in used]
+        few = [
+            f"{spec.argyrodite}: only {len(spec.structures)} of {spec.configurations} configurations are distinct"
+            for spec in self._ensembles
+            if len(spec.structures) < spec.configurations
+        ]
         note = f"the hull lacks known phases of these elements: {', '.join(lacking)}"
         return _HullFacts(
             crystals=used,
-            open_hull=[note] if lacking else [],
+            roles=self.roles,
+            notes=[*([note] if lacking else []), *few],
             dispersion=[name for name in used if crystal_task(name) == "relax"],
         )
 
@@ -134,13 +162,13 @@ class StabilityStudy(Study):
         """See :meth:`Study.document`: the phases, windows and mixing curves."""
         calculations: dict[str, CalculationDoc | None] = {n: results[crystal_label(n)] for n in facts.crystals}
         phases: list[StabilityPhaseDoc] = []
-        warnings, follows = list(facts.open_hull), StabilityResults()
+        warnings, follows = list(facts.notes), StabilityResults()
         try:
             phases = stability_phases(calculations)
             for doc in phases:
                 if doc.crystal in facts.dispersion:
                     doc.warnings.append("held together by dispersion; cell kept")
-            follows = stability_results(phases, self.roles)
+            follows = stability_results(phases, facts.roles)
         except AnodeflowError as error:
             warnings.append(str(error))
         warnings += [f"{doc.crystal}: {doc.error}; the hull lacks it" for doc in phases if doc.error]
@@ -157,6 +185,7 @@ class StabilityStudy(Study):
             windows=follows.windows,
             at_potentials=follows.at_potentials,
             mixing=follows.mixing,
+            ensembles=follows.ensembles,
             engine_corrects=corrects,
             sources=[*record.sources, CORRECTIONS_SOURCE],
             warnings=warnings,
@@ -167,7 +196,8 @@ class _HullFacts(Travelling):
     """What the last document needs of the study's files and the catalogue."""
 
     crystals: list[str]
-    open_hull: list[str]
+    roles: StabilityRoles
+    notes: list[str]
     dispersion: list[str]
 
 
