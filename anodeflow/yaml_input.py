@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from anodeflow.errors import InputError
 from anodeflow.suggest import did_you_mean
@@ -16,6 +16,57 @@ LARGEST_FILE = 1_000_000
 DEEPEST = 50
 
 Model = TypeVar("Model", bound=BaseModel)
+
+#: Numbers that several kinds of file hold. Python and C programs read a seed as an integer of 32 bits.
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+#: Beyond it no plane of a crystal has a name, and no cell of it fits anywhere.
+_MillerIndex = Annotated[int, Field(ge=-30, le=30)]
+Miller = tuple[_MillerIndex, _MillerIndex, _MillerIndex]
+#: Planes of atoms of a slab, and repeats of a cell along one vector; how many atoms that may be, ``max_atoms`` says.
+Layers = Annotated[int, Field(ge=1, le=1000)]
+Repeats = Annotated[int, Field(ge=1, le=100)]
+#: Fractions of a cell.
+Shift = tuple[Annotated[float, Field(ge=-10, le=10)], Annotated[float, Field(ge=-10, le=10)]]
+
+
+def zero_or_at_least(least: float) -> AfterValidator:
+    """Return what refuses a number between zero and the least that means anything."""
+
+    def check(value: float) -> float:
+        if 0 < value < least:
+            raise ValueError(f"too small to mean anything: use 0, or {least:g} and more")
+        return value
+
+    return AfterValidator(check)
+
+
+def _holds_bool(annotation: Any) -> bool:
+    return annotation is bool or any(_holds_bool(part) for part in get_args(annotation))
+
+
+def _names_a_bool(value: Any, annotation: Any) -> bool:
+    """Whether true or false stands in a value itself, in a list of it, or in a mapping that is not a model."""
+    if isinstance(value, bool):
+        return True
+    if isinstance(value, list | tuple):
+        return any(_names_a_bool(item, None) for item in value)
+    mapping = any(get_origin(part) is dict for part in (annotation, *get_args(annotation)))
+    return mapping and isinstance(value, dict) and any(isinstance(item, bool) for item in value.values())
+
+
+class Written(BaseModel):
+    """Base of what a person writes into a file: no unknown keys, and numbers that are finite and numbers."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what Python takes for 0 and 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if not _holds_bool(annotation) and _names_a_bool(value, annotation):
+            raise ValueError("true and false (in YAML also yes, no, on and off) are not numbers or names")
+        return value
 
 
 class _NotPlainError(Exception):

@@ -146,7 +146,7 @@ def thickness_series(
     bad = [count for count, model in zip(layers, models, strict=True) if not model.contacts_equivalent]
     if bad:
         good = []
-        for count in range(max(2, min(layers) - 2), max(layers) + 5):
+        for count in sorted({near for asked in layers for near in range(max(2, asked - 2), asked + 5)}):
             if count not in bad:
                 model = build_interface(film.build(count), substrate, match, **options)
                 good += [count] if model.contacts_equivalent else []

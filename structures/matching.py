@@ -228,11 +228,16 @@ def lattice_matches(
     if isinstance(film, SlabModel) and isinstance(substrate, SlabModel):
         atoms = len(film.structure), len(substrate.structure)
     search = _Search(sides, metrics, groups, strained, atoms, primitive_only)
-    matches = search.run(max_area_angstrom2, max_strain, max_area_mismatch)
-    fitting = [m for m in matches if max_atoms is None or m.atoms is None or m.atoms <= max_atoms]
-    if fitting:
-        return sorted(fitting, key=_match_order)
+    limits = max_area_angstrom2, max_strain, max_area_mismatch
+    if atoms is None or max_atoms is None:
+        matches = search.run(*limits)
+    elif matches := search.run(*limits, max_atoms):
+        return sorted(matches, key=_match_order)
+    else:
+        matches = search.smallest(*limits, max_atoms)
     within = f"within {100 * max_strain:.3g} % strain"
+    if matches and (atoms is None or max_atoms is None):
+        return sorted(matches, key=_match_order)
     if matches:
         least = min(matches, key=lambda m: (m.atoms or 0, _match_order(m)))
         raise InputError(
@@ -287,8 +292,25 @@ class _Search:
     atoms: tuple[int, int] | None
     primitive_only: bool
 
-    def run(self, max_area: float, max_strain: float, max_area_mismatch: float | None) -> list[LatticeMatch]:
-        """Find every inequivalent match, unsorted."""
+    def smallest(
+        self, max_area: float, max_strain: float, max_area_mismatch: float | None, above: int
+    ) -> list[LatticeMatch]:
+        """Find matches of more atoms than `above`, the one of fewest among them; none where there is none.
+
+        The limit grows twofold, because most matches of a large area are of many more atoms than anyone asks for.
+        """
+        areas = [sqrt(np.linalg.det(metric)) for metric in self.metrics]
+        most = sum(4 * max_area / area * n for area, n in zip(areas, self.atoms or (0, 0), strict=True))
+        matches: list[LatticeMatch] = []
+        while not matches and above < most:
+            above = 2 * max(above, 1)
+            matches = self.run(max_area, max_strain, max_area_mismatch, above)
+        return matches
+
+    def run(
+        self, max_area: float, max_strain: float, max_area_mismatch: float | None, max_atoms: int | None = None
+    ) -> list[LatticeMatch]:
+        """Find every inequivalent match of at most so many atoms, unsorted."""
         low, high = {
             "film": (1 - max_strain, 1 + max_strain),
             "substrate": (1 / (1 + max_strain), 1 / (1 - max_strain)),
@@ -311,6 +333,8 @@ class _Search:
             )
             mismatch = max_area_mismatch is not None and max(ratio, 1 / ratio) - 1 > max_area_mismatch
             if not low**2 <= ratio <= high**2 or common > max_area * (1 + 1e-9) or mismatch:
+                continue
+            if max_atoms is not None and self.atoms is not None and i * self.atoms[0] + j * self.atoms[1] > max_atoms:
                 continue
             for films, substrates in self._aligned(cells[0][i - 1], cells[1][j - 1], low, high):
                 for pair in self._distinct(films, substrates):

@@ -290,7 +290,12 @@ def _lateral_repeats(slab: Structure, supercell: Sequence[int], min_lateral_angs
 
 def _check_size(cleaver: Cleaver, cut: int, count: int, repeats: tuple[int, int], max_atoms: int) -> None:
     """Refuse a slab with too many atoms."""
-    atoms = sum(len(plane) for plane, _ in cleaver.stack(cut, count)) * repeats[0] * repeats[1]
+    whole, rest = divmod(count, cleaver.planes_per_repeat)  # counted, not built: the count may be any number
+    atoms = (
+        (whole * len(cleaver.species) + sum(len(plane) for plane, _ in cleaver.stack(cut, rest)))
+        * repeats[0]
+        * repeats[1]
+    )
     if atoms > max_atoms:
         fitting = int(max_atoms / atoms * count)
         fewer = f"ask for {fitting} layers, or " if fitting >= 2 else ""

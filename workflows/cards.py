@@ -6,29 +6,30 @@ import math
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pymatgen.core import Structure
 
 from anodeflow.errors import InputError
 from anodeflow.files import json_sha256
 from anodeflow.suggest import did_you_mean
-from anodeflow.yaml_input import read_yaml, validate
+from anodeflow.yaml_input import Written, read_yaml, validate, zero_or_at_least
 
 # Fields that say where a card comes from, not what is computed: they do not enter the hash.
 _DESCRIPTIVE = {"name", "title", "source", "code", "assumed", "base_hash"}
 # Fields that bound the effort, not the result of a converged calculation.
 _EFFORT = {"max_steps", "optimiser"}
+_Mesh = Annotated[int, Field(ge=1, le=500, description="points along one reciprocal vector")]
 
 
-class KPoints(BaseModel):
+class KPoints(Written):
     """Either a mesh or a spacing."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
-    mesh: tuple[int, int, int] | None = None
+    mesh: tuple[_Mesh, _Mesh, _Mesh] | None = None
     centre: Literal["gamma", "monkhorst-pack"] = "gamma"
     spacing_per_angstrom: float | None = Field(
         None, gt=0.005, lt=1.0, description="reciprocal lengths without the factor 2 pi (CASTEP's convention)"
@@ -38,42 +39,40 @@ class KPoints(BaseModel):
     def _one_of_two(self) -> KPoints:
         if (self.mesh is None) == (self.spacing_per_angstrom is None):
             raise ValueError("give either mesh or spacing_per_angstrom")
-        if self.mesh is not None and min(self.mesh) < 1:
-            raise ValueError("every mesh number is at least 1")
         return self
 
 
-class Smearing(BaseModel):
+class Smearing(Written):
     """Occupation smearing of the electrons."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     kind: Literal["gaussian", "fermi-dirac", "methfessel-paxton", "marzari-vanderbilt", "none"]
-    width_ev: float = Field(0.0, ge=0.0, le=1.0)
+    width_ev: Annotated[float, zero_or_at_least(1e-4)] = Field(0.0, ge=0.0, le=1.0)
 
 
-class Dynamics(BaseModel):
+class Dynamics(Written):
     """Settings of a molecular-dynamics run."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     ensemble: Literal["nvt", "nve"]
-    timestep_fs: float = Field(gt=0, le=10)
-    duration_ps: float = Field(gt=0)
-    temperature_k: float = Field(gt=0, le=5000)
+    timestep_fs: float = Field(ge=0.01, le=10)
+    duration_ps: float = Field(ge=1e-4, le=100_000)
+    temperature_k: float = Field(ge=1, le=5000)
     thermostat: Literal["langevin", "nose-hoover"] | None = Field(None, description="of NVT; None: langevin")
-    friction_per_ps: float | None = Field(None, gt=0, le=1000, description="Langevin")
+    friction_per_ps: float | None = Field(None, ge=1e-4, le=1000, description="Langevin")
     damping_fs: float | None = Field(None, gt=1, le=10000, description="Nose-Hoover: period of the thermostat")
     chain_length: int | None = Field(None, ge=1, le=20, description="Nose-Hoover")
 
 
-class MethodCard(BaseModel):
+class MethodCard(Written):
     """Engine-neutral settings of a calculation.
 
     ``assumed`` names every setting that the source does not state, and why it was chosen.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     name: str
     title: str = ""
@@ -85,7 +84,7 @@ class MethodCard(BaseModel):
     kpoints: KPoints | None = None
     spin: Literal["auto", "none", "collinear"] | None = None
     smearing: Smearing | None = None
-    energy_tolerance_ev: float | None = Field(None, gt=0, le=0.1)
+    energy_tolerance_ev: float | None = Field(None, ge=1e-11, le=0.1)
     force_tolerance_ev_per_angstrom: float = Field(gt=1e-5, le=0.5)
     stress_tolerance_gpa: float = Field(0.05, gt=1e-4, le=5)
     optimiser: str | None = None

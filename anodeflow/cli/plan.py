@@ -67,7 +67,8 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
     if directory is not None:
         _check_target(directory, study)
     notes = study.preflight()
-    rows = [_row(study, calculation) for calculation in study.planned]
+    cells: dict[tuple[Any, ...], dict[str, Any]] = {}
+    rows = [_row(study, calculation, cells) for calculation in study.planned]
     summary = _summary(study, rows, notes, workers)
     if directory is not None:
         summary["written"] = str(directory)
@@ -87,12 +88,25 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
         click.echo(f"native inputs: {directory}")
 
 
-def _row(study: Study, calculation: Any) -> dict[str, Any]:
+def _row(study: Study, calculation: Any, cells: dict[tuple[Any, ...], dict[str, Any]]) -> dict[str, Any]:
+    """Return what is told of one calculation; `cells` holds what has been found of its cell, which segments share."""
+    key = id(calculation.structure), id(study.card_of(calculation)), calculation.charge, calculation.engine
+    if key not in cells:
+        cells[key] = _cell(study, calculation)
+    return {
+        "calculation": calculation.label,
+        "task": calculation.task,
+        **cells[key],
+        "expected_steps": calculation.expected_steps,
+        "expected_core_seconds": round(study.seconds_of(calculation), 1),
+    }
+
+
+def _cell(study: Study, calculation: Any) -> dict[str, Any]:
+    """Return what is told of the cell of a calculation."""
     card, engine = study.card_of(calculation), study.engine_of(calculation)
     mesh = engine.mesh(calculation.structure, card)
     row = {
-        "calculation": calculation.label,
-        "task": calculation.task,
         "atoms": len(calculation.structure),
         "formula": calculation.structure.composition.formula.replace(" ", ""),
         "kpoints": "×".join(map(str, mesh)) if mesh else "–",
@@ -108,10 +122,7 @@ def _row(study: Study, calculation: Any) -> dict[str, Any]:
 
         row["electrons"] = electrons(calculation.structure, valence, calculation.charge)
         row["plane_waves"] = plane_waves(calculation.structure, card.cutoff_ev)
-    return row | {
-        "expected_steps": calculation.expected_steps,
-        "expected_core_seconds": round(study.seconds_of(calculation), 1),
-    }
+    return row
 
 
 def _summary(study: Study, rows: list[dict[str, Any]], notes: list[str], workers: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, PrivateAttr
 from pymatgen.core import Structure
 
 from anodeflow.documents import CardRecord, EngineRecord, StudyDoc
@@ -26,16 +26,14 @@ from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies import registry
 from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import jobs_of, plan
-from anodeflow.yaml_input import read_yaml, validate
+from anodeflow.yaml_input import Written, read_yaml, validate
 
 if TYPE_CHECKING:
     from jobflow import Flow
 
 
-class Options(BaseModel):
+class Options(Written):
     """Base of everything written in a study file."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Study(Options):
@@ -64,6 +62,7 @@ class Study(Options):
     )
     _folder: Path = Path()
     _dry: bool = False
+    _per_step: dict[tuple[Any, ...], tuple[Structure, MethodCard, float]] = PrivateAttr(default_factory=dict)
 
     def with_changes(self, **changes: str | None) -> Self:
         """Return this study with another engine or card; None changes nothing."""
@@ -82,6 +81,15 @@ class Study(Options):
     def missing(self) -> list[str]:
         """Return programs and pseudopotentials that are not on this machine, each with where it was looked for."""
         return self.loaded_engine.missing(self.elements(), self.method)
+
+    def _missing_for_warm_start(self) -> list[str]:
+        """Return what the engine of `warm_start` lacks on this machine."""
+        if self.warm_start is None:
+            return []
+        cheap = get_engine(self.warm_start)
+        if cheap.capabilities.electrons:
+            raise InputError(f"warm_start: '{self.warm_start}' is not a potential", "name a cheap engine: sevennet-0")
+        return cheap.missing(self.elements(), self.method)
 
     @cached_property
     def method(self) -> MethodCard:
@@ -140,7 +148,7 @@ class Study(Options):
         AnodeflowError
             If the study could not be run.
         """
-        missing = self.missing()
+        missing = [*self.missing(), *self._missing_for_warm_start()]
         if self._dry and missing:
             return [f"missing: {item}" for item in missing]
         if missing:
@@ -160,8 +168,11 @@ class Study(Options):
 
     def seconds_of(self, step: Step) -> float:
         """Return the core-seconds one planned calculation is expected to take."""
-        engine = self.engine_of(step)
-        once = engine.seconds_per_step(step.structure, self.card_of(step))
+        card, engine = self.card_of(step), self.engine_of(step)
+        key = id(step.structure), id(card), step.engine
+        if key not in self._per_step:  # the segments of a run share a cell, which is kept, so that its id is its own
+            self._per_step[key] = step.structure, card, engine.seconds_per_step(step.structure, card)
+        once = self._per_step[key][2]
         share = engine.dynamics_share() if step.task == "dynamics" else 1.0
         return share * once * (step.expected_steps + 1)
 
@@ -174,12 +185,17 @@ class Study(Options):
             If a cell cannot be built or computed with its card.
         """
         notes = []
+        asked: dict[tuple[Any, ...], list[str]] = {}  # the segments of a run are one question
         for step in self.planned:
+            card = self.card_of(step)
+            question = (id(step.structure), step.task, id(card), step.charge, step.engine)
             try:
                 # of a band or of dynamics engines look at the electrons, as of a single point
-                checked = self.engine_of(step).check(
-                    step.structure, cast(Task, step.task), self.card_of(step), step.charge
-                )
+                if question not in asked:
+                    asked[question] = self.engine_of(step).check(
+                        step.structure, cast(Task, step.task), card, step.charge
+                    )
+                checked = asked[question]
             except EngineError:
                 if self._dry and self.missing():  # a dry run lists what is missing, and continues
                     continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pymatgen.core import Structure
@@ -28,22 +28,25 @@ from anodeflow.structures.slabs import build_slab
 from anodeflow.structures.supercells import interstitial_supercell, supercell_for
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.graph import BuiltCell
+from anodeflow.yaml_input import Miller, Repeats, zero_or_at_least
 
 Environment = Literal["bulk", "surface"]
 BulkState = Literal["interstitial", "substitution", "held"]
+#: Relaxed sites that are one differ by a thousandth of an angstrom.
+_MergeDistance = Annotated[float, zero_or_at_least(0.01)]
 
 
 class Surface(Options):
     """The face of a host. The Miller index refers to the catalogue's cell (or the user's)."""
 
-    miller: tuple[int, int, int]
+    miller: Miller
     termination: int | str = 0
     sides: Literal["top", "both"] = Field("top", description="Li on one face, or on both (two Li, no dipole)")
-    supercell: tuple[int, int] | None = Field(
+    supercell: tuple[Repeats, Repeats] | None = Field(
         None, description="in-plane repeats, so the coverage; default: from the study's slab"
     )
     min_thickness_angstrom: float | None = Field(None, ge=3, le=60, description="default: that of the study's slab")
-    merge_distance_angstrom: float | None = Field(
+    merge_distance_angstrom: _MergeDistance | None = Field(
         None,
         ge=0,
         le=5,
@@ -56,7 +59,7 @@ class Host(Options):
 
     crystal: str
     surface: Surface | None = None
-    merge_distance_angstrom: float = Field(
+    merge_distance_angstrom: _MergeDistance = Field(
         0.7, ge=0, le=5, description="interstitial sites closer than this count as one"
     )
     cell: Literal["relaxed", "fixed"] | None = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Lattice, Structure
@@ -22,6 +22,7 @@ from anodeflow.workflows.studies.binding.cells import Bulk, BulkState, Cells, En
 from anodeflow.workflows.studies.binding.jobs import METAL, EmptyHost, LithiumSites, Place, References
 from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_label, crystal_step
 from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, crystal_task, is_metal, is_salt
+from anodeflow.yaml_input import Seed, zero_or_at_least
 
 # Isolated particles by reference convention: name, spin of the card, charge.
 _ISOLATED: dict[str, tuple[str, str, int]] = {
@@ -76,8 +77,8 @@ class BindingStudy(Study):
     atom_box_angstrom: float | None = Field(
         None, ge=6, le=40, description="edge of the box of isolated Li, for engines with electrons; default 12"
     )
-    displacement_angstrom: float = Field(0.05, ge=0, le=0.5)
-    seed: int = Field(0, ge=0)
+    displacement_angstrom: Annotated[float, zero_or_at_least(1e-4)] = Field(0.05, ge=0, le=0.5)
+    seed: Seed = 0
 
     @field_validator("hosts", mode="before")
     @classmethod

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Element, Structure
 
+from anodeflow.errors import InputError
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.graph import Travelling
+from anodeflow.yaml_input import Layers, Miller, Repeats, Shift
 
 
 class _InterfaceSide(Options):
     """One side of an interface."""
 
     crystal: str
-    miller: tuple[int, int, int]
-    layers: int | None = Field(None, ge=2, description="planes of atoms, in place of min_thickness_angstrom")
+    miller: Miller
+    layers: Layers | None = Field(None, ge=2, description="planes of atoms, in place of min_thickness_angstrom")
 
 
 class System(Options):
@@ -29,15 +32,15 @@ class System(Options):
     name: str = ""
     crystal: str | None = None
     structure: str | None = Field(None, description="a file; its cell is kept")
-    supercell: tuple[int, int, int] = (1, 1, 1)
+    supercell: tuple[Repeats, Repeats, Repeats] = (1, 1, 1)
     film: _InterfaceSide | None = None
     substrate: _InterfaceSide | None = None
     min_thickness_angstrom: float = Field(9.0, ge=2, le=100)
     gap_angstrom: float = Field(2.3, ge=1, le=6)
-    shift: tuple[float, float] = (0.0, 0.0)
-    repeat: tuple[int, int] = (1, 1)
+    shift: Shift = (0.0, 0.0)
+    repeat: tuple[Repeats, Repeats] = (1, 1)
     strained: Literal["film", "substrate", "both"] | None = None
-    max_strain_percent: float = Field(5.0, gt=0, le=15)
+    max_strain_percent: float = Field(5.0, ge=1e-3, le=15)
     max_area_angstrom2: float = Field(250.0, gt=1, le=2000)
     max_atoms: int = Field(400, ge=2, le=5000)
     relax_height: bool = Field(
@@ -49,8 +52,6 @@ class System(Options):
         given = [key for key in ("crystal", "structure", "film") if getattr(self, key) is not None]
         if len(given) != 1 or (self.film is None) != (self.substrate is None):
             raise ValueError("give one of 'crystal', 'structure', or 'film' and 'substrate'")
-        if min(self.supercell) < 1 or min(self.repeat) < 1:
-            raise ValueError("supercell and repeat are positive whole numbers")
         return self
 
     @property
@@ -76,7 +77,7 @@ class Analysis(Options):
     pairs: list[str] = Field(default_factory=lambda: ["P-S", "Li-S", "Li-P", "Li-Cl"], description="where present")
     r_max_angstrom: float = Field(8.0, gt=1, le=50)
     window_ps: float | None = Field(
-        None, gt=0, description="length of 'before' and 'after'; None: a fifth of the run, at most 1 ps"
+        None, ge=1e-3, le=100_000, description="length of 'before' and 'after'; None: a fifth of the run, at most 1 ps"
     )
     ps_cutoff_angstrom: float | None = Field(None, gt=1.5, lt=4, description="None: first minimum of g(r)")
 
@@ -100,6 +101,13 @@ def build(system: System, crystals: dict[str, Structure]) -> tuple[Structure, In
     """
     if system.film is None or system.substrate is None:
         structure = crystals[system.crystals[0]].copy()
+        atoms = len(structure) * math.prod(system.supercell)
+        if atoms > system.max_atoms and system.supercell != (1, 1, 1):
+            raise InputError(
+                f"{system.label}: supercell {' x '.join(map(str, system.supercell))} has {atoms} atoms, more than "
+                f"max_atoms={system.max_atoms}",
+                "repeat the cell less, or raise max_atoms",
+            )
         return structure.make_supercell(system.supercell), None
     sides = []
     for side in (system.film, system.substrate):

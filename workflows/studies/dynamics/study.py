@@ -18,6 +18,7 @@ from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.dynamics.cells import Analysis, System, build
 from anodeflow.workflows.studies.dynamics.jobs import MovingSystem
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
+from anodeflow.yaml_input import Seed
 
 # Vibrations of Li have periods of 60 fs and more: longer steps lose energy at their turning points.
 _LONG_TIMESTEP_FS = 2.5
@@ -25,6 +26,8 @@ _LONG_TIMESTEP_FS = 2.5
 _CHECKPOINT_STEPS = 250
 # With electrons a step may take an hour, and one evaluation more in 20 is little against losing a day.
 _CHECKPOINT_STEPS_ELECTRONS = 20
+# Each segment is a job; so many of them a workflow still holds.
+_MOST_SEGMENTS = 5000
 _DEFAULTS = {"ensemble": "nvt", "timestep_fs": 2.0, "temperature_k": 300.0}
 _OVERRIDES = (
     "ensemble", "timestep_fs", "duration_ps", "temperature_k", "thermostat", "friction_per_ps", "damping_fs",
@@ -43,17 +46,17 @@ class DynamicsStudy(Study):
 
     study: Literal["molecular-dynamics"]
     systems: list[System] = Field(min_length=1)
-    seeds: list[int] = Field(default=[1], min_length=1)
+    seeds: list[Seed] = Field(default=[1], min_length=1)
     ensemble: Literal["nvt", "nve"] | None = None
-    timestep_fs: float | None = Field(None, gt=0, le=10)
-    temperature_k: float | None = Field(None, gt=0, le=5000)
-    duration_ps: float | None = Field(None, gt=0, le=100_000)
+    timestep_fs: float | None = Field(None, ge=0.01, le=10)
+    temperature_k: float | None = Field(None, ge=1, le=5000)
+    duration_ps: float | None = Field(None, ge=1e-4, le=100_000)
     thermostat: Literal["langevin", "nose-hoover"] | None = None
-    friction_per_ps: float | None = Field(None, gt=0, le=1000)
+    friction_per_ps: float | None = Field(None, ge=1e-4, le=1000)
     damping_fs: float | None = Field(None, gt=1, le=10000)
     chain_length: int | None = Field(None, ge=1, le=20)
     equilibration_ps: float = Field(0.0, ge=0, le=1000, description="Langevin's, counted before time 0")
-    segment_ps: float = Field(1.0, gt=0, le=1000)
+    segment_ps: float = Field(1.0, ge=1e-5, le=1000)
     sample_every: int = Field(10, ge=1, le=10_000, description="steps between frames")
     relax_crystals: bool = Field(True, description="cells of crystals first; interfaces are built of the relaxed ones")
     prerelax: bool = True
@@ -67,8 +70,6 @@ class DynamicsStudy(Study):
         for key, given in (("seeds", self.seeds), ("systems", labels)):
             if len(set(given)) != len(given):
                 raise ValueError(f"{key} {given} names one twice; give each once")
-        if min(self.seeds) < 0:
-            raise ValueError(f"seeds {self.seeds} holds a negative number; use 0 and above")
         return self
 
     # --- settings ------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ class DynamicsStudy(Study):
         timestep = self.dynamics.timestep_fs
         exact = picoseconds * 1000 / (timestep * multiple_of)
         whole = round(exact)
-        if abs(exact - whole) > 1e-6 * max(1.0, exact):
+        if abs(exact - whole) > 1e-6 * max(1.0, exact) or (whole == 0 and picoseconds > 0):
             unit = f"{multiple_of} steps of {timestep:g} fs" if multiple_of > 1 else f"the time step of {timestep:g} fs"
             near = max(1, whole) * timestep * multiple_of / 1000
             raise InputError(f"{setting}: {picoseconds:g} ps is not a multiple of {unit}", f"use {near:g}")
@@ -127,6 +128,12 @@ class DynamicsStudy(Study):
             raise InputError(
                 f"duration_ps: {self.dynamics.duration_ps:g} is not a multiple of segment_ps {self.segment_ps:g}",
                 f"use {whole:g}, or another segment_ps",
+            )
+        if total // length > _MOST_SEGMENTS:
+            raise InputError(
+                f"segment_ps: {self.segment_ps:g} makes {total // length} jobs of duration_ps "
+                f"{self.dynamics.duration_ps:g}, more than {_MOST_SEGMENTS}",
+                f"use {self.dynamics.duration_ps / _MOST_SEGMENTS:g} or more",
             )
         before = self.steps(self.equilibration_ps, "equilibration_ps", self.sample_every)
         return [*([(-before, 0)] if before else []), *((n, n + length) for n in range(0, total, length))]

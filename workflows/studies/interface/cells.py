@@ -16,6 +16,7 @@ from anodeflow.workflows.jobs.registry_search import APART_ANGSTROM
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.graph import Travelling
 from anodeflow.workflows.studies.registries import named_crystal
+from anodeflow.yaml_input import Layers, Miller
 
 _MIN_FILMS = 4
 
@@ -24,7 +25,7 @@ class Side(Options):
     """One side of the interface."""
 
     crystal: str
-    miller: tuple[int, int, int]
+    miller: Miller
     termination: int | str = 0
 
     @property
@@ -36,7 +37,7 @@ class Side(Options):
 class Film(Side):
     """The strained side, in several thicknesses."""
 
-    layers: list[int] = Field(
+    layers: list[Layers] = Field(
         min_length=1, description="planes of atoms: at least four thicknesses for the fit, or one without it"
     )
 
@@ -59,7 +60,7 @@ class Film(Side):
 class Substrate(Side):
     """The side whose in-plane cell is kept."""
 
-    layers: list[Annotated[int, Field(ge=2)]] = Field(
+    layers: list[Annotated[Layers, Field(ge=2)]] = Field(
         min_length=1, description="planes of atoms, one number or several"
     )
 

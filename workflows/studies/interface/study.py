@@ -17,6 +17,7 @@ from anodeflow.workflows.studies.registries import RegistryStage, check_search_e
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec
 from anodeflow.workflows.studies.surface.jobs import SlabSeries
 from anodeflow.workflows.studies.surface.study import surface_warnings
+from anodeflow.yaml_input import Shift
 
 _REGISTRIES = 3
 
@@ -32,13 +33,13 @@ class InterfaceStudy(Study):
     surfaces: list[SurfaceSpec] = Field(
         default_factory=list, description="free surfaces of both, for the work of adhesion"
     )
-    max_strain_percent: float = Field(5.0, gt=0, le=15)
+    max_strain_percent: float = Field(5.0, ge=1e-3, le=15)
     max_area_angstrom2: float = Field(200.0, gt=1, le=1000)
     gap_angstrom: float = Field(2.5, ge=1, le=6, description="that cells are planned with, or built with a shift")
     registries: int | None = Field(None, ge=1, le=12, description="best of the search that are computed; default: 3")
     registry: str | None = Field(None, description="the only one to compute, such as 'Li over Cl'")
     search_engine: str | None = Field(None, description="potential that scores registries")
-    shift: tuple[float, float] = Field((0.0, 0.0), description="in place of a search, in fractions of the cell")
+    shift: Shift = Field((0.0, 0.0), description="in place of a search, in fractions of the cell")
     vacuum_angstrom: float | None = Field(None, ge=5, le=100)
     max_atoms: int = Field(400, ge=2, le=2000)
 

@@ -20,6 +20,7 @@ from anodeflow.structures.supercells import supercell_for
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.binding.cells import Surface
+from anodeflow.yaml_input import Layers, Miller, Repeats
 
 #: Relaxed crystals have their symmetry to this accuracy.
 _SYMPREC_ANGSTROM = 0.02
@@ -42,9 +43,9 @@ class Side(Options):
     """One side of an interface."""
 
     crystal: str
-    miller: tuple[int, int, int] | None = None
+    miller: Miller | None = None
     termination: int | str = 0
-    layers: int | None = Field(None, ge=2, description="planes of atoms; default: from the cell's thickness")
+    layers: Layers | None = Field(None, ge=2, description="planes of atoms; default: from the cell's thickness")
 
 
 class MigrationPath(Options):
@@ -55,14 +56,14 @@ class MigrationPath(Options):
     surface: Surface | None = None
     film: Side | None = None
     substrate: Side | None = None
-    max_distance_angstrom: float = Field(4.0, gt=0, le=15)
+    max_distance_angstrom: float = Field(4.0, ge=0.5, le=15)
     hops: list[str] | None = Field(None, min_length=1, description="labels; default: all inequivalent hops")
     sites: list[str] | None = Field(None, min_length=2, description="orbits between which hops are looked for")
-    shortest: int | None = Field(None, ge=1, description="only so many of the shortest hops")
-    max_strain_percent: float = Field(5.0, gt=0, le=15, description="of an interface")
+    shortest: int | None = Field(None, ge=1, le=1000, description="only so many of the shortest hops")
+    max_strain_percent: float = Field(5.0, ge=1e-3, le=15, description="of an interface")
     max_area_angstrom2: float = Field(200.0, gt=1, le=1000, description="of an interface")
     gap_angstrom: float = Field(2.5, ge=1, le=6, description="of an interface, before it is relaxed")
-    repeat: tuple[int, int] = Field((1, 1), description="of the matched cell of an interface")
+    repeat: tuple[Repeats, Repeats] = Field((1, 1), description="of the matched cell of an interface")
 
     @model_validator(mode="after")
     def _complete(self) -> MigrationPath:

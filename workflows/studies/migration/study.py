@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 from anodeflow.workflows.studies.lithium import crystal_task, is_metal, is_salt
 from anodeflow.workflows.studies.migration.cells import Cell, MigrationPath
 from anodeflow.workflows.studies.migration.jobs import PathHops, PathHost
+from anodeflow.yaml_input import Seed, zero_or_at_least
 
 
 class MigrationStudy(Study):
@@ -30,10 +31,10 @@ class MigrationStudy(Study):
     allow_concerted: bool = Field(False, description="accept hops on which a second atom moves far")
     lithium_charge: Literal[0, 1] = 0
     charged: Literal["refuse", "neutral"] = "refuse"
-    displacement_angstrom: float = Field(
+    displacement_angstrom: Annotated[float, zero_or_at_least(1e-4)] = Field(
         0.03, ge=0, le=0.3, description="of every atom, seeded, so that no symmetry holds an end point or a path"
     )
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
     @field_validator("paths", mode="before")
     @classmethod

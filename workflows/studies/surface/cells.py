@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 from pymatgen.core import Structure
 
@@ -10,17 +12,18 @@ from anodeflow.structures.slabs import SlabModel, build_slab
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.graph import Setup
+from anodeflow.yaml_input import Layers, Miller
 
 
 class SurfaceSpec(Options):
     """One face of one crystal. The Miller index refers to the catalogue's cell (or the user's)."""
 
     crystal: str
-    miller: tuple[int, int, int]
+    miller: Miller
     termination: int | str = 0
-    layers: list[int] = Field(min_length=1, description="planes of atoms of each slab")
+    layers: list[Layers] = Field(min_length=1, description="planes of atoms of each slab")
     symmetric: bool = Field(True, description="equal faces are preferred, even at the price of stoichiometry")
-    chemical_potentials_ev: dict[str, float] | None = Field(
+    chemical_potentials_ev: dict[str, Annotated[float, Field(ge=-1e6, le=1e6)]] | None = Field(
         None, description="eV per atom, for slabs that are not stoichiometric"
     )
 
