@@ -483,7 +483,9 @@ def test_a_file_that_its_document_does_not_name(tmp_path, monkeypatch):
     """The trajectory of a segment is the one whose digest the document holds."""
     name = f"files/{Path(name_of_file(WITH_FILES)).parent.name}/more.txt"
     bad = rewrite(WITH_FILES, tmp_path / "bad.zip", lambda f: f.update({name: b"x"}), sums=True)
-    refused(bad, tmp_path, monkeypatch, "holds 4 of 3 files")
+    with zipfile.ZipFile(WITH_FILES) as opened:
+        files = sum(name.startswith("files/") for name in opened.namelist())
+    refused(bad, tmp_path, monkeypatch, f"holds {files + 1} of {files} files")
 
 
 def name_of_file(archive):
