@@ -41,5 +41,5 @@ class ArgyroditeSpec(Options):
             seed=self.seed,
             site_inversion=self.site_inversion,
         )
-        found = [item.structure for item in ensemble.configurations]
-        return {name: Structure.from_sites(cell) for name, cell in zip(self.names, found, strict=False)}
+        structures = [item.structure for item in ensemble.configurations]
+        return {name: Structure.from_sites(cell) for name, cell in zip(self.names, structures, strict=False)}
