@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from typing import Self
 
 
@@ -72,3 +74,21 @@ class StoreError(AnodeflowError):
 
 class RefusedError(StoreError):
     """The database refuses the user or a document: it will not help to try again."""
+
+
+# What torch, CUDA, numpy and C++ libraries say, each in its own class.
+_NO_MEMORY = re.compile(
+    r"out of memory|(can.?t|cannot|unable to|failed to) allocate|not enough memory|bad_alloc", re.IGNORECASE
+)
+
+
+def out_of_memory(error: BaseException) -> EngineError | None:
+    """Return what to tell of an error that means that the memory was not enough; None of any other."""
+    full = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if not full and not (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        return None
+    said = " ".join(str(error).split())[:200]
+    return EngineError(
+        f"the memory of this machine is not enough{f' ({said})' if said else ''}",
+        "use fewer workers (--workers 1), a smaller cell, or a machine or device with more memory",
+    )

@@ -16,10 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from anodeflow.errors import InputError
 from anodeflow.yaml_input import read_yaml, validate
 
+#: Whether imported calculations of other studies are used.
+VARIABLE_OF_TRUST = "ANODEFLOW_TRUST_IMPORTED"
 # Environment variable: (section or None, key)
 _VARIABLES: dict[str, tuple[str | None, str]] = {
     "ANODEFLOW_RUNS": (None, "runs"),
-    "ANODEFLOW_TRUST_IMPORTED": (None, "trust_imported"),
+    VARIABLE_OF_TRUST: (None, "trust_imported"),
     "ANODEFLOW_VASP_COMMAND": ("vasp", "command"),
     "ANODEFLOW_VASP_GAMMA_COMMAND": ("vasp", "gamma_command"),
     "ANODEFLOW_VASP_BAND_COMMAND": ("vasp", "band_command"),

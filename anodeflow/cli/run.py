@@ -50,7 +50,9 @@ def run(
     for file in figures:
         check_figure_path(file)
     if trust:
-        os.environ["ANODEFLOW_TRUST_IMPORTED"] = "true"  # for the workers, too
+        from anodeflow.settings import VARIABLE_OF_TRUST
+
+        os.environ[VARIABLE_OF_TRUST] = "true"  # for the workers, too
     from anodeflow.cli.output.studies import imported_line, print_study, write_figures
     from anodeflow.workflows.store import open_documents, store_shown
     from anodeflow.workflows.studies import load_study

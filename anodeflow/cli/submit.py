@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from anodeflow.cli.options import folder_option, json_text_option, study_argument
+from anodeflow.errors import InputError
 
 
 @click.command()
@@ -17,6 +19,9 @@ from anodeflow.cli.options import folder_option, json_text_option, study_argumen
 @click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
 @click.option("--tag", "tags", multiple=True, help="A word put on every job; may be given several times.")
 @click.option("--again", is_flag=True, help="Run again what failed in a study that was submitted before.")
+@click.option(
+    "--trust", is_flag=True, help="Also use imported calculations that came with another study.  [default: do not]"
+)
 @click.option(
     "--jobflow-remote",
     "remote",
@@ -30,10 +35,20 @@ def submit(
     dry_run: bool,
     tags: tuple[str, ...],
     again: bool,
+    trust: bool,
     remote: str | None,
     as_json: bool,
 ) -> None:
     """Send STUDY to the cluster. What is finished or queued already is not sent again."""
+    if trust and (again or remote is not None):
+        raise InputError(
+            "--trust is for a study that is submitted with FireWorks for the first time",
+            "set trust_imported: true in the settings of the machines that compute",
+        )
+    if trust:
+        from anodeflow.settings import VARIABLE_OF_TRUST
+
+        os.environ[VARIABLE_OF_TRUST] = "true"  # what is in the store counts as finished here, too
     if remote is not None:
         _submit_remote(study, folder, remote, tags, dry_run, again, as_json)
         return
@@ -44,7 +59,9 @@ def submit(
 
     cluster = find_folder(folder)
     use_environment(cluster)
-    report = submit_study(load_study(study), study, cluster, tags=tags, dry_run=dry_run, again=again)
+    report = submit_study(
+        load_study(study), study, cluster, tags=tags, dry_run=dry_run, again=again, trust_imported=trust
+    )
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
         return
@@ -69,7 +86,6 @@ def submit(
 def _submit_remote(
     file: Path, folder: Path | None, remote: str, tags: tuple[str, ...], dry_run: bool, again: bool, as_json: bool
 ) -> None:
-    from anodeflow.errors import InputError
     from anodeflow.workflows.cluster.folder import find_folder
     from anodeflow.workflows.cluster.remote import submit_remote
     from anodeflow.workflows.studies import load_study

@@ -1,13 +1,16 @@
 """What was imported stays marked, and another study uses it only when it is asked to."""
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from archives import summary
 from factories import STUDY_HASH, finished_job
+from pretended import TINY, submit
 
 from anodeflow.cli.results import rows_of
 from anodeflow.workflows.cards import load_card
@@ -160,3 +163,27 @@ def test_an_import_that_is_killed_leaves_no_document_and_is_done_again(after, tm
     store = open_job_store(place)
     assert store.count() == store.additional_stores["data"].count() == 0
     assert import_study(CRYSTALS, store).documents == store.count() == 6
+
+
+def test_a_submitted_study_uses_it_only_if_asked_and_so_do_the_jobs_made_on_the_nodes(cluster, study_file, command):
+    first = submit(cluster, study_file)
+    cluster.run_all()
+    store = open_job_store(cluster.folder.store)
+    mark = {"archive_sha256": "a" * 64, "anodeflow": "0.1.0", "at": "2026-01-01T00:00:00", "computer": "elsewhere"}
+    for job in store.query({"metadata.study_hash": first.study_hash}, load=True):
+        store.update([job | {"metadata": job["metadata"] | {"imported": mark}}])
+    study_file.write_text(yaml.safe_dump(TINY | {"hosts": ["Li", "LiCl"]}))
+    assert submit(cluster, study_file, dry_run=True).already_finished == 0
+    status, out, err = command("submit", study_file, "--folder", cluster.folder.path, "--trust")
+    assert status == 0, err
+    assert "1 of them finished in the store" in out
+    os.environ.pop("ANODEFLOW_TRUST_IMPORTED", None)  # that of the command, not of the nodes
+    cluster.run_all()
+    specs = [fw["spec"] for fw in cluster.pad.fireworks.find({"spec.study_hash": {"$ne": first.study_hash}})]
+    assert specs
+    assert all(spec["trust_imported"] for spec in specs)
+    used = store.query({"metadata.imported.archive_sha256": "a" * 64, "metadata.study_hash": {"$ne": first.study_hash}})
+    assert len(list(used)) >= 2  # the crystal, and cells with Li that the nodes asked for
+    status, _, err = command("submit", study_file, "--folder", cluster.folder.path, "--trust", "--again")
+    assert status == 2
+    assert "--trust" in err

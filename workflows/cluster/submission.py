@@ -67,6 +67,7 @@ def submit_study(
     tags: Sequence[str] = (),
     dry_run: bool = False,
     again: bool = False,
+    trust_imported: bool = False,
 ) -> SubmissionReport:
     """Send a study to the cluster, or refuse if it is there already.
 
@@ -84,6 +85,8 @@ def submit_study(
         Only say what would be sent.
     again
         Run the failed jobs of a study that was submitted before.
+    trust_imported
+        Let its jobs use imported calculations of other studies.
 
     Raises
     ------
@@ -120,7 +123,7 @@ def submit_study(
         pad = open_launchpad(folder)
         _claim(studies, pad, study, file, text, tags, folder)
         try:
-            _add(pad, flow, study, folder, finished, tags)
+            _add(pad, flow, study, folder, finished, tags, trust_imported)
         except BaseException:
             _remove_traces(pad, study.hash)
             studies.delete_one({"_id": study.hash, "state": SUBMITTING})
@@ -233,7 +236,15 @@ def _remove_traces(pad: Any, study_hash: str) -> None:
     pad.fireworks.delete_many({"spec.study_hash": study_hash})
 
 
-def _add(pad: Any, flow: Any, study: Study, folder: ClusterFolder, finished: set[str], tags: Sequence[str]) -> None:
+def _add(
+    pad: Any,
+    flow: Any,
+    study: Study,
+    folder: ClusterFolder,
+    finished: set[str],
+    tags: Sequence[str],
+    trust_imported: bool,
+) -> None:
     # Here, because FireWorks reads its settings when it is imported: the folder's environment has to be set.
     from jobflow.managers.fireworks import flow_to_workflow
 
@@ -242,7 +253,7 @@ def _add(pad: Any, flow: Any, study: Study, folder: ClusterFolder, finished: set
     atoms = {planned.label: len(planned.structure) for planned in study.planned}
     metadata = {"study_hash": study.hash, "study": study.kind, "tags": list(tags)}
     workflow = flow_to_workflow(flow, name=study.title or study.kind, metadata=metadata)
-    dress(workflow, folder, atoms.get, list(tags))
+    dress(workflow, folder, atoms.get, list(tags), trust_imported)
     for firework in workflow.fws:
         if firework.tasks[0]["job"].uuid in finished:
             firework.spec["_category"] = LIGHT

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jobflow
 from fireworks import explicit_serialize
 from jobflow.managers.fireworks import JobFiretask
 
-from anodeflow.errors import AnodeflowError, EngineError
+from anodeflow.errors import AnodeflowError, EngineError, out_of_memory
+from anodeflow.settings import VARIABLE_OF_TRUST
 from anodeflow.workflows.cluster.attempts import write_steps
 from anodeflow.workflows.cluster.folder import ClusterFolder, find_folder
 from anodeflow.workflows.cluster.launchpad import studies_of
@@ -18,6 +21,9 @@ from anodeflow.workflows.cluster.resources import job_spec
 from anodeflow.workflows.cluster.stopping import calculation
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.store.database import DatabaseAway, server_errors
+
+#: Key of a firework's spec.
+TRUST = "trust_imported"
 
 
 class JobFailed(Exception):  # noqa: N818 - FireWorks stores what to_dict gives
@@ -50,7 +56,7 @@ class StudyTask(JobFiretask):
         folder = find_folder()
         clock, done = time.monotonic(), False
         try:
-            with calculation():
+            with calculation(), _imported_trusted(bool(fw_spec.get(TRUST))):
                 jobflow.SETTINGS.JOB_STORE = open_job_store(folder.store)
                 action = super().run_task(fw_spec)
             done = True
@@ -58,28 +64,69 @@ class StudyTask(JobFiretask):
             raise JobFailed(f"{error} (on {os.uname().nodename})") from error
         except AnodeflowError as error:
             raise JobFailed(str(error), again=isinstance(error, DatabaseAway)) from error
+        except (MemoryError, RuntimeError) as error:
+            raise JobFailed(_one_line(out_of_memory(error) or error)) from error
         except OSError as error:
             where = f" {error.filename}" if error.filename else ""
             line = f"cannot write or read{where}: {error.strerror or error} (on {os.uname().nodename})"
             raise JobFailed(f"{line}; free space, or set 'runs' in settings.yaml to another disk") from error
         except Exception as error:
-            raise JobFailed(" ".join(f"{type(error).__name__}: {error}".split())[:400]) from error
+            raise JobFailed(_one_line(error)) from error
         finally:
             write_steps()
             account(folder, fw_spec, time.monotonic() - clock, done)
         for workflow in (*action.detours, *action.additions):
-            dress(workflow, folder, lambda label: None, fw_spec.get("tags"))
+            dress(workflow, folder, lambda label: None, fw_spec.get("tags"), bool(fw_spec.get(TRUST)))
         return action
 
 
-def dress(workflow: Any, folder: ClusterFolder, atoms_of: Any, tags: list[str] | None) -> None:
-    """Give the fireworks of a workflow this task, their resources and their tags."""
+def _one_line(error: Exception) -> str:
+    if isinstance(error, AnodeflowError):
+        return str(error)
+    return " ".join(f"{type(error).__name__}: {error}".split())[:400]
+
+
+@contextmanager
+def _imported_trusted(trusted: bool) -> Iterator[None]:
+    """Use imported calculations of other studies in this block, if whoever submitted the study asked for it."""
+    before = os.environ.get(VARIABLE_OF_TRUST)
+    if trusted:
+        os.environ[VARIABLE_OF_TRUST] = "true"
+    try:
+        yield
+    finally:
+        if trusted and before is None:
+            del os.environ[VARIABLE_OF_TRUST]
+        elif trusted:
+            os.environ[VARIABLE_OF_TRUST] = str(before)
+
+
+def dress(
+    workflow: Any, folder: ClusterFolder, atoms_of: Any, tags: list[str] | None, trust_imported: bool = False
+) -> None:
+    """Give the fireworks of a workflow this task, their resources, their tags, and whether they trust imports.
+
+    Parameters
+    ----------
+    workflow
+        Of FireWorks.
+    folder
+        The cluster folder, which knows the resources.
+    atoms_of
+        Returns the number of atoms by the label of a job; None where it is not known.
+    tags
+        Put on every job.
+    trust_imported
+        Use imported calculations of other studies.
+    """
     for firework in workflow.fws:
         made = firework.tasks[0]["job"]
         firework.tasks = [StudyTask(job=made, store=None)]
         firework.spec.update(job_spec(folder, made, atoms_of))
         if tags:
             firework.spec["tags"] = list(tags)
+        if trust_imported:
+            firework.spec[TRUST] = True
 
 
 def account(folder: ClusterFolder, fw_spec: dict[str, Any], seconds: float, done: bool) -> None:

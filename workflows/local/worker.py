@@ -37,7 +37,7 @@ def main() -> int:
     from jobflow import Job
     from monty.json import MontyDecoder
 
-    from anodeflow.errors import AnodeflowError
+    from anodeflow.errors import AnodeflowError, out_of_memory
     from anodeflow.workflows import monitor
     from anodeflow.workflows.local.messages import Done, Failed, Message, Step, Stopped, encode
     from anodeflow.workflows.store import open_job_store
@@ -83,7 +83,7 @@ def main() -> int:
         except Exception as error:
             if not isinstance(error, AnodeflowError):
                 traceback.print_exc()
-            report(Failed.of(error))
+            report(Failed.of(out_of_memory(error) or error))
 
 
 def _listen(inbox: queue.Queue[str | None], stop: threading.Event) -> None:

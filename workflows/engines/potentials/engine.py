@@ -15,7 +15,7 @@ from typing import Any
 from pymatgen.core import Structure
 
 from anodeflow.documents import EngineRecord
-from anodeflow.errors import EngineError
+from anodeflow.errors import EngineError, out_of_memory
 from anodeflow.files import file_sha256
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
@@ -132,6 +132,8 @@ class PotentialEngine(Engine):
                     warnings.simplefilter("ignore")
                     self._calculator = self._potential.load(str(path), self.device())
             except Exception as error:  # whatever a model's own loader raises
+                if (no_memory := out_of_memory(error)) is not None:
+                    raise no_memory.about(f"engine '{self.name}' cannot load '{path}'") from error
                 raise EngineError(
                     f"engine '{self.name}' cannot load '{path}': {type(error).__name__}: {error}",
                     "check that the file is a model of this family and the package versions fit",
