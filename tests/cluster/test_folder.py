@@ -160,7 +160,7 @@ def test_finding_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     with pytest.raises(InputError, match="no cluster folder is known"):
         find_folder()
-    with pytest.raises(InputError, match="is no cluster folder"):
+    with pytest.raises(InputError, match="is not a cluster folder"):
         find_folder(tmp_path)
     write_folder(ClusterOptions("pbs", tmp_path / "anodeflow" / "cluster"))
     assert find_folder().settings.scheduler == "pbs"
@@ -170,7 +170,7 @@ def test_finding_the_folder(tmp_path, monkeypatch):
     ("old", "new", "words"),
     [
         ("version: 1", "version: 2", "update anodeflow"),
-        ("walltime: '24:00:00'", "walltime: soon", "no time"),
+        ("walltime: '24:00:00'", "walltime: soon", "not a time"),
         ("atoms: 20", "atoms: 200", "do not grow"),
         ("name: small", "name: light", "light"),
         ("scheduler: slurm", "scheduler: slrum", "scheduler"),

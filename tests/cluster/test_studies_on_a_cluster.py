@@ -347,7 +347,7 @@ def test_status_says_when_the_file_changed(cluster, study_file, command):
 
 
 def test_tags_and_times():
-    with pytest.raises(ValueError, match="no time"):
+    with pytest.raises(ValueError, match="not a time"):
         folders.walltime_seconds("12:00")
     assert folders.walltime_seconds("1-02:03:04") == 93784
     assert folders.walltime_text(93784) == "26:03:04"
@@ -378,7 +378,7 @@ def test_a_job_that_ends_while_the_healer_looks_is_not_run_again(cluster, study_
 
     def ended(launch, queue):
         cluster.pad.complete_launch(launch_id, FWAction())
-        return "its process ended without a word"
+        return "its process ended silently"
 
     monkeypatch.setattr(cluster.healer, "_why_lost", ended)
     assert cluster.healer.heal() == []

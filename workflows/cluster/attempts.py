@@ -64,7 +64,7 @@ def forgive(pad: Any, criteria: dict[str, Any]) -> None:
     pad.launches.update_many(criteria, {"$set": {_FORGIVEN: True}})
 
 
-def given_up(pad: Any, fw_id: int, number: int, why: str, said: str = "") -> str:
+def given_up(pad: Any, fw_id: int, number: int, why: str, last_output: str = "") -> str:
     """Return the line that says why a job is not tried any more, and what to change.
 
     Parameters
@@ -77,7 +77,7 @@ def given_up(pad: Any, fw_id: int, number: int, why: str, said: str = "") -> str
         Attempts in a row that got no further.
     why
         How the last of them ended.
-    said
+    last_output
         Last line of its output.
     """
     total = tries(pad, fw_id)
@@ -89,7 +89,7 @@ def given_up(pad: Any, fw_id: int, number: int, why: str, said: str = "") -> str
     else:
         problem = f"given up after {often} that ended before they began ({why})"
         remedy = "correct environment.sh or my_qadapter.yaml (anodeflow hpc doctor --job), then submit --again"
-    return f"{problem}{f': {said}' if said else ''}; {remedy}"
+    return f"{problem}{f': {last_output}' if last_output else ''}; {remedy}"
 
 
 class _Steps:
@@ -108,7 +108,7 @@ class _Steps:
         if self._step <= self._noted:
             return
         self._at = time.monotonic()
-        with suppress(PyMongoError):  # a database that is away is no reason to lose the job
+        with suppress(PyMongoError):  # a database that is away must not lose the job
             job = self._pad.fireworks.find_one({"fw_id": self._fw_id}, {"launches": 1})
             if job and job["launches"]:
                 self._pad.launches.update_one({"launch_id": job["launches"][-1]}, {"$max": {_REACHED: self._step}})

@@ -87,7 +87,7 @@ def _secrets(folder: ClusterFolder) -> Iterator[Finding]:
 def _database(folder: ClusterFolder) -> Iterator[Finding]:
     database = folder.database
     where = "environment" if os.environ.get(database.password_variable) else "its file"
-    found = database.open()
+    there = database.open()
     text = f"{database.place} answers"
     if database.user is not None:
         text += f" user {database.user} (password from {where})"
@@ -95,7 +95,7 @@ def _database(folder: ClusterFolder) -> Iterator[Finding]:
             yield Finding("database", WARNING, f"the password is in {database.password_variable} of this shell only",
                           "jobs need it too: write it to ~/.config/anodeflow/db-password (chmod 600)")  # fmt: skip
     yield Finding("database", GOOD, text)
-    probe = found["anodeflow"]
+    probe = there["anodeflow"]
     probe.update_one({"_id": "doctor"}, {"$set": {"by": folder.settings.worker}}, upsert=True)
     probe.delete_one({"_id": "doctor"})
     skew = database.clock_difference_s()
@@ -142,8 +142,8 @@ def _slurm_accepts(text: str) -> Iterator[Finding]:
         ["sbatch", "--test-only"], input=text, capture_output=True, text=True, timeout=60, check=False
     )
     if done.returncode:
-        said = " ".join(done.stderr.split())[:200]
-        yield Finding("script", BROKEN, f"SLURM would refuse the largest size: {said}",
+        answer = " ".join(done.stderr.split())[:200]
+        yield Finding("script", BROKEN, f"SLURM would refuse the largest size: {answer}",
                       "correct partition and account in my_qadapter.yaml, or the sizes in cluster.yaml")  # fmt: skip
     else:
         yield Finding("script", GOOD, "SLURM would take the largest size")
@@ -155,7 +155,7 @@ def _python(folder: ClusterFolder) -> Iterator[Finding]:
     python = next((word for word in words if "/python" in word), None)
     if python is None or not os.access(python, os.X_OK):
         yield Finding("python", BROKEN, f"rocket_launch names no Python that is here: {python}",
-                      "write the folder anew with that Python: anodeflow hpc init --replace")  # fmt: skip
+                      "write the folder again with that Python: anodeflow hpc init --replace")  # fmt: skip
         return
     environment = dict(os.environ) | folder.environment()
     code = "import anodeflow, fireworks; print(anodeflow.__version__)"
@@ -164,8 +164,8 @@ def _python(folder: ClusterFolder) -> Iterator[Finding]:
     )
     there, here = done.stdout.strip().splitlines()[-1:], version("anodeflow")
     if done.returncode or not there:
-        said = done.stderr.strip().splitlines()[-1:] or ["no reason"]
-        yield Finding("python", BROKEN, f"{python} cannot import anodeflow: {said[0][:200]}", "install it there")
+        answer = done.stderr.strip().splitlines()[-1:] or ["no reason"]
+        yield Finding("python", BROKEN, f"{python} cannot import anodeflow: {answer[0][:200]}", "install it there")
     elif there[0] != here:
         yield Finding(
             "python", BROKEN, f"jobs run anodeflow {there[0]}, this is {here}", "install the same version in both"

@@ -50,10 +50,10 @@ def engines_of(folder: ClusterFolder, studies: Sequence[Study] = ()) -> list[tup
 
 def _submitted(folder: ClusterFolder) -> list[str]:
     """Return the engines of the studies that were submitted and are not done."""
-    found = folder.database.open()
+    database = folder.database.open()
     with server_errors(folder.database):
-        unfinished = found.workflows.distinct("metadata.study_hash", {"state": {"$ne": "COMPLETED"}})
-        records = found.studies.find({"_id": {"$in": unfinished}}, {"engine": 1})
+        unfinished = database.workflows.distinct("metadata.study_hash", {"state": {"$ne": "COMPLETED"}})
+        records = database.studies.find({"_id": {"$in": unfinished}}, {"engine": 1})
         return [str(record["engine"]) for record in records]
 
 

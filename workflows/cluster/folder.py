@@ -29,13 +29,13 @@ def walltime_seconds(text: str) -> int:
     ValueError
         If it is neither.
     """
-    found = re.fullmatch(r"(?:(\d{1,3})-)?(\d{1,3}):([0-5]\d):([0-5]\d)", text, re.ASCII)
-    if found is None:
-        raise ValueError(f"'{text[:40]}' is no time; write hours:minutes:seconds, e.g. 24:00:00")
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    match = re.fullmatch(r"(?:(\d{1,3})-)?(\d{1,3}):([0-5]\d):([0-5]\d)", text, re.ASCII)
+    if match is None:
+        raise ValueError(f"'{text[:40]}' is not a time; write hours:minutes:seconds, e.g. 24:00:00")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     if not total:
-        raise ValueError(f"'{text}' is no time at all")
+        raise ValueError(f"'{text}' is not a time: it is zero")
     return total
 
 
@@ -100,7 +100,7 @@ class ClusterSettings(BaseModel):
             raise ValueError(f"the atoms of the sizes {atoms} do not grow")
         names = [size.name for size in self.sizes]
         if len(set(names)) != len(names) or LIGHT in names:
-            raise ValueError(f"sizes {names}: give each a name of its own, and none '{LIGHT}'")
+            raise ValueError(f"sizes {names}: give each another name, and none '{LIGHT}'")
         return self
 
 
@@ -150,10 +150,10 @@ class ClusterFolder:
         InputError
             If it is not there.
         """
-        found = self.path / name
-        if not found.is_file():
-            raise InputError(f"the cluster folder {self.path} has no {name}", "write it anew: anodeflow hpc init")
-        return found
+        file = self.path / name
+        if not file.is_file():
+            raise InputError(f"the cluster folder {self.path} has no {name}", "write it again: anodeflow hpc init")
+        return file
 
     def size_for(self, atoms: int) -> Size:
         """What a calculation of so many atoms gets; the largest size if none is large enough."""
@@ -182,7 +182,7 @@ def find_folder(given: str | Path | None = None) -> ClusterFolder:
     if not (path / _SETTINGS_FILE).is_file():
         if named:
             raise InputError(
-                f"'{path}' is no cluster folder: it has no {_SETTINGS_FILE}", "see anodeflow hpc init --help"
+                f"'{path}' is not a cluster folder: it has no {_SETTINGS_FILE}", "see anodeflow hpc init --help"
             )
         raise InputError(
             "no cluster folder is known",

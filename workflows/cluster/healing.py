@@ -34,7 +34,7 @@ RESERVED_S = 30.0
 _SENDER_LIVES = 5
 # Silence after which a job without an id counts as lost, while somebody watches, and by the clocks alone.
 SILENT_S, SILENT_BY_CLOCK_S = 150.0, 900.0
-# How long a contradiction between a job and its workflow must last before it is mended.
+# How long a contradiction between a job and its workflow must last before it is fixed.
 SETTLE_S = 15.0
 # How long the lock of a workflow is waited for before it is taken over.
 LOCK_S = 30.0
@@ -85,8 +85,8 @@ class Healer:
                 self.pad.fireworks.find({"state": {"$in": ["RUNNING", "RESERVED"]}}, dict.fromkeys(_SEEN, 1))
             )
             numbers = [job["launches"][-1] for job in suspects if job["launches"]]
-            found = self.pad.launches.find({"launch_id": {"$in": numbers}}, {"action": 0})
-            launches = {launch["launch_id"]: launch for launch in found}
+            records = self.pad.launches.find({"launch_id": {"$in": numbers}}, {"action": 0})
+            launches = {launch["launch_id"]: launch for launch in records}
             # After the jobs and their launches are read: an id that is known by now was in the queue before it was
             # noted, and what ends meanwhile is still in the queue, or has said so. A launch that is read later may name
             # a job that was sent after the queue was looked at.
@@ -167,7 +167,7 @@ class Healer:
             _, host, pid = reservation.split(":")
             if host != socket.gethostname():
                 return self._why_silent(launch)
-            return None if _is_rocket(int(pid)) else "its process ended without a word"
+            return None if _is_rocket(int(pid)) else "its process ended silently"
         if reservation in queue:
             return None
         return f"the scheduler does not know job {reservation} any more"
@@ -196,8 +196,8 @@ class Healer:
             forgive(self.pad, {"launch_id": launch["launch_id"]})
         number = in_vain(self.pad, seen["fw_id"], launch["launch_id"])
         if number >= self.folder.settings.attempts:
-            said = last_line(Path(launch.get("launch_dir") or "/nowhere"))
-            line = given_up(self.pad, seen["fw_id"], number, why, said)
+            output = last_line(Path(launch.get("launch_dir") or "/nowhere"))
+            line = given_up(self.pad, seen["fw_id"], number, why, output)
             give_up(self.pad, launch["launch_id"], line)
             done = Healed(seen["name"], _study(seen), "given up", line)
         elif self.pad.give_back(seen["fw_id"], seen["state"], launch):
@@ -225,7 +225,7 @@ class Healer:
         self._odd = {key: self._odd.get(key, clock) for key in odd}
         for key, since in list(self._odd.items()):
             fw_id, name, study_hash, old, _, concerned = key
-            if clock - since < SETTLE_S or any(self._may_be_writing(one) for one in concerned):
+            if clock - since < SETTLE_S or any(self._may_be_writing(number) for number in concerned):
                 continue
             del self._odd[key]
             if not self._make_change_again(fw_id, study_hash, old):
@@ -253,9 +253,9 @@ class Healer:
         return True
 
     def _may_be_writing(self, fw_id: int) -> bool:
-        """Whether the process that ran a firework last is alive: then its change goes on, however slowly."""
-        found = self.pad.fireworks.find_one({"fw_id": fw_id}, {"launches": 1}) or {}
-        launch = self.pad.launches.find_one({"launch_id": {"$in": found.get("launches", [])[-1:]}}, {"action": 0})
+        """Whether the process that ran a firework last is alive: then it still makes its change, however slowly."""
+        job = self.pad.fireworks.find_one({"fw_id": fw_id}, {"launches": 1}) or {}
+        launch = self.pad.launches.find_one({"launch_id": {"$in": job.get("launches", [])[-1:]}}, {"action": 0})
         if launch is None:
             return False
         if (launch.get("fworker") or {}).get("name") != self.folder.settings.worker:
@@ -267,28 +267,29 @@ class Healer:
         return bool(self._odd)
 
     def _contradictions(self) -> list[tuple[Any, ...]]:
-        found = []
+        contradictions = []
         active = {"state": {"$nin": ["COMPLETED", "ARCHIVED", "DEFUSED"]}, "metadata.study_hash": {"$exists": True}}
         for workflow in self.pad.workflows.find(active, {"nodes": 1, "fw_states": 1, "metadata": 1, "parent_links": 1}):
             study_hash, noted = workflow["metadata"]["study_hash"], workflow["fw_states"]
             states = {
-                one["fw_id"]: one
-                for one in self.pad.fireworks.find(
+                job["fw_id"]: job
+                for job in self.pad.fireworks.find(
                     {"fw_id": {"$in": workflow["nodes"]}}, {"fw_id": 1, "state": 1, "name": 1}
                 )
             }
-            for fw_id, one in states.items():
+            for fw_id, job in states.items():
                 parents = workflow.get("parent_links", {}).get(str(fw_id), [])
-                if noted.get(str(fw_id)) != one["state"]:
-                    found.append((fw_id, one["name"], study_hash, noted.get(str(fw_id)), one["state"], (fw_id,)))
+                before = noted.get(str(fw_id))
+                if before != job["state"]:
+                    contradictions.append((fw_id, job["name"], study_hash, before, job["state"], (fw_id,)))
                 elif (
-                    one["state"] == "WAITING"
+                    job["state"] == "WAITING"
                     and parents
                     # The workflow knows what its parents added to it once it says that they are completed.
                     and all(noted.get(str(p)) == states.get(p, {}).get("state") == "COMPLETED" for p in parents)
                 ):
-                    found.append((fw_id, one["name"], study_hash, None, one["state"], (*parents, fw_id)))
-        return found
+                    contradictions.append((fw_id, job["name"], study_hash, None, job["state"], (*parents, fw_id)))
+        return contradictions
 
     def _remove_orphans(self, study_hash: str) -> None:
         nodes = [

@@ -101,9 +101,9 @@ def stop_study(folder: ClusterFolder, pad: Any, study_hash: str) -> Held:
         queue = scheduler.queued_jobs(folder.settings.scheduler)
         for job in (job for job in left if job["state"] in ("RESERVED", "RUNNING")):
             launch = pad.launches.find_one({"launch_id": {"$in": job["launches"][-1:]}}, {"action": 0}) or {}
-            mine = (launch.get("fworker") or {}).get("name") == folder.settings.worker
+            from_here = (launch.get("fworker") or {}).get("name") == folder.settings.worker
             number = reservation_of(launch)
-            if not mine or number not in queue:
+            if not from_here or number not in queue:
                 done.elsewhere += 1
                 continue
             scheduler.cancel(folder.settings.scheduler, str(number))

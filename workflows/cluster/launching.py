@@ -77,7 +77,7 @@ def _sender(folder: ClusterFolder, pad: Any) -> Any:
 
 
 def _run_light(folder: ClusterFolder, pad: Any) -> int:
-    """Run the jobs without a calculation in a process of their own; how many."""
+    """Run the jobs without a calculation in a separate process; how many."""
     due = {"state": "READY", "spec._category": LIGHT, "spec.study_hash": {"$nin": stopped_studies(pad)}}
     before = pad.fireworks.count_documents(due)
     if not before:

@@ -139,7 +139,7 @@ def open_launchpad(folder: ClusterFolder) -> Any:
             return True
 
     database = folder.database
-    found = database.open()
+    there = database.open()
     with server_errors(database):
         pad = ClusterLaunchPad(
             host=database.uri,
@@ -148,13 +148,13 @@ def open_launchpad(folder: ClusterFolder) -> Any:
             strm_lvl="CRITICAL",
             mongoclient_kwargs=database.client_options(),
         )
-        if found.fw_id_assigner.count_documents({}) == 0:
+        if there.fw_id_assigner.count_documents({}) == 0:
             with contextlib.suppress(DuplicateKeyError):
-                found.fw_id_assigner.update_one(
+                there.fw_id_assigner.update_one(
                     {"_id": "anodeflow"}, {"$setOnInsert": {"next_fw_id": 1, "next_launch_id": 1}}, upsert=True
                 )
             pad.tuneup()
-            found.workflows.create_index("metadata.study_hash")
+            there.workflows.create_index("metadata.study_hash")
     return pad
 
 

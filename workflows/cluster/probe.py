@@ -84,8 +84,8 @@ def through_the_queue(
         state = scheduler.queued_jobs(kind).get(number)
     if not (place / _ANSWER).exists():
         if state is None:
-            said = last_line(place) or "it left no output"
-            yield Finding("job", BROKEN, f"test job {number} ended without an answer: {said}", f"see {place}")
+            output = last_line(place) or "it left no output"
+            yield Finding("job", BROKEN, f"test job {number} ended without an answer: {output}", f"see {place}")
             yield from _output(place)
         else:
             scheduler.cancel(kind, number)

@@ -35,12 +35,12 @@ _REASONS = 5
 _MOST_UNCONVERGED = 1000
 _LOCAL_STORE = Path("anodeflow.sqlite")
 _SHORT = 400
-# Indexed fields have columns of their own; true and false are X'2801' and X'2800' there (workflows/store/codec.py).
+# Indexed fields have their columns; true and false are X'2801' and X'2800' there (workflows/store/codec.py).
 _COUNTS = f"""
 SELECT "k:metadata.study_hash", SUM("k:output.converged" = X'2801'), SUM("k:output.converged" = X'2800'),
     SUM("k:metadata.label" = '{SUMMARY}'), MAX("k:completed_at"), MAX("k:metadata.study")
 FROM jobs WHERE "k:metadata.study_hash" IS NOT NULL AND "k:index" = 1 GROUP BY 1 ORDER BY 5 DESC
-"""  # noqa: S608 - a label of our own
+"""  # noqa: S608 - a label of ours
 _LIVE = f"SELECT document FROM {RUNS}"  # noqa: S608 - a name of our own
 _UNCONVERGED = """
 SELECT "k:metadata.study_hash", "k:metadata.label", json_extract(document, '$.output.error')
@@ -107,15 +107,15 @@ def progress(folder: Path | None, store: Path | None) -> list[StudyProgress]:
 
 def of_database(database: Database) -> list[StudyProgress]:
     """Every study of a database, newest first: those that were submitted, and those that were run elsewhere."""
-    found = database.open()
+    there = database.open()
     with server_errors(database):
-        records = list(found.studies.find({}, {"text": 0}).sort("submitted_at", -1))
+        records = list(there.studies.find({}, {"text": 0}).sort("submitted_at", -1))
         states: dict[str, dict[str, str]] = {record["_id"]: {} for record in records}
         wanted = {"fw_states": 1, "metadata.study_hash": 1}
-        for workflow in found.workflows.find({"metadata.study_hash": {"$exists": True}}, wanted):
+        for workflow in there.workflows.find({"metadata.study_hash": {"$exists": True}}, wanted):
             states.setdefault(workflow["metadata"]["study_hash"], {}).update(workflow["fw_states"])
-        unconverged, reasons = _unconverged(found)
-        failures = _failures(found, states)
+        unconverged, reasons = _unconverged(there)
+        failures = _failures(there, states)
         rows = [
             _row(
                 record,
@@ -125,15 +125,15 @@ def of_database(database: Database) -> list[StudyProgress]:
             )
             for record in records
         ]
-        repeated = _repeated(found)
+        repeated = _repeated(there)
         for row in rows:
             row.notes += repeated.get(row.study_hash, [])
-        others = [name for name in found.jobs.distinct("metadata.study_hash") if name and name not in states]
-        counts = found.jobs.aggregate(_counts(others)) if others else []
+        others = [name for name in there.jobs.distinct("metadata.study_hash") if name and name not in states]
+        counts = there.jobs.aggregate(_counts(others)) if others else []
         columns = ("_id", "done", "bad", "summaries", "last", "study")
-        rows += [_stored_row([one[c] for c in columns], reasons.get(one["_id"], [])) for one in counts]
+        rows += [_stored_row([count[c] for c in columns], reasons.get(count["_id"], [])) for count in counts]
         rows = sorted(rows, key=lambda row: row.submitted_at or "", reverse=True)
-        return _with_runs(rows, found[RUNS].find({}))
+        return _with_runs(rows, there[RUNS].find({}))
 
 
 def _counts(studies: list[str]) -> list[dict[str, Any]]:
@@ -157,17 +157,17 @@ def _counts(studies: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _unconverged(found: Any) -> tuple[Counter[str], dict[str, list[Reason]]]:
+def _unconverged(database: Any) -> tuple[Counter[str], dict[str, list[Reason]]]:
     """How many calculations of each study did not converge, and why the first of them."""
     criteria = {"output.converged": False, "output.doc_type": "CalculationDoc", "index": 1}
     wanted = {"metadata.study_hash": 1, "output.label": 1, "output.error": 1}
     by_study: dict[str, list[Reason]] = {}
-    for row in found.jobs.find(criteria, wanted).limit(_MOST_UNCONVERGED):
+    for row in database.jobs.find(criteria, wanted).limit(_MOST_UNCONVERGED):
         reason = Reason(str(row["output"].get("label")), _one_line(row["output"].get("error") or "not converged"))
         by_study.setdefault(row.get("metadata", {}).get("study_hash", ""), []).append(reason)
     numbers = Counter({study: len(reasons) for study, reasons in by_study.items()})
     if numbers.total() == _MOST_UNCONVERGED:
-        groups = found.jobs.aggregate([{"$match": criteria},
+        groups = database.jobs.aggregate([{"$match": criteria},
                                        {"$group": {"_id": "$metadata.study_hash", "number": {"$sum": 1}}}])  # fmt: skip
         numbers = Counter({str(group["_id"]): group["number"] for group in groups})
     return numbers, by_study
@@ -223,7 +223,7 @@ def _seconds_left(record: dict[str, Any], row: StudyProgress) -> float | None:
     return round(record["calculation_seconds"] / calculations * left / max(1, row.running), 1)
 
 
-def _failures(found: Any, states: dict[str, dict[str, str]]) -> dict[str, list[Reason]]:
+def _failures(database: Any, states: dict[str, dict[str, str]]) -> dict[str, list[Reason]]:
     """Why the first failed jobs of every study failed."""
     study_of = {}
     for study, fw_states in states.items():
@@ -231,15 +231,15 @@ def _failures(found: Any, states: dict[str, dict[str, str]]) -> dict[str, list[R
         study_of.update(dict.fromkeys(failed[:_REASONS], study))
     if not study_of:
         return {}
-    jobs = list(found.fireworks.find({"fw_id": {"$in": list(study_of)}}, {"fw_id": 1, "name": 1, "launches": 1}))
-    launch_ids = [launch_id for one in jobs for launch_id in one["launches"][-1:]]
+    jobs = list(database.fireworks.find({"fw_id": {"$in": list(study_of)}}, {"fw_id": 1, "name": 1, "launches": 1}))
+    launch_ids = [launch_id for job in jobs for launch_id in job["launches"][-1:]]
     wanted = {"launch_id": 1, "action.stored_data._exception": 1}
-    launches = {one["launch_id"]: one for one in found.launches.find({"launch_id": {"$in": launch_ids}}, wanted)}
+    launches = {job["launch_id"]: job for job in database.launches.find({"launch_id": {"$in": launch_ids}}, wanted)}
     reasons: dict[str, list[Reason]] = {}
-    for one in jobs:
-        launch = launches.get(next(iter(one["launches"][-1:]), None))
-        reason = Reason(str(one["name"]), _one_line(error_line(launch)))
-        reasons.setdefault(study_of[one["fw_id"]], []).append(reason)
+    for job in jobs:
+        launch = launches.get(next(iter(job["launches"][-1:]), None))
+        reason = Reason(str(job["name"]), _one_line(error_line(launch)))
+        reasons.setdefault(study_of[job["fw_id"]], []).append(reason)
     return reasons
 
 
@@ -254,19 +254,19 @@ def _stop_notes(record: dict[str, Any], row: StudyProgress, states: Counter[str]
     return [f"{held} jobs are held by FireWorks' own commands; {again}"] if held else []
 
 
-def _repeated(found: Any) -> dict[str, list[str]]:
+def _repeated(database: Any) -> dict[str, list[str]]:
     """Say which jobs are tried again, and how often they got no further; of each study the first few."""
     criteria = {"state": {"$in": ["READY", "RESERVED", "RUNNING"]}, "archived_launches": {"$nin": [None, []]}}
     notes: dict[str, list[str]] = {}
     wanted = {"fw_id": 1, "name": 1, "spec.study_hash": 1, "launches": 1}
-    for job in found.fireworks.find(criteria, wanted):
+    for job in database.fireworks.find(criteria, wanted):
         study = str((job.get("spec") or {}).get("study_hash", ""))
         if len(notes.get(study, [])) >= _REASONS:
             continue
         last = job["launches"][-1] - 1 if job["launches"] else None  # what is under way has not ended
-        lost = in_vain(found, job["fw_id"], last)
+        lost = in_vain(database, job["fw_id"], last)
         further = f", the last {lost} got no further" if lost else ""
-        line = f"{job['name']}: {tries(found, job['fw_id']) - len(job['launches'])} attempts so far{further}"
+        line = f"{job['name']}: {tries(database, job['fw_id']) - len(job['launches'])} attempts so far{further}"
         notes.setdefault(study, []).append(line)
     return notes
 

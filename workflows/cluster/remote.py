@@ -60,7 +60,7 @@ def submit_remote(
     if importlib.util.find_spec("jobflow_remote") is None:
         raise EngineError(
             "jobflow-remote is not installed beside anodeflow",
-            "pip install jobflow-remote, in an environment of its own",
+            "pip install jobflow-remote, in a separate environment",
         )
     from jobflow_remote import set_run_config, submit_flow
     from jobflow_remote.config.base import ConfigError
@@ -68,12 +68,12 @@ def submit_remote(
 
     study.preflight()
     flow = study.flow()
-    for made, _ in flow.iterflow():
-        made.update_metadata({"tags": list(tags)}, dynamic=True)
-        work = recognised_of(made)
+    for job, _ in flow.iterflow():
+        job.update_metadata({"tags": list(tags)}, dynamic=True)
+        work = recognised_of(job)
         if folder is not None and work is not None:
             _, size, seconds = size_of(folder, work)
-            set_run_config(made, resources=resources(size, seconds), dynamic=False)
+            set_run_config(job, resources=resources(size, seconds), dynamic=False)
     try:
         known = ConfigManager()
         known.get_worker(worker_name=worker, project_name=project)

@@ -66,7 +66,7 @@ class ClusterOptions:
     parallel_environment: str | None = None
 
 
-def checked(value: str, what: str, option: str) -> str:
+def checked(value: str, kind: str, option: str) -> str:
     """A value that may go into a script.
 
     Raises
@@ -74,7 +74,7 @@ def checked(value: str, what: str, option: str) -> str:
     InputError
         If it holds any character that is not on the list.
     """
-    pattern, words = _ALLOWED[what]
+    pattern, words = _ALLOWED[kind]
     if not re.fullmatch(pattern, value, re.ASCII):
         raise InputError(f"{option} {value[:80]!r} cannot be used", f"it may hold {words}")
     return value
@@ -143,7 +143,7 @@ def _edited(file: Path, text: str, written: dict[str, str]) -> bool:
 
 def filled(text: str, values: dict[str, str]) -> str:
     """A template with its ``@name@`` filled in."""
-    return re.sub(r"@([a-z_]+)@", lambda found: values[found.group(1)], text)
+    return re.sub(r"@([a-z_]+)@", lambda match: values[match.group(1)], text)
 
 
 def _values(options: ClusterOptions, folder: str) -> dict[str, str]:
@@ -185,8 +185,8 @@ def _values(options: ClusterOptions, folder: str) -> dict[str, str]:
     }
 
 
-def _or_null(value: str | None, what: str) -> str:
-    return "null" if value is None else f"'{checked(value, what, f'--{what}')}'"
+def _or_null(value: str | None, kind: str) -> str:
+    return "null" if value is None else f"'{checked(value, kind, f'--{kind}')}'"
 
 
 def _sizes(options: ClusterOptions, longest: int, cores: int, pe: str) -> str:

@@ -40,14 +40,14 @@ def adapter_values(scheduler: str, size: Size, walltime: str) -> dict[str, Any]:
     }
 
 
-def job_spec(folder: ClusterFolder, made: Job, atoms_of: Callable[[str], int | None]) -> dict[str, Any]:
+def job_spec(folder: ClusterFolder, job: Job, atoms_of: Callable[[str], int | None]) -> dict[str, Any]:
     """Return what a jobflow job adds to its firework: category, resources and cores.
 
     Parameters
     ----------
     folder
         The cluster folder.
-    made
+    job
         The job.
     atoms_of
         Atoms of a calculation by its label, where its geometry is not known yet.
@@ -57,10 +57,10 @@ def job_spec(folder: ClusterFolder, made: Job, atoms_of: Callable[[str], int | N
     dict
         ``_category``, ``_queueadapter``, ``cores``, ``atoms``, ``walltime_s``.
     """
-    work = recognised_of(made)
+    work = recognised_of(job)
     if work is None:
         return {"_category": LIGHT, "cores": 1}
-    atoms, size, seconds = size_of(folder, work, atoms_of(made.name))
+    atoms, size, seconds = size_of(folder, work, atoms_of(job.name))
     return {
         "_category": size.name,
         "_queueadapter": adapter_values(folder.settings.scheduler, size, walltime_text(seconds)),

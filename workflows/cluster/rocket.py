@@ -1,6 +1,6 @@
 """The process of a job on a compute node: ``python -P -m anodeflow.workflows.cluster.rocket FOLDER ...``.
 
-FireWorks' own ``rlaunch`` knows no password but one in its files, dies of SIGTERM without a word, calls an
+FireWorks' own ``rlaunch`` knows no password but one in its files, dies of SIGTERM silently, calls an
 interrupted job failed, and finds nothing to run in a job that was requeued. This does what ``rlaunch singleshot``
 does, and handles those.
 """
@@ -66,9 +66,9 @@ def _run(folder: ClusterFolder, fw_id: int | None, sent_by: str | None = None) -
     pad = _patiently(folder)
     job = _own_job_id()
     with server_errors(folder.database):
-        mine = fw_id is None or job is None or claim(pad, folder, fw_id, job)
+        belongs_here = fw_id is None or job is None or claim(pad, folder, fw_id, job)
         here = version("anodeflow")
-        if mine and fw_id is not None and sent_by not in (None, here):
+        if belongs_here and fw_id is not None and sent_by not in (None, here):
             line = (
                 f"the job was sent by anodeflow {sent_by}, and {sys.executable} on {socket.gethostname()} has {here}; "
                 "install the same version in both, then submit --again"
@@ -76,7 +76,7 @@ def _run(folder: ClusterFolder, fw_id: int | None, sent_by: str | None = None) -
             give_up(pad, pad.fireworks.find_one({"fw_id": fw_id})["launches"][-1], line)
             raise InputError(line)
         with noted_steps(pad, fw_id) if fw_id is not None else contextlib.nullcontext():
-            ran = mine and run_firework(pad, folder, fw_id)
+            ran = belongs_here and run_firework(pad, folder, fw_id)
         if not ran:
             print("nothing to run: the job was done, or taken over by another", file=sys.stderr)
     return 0
@@ -137,13 +137,13 @@ def claim(pad: Any, folder: ClusterFolder, fw_id: int, job: str) -> bool:
     """
     deadline = time.monotonic() + _RESERVATION_S
     while True:
-        found = pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1, "launches": 1})
-        state = found["state"] if found else "gone"
+        firework = pad.fireworks.find_one({"fw_id": fw_id}, {"state": 1, "launches": 1})
+        state = firework["state"] if firework else "gone"
         if state not in ("READY", "RESERVED", "RUNNING"):
             return False
         if state != "RUNNING" and pad.study_is_stopped(fw_id):
             return False
-        launch_id: Any = found["launches"][-1] if found["launches"] else None
+        launch_id: Any = firework["launches"][-1] if firework["launches"] else None
         launch = pad.launches.find_one({"launch_id": launch_id}, {"state_history": 1, "state": 1, "launch_id": 1}) or {}
         owner = reservation_of(launch)
         if state == "RESERVED" and owner is None:

@@ -52,9 +52,9 @@ def parse_qstat(text: str, scheduler: Scheduler) -> dict[str, str]:
     jobs = {}
     for line in text.splitlines():
         words = line.split()
-        found = re.match(r"(\d+)(\[\d*\])?(\.\S+)?$", words[0]) if words else None
-        if found and len(words) > column and words[column] not in _OVER:
-            jobs[found.group(1)] = words[column]
+        match = re.match(r"(\d+)(\[\d*\])?(\.\S+)?$", words[0]) if words else None
+        if match and len(words) > column and words[column] not in _OVER:
+            jobs[match.group(1)] = words[column]
     return jobs
 
 
@@ -67,12 +67,12 @@ def send(scheduler: Scheduler, script: Path) -> str:
         If the scheduler refuses it, with the scheduler's own words.
     """
     text = run([COMMANDS[scheduler][0], script.name], scheduler, script.parent)
-    found = re.search(r"Submitted batch job\s+(\d+)" if scheduler == "slurm" else r"(\d+)", text)
-    if found is None:
+    match = re.search(r"Submitted batch job\s+(\d+)" if scheduler == "slurm" else r"(\d+)", text)
+    if match is None:
         raise EngineError(
             f"{COMMANDS[scheduler][0]} named no job: '{' '.join(text.split())[:200]}'", "look at the queue"
         )
-    return found.group(1)
+    return match.group(1)
 
 
 def start_now(job: str) -> None:
@@ -116,7 +116,7 @@ def run(command: Sequence[str], scheduler: str, directory: Path | None = None) -
     except subprocess.TimeoutExpired:
         raise EngineError(f"{name} does not answer within {_TIMEOUT_S:g} s", "try again later") from None
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())[:300]
-        raise EngineError(f"{name} failed: {said or f'exit status {done.returncode}'}", "correct my_qadapter.yaml or "
+        output = " ".join((done.stderr or done.stdout).split())[:300]
+        raise EngineError(f"{name} failed: {output or f'exit status {done.returncode}'}", "correct my_qadapter.yaml or "
                           "cluster.yaml, or try again if the scheduler is down")  # fmt: skip
     return done.stdout

@@ -27,7 +27,7 @@ def _stopped() -> Stopped:
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
-    """End the calculation that goes on, or the next one before it starts."""
+    """End the calculation that runs, or the next one before it starts."""
     global _asked, _computing
     first, _asked = _asked is None, signal.Signals(number).name
     if first and _computing:
@@ -39,8 +39,8 @@ def listen() -> None:
     """Let the scheduler's signals stop this process in its own time."""
     global _asked
     _asked = None
-    for one in SIGNALS:
-        signal.signal(one, _on_signal)
+    for number in SIGNALS:
+        signal.signal(number, _on_signal)
 
 
 def asked_to_stop() -> bool:

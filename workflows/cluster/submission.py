@@ -27,7 +27,7 @@ from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies.base import Study
 
 SUBMITTING, SUBMITTED = "submitting", "submitted"
-# A submission that is still going on after this long was cut off.
+# A submission that is not complete after this long was cut off.
 _CUT_OFF = timedelta(minutes=10)
 _TAG = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 
@@ -163,12 +163,12 @@ def _read(file: Path) -> str:
 
 def _finished_calculations(flow: Any, store: Any) -> set[str]:
     """Uuids of calculations that the store holds already: they need no place in the queue."""
-    found = set()
-    for made, _ in flow.iterflow():
-        work = recognised_of(made)
-        if work is not None and not made.input_references and work.is_finished(store):
-            found.add(made.uuid)
-    return found
+    finished = set()
+    for job, _ in flow.iterflow():
+        work = recognised_of(job)
+        if work is not None and not job.input_references and work.is_finished(store):
+            finished.add(job.uuid)
+    return finished
 
 
 def _refuse_if_done(store: Any, study: Study, file: Path) -> None:
@@ -221,10 +221,10 @@ def _claim(
             f"study {study.hash} of {file} is there already: {_who(other)}",
             "see anodeflow status; what failed in it runs again with --again",
         )
-    mine = studies.find_one_and_replace(
+    taken = studies.find_one_and_replace(
         {"_id": study.hash, "state": SUBMITTING, "submitted_at": other["submitted_at"]}, record
     )
-    if mine is None:
+    if taken is None:
         raise InputError(f"study {study.hash} is being submitted by somebody else", "see anodeflow status")
     _remove_traces(pad, study.hash)
 
@@ -291,7 +291,7 @@ def _changes(studies: Any, file: Path, text: str, study_hash: str) -> list[str]:
 
 
 def _first_difference(before: str, after: str) -> str:
-    """The first line that differs, in words."""
+    """Return the first line that differs."""
     old, new = before.splitlines(), after.splitlines()
     for number in range(max(len(old), len(new))):
         was = old[number].strip() if number < len(old) else "nothing"

@@ -120,9 +120,9 @@ def dress(
         Use imported calculations of other studies.
     """
     for firework in workflow.fws:
-        made = firework.tasks[0]["job"]
-        firework.tasks = [StudyTask(job=made, store=None)]
-        firework.spec.update(job_spec(folder, made, atoms_of))
+        job = firework.tasks[0]["job"]
+        firework.tasks = [StudyTask(job=job, store=None)]
+        firework.spec.update(job_spec(folder, job, atoms_of))
         if tags:
             firework.spec["tags"] = list(tags)
         if trust_imported:
@@ -130,7 +130,7 @@ def dress(
 
 
 def account(folder: ClusterFolder, fw_spec: dict[str, Any], seconds: float, done: bool) -> None:
-    """Add a job's time to its study, and the calculation if it is done. A lost record is no reason to lose the job."""
+    """Add a job's time to its study, and the calculation if it is done. A lost record must not lose the job."""
     try:
         calculation = done and fw_spec.get("kind") == "calculation"
         with server_errors(folder.database):

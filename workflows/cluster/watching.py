@@ -67,10 +67,10 @@ class Watch:
         unfinished: dict[str, Any] = {"metadata.study_hash": {"$exists": True}, "state": {"$ne": "COMPLETED"}}
         criteria = {"$or": [unfinished, {"metadata.study_hash": {"$in": sorted(self._active)}}]}
         wanted = {"fw_states": 1, "metadata.study_hash": 1}
-        found: dict[str, _States] = {}
+        states: dict[str, _States] = {}
         for workflow in self._pad.workflows.find(criteria, wanted):
-            found.setdefault(workflow["metadata"]["study_hash"], {}).update(workflow["fw_states"])
-        return found
+            states.setdefault(workflow["metadata"]["study_hash"], {}).update(workflow["fw_states"])
+        return states
 
     def _ends(self, before: _States, states: _States) -> list[str]:
         """Return what ended between two looks at a study; of what is done, only the calculations."""
