@@ -71,18 +71,18 @@ def test_a_wrong_password_is_one_line_and_shown_nowhere(folder, command, springs
 
 
 def test_a_full_disk_of_a_node(cluster, study_file, tmp_path, monkeypatch):
-    """A file system of 64 kB: the program's own files do not fit."""
+    """A file system of 128 kB: the program's own files do not fit."""
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", small], check=False, capture_output=True
     )
     if mounted.returncode:
         pytest.skip("cannot mount a small file system here (needs root)")
     try:
-        (small / "rest").write_bytes(b"x" * 52 * 1024)
+        (small / "rest").write_bytes(b"x" * 116 * 1024)
         monkeypatch.setenv("ANODEFLOW_RUNS", str(small / "runs"))
-        monkeypatch.setenv("ANODEFLOW_TEST_SCRATCH_KB", "100")
+        monkeypatch.setenv("ANODEFLOW_TEST_SCRATCH_KB", "200")
         submit(cluster, study_file)
         cluster.run_all()
         row = cluster.progress()
