@@ -104,7 +104,8 @@ def say_when_ended() -> None:
 
     def end(number: int, _frame: FrameType | None) -> None:
         say(f"ended by {signal.Signals(number).name}; jobs that were sent are not touched", err=True)
-        raise SystemExit(128 + number)
+        os._exit(128 + number)  # as without this handler: a light job in its own process is not killed with this one
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, end)

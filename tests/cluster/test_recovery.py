@@ -445,7 +445,7 @@ def test_a_watch_waits_for_a_database_that_is_away(mongo_server, tmp_path):
     file = tmp_path / "c" / "database.yaml"
     file.write_text(file.read_text().replace("timeout_s: 20", "timeout_s: 0.5"))
     server.stop()
-    command = [sys.executable, "-m", "anodeflow", "hpc", "launch", "--watch", "--interval", "0.3"]
+    command = ["nohup", sys.executable, "-m", "anodeflow", "hpc", "launch", "--watch", "--interval", "0.3"]
     command += ["--folder", tmp_path / "c"]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(SITE)})
@@ -453,6 +453,8 @@ def test_a_watch_waits_for_a_database_that_is_away(mongo_server, tmp_path):
         wait_for(lambda: "does not answer" in (tmp_path / "log").read_text())
         server.start()
         time.sleep(2.0)
+        process.send_signal(signal.SIGHUP)  # the end of the session that it was started in
+        time.sleep(0.5)
         assert process.poll() is None
         process.terminate()
         assert process.wait(20) == 143
