@@ -24,6 +24,8 @@ STUDIES = {
         "slab": {"min_thickness_angstrom": 5, "min_lateral_angstrom": 5},
     },
     "crystal-properties": {"crystals": ["Li", "LiCl"], "cells": "primitive"},
+    "stability": {"electrolytes": ["LiP"], "anodes": ["Li"], "coatings": [], "phases": ["P"]},
+    "voltage": {"crystals": ["Al", "LiAl", "Li"]},
     "surface-energy": {"surfaces": [{"crystal": "LiCl", "miller": [1, 0, 0], "layers": [2, 4, 6]}]},
     "interface-energy": {
         "film": SIDES["film"] | {"layers": [3, 5, 7, 9]},

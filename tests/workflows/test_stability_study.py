@@ -6,11 +6,13 @@ import pytest
 import yaml
 
 from anodeflow.analysis.stability.documents import StabilityStudyDoc
+from anodeflow.analysis.stability.window import WindowDoc
 from anodeflow.cli.output.stability import print_stability
 from anodeflow.errors import InputError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.studies import load_study
 from anodeflow.workflows.studies.base import Record
+from anodeflow.workflows.studies.stability.published import compared
 
 
 @pytest.fixture
@@ -97,6 +99,24 @@ def test_an_argyrodite_is_an_ensemble_of_ordered_configurations(study):
     fewer = load_study(study(electrolytes=[single], anodes=["Li"], coatings=[])).facts().notes
     assert "Li6PS5Cl: only 1 of 2 configurations are distinct" in fewer
     assert loaded.hash == load_study(study(**loaded.model_dump(exclude_unset=True))).hash
+
+
+def test_published_limits_stand_beside_both_kinds_of_energies(study):
+    loaded = load_study(study(**SMALL))
+    record = Record(identity=loaded.identity, setup=loaded.setup, sources=[])
+    document = loaded.document({f"{name}/crystal": None for name in loaded.crystals_used()}, record, loaded.facts())
+    limits = {"reduction_limit_v": 1.7, "oxidation_limit_v": 2.0}
+    document.windows = [
+        WindowDoc(electrolyte=name, formula=formula, energies=energies, **limits)
+        for name, formula in (("Li6PS5Cl-ordered", "Li6PS5Cl"), ("LiP", "LiP"))
+        for energies in ("raw", "corrected")
+    ]
+    rows = compared(document)
+    assert [(row["published"], row["convention"]) for row in rows] == [
+        (1.71, "raw, Li6PS5Cl-ordered"), (1.71, "corrected, Li6PS5Cl-ordered"),
+        (2.01, "raw, Li6PS5Cl-ordered"), (2.01, "corrected, Li6PS5Cl-ordered"),
+    ]  # fmt: skip
+    assert [row["difference"] for row in rows] == pytest.approx([-0.01, -0.01, -0.01, -0.01])
 
 
 @pytest.mark.parametrize(
