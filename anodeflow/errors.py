@@ -87,8 +87,8 @@ def out_of_memory(error: BaseException) -> EngineError | None:
     full = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
     if not full and not (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
         return None
-    said = " ".join(str(error).split())[:200]
+    reason = " ".join(str(error).split())[:200]
     return EngineError(
-        f"the memory of this machine is not enough{f' ({said})' if said else ''}",
+        f"the memory of this machine is not enough{f' ({reason})' if reason else ''}",
         "use fewer workers (--workers 1), a smaller cell, or a machine or device with more memory",
     )
