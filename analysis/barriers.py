@@ -9,11 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from scipy.interpolate import CubicHermiteSpline, CubicSpline
 
+from anodeflow.analysis.relaxation_uncertainty import CURVATURE_EV_PER_ANGSTROM2
 from anodeflow.documents import Document
 from anodeflow.errors import ConvergenceError, InputError
 
-#: Curvature that residual forces are assumed to work against, eV/angstrom^2; that of lithium in its metal and salts.
-_CURVATURE_EV_PER_ANGSTROM2 = 1.0
 #: A dip or bump smaller than this between images is noise.
 _NOISE_EV = 2e-3
 
@@ -153,7 +152,7 @@ def fit_barrier(
     squared = np.einsum("ijk,ijk->i", forces, forces)
     saddle = int(np.argmax(relative[1:-1])) + 1
     across = max(0.0, squared[saddle] - slopes[saddle] ** 2)
-    downhill = np.array([across, max(squared[0], squared[-1])]) / (2 * _CURVATURE_EV_PER_ANGSTROM2)
+    downhill = np.array([across, max(squared[0], squared[-1])]) / (2 * CURVATURE_EV_PER_ANGSTROM2)
     missed = max(_below_the_ends(CubicHermiteSpline(lengths, relative, slopes)))
     return BarrierFit(
         forward_ev=top,

@@ -93,8 +93,8 @@ class BindingEnergyDoc(Document):
     )
     numerical_uncertainty_ev: float | None = Field(
         None,
-        description="energy change in the last relaxation step of AB, A and the reference, added; "
-        "says nothing of the error of the method",
+        description="what the relaxations of AB, A and the reference may still gain, per Li: residual forces and "
+        "plateaus (analysis/relaxation_uncertainty.py); says nothing of the error of the method",
     )
     best_site: str | None = None
     sites: list[SiteResult] = Field(default_factory=list)

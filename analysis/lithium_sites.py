@@ -15,6 +15,7 @@ from anodeflow.analysis.binding import (
     binding_energies,
     makov_payne_ev,
 )
+from anodeflow.analysis.relaxation_uncertainty import relaxation_uncertainty_ev
 from anodeflow.analysis.reservoirs import Reservoir
 from anodeflow.documents import CalculationDoc, Document
 from anodeflow.lithium_states import State
@@ -188,8 +189,8 @@ def host_result(
     result.binding_energy_ev = dict(best.binding_energy_ev)
     chosen = next(d for d in with_li if d is not None and d.fingerprint == best.calculation)
     result.numerical_uncertainty_ev = float(
-        sum(abs(d.energy_change_last_step_ev or 0.0) for d in (chosen, pristine))
-        + abs(metal.energy_change_last_step_ev or 0.0) / len(metal.structure)
+        (relaxation_uncertainty_ev(chosen) + relaxation_uncertainty_ev(pristine)) / n_li
+        + relaxation_uncertainty_ev(metal) / len(metal.structure)
     )
     result.warnings = [*_warnings(sites, best), *notes, *(caveats or [])]
     return result
