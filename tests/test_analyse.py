@@ -178,3 +178,31 @@ def test_options_as_text():
         parse_frames("0:50:0")
     asked = parse_tetrahedra("P-S:3:2.6")
     assert (asked.pair, asked.wanted, asked.cutoff) == ("P-S", 3, 2.6)
+
+
+@pytest.mark.parametrize("types", ["Li,Cl", "1=Li,2=Cl", " 2 = Cl , 1 = Li "])
+def test_a_dump_of_lammps_without_elements_has_its_types_named(types, command):
+    dump = REAL.parent / "types_only.lammpstrj"
+    status, out, _ = command("analyse", dump, "--types", types, "--pair", "Li-Cl", "--r-max", "4", "--json")
+    assert status == 0
+    doc = json.loads(out)
+    assert doc["elements"] == {"Li": 4, "Cl": 4}
+    assert doc["rdf"][0]["coordination_number"] == pytest.approx(6)
+
+
+@pytest.mark.parametrize(
+    ("types", "reason"),
+    [(None, "--types Li,Cl"), ("Li,Xy", "'Xy' is not an element"), ("1=Li,1=Cl", "named twice"), ("Li", "type 2"),
+     ("x=Li,2=Cl", "is not type=element"), ("", "is not an element")],
+)  # fmt: skip
+def test_types_that_do_not_fit_are_refused(types, reason, command):
+    option = [] if types is None else ["--types", types]
+    status, _, err = command("analyse", REAL.parent / "types_only.lammpstrj", *option, "--pair", "Li-Cl")
+    assert status == 2
+    assert reason in one_line(err)
+
+
+def test_types_of_a_file_with_elements_are_refused(command):
+    status, _, err = command("analyse", REAL, "--types", "Li,Cl", "--pair", "Li-Cl")
+    assert status == 2
+    assert "has elements" in one_line(err)

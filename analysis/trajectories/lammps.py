@@ -103,7 +103,10 @@ class LammpsTrajectory(Trajectory):
                 wanted += extra if all(name in names for name in extra) else ()
         use_type = "element" not in names
         if use_type and not ("type" in names and self._types):
-            raise source.error("a dump without elements", "open it with types={1: 'Li', ...}, or dump a column element")
+            raise source.error(
+                "a dump without elements",
+                "name the types (--types Li,Cl; in Python types={1: 'Li', ...}), or dump a column element",
+            )
         if use_type:
             wanted.append("type")
         first = source.line + 1
@@ -115,7 +118,9 @@ class LammpsTrajectory(Trajectory):
         if use_type:
             missing = {int(kind) for kind in values[:, -1]} - set(self._types)
             if missing:
-                raise source.error(f"type {min(missing)} has no element", "name it in types=...", line=first)
+                raise source.error(
+                    f"type {min(missing)} has no element", "name it in --types, or in types=...", line=first
+                )
             species = np.array([self._types[int(kind)] for kind in values[:, -1]])[order]
         else:
             at = names.index("element")

@@ -101,6 +101,7 @@ class Record:
 @click.option("--profile", metavar="AXIS", help="Density of each element along a, b or c.")
 @click.option("--slices", type=int, default=100, show_default=True, help="With --profile: number of slices.")
 @click.option("--format", "kind", help="Format of the file, if its content does not tell.")
+@click.option("--types", metavar="LI,CL", help="Elements of LAMMPS' atom types 1, 2, ...; or 1=Li,2=Cl.")
 @click.option(
     "--figure",
     "figures",
@@ -126,6 +127,7 @@ def analyse(
     profile: str | None,
     slices: int,
     kind: str | None,
+    types: str | None,
     figures: tuple[Path, ...],
     table: Path | None,
     as_json: bool,
@@ -157,7 +159,7 @@ def analyse(
         raise InputError(
             "nothing to draw or to write", "ask for something with --pair, --tetrahedra, --msd or --profile"
         )
-    document = _analyse_file(trajectory, request, kind)
+    document = _analyse_file(trajectory, request, kind, None if types is None else _types_of(types))
     if frames:
         document.selection = frames
     from anodeflow.cli.output.console import print_json
@@ -230,6 +232,31 @@ def parse_tetrahedra(text: str) -> Tetrahedra:
     return Tetrahedra(parts[0], wanted, cutoff)
 
 
+def _types_of(text: str) -> dict[int, str]:
+    """Read the elements of LAMMPS' atom types: ``Li,Cl`` in their order, or ``1=Li,2=Cl``.
+
+    Raises
+    ------
+    InputError
+        If something is not an element, or a type has two.
+    """
+    from pymatgen.core import Element
+
+    types: dict[int, str] = {}
+    for position, part in enumerate(text.split(","), start=1):
+        number, separator, symbol = part.strip().rpartition("=")
+        if separator and not (number.strip().isdecimal() and len(number.strip()) < 6):
+            raise InputError(f"--types {text!r:.60}: {part!r:.20} is not type=element", "write 1=Li,2=Cl or Li,Cl")
+        kind = int(number) if separator else position
+        if not Element.is_valid_symbol(symbol.strip()) or kind in types:
+            raise InputError(
+                f"--types {text!r:.60}: {part.strip()!r:.20} is not an element, or its type is named twice",
+                "name each atom type once by a chemical symbol, such as Li,Cl",
+            )
+        types[kind] = symbol.strip()
+    return types
+
+
 def _checked_fit(fit_fs: tuple[float, float] | None) -> tuple[float, float] | None:
     """Return lags between which a line can be fitted."""
     if not fit_fs:
@@ -252,7 +279,9 @@ def _check_not_overwritten(trajectory: Path, *outputs: Path) -> None:
 # --- the analysis ------------------------------------------------------------------------------------
 
 
-def _analyse_file(file: Path, request: Request, kind: str | None = None) -> TrajectoryAnalysisDoc:
+def _analyse_file(
+    file: Path, request: Request, kind: str | None = None, types: dict[int, str] | None = None
+) -> TrajectoryAnalysisDoc:
     """Read a trajectory once and answer the request.
 
     Raises
@@ -273,7 +302,7 @@ def _analyse_file(file: Path, request: Request, kind: str | None = None) -> Traj
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        opened = open_trajectory(file, format=kind)
+        opened = open_trajectory(file, format=kind, types=types)
         species = [str(s) for s in opened.species]
         selected = opened if request.selection == slice(None) else opened[request.selection]
         histograms = [PairHistogram(species, pair, request.r_max, request.bins) for pair in request.pairs]

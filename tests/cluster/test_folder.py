@@ -11,7 +11,7 @@ import yaml
 
 from anodeflow.errors import InputError
 from anodeflow.workflows.cluster import scheduler
-from anodeflow.workflows.cluster.folder import ClusterFolder, find_folder
+from anodeflow.workflows.cluster.folder import ClusterFolder, Size, find_folder, walltime_seconds
 from anodeflow.workflows.cluster.rendering import ClusterOptions, write_folder
 
 
@@ -251,3 +251,28 @@ def test_the_doctor_names_every_broken_link(tmp_path, command, mongo_server, mon
     assert "invalid partition specified: fast" in broken["script"]["found"]
     assert all(row["remedy"] for row in broken.values())
     assert "secret" not in out.replace("secrets", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 5400), ("90:30", 5430), ("24:00:00", 86400), ("7-00", 7 * 86400), ("7-12:30", 7 * 86400 + 45000),
+     ("1-00:00:01", 86401)],
+)  # fmt: skip
+def test_a_time_is_what_slurm_takes_it_for(text, seconds):
+    """The formats of sbatch --time (its manual page)."""
+    assert walltime_seconds(text) == seconds
+    size = Size(name="a", atoms=1, walltime=text)
+    assert size.walltime_s == seconds
+    assert size.walltime.count(":") == 2  # PBS and SGE know no other
+
+
+@pytest.mark.parametrize("text", ["", "0", "00:00:00", "7-", "-5", "1:60:00", "24 h", "1-00:00:00:00", "9" * 50])
+def test_what_is_not_a_time_is_refused(text):
+    with pytest.raises(ValueError, match="is not a time"):
+        walltime_seconds(text)
+
+
+def test_a_number_that_yaml_may_have_made_of_minutes_and_seconds_is_refused():
+    with pytest.raises(ValueError, match="'90' are minutes"):
+        Size(name="a", atoms=1, walltime=90)
+    assert Size(name="a", atoms=1, walltime=86400).walltime == "24:00:00"  # of 24:00:00 without quotes

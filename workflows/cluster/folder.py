@@ -21,18 +21,33 @@ PLAIN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Scheduler = Literal["slurm", "pbs", "sge"]
 
 
+_TIMES = (
+    r"(?:(?P<d>\d{1,3})-)?(?P<h>\d{1,3}):(?P<m>[0-5]\d):(?P<s>[0-5]\d)",
+    r"(?P<d>\d{1,3})-(?P<h>\d{1,2})(?::(?P<m>[0-5]\d))?",
+    r"(?P<m>\d{1,5})(?::(?P<s>[0-5]\d))?",
+)
+# YAML 1.1 reads 24:00:00 as a number to the base of 60, and 1:30 as 90. A number as small may be minutes, too.
+_AMBIGUOUS_BELOW_S = 3600
+
+
 def walltime_seconds(text: str) -> int:
-    """Seconds of ``HH:MM:SS`` or ``D-HH:MM:SS``.
+    """Return the seconds of a time as SLURM takes it.
+
+    ``HH:MM:SS``, ``D-HH``, ``D-HH:MM``, ``D-HH:MM:SS``, ``MM:SS``, or ``MM`` alone: minutes.
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If it is none of these, or zero.
     """
-    match = re.fullmatch(r"(?:(\d{1,3})-)?(\d{1,3}):([0-5]\d):([0-5]\d)", text, re.ASCII)
-    if match is None:
-        raise ValueError(f"'{text[:40]}' is not a time; write hours:minutes:seconds, e.g. 24:00:00")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    for pattern in _TIMES:
+        if (match := re.fullmatch(pattern, text, re.ASCII)) is not None:
+            break
+    else:
+        raise ValueError(
+            f"'{text[:40]}' is not a time; write hours:minutes:seconds, e.g. 24:00:00, or as SLURM 7-00 or 90 (minutes)"
+        )
+    days, hours, minutes, seconds = (int(match.groupdict().get(unit) or 0) for unit in "dhms")
     total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     if not total:
         raise ValueError(f"'{text}' is not a time: it is zero")
@@ -62,10 +77,15 @@ class Size(BaseModel):
     @field_validator("walltime", mode="before")
     @classmethod
     def _is_a_time(cls, value: Any) -> Any:
-        if isinstance(value, int):  # YAML 1.1 reads 24:00:00 as a number to the base of 60
+        if isinstance(value, int):
+            if value < _AMBIGUOUS_BELOW_S:
+                raise ValueError(
+                    f"{value} may be minutes or seconds; write it in quotes: '{value}' are minutes, "
+                    f"'{walltime_text(value)}' hours, minutes and seconds"
+                )
             value = walltime_text(value)
-        walltime_seconds(str(value))
-        return value
+        seconds = walltime_seconds(str(value))
+        return value if str(value).count(":") == 2 else walltime_text(seconds)
 
     @property
     def cores(self) -> int:
