@@ -8,8 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
-    "structures": {"errors", "files", "lithium_states", "parameters", "suggest", "units", "structures"},
-    "analysis": {"errors", "files", "lithium_states", "suggest", "units", "documents", "analysis"},
+    "structures": {"errors", "files", "lithium_states", "parameters", "suggest", "units", "voigt", "structures"},
+    "analysis": {"errors", "files", "lithium_states", "suggest", "units", "voigt", "documents", "analysis"},
     "workflows": {
         "__version__",
         "errors",
@@ -17,6 +17,7 @@ MAY_IMPORT = {
         "lithium_states",
         "suggest",
         "units",
+        "voigt",
         "documents",
         "settings",
         "yaml_input",
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "hpc_templates": set(),
 }
 # of anodeflow itself: the ground that everything stands on
-GROUND = ("errors", "files", "lithium_states", "parameters", "suggest", "units")
+GROUND = ("errors", "files", "lithium_states", "parameters", "suggest", "units", "voigt")
 SOURCES = [f for folder in (*MAY_IMPORT, "anodeflow") for f in sorted((ROOT / folder).rglob("*.py"))]
 
 
