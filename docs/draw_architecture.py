@@ -17,7 +17,11 @@ FOLDERS = ("anodeflow", "structures", "analysis", "workflows", "hpc_templates")
 #: Layers from the top of the house to its ground; in each the rooms, by the start of their modules' names.
 LAYERS: tuple[tuple[tuple[str, str], ...], ...] = (
     (("command line", "anodeflow.cli"),),
-    (("local", "anodeflow.workflows.local"), ("cluster", "anodeflow.workflows.cluster")),
+    (
+        ("report", "anodeflow.report"),
+        ("local", "anodeflow.workflows.local"),
+        ("cluster", "anodeflow.workflows.cluster"),
+    ),
     (("studies", "anodeflow.workflows.studies"),),
     (("jobs", "anodeflow.workflows.jobs"),),
     (("engines by name", "anodeflow.workflows.engines.registry"),),

@@ -18,6 +18,7 @@ _COMMANDS = {
     "hpc": "anodeflow.cli.hpc:hpc",
     "import": "anodeflow.cli.archive:import_",
     "plan": "anodeflow.cli.plan:plan",
+    "report": "anodeflow.cli.report:report",
     "reproduce": "anodeflow.cli.reproduce:reproduce",
     "results": "anodeflow.cli.results:results",
     "run": "anodeflow.cli.run:run",

@@ -40,6 +40,7 @@ from anodeflow.workflows.store.sqlite import SQLiteStore, one_transaction
 from anodeflow.yaml_input import read_yaml_text
 
 FORMAT = 1
+SUBMITTED = "submitted.yaml"
 _EPOCH = (2020, 1, 1, 0, 0, 0)
 # Keys that a study file begins with.
 _FIRST = ("study", "title", "engine", "card")
@@ -170,9 +171,9 @@ def _write(
         version=version("anodeflow"), documents=contents.documents, files=contents.files, study_hash=study_hash
     )
     add_text("README.txt", readme)
-    add_text(SETTINGS, _settings_text(output.get("settings", {})))
+    add_text(SETTINGS, settings_text(output.get("settings", {})))
     if submitted is not None:
-        add_text("submitted.yaml", submitted)
+        add_text(SUBMITTED, submitted)
     add_text("CITATION.cff", CITATION.format(version=version("anodeflow")))
     versions = {
         "format": FORMAT, **vars(contents), "engine": output.get("engine"), "card": output.get("card"),
@@ -183,7 +184,7 @@ def _write(
     return contents
 
 
-def _settings_text(settings: dict[str, Any]) -> str:
+def settings_text(settings: dict[str, Any]) -> str:
     """Return settings of a study as YAML: the same text whatever order a store keeps keys in."""
     first = {key: settings[key] for key in _FIRST if key in settings}
     rest = {key: settings[key] for key in sorted(settings) if key not in first}
@@ -219,6 +220,20 @@ def verify_archive(file: str | Path) -> ArchiveContents:
     """
     with ArchiveFile(file) as archive:
         return _checked(archive, None)
+
+
+def read_archive(file: str | Path) -> tuple[ArchiveContents, list[Archived]]:
+    """Check an archive as `verify_archive` does, and return its jobs; no store is needed.
+
+    Raises
+    ------
+    InputError
+        As for `verify_archive`.
+    """
+    jobs: list[Archived] = []
+    with ArchiveFile(file) as archive:
+        contents = _checked(archive, jobs.append)
+    return contents, jobs
 
 
 def import_study(file: str | Path, store: Any) -> ArchiveContents:

@@ -78,6 +78,8 @@ class StudyKind:
         A tuple of :class:`Table`. Its module is imported whenever the command line starts: keep it light.
     comparisons
         Rows of published beside computed values of the last document, for ``anodeflow reproduce``.
+    answer
+        Returns the answer of the last document in a few sentences, for ``anodeflow report``.
     """
 
     name: str
@@ -87,6 +89,7 @@ class StudyKind:
     figure: str
     results: str | None = None
     comparisons: str | None = None
+    answer: str | None = None
 
     @property
     def doc_type(self) -> str:
@@ -102,36 +105,42 @@ class StudyKind:
 _HERE = "anodeflow.workflows.studies"
 _ANALYSIS = "anodeflow.analysis"
 _PRINT = "anodeflow.cli.output"
+_ANSWER = "anodeflow.report.answers"
 
 STUDIES: tuple[StudyKind, ...] = (
     StudyKind(
         "binding-energy", f"{_HERE}.binding.study:BindingStudy", f"{_ANALYSIS}.binding:BindingStudyDoc",
         f"{_PRINT}.binding:print_binding", f"{_ANALYSIS}.figures.binding:binding_figure",
         f"{_HERE}.binding.tables:TABLES", f"{_HERE}.binding.published:compared",
+        f"{_ANSWER}:binding_answer",
     ),
     StudyKind(
         "crystal-properties", f"{_HERE}.crystals.study:CrystalStudy", f"{_ANALYSIS}.crystal_properties:CrystalStudyDoc",
         f"{_PRINT}.crystals:print_crystal_study", f"{_ANALYSIS}.figures.crystals:crystal_figure",
         f"{_HERE}.crystals.tables:TABLES", f"{_HERE}.crystals.published:compared",
+        f"{_ANSWER}:crystal_answer",
     ),
     StudyKind(
         "surface-energy", f"{_HERE}.surface.study:SurfaceStudy", f"{_ANALYSIS}.study_documents:SurfaceStudyDoc",
         f"{_PRINT}.surfaces:print_surfaces", f"{_ANALYSIS}.figures.surfaces:surface_study_figure",
         f"{_HERE}.surface.tables:TABLES", f"{_HERE}.surface.published:compared",
+        f"{_ANSWER}:surface_answer",
     ),
     StudyKind(
         "interface-energy", f"{_HERE}.interface.study:InterfaceStudy", f"{_ANALYSIS}.study_documents:InterfaceStudyDoc",
         f"{_PRINT}.interface:print_interface", f"{_ANALYSIS}.figures.interface:interface_study_figure",
         f"{_HERE}.interface.tables:TABLES", f"{_HERE}.interface.published:compared",
+        f"{_ANSWER}:interface_answer",
     ),
     StudyKind(
         "molecular-dynamics", f"{_HERE}.dynamics.study:DynamicsStudy", f"{_ANALYSIS}.dynamics_study:DynamicsStudyDoc",
         f"{_PRINT}.dynamics:print_dynamics", f"{_ANALYSIS}.figures.dynamics:dynamics_study_figure",
+        answer=f"{_ANSWER}:dynamics_answer",
     ),
     StudyKind(
         "migration", f"{_HERE}.migration.study:MigrationStudy", f"{_ANALYSIS}.migration_documents:MigrationStudyDoc",
         f"{_PRINT}.migration:print_migration", f"{_ANALYSIS}.figures.migration:migration_figure",
-        f"{_HERE}.migration.tables:TABLES",
+        f"{_HERE}.migration.tables:TABLES", answer=f"{_ANSWER}:migration_answer",
     ),
     StudyKind(
         "stability", f"{_HERE}.stability.study:StabilityStudy", f"{_ANALYSIS}.stability.documents:StabilityStudyDoc",

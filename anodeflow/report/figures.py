@@ -1,0 +1,64 @@
+"""The figure of a study for a page: as panels to be looked into, and as it is printed."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+from anodeflow.errors import AnodeflowError
+from anodeflow.report.record import StudyRecord
+from anodeflow.workflows.studies.registry import load
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """The figure of a study.
+
+    Parameters
+    ----------
+    panels
+        Of plotly; empty where there is no such form of it.
+    image
+        The printed figure as a ``data:`` address of SVG; None where there is nothing to draw.
+    alt
+        Its alternative text.
+    caption
+        What stands under it.
+    why_not
+        Why there is none.
+    """
+
+    panels: list[dict[str, Any]] = field(default_factory=list)
+    image: str | None = None
+    alt: str = ""
+    caption: str = ""
+    why_not: str = ""
+
+
+def figure_of(record: StudyRecord) -> PageFigure:
+    """Return the figure of a study; what cannot be drawn says why."""
+    document = record.document
+    if document.engine.stand_in:
+        return PageFigure(why_not=f"no figure of what {document.engine.kind} computed")
+    try:
+        drawn = load(record.kind.figure)(document)
+    except AnodeflowError as error:
+        return PageFigure(why_not=str(error))
+    import matplotlib.pyplot as plt
+
+    from anodeflow.analysis.figures.style import in_style
+    from anodeflow.report.interactive import panels_of
+
+    try:
+        with in_style(), plt.rc_context({"svg.hashsalt": document.study_hash}):
+            panels = panels_of(drawn)
+            caption = drawn.get_supxlabel()
+            sink = io.BytesIO()
+            drawn.savefig(sink, format="svg", metadata={"Date": None})
+    finally:
+        plt.close(drawn)
+    image = "data:image/svg+xml;base64," + base64.b64encode(sink.getvalue()).decode()
+    alt = " ".join(panel["alt"] for panel in panels) or f"figure of {document.title}"
+    return PageFigure(panels, image, alt, caption)
