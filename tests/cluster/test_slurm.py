@@ -104,12 +104,15 @@ def test_a_study_is_stopped_and_continues_where_it_was(cluster, monkeypatch):
         time.sleep(0.2)
     out = cluster.run("hpc", "stop", "study.yaml")
     assert "1 jobs cancelled" in out
-    while cluster.slurm.jobs() or cluster.status()["state"] != "stopped":
+    while cluster.slurm.jobs():
         assert time.monotonic() < deadline
-        cluster.run("hpc", "heal")  # where the job was killed before it could put itself back
+        time.sleep(0.2)
+    cluster.run("hpc", "heal")  # where the job was killed before it could put itself back
     cluster.run("hpc", "launch")
     assert cluster.slurm.jobs() == {}
-    assert any("anodeflow hpc resume" in note for note in cluster.status()["notes"])
+    row = cluster.status()
+    assert row["state"] == "stopped"
+    assert any("anodeflow hpc resume" in note for note in row["notes"])
     cluster.run("hpc", "resume", report["study_hash"][:8])
     cluster.environment["ANODEFLOW_TEST_SECONDS"] = "0"
     launcher = cluster.launcher()
