@@ -194,11 +194,11 @@ def voltages(docs: list[CrystalDoc]) -> list[VoltageStep]:
 
 
 def known_lattice(crystal: str) -> dict[str, float]:
-    """Return published PBE lattice parameters of a catalogue crystal, angstrom, by axis; empty where none is known."""
+    """Return reference PBE lattice parameters of a catalogue crystal, angstrom, by axis; empty where none is known."""
     return {row["axis"]: row["value"] for row in published_values("lattice_parameter") if row["system"] == crystal}
 
 
 def known_formation_energy(crystal: str) -> float | None:
-    """Return published PBE formation energy, eV/atom, or None."""
+    """Return reference PBE formation energy, eV/atom, or None."""
     rows = [row for row in published_values("formation_energy") if row["system"] == crystal]
     return rows[0]["value"] if rows else None

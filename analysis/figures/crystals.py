@@ -15,7 +15,7 @@ from anodeflow.errors import InputError
 
 
 def crystal_figure(document: CrystalStudyDoc) -> Figure:
-    """Draw the deviation of every lattice parameter from the published PBE value, and formation energies beside theirs.
+    """Draw the deviation of every lattice parameter from the reference PBE value, and formation energies beside theirs.
 
     Where the study has elastic moduli, Young's moduli are drawn beside the published ones.
 

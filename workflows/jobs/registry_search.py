@@ -130,12 +130,15 @@ class RegistrySearch(Recognised[RegistrySearchDoc]):
         Of :func:`anodeflow.structures.interface_pairs.interface`.
     only
         Label of the only registry to be scored.
+    rigid
+        Move both sides as wholes only: for contacts that react when atoms may move.
     """
 
     film: Structure
     substrate: Structure
     options: dict[str, Any] = field(default_factory=dict)
     only: str | None = None
+    rigid: bool = False
 
     document = RegistrySearchDoc
     continued: ClassVar = None
@@ -148,7 +151,8 @@ class RegistrySearch(Recognised[RegistrySearchDoc]):
     @cached_property
     def key(self) -> str:
         """See :class:`Recognised`: both crystals, how they are put together, card and engine."""
-        return search_key(self.film, self.substrate, self.options, self.only, self.card.hash, self.engine_record())
+        how = self.options | ({"rigid": True} if self.rigid else {})
+        return search_key(self.film, self.substrate, how, self.only, self.card.hash, self.engine_record())
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -195,13 +199,13 @@ class RegistrySearch(Recognised[RegistrySearchDoc]):
 
     def _search(self, model: InterfaceModel, scorer: _Scorer) -> tuple[float, list[ScoredRegistry]]:
         grid, shifts = _grid_and_shifts(model)
-        few = len(shifts) <= _RELAX_ALL
+        few = len(shifts) <= _RELAX_ALL and not self.rigid
         ranked = search_registry(model, scorer.relaxed if few else scorer.rigid, grid_angstrom=grid)
         entries = [
             _described(candidate.model, candidate.gap_angstrom, candidate.energy_ev, few) for candidate in ranked
         ]
         _mark_slopes(model, entries, grid)
-        if not few:
+        if not few and not self.rigid:
             chosen = [n for n, entry in enumerate(entries) if entry.stationary][:_RELAX_BEST]
             for n in chosen:
                 _relax(entries[n], ranked[n], scorer)

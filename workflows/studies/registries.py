@@ -91,6 +91,30 @@ def check_search_engine(engine: str, dry: bool) -> list[str]:
     return []
 
 
+def search_is_default(shift_given: bool, registries: int | None, registry: str | None, engine: str | None) -> bool:
+    """Return whether the registry of an interface is searched: unless a shift is given.
+
+    Parameters
+    ----------
+    shift_given
+        Whether the study file says where the film is.
+    registries
+        1 once it was decided.
+    registry, engine
+        What the study file says of the search.
+
+    Raises
+    ------
+    ValueError
+        A shift, and something of a search.
+    """
+    if shift_given and registries is None:
+        if registry is not None or engine is not None:
+            raise ValueError("give either shift, or registry and search_engine")
+        return False
+    return True
+
+
 def built_gap(registry: ScoredRegistry) -> float:
     """Return the gap that a cell of this registry is built with, angstrom."""
     return max(1.0, round(registry.gap_angstrom / _GAP_STEP_ANGSTROM) * _GAP_STEP_ANGSTROM)
@@ -149,6 +173,8 @@ class RegistryStage(Stage):
         The potential.
     only
         Label of the only registry that counts.
+    rigid
+        Atoms do not relax in the search.
     """
 
     film: str
@@ -158,6 +184,7 @@ class RegistryStage(Stage):
     gap_angstrom: float
     search_engine: str
     only: str | None = None
+    rigid: bool = False
 
     @classmethod
     def of(cls, name: str, sides: Sequence[str], options: dict[str, Any], engine: str, **more: Any) -> RegistryStage:
@@ -203,6 +230,7 @@ class RegistryStage(Stage):
             substrate=substrate,
             options=self.options,
             only=self.only,
+            rigid=self.rigid,
         )
 
     def lay_out(self, needed: list[Any], setup: Setup) -> Layout:

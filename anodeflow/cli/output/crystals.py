@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_crystal_study(document: CrystalStudyDoc) -> None:
-    """Print cells and formation energies beside published PBE values, then voltages."""
+    """Print cells and formation energies beside reference PBE values, then voltages."""
     from anodeflow.analysis.crystal_properties import known_formation_energy, known_lattice
 
     print_heading(document)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Element, Structure
 
+from anodeflow.analysis.interface_registries import RegistrySearchDoc
 from anodeflow.errors import InputError
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.structures.interfaces import InterfaceModel
+from anodeflow.structures.registry import contact_problems, registries
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.graph import Travelling
+from anodeflow.workflows.studies.registries import found_registries, named_crystal, search_is_default
 from anodeflow.yaml_input import Layers, Miller, Repeats, Shift
+
+#: Dynamics may begin with contacts that are closer than those of rigid sides by this, angstrom.
+_CLOSER_ANGSTROM = 0.8
 
 
 class _InterfaceSide(Options):
@@ -37,7 +43,10 @@ class System(Options):
     substrate: _InterfaceSide | None = None
     min_thickness_angstrom: float = Field(9.0, ge=2, le=100)
     gap_angstrom: float = Field(2.3, ge=1, le=6)
-    shift: Shift = (0.0, 0.0)
+    shift: Shift = Field((0.0, 0.0), description="in place of a search of the registry")
+    registry: str | None = Field(None, description="the one to take, such as 'Li over S'; default: the lowest")
+    registries: Literal[1] | None = Field(None, description="1: the lowest of a search, the default of an interface")
+    search_engine: str | None = Field(None, description="potential that scores registries")
     repeat: tuple[Repeats, Repeats] = (1, 1)
     strained: Literal["film", "substrate", "both"] | None = None
     max_strain_percent: float = Field(5.0, ge=1e-3, le=15)
@@ -49,9 +58,13 @@ class System(Options):
 
     @model_validator(mode="after")
     def _one_kind(self) -> System:
-        given = [key for key in ("crystal", "structure", "film") if getattr(self, key) is not None]
-        if len(given) != 1 or (self.film is None) != (self.substrate is None):
+        kinds = [key for key in ("crystal", "structure", "film") if getattr(self, key) is not None]
+        if len(kinds) != 1 or (self.film is None) != (self.substrate is None):
             raise ValueError("give one of 'crystal', 'structure', or 'film' and 'substrate'")
+        given = "shift" in self.model_fields_set
+        asked = (self.registries, self.registry, self.search_engine)
+        if self.film is not None and search_is_default(given, *asked):
+            self.registries = 1
         return self
 
     @property
@@ -62,6 +75,24 @@ class System(Options):
         if self.film is not None and self.substrate is not None:
             return "/".join(f"{s.crystal}({''.join(map(str, s.miller))})" for s in (self.film, self.substrate))
         return self.crystal or Path(str(self.structure)).stem
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of :func:`anodeflow.structures.interface_pairs.interface` but for shift and repeat, plain values."""
+        if self.film is None or self.substrate is None:
+            return {}
+        return {
+            "film_miller": list(self.film.miller),
+            "substrate_miller": list(self.substrate.miller),
+            "film_layers": self.film.layers,
+            "substrate_layers": self.substrate.layers,
+            "min_thickness_angstrom": self.min_thickness_angstrom,
+            "strained": self.strained,
+            "max_strain": self.max_strain_percent / 100,
+            "max_area_angstrom2": self.max_area_angstrom2,
+            "max_atoms": self.max_atoms,
+            "gap_angstrom": self.gap_angstrom,
+        }
 
     @property
     def crystals(self) -> list[str]:
@@ -91,8 +122,19 @@ class Analysis(Options):
         return pairs
 
 
-def build(system: System, crystals: dict[str, Structure]) -> tuple[Structure, InterfaceModel | None]:
+def build(
+    system: System, crystals: dict[str, Structure], search: RegistrySearchDoc | None = None
+) -> tuple[Structure, InterfaceModel | None]:
     """Build the cell of a system; return it and the interface it is, if it is one.
+
+    Parameters
+    ----------
+    system
+        What the study file says.
+    crystals
+        By name.
+    search
+        The search of its registry; None takes the shift of the system.
 
     Raises
     ------
@@ -109,26 +151,15 @@ def build(system: System, crystals: dict[str, Structure]) -> tuple[Structure, In
                 "repeat the cell less, or raise max_atoms",
             )
         return structure.make_supercell(system.supercell), None
-    sides = []
-    for side in (system.film, system.substrate):
-        bulk = crystals[side.crystal].copy()
-        bulk.properties["crystal"] = side.crystal
-        sides.append(bulk)
-    model = interface(
-        *sides,
-        film_miller=system.film.miller,
-        substrate_miller=system.substrate.miller,
-        film_layers=system.film.layers,
-        substrate_layers=system.substrate.layers,
-        min_thickness_angstrom=system.min_thickness_angstrom,
-        strained=system.strained,
-        max_strain=system.max_strain_percent / 100,
-        max_area_angstrom2=system.max_area_angstrom2,
-        max_atoms=system.max_atoms,
-        gap_angstrom=system.gap_angstrom,
-        shift=system.shift,
-        repeat=system.repeat,
-    )
+    sides = [named_crystal(crystals[side.crystal], side.crystal) for side in (system.film, system.substrate)]
+    shift, gap = system.shift, system.gap_angstrom
+    if search is not None:
+        lowest = found_registries(search, 1)[0]
+        # that of the search is of the matched cell, and its gap one that need not be where dynamics should begin
+        shift = (lowest.shift[0] / system.repeat[0], lowest.shift[1] / system.repeat[1])
+        gap = max(gap, lowest.gap_angstrom - _CLOSER_ANGSTROM)
+    options = system.options | {"gap_angstrom": gap, "shift": shift, "repeat": system.repeat}
+    model = interface(*sides, **options)
     cell = model.structure
     return Structure(cell.lattice, cell.species, cell.frac_coords), model
 
@@ -150,6 +181,8 @@ class InterfaceFacts(Travelling):
     substrate_thickness_angstrom: float
     terminations: str
     broken_bonds: int
+    registries: list[str]
+    shortest_contact_angstrom: float
     warnings: list[str]
 
     @classmethod
@@ -165,5 +198,7 @@ class InterfaceFacts(Travelling):
             substrate_thickness_angstrom=model.substrate.thickness_angstrom,
             terminations=f"{model.film.termination} | {model.substrate.termination}",
             broken_bonds=model.film.broken_bonds + model.substrate.broken_bonds,
-            warnings=list(model.warnings),
+            registries=[registry.label for registry in registries(model)],
+            shortest_contact_angstrom=model.shortest_contact_angstrom,
+            warnings=[*model.warnings, *contact_problems(model, model.structure)],
         )

@@ -27,6 +27,7 @@ from anodeflow.workflows.studies.graph import (
     Step,
     crystal_label,
 )
+from anodeflow.workflows.studies.registries import search_label
 
 if TYPE_CHECKING:
     from jobflow import Job
@@ -131,6 +132,7 @@ class MovingSystem(Stage):
         """
         given = {name for name, _ in as_given}
         needs = [crystal_label(name) for name in dict.fromkeys(system.crystals) if name not in given]
+        needs += [search_label(system.label)] if system.registries else []
         return cls(label=f"{system.label}/cell", needs=needs, system=system, as_given=as_given, **options)
 
     def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
@@ -138,7 +140,7 @@ class MovingSystem(Stage):
         relaxed = dict(zip(self.needs, needed, strict=True))
         given = dict(self.as_given)
         cells = {name: given.get(name) or relaxed[crystal_label(name)] for name in self.system.crystals}
-        structure, model = build(self.system, cells)
+        structure, model = build(self.system, cells, relaxed.get(search_label(self.system.label)))
         steps: list[Step] = []
         start = None
         if self.prerelax_card is not None:

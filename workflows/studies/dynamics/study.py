@@ -18,6 +18,7 @@ from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.dynamics.cells import Analysis, System, build
 from anodeflow.workflows.studies.dynamics.jobs import MovingSystem
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
+from anodeflow.workflows.studies.registries import RegistryStage, check_search_engine, search_engine
 from anodeflow.yaml_input import Seed
 
 # Vibrations of Li have periods of 60 fs and more: longer steps lose energy at their turning points.
@@ -191,6 +192,10 @@ class DynamicsStudy(Study):
             if model is not None:
                 notes += [f"{system.label}: {text}" for text in model.warnings]
                 notes.append(f"{system.label}: strain of the {model.strained} {model.max_strain_percent:.2f} %")
+        for system in self.systems:
+            if system.registries:
+                engine = search_engine(self.engine, self.warm_start, system.search_engine)
+                notes += check_search_engine(engine, self._dry)
         return [*notes, *self.check_cells()]
 
     def _check_pairs(self) -> None:
@@ -224,18 +229,31 @@ class DynamicsStudy(Study):
         relaxed = self.relaxed_crystals()
         runs, segments = [self.run(seed) for seed in self.seeds], self.segments()
         crystals = [crystal_step(name, self.crystal(name), expected_steps=15) for name in relaxed]
-        systems = [
-            MovingSystem.of(
+        systems: list[Entry] = []
+        for system in self.systems:
+            as_given = [(name, self.crystal(name)) for name in dict.fromkeys(system.crystals) if name not in relaxed]
+            if system.registries:
+                systems.append(self._search(system, as_given))
+            moving = MovingSystem.of(
                 system,
-                [(name, self.crystal(name)) for name in dict.fromkeys(system.crystals) if name not in relaxed],
+                as_given,
                 prerelax_card=self.prerelax_card() if self.prerelax else None,
                 runs=runs,
                 segments=segments,
                 analysis=self.analysis,
             )
-            for system in self.systems
-        ]
+            systems.append(moving)
         return [*crystals, *systems]
+
+    def _search(self, system: System, as_given: list[tuple[str, Structure]]) -> RegistryStage:
+        """Return the search of the registry of an interface; rigid, since a start is not to react before it moves."""
+        engine = search_engine(self.engine, self.warm_start, system.search_engine)
+        more = {"as_given": as_given, "only": system.registry, "rigid": True}
+        return RegistryStage.of(system.label, system.crystals, system.options, engine, **more)
+
+    def summarised(self, entries: list[Entry]) -> list[str]:
+        """See :meth:`Study.summarised`: the systems."""
+        return [entry.label for entry in entries if isinstance(entry, MovingSystem)]
 
     def document(self, results: Documents, record: Record, facts: None) -> DynamicsStudyDoc:
         """See :meth:`Study.document`: all systems."""

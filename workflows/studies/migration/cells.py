@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 from pymatgen.core import Structure
 
+from anodeflow.analysis.interface_registries import RegistrySearchDoc
 from anodeflow.errors import StructureError
 from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.structures.migration import Hop, Mechanism, choose_hops, lithium_hops
 from anodeflow.structures.migration_paths import hop_cells
+from anodeflow.structures.registry import registry_at
 from anodeflow.structures.slabs import build_slab
 from anodeflow.structures.supercells import supercell_for
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.binding.cells import Surface
-from anodeflow.yaml_input import Layers, Miller, Repeats
+from anodeflow.workflows.studies.registries import built_gap, found_registries, named_crystal, search_is_default
+from anodeflow.yaml_input import Layers, Miller, Repeats, Shift
 
 #: Relaxed crystals have their symmetry to this accuracy.
 _SYMPREC_ANGSTROM = 0.02
@@ -64,6 +68,10 @@ class MigrationPath(Options):
     max_area_angstrom2: float = Field(200.0, gt=1, le=1000, description="of an interface")
     gap_angstrom: float = Field(2.5, ge=1, le=6, description="of an interface, before it is relaxed")
     repeat: tuple[Repeats, Repeats] = Field((1, 1), description="of the matched cell of an interface")
+    shift: Shift | None = Field(None, description="of an interface, in place of a search of its registry")
+    registry: str | None = Field(None, description="of an interface, such as 'Li over S'; default: the lowest")
+    registries: Literal[1] | None = Field(None, description="1: the lowest of a search, the default of an interface")
+    search_engine: str | None = Field(None, description="potential that scores registries")
 
     @model_validator(mode="after")
     def _complete(self) -> MigrationPath:
@@ -72,6 +80,8 @@ class MigrationPath(Options):
                 raise ValueError("mechanism interface needs 'film: {crystal: ...}' and 'substrate: {crystal: ...}'")
             if self.crystal is not None or self.surface is not None:
                 raise ValueError("mechanism interface takes film and substrate, not crystal or surface")
+            if search_is_default(self.shift is not None, self.registries, self.registry, self.search_engine):
+                self.registries = 1
         elif self.film is not None or self.substrate is not None:
             raise ValueError(f"film and substrate belong to mechanism interface, not {self.mechanism}")
         elif self.crystal is None:
@@ -138,8 +148,39 @@ class HopCells:
     notes: list[str] = field(default_factory=list)
 
 
+def interface_options(path: MigrationPath, cell: Cell) -> dict[str, Any]:
+    """Return options of :func:`anodeflow.structures.interface_pairs.interface` but for shift and repeat, plain values.
+
+    Parameters
+    ----------
+    path, cell
+        What the study file says.
+    """
+    film, substrate = path.film, path.substrate
+    if film is None or substrate is None:
+        return {}
+    return {
+        "film_miller": None if film.miller is None else list(film.miller),
+        "substrate_miller": None if substrate.miller is None else list(substrate.miller),
+        "film_layers": film.layers,
+        "substrate_layers": substrate.layers,
+        "film_termination": film.termination,
+        "substrate_termination": substrate.termination,
+        "min_thickness_angstrom": cell.min_thickness_angstrom,
+        "strained": "film",
+        "max_strain": path.max_strain_percent / 100,
+        "max_area_angstrom2": path.max_area_angstrom2,
+        "max_atoms": cell.max_atoms,
+        "gap_angstrom": path.gap_angstrom,
+    }
+
+
 def build_host(
-    crystals: list[Structure], path: MigrationPath, cell: Cell, vacuum_angstrom: float
+    crystals: list[Structure],
+    path: MigrationPath,
+    cell: Cell,
+    vacuum_angstrom: float,
+    search: RegistrySearchDoc | None = None,
 ) -> tuple[Structure, str]:
     """Build the cell in which hops are looked for; return it and its description.
 
@@ -151,6 +192,8 @@ def build_host(
         What the study file says.
     vacuum_angstrom
         Over slabs, where the cell does not say.
+    search
+        Of the registry of an interface; None takes the shift of the path.
 
     Returns
     -------
@@ -159,24 +202,20 @@ def build_host(
     """
     if path.film is not None and path.substrate is not None:
         structures = dict(zip(path.crystals, crystals, strict=True))
+        shift, gap = path.shift or (0.0, 0.0), path.gap_angstrom
+        if search is not None:
+            lowest = found_registries(search, 1)[0]
+            shift, gap = (lowest.shift[0] / path.repeat[0], lowest.shift[1] / path.repeat[1]), built_gap(lowest)
+        options = interface_options(path, cell) | {"shift": shift, "gap_angstrom": gap, "repeat": path.repeat}
         model = interface(
-            _named(structures[path.film.crystal], path.film.crystal),
-            _named(structures[path.substrate.crystal], path.substrate.crystal),
-            film_miller=path.film.miller,
-            substrate_miller=path.substrate.miller,
-            film_layers=path.film.layers,
-            substrate_layers=path.substrate.layers,
-            min_thickness_angstrom=cell.min_thickness_angstrom,
-            strained="film",
-            max_strain=path.max_strain_percent / 100,
-            max_area_angstrom2=path.max_area_angstrom2,
-            max_atoms=cell.max_atoms,
-            gap_angstrom=path.gap_angstrom,
-            repeat=path.repeat,
+            named_crystal(structures[path.film.crystal], path.film.crystal),
+            named_crystal(structures[path.substrate.crystal], path.substrate.crystal),
+            **options,
         )
         text = (
             f"periodic cell with two contacts, {model.film.layers} film and {model.substrate.layers} substrate layers, "
-            f"{model.area_angstrom2:.1f} square angstrom, film strained by {model.max_strain_percent:.1f} %"
+            f"{model.area_angstrom2:.1f} square angstrom, film strained by {model.max_strain_percent:.1f} %, "
+            f"{registry_at(model).label}, gap {gap:.1f} angstrom before it is relaxed"
         )
         return model.structure, text
     if path.surface is not None:
@@ -199,12 +238,6 @@ def build_host(
     matrix = supercell_for(host, cell.min_image_distance_angstrom, max_atoms=cell.max_atoms)
     shape = " ".join(",".join(str(int(x)) for x in row) for row in matrix)
     return host, f"supercell ({shape}) of the primitive cell"
-
-
-def _named(structure: Structure, name: str) -> Structure:
-    named = structure.copy()
-    named.properties["crystal"] = _stem(name)
-    return named
 
 
 def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell: Cell) -> list[HopCells]:

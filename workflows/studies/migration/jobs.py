@@ -35,6 +35,7 @@ from anodeflow.workflows.studies.graph import (
     crystal_label,
 )
 from anodeflow.workflows.studies.migration.cells import Cell, HopCells, MigrationPath, build_host, hop_cells_of
+from anodeflow.workflows.studies.registries import search_label
 
 if TYPE_CHECKING:
     from jobflow import Job
@@ -109,7 +110,7 @@ class PathHost(HostCell):
         """
         return cls(
             label=f"{path.label}/cell",
-            needs=_crystals(path),
+            needs=[*_crystals(path), *_search(path)],
             host=f"{path.label}/host",
             task=path.host_task,
             expected_steps=20,
@@ -119,9 +120,10 @@ class PathHost(HostCell):
             vacuum_angstrom=vacuum_angstrom,
         )
 
-    def build(self, structures: list[Structure]) -> BuiltCell:
+    def build(self, needed: list[Any]) -> BuiltCell:
         """See :meth:`HostCell.build`."""
-        structure, model = build_host(structures, self.path, self.cell, self.vacuum_angstrom)
+        crystals, search = _apart(self.path, needed)
+        structure, model = build_host(crystals, self.path, self.cell, self.vacuum_angstrom, search)
         return BuiltCell(structure=Structure(structure.lattice, structure.species, structure.frac_coords), model=model)
 
 
@@ -157,12 +159,13 @@ class PathHops(Stage):
             The other parameters.
         """
         host = [f"{path.label}/host"] if path.needs_host else []
-        return cls(label=f"{path.label}/hops", needs=[*_crystals(path), *host], path=path, **options)
+        return cls(label=f"{path.label}/hops", needs=[*_crystals(path), *_search(path), *host], path=path, **options)
 
     def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """See :meth:`Stage.lay_out`."""
         path = self.path
-        built, model = build_host(needed[: len(path.crystals)], path, self.cell, self.vacuum_angstrom)
+        crystals, search = _apart(path, needed)
+        built, model = build_host(crystals, path, self.cell, self.vacuum_angstrom, search)
         steps: dict[str, Step] = {}
         results = []
         for hop in hop_cells_of(built, needed[-1] if path.needs_host else built, path, self.cell):
@@ -299,6 +302,8 @@ class Barrier(Result):
     def document(self, docs: Documents) -> MigrationBarrierDoc:
         """See :meth:`Result.document`."""
         rests_on = {f"crystal {name}": docs[crystal_label(name)].fingerprint for name in self.path.crystals}
+        if self.path.registries:
+            rests_on["registry search"] = docs[search_label(self.path.label)].fingerprint
         if self.path.needs_host:
             rests_on["host"] = docs[f"{self.path.label}/host"].fingerprint
         return barrier_doc(
@@ -309,6 +314,17 @@ class Barrier(Result):
             rests_on=rests_on,
             caveats=self.caveats,
         )
+
+
+def _search(path: MigrationPath) -> list[str]:
+    """Return the label of the search of its registry, if there is one."""
+    return [search_label(path.label)] if path.registries else []
+
+
+def _apart(path: MigrationPath, needed: list[Any]) -> tuple[list[Structure], Any]:
+    """Return the crystals of what a path needs, and the search of its registry, if there is one."""
+    count = len(path.crystals)
+    return needed[:count], needed[count] if path.registries else None
 
 
 def _crystals(path: MigrationPath) -> list[str]:

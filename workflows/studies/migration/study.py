@@ -13,8 +13,9 @@ from anodeflow.workflows.jobs.band import NO_CLIMB, BandOptions
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 from anodeflow.workflows.studies.lithium import crystal_task, is_metal, is_salt
-from anodeflow.workflows.studies.migration.cells import Cell, MigrationPath
+from anodeflow.workflows.studies.migration.cells import Cell, MigrationPath, interface_options
 from anodeflow.workflows.studies.migration.jobs import PathHops, PathHost
+from anodeflow.workflows.studies.registries import RegistryStage, check_search_engine, search_engine
 from anodeflow.yaml_input import Seed, zero_or_at_least
 
 
@@ -111,6 +112,10 @@ class MigrationStudy(Study):
                     "electrons",
                 )
             notes.append(self.charge_mode(insulators[0]))
+        for path in self.paths:
+            if path.registries:
+                engine = search_engine(self.engine, self.warm_start, path.search_engine)
+                notes += check_search_engine(engine, self._dry)
         return [*notes, *self.check_cells()]
 
     def caveats(self, path: MigrationPath) -> list[str]:
@@ -129,6 +134,8 @@ class MigrationStudy(Study):
             crystal_step(name, self.crystal(name), task=crystal_task(name)) for name in self.crystals_used()
         ]
         for path in self.paths:
+            if path.registries:
+                entries.append(self._search(path))
             if path.needs_host:
                 entries.append(PathHost.of(path, self.cell, vacuum))
             hops = PathHops.of(
@@ -141,6 +148,17 @@ class MigrationStudy(Study):
             )
             entries.append(hops)
         return entries
+
+    def _search(self, path: MigrationPath) -> RegistryStage:
+        """Return the search of the registry of an interface."""
+        engine = search_engine(self.engine, self.warm_start, path.search_engine)
+        sides = [side.crystal for side in (path.film, path.substrate) if side is not None]
+        options = interface_options(path, self.cell)
+        return RegistryStage.of(path.label, sides, options, engine, only=path.registry)
+
+    def summarised(self, entries: list[Entry]) -> list[str]:
+        """See :meth:`Study.summarised`: the hops of every path."""
+        return [entry.label for entry in entries if isinstance(entry, PathHops)]
 
     def band_options(self, path: MigrationPath) -> BandOptions:
         """Return how every band of a path begins and moves."""
