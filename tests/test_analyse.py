@@ -182,7 +182,7 @@ def test_options_as_text():
 
 @pytest.mark.parametrize("types", ["Li,Cl", "1=Li,2=Cl", " 2 = Cl , 1 = Li "])
 def test_a_dump_of_lammps_without_elements_has_its_types_named(types, command):
-    dump = REAL.parent / "types_only.lammpstrj"
+    dump = REAL.parent / "types_only.dump"
     status, out, _ = command("analyse", dump, "--types", types, "--pair", "Li-Cl", "--r-max", "4", "--json")
     assert status == 0
     doc = json.loads(out)
@@ -197,7 +197,7 @@ def test_a_dump_of_lammps_without_elements_has_its_types_named(types, command):
 )  # fmt: skip
 def test_types_that_do_not_fit_are_refused(types, reason, command):
     option = [] if types is None else ["--types", types]
-    status, _, err = command("analyse", REAL.parent / "types_only.lammpstrj", *option, "--pair", "Li-Cl")
+    status, _, err = command("analyse", REAL.parent / "types_only.dump", *option, "--pair", "Li-Cl")
     assert status == 2
     assert reason in one_line(err)
 

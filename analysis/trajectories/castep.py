@@ -18,6 +18,7 @@ from anodeflow.analysis.trajectories.frames import (
     TruncatedFileError,
     checked_cell,
 )
+from anodeflow.analysis.trajectories.order import Order
 from anodeflow.analysis.trajectories.text import MAX_ATOMS, Source, numbers, real
 from anodeflow.units import ATOMIC_TIME_FS, BOHR_ANGSTROM, HARTREE_EV, HARTREE_KELVIN
 
@@ -41,7 +42,7 @@ class CastepTrajectory(Trajectory):
             species: Symbols | None = None
             symbols: list[bytes] = []
             tags: set[bytes] | None = None
-            index = 0
+            index, order = 0, Order(self.path, "time")
             while True:
                 lines, first, ended = _frame_lines(source)
                 if not lines:
@@ -62,6 +63,7 @@ class CastepTrajectory(Trajectory):
                 tags = set(blocks)
                 frame = self._frame(source, blocks, head, first, species)
                 frame.index = index
+                order.check(index, frame.time_fs)
                 yield frame
                 index += 1
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from anodeflow.analysis.trajectories.frames import Array, Frame, Symbols, Trajectory, TruncatedFileError, checked_cell
-from anodeflow.analysis.trajectories.text import Source, real
+from anodeflow.analysis.trajectories.order import Order
+from anodeflow.analysis.trajectories.text import Source, real, whole_number
 
 _UNITS_ANGSTROM = ("metal", "real")
 # columns of coordinates in the order of preference: unwrapped ones first; scaled or not
@@ -35,7 +36,7 @@ class LammpsTrajectory(Trajectory):
 
     def _frames(self) -> Iterator[Frame]:
         with Source(self.path) as source:
-            index = 0
+            index, order = 0, Order(self.path, "step")
             units = ""
             time_ps: float | None = None
             line = source.readline()
@@ -52,13 +53,14 @@ class LammpsTrajectory(Trajectory):
                         raise source.error(f"'ITEM: TIMESTEP' expected, found '{shown}'", "check the numbers of atoms")
                     line = source.readline()
                     continue
-                step = _integer(_next(source), source, "the step")
+                step = whole_number(_next(source), source, "the step")
                 if not _next(source).startswith(b"ITEM: NUMBER OF ATOMS"):
                     raise source.error("'ITEM: NUMBER OF ATOMS' expected", "check the file")
-                atoms = source.plausible(_integer(_next(source), source, "the number of atoms"), 4)
+                atoms = source.plausible(whole_number(_next(source), source, "the number of atoms"), 4)
                 cell, origin = self._box(source)
                 frame = self._atoms(source, atoms, cell, origin, units)
                 frame.index, frame.step = index, step
+                order.check(index, step)
                 if time_ps is not None and units:
                     frame.time_fs = time_ps * (1e3 if units == "metal" else 1.0)
                     time_ps = None
@@ -142,10 +144,3 @@ def _next(source: Source) -> bytes:
     if not line:
         raise TruncatedFileError(source.line, "the file ends in the head of a frame")
     return line
-
-
-def _integer(line: bytes, source: Source, quantity: str) -> int:
-    word = line.strip()
-    if not word.isdigit():
-        raise source.error(f"{quantity} is '{word.decode('latin-1')[:30]}', no whole number", "check the file")
-    return int(word)

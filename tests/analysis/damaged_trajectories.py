@@ -21,12 +21,12 @@ FIELDS = ("lattice", "forces")
 NUMBERS = ("energy_ev", "kinetic_energy_ev", "time_fs", "step", "electronic_converged")
 
 
-def read(path):
+def read(path, **options):
     """Frames (None: an error) and what was told."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            frames = list(open_trajectory(path))
+            frames = list(open_trajectory(path, **options))
         except AnodeflowError as error:
             return None, {one_line(error)}
     return frames, {str(warning.message).removeprefix(str(path)) for warning in caught}
@@ -57,7 +57,7 @@ def wrong(frames, right):
     return found
 
 
-def tried(name, allowed, number, path):
+def tried(name, allowed, number, path, **options):
     """How a file came through so many damages: counts of right, flagged, error and said once; nothing else happens.
 
     Parameters
@@ -70,16 +70,18 @@ def tried(name, allowed, number, path):
         Of damages.
     path
         Where the damaged file is written to.
+    **options
+        Of the reader.
     """
     data = (DATA / name).read_bytes()
     data = gzip.decompress(data) if name.endswith(".gz") else data
     path.write_bytes(data)
-    right, known = read(path)
+    right, known = read(path, **options)
     count = Counter()
     for kind, damaged in mutations(data, number, name):
         path.write_bytes(damaged)
         began = time.monotonic()
-        frames, told = read(path)
+        frames, told = read(path, **options)
         assert time.monotonic() - began < LONGEST_S
         if frames is None:
             count["error"] += 1
