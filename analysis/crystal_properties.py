@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -116,6 +116,20 @@ def crystal_doc(
     if start is not None and _space_group(start) != doc.space_group:
         doc.warnings.append(f"space group changed from {_space_group(start)} to {doc.space_group}")
     return doc
+
+
+def comparable_crystals(calculations: Mapping[str, CalculationDoc | None]) -> list[CrystalDoc]:
+    """Return what each relaxation says of its crystal, of one engine and card.
+
+    Raises
+    ------
+    ReferenceMismatchError
+        If engines or cards of those that converged differ.
+    """
+    converged = [c for c in calculations.values() if c is not None and c.converged]
+    if converged:
+        check_comparable(converged)
+    return [crystal_doc(name, calculation) for name, calculation in calculations.items()]
 
 
 def _three(values: tuple[float, ...]) -> tuple[float, float, float]:

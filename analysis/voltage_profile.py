@@ -13,8 +13,7 @@ from typing import Literal
 from pydantic import Field
 from pymatgen.core import Composition
 
-from anodeflow.analysis.comparable import check_comparable
-from anodeflow.analysis.crystal_properties import crystal_doc
+from anodeflow.analysis.crystal_properties import comparable_crystals
 from anodeflow.analysis.stability.hull import Hull
 from anodeflow.analysis.stability.phases import Energies, phase_of
 from anodeflow.analysis.stability.reactions import products_text
@@ -100,12 +99,8 @@ def voltage_phases(calculations: Mapping[str, CalculationDoc | None]) -> list[Vo
     ReferenceMismatchError
         If engines or cards differ.
     """
-    converged = [c for c in calculations.values() if c is not None and c.converged]
-    if converged:
-        check_comparable(converged)
     docs = []
-    for name, calculation in calculations.items():
-        crystal = crystal_doc(name, calculation)
+    for (name, calculation), crystal in zip(calculations.items(), comparable_crystals(calculations), strict=True):
         fields = ("crystal", "energy_per_atom_ev", "volume_per_atom_angstrom3", "calculation", "warnings", "error")
         doc = VoltagePhaseDoc(**{field: getattr(crystal, field) for field in fields})
         if calculation is not None:

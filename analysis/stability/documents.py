@@ -8,8 +8,7 @@ from typing import Literal, get_args
 from pydantic import Field
 from pymatgen.core import Composition
 
-from anodeflow.analysis.comparable import check_comparable
-from anodeflow.analysis.crystal_properties import crystal_doc
+from anodeflow.analysis.crystal_properties import comparable_crystals
 from anodeflow.analysis.stability.ensembles import EnsembleDoc, ensemble_doc
 from anodeflow.analysis.stability.hull import Hull
 from anodeflow.analysis.stability.mixing import MixingDoc, mixing_doc
@@ -111,12 +110,8 @@ def stability_phases(calculations: dict[str, CalculationDoc | None]) -> list[Sta
     ReferenceMismatchError
         If engines or cards differ.
     """
-    converged = [c for c in calculations.values() if c is not None and c.converged]
-    if converged:
-        check_comparable(converged)
     docs = []
-    for name, calculation in calculations.items():
-        crystal = crystal_doc(name, calculation)
+    for (name, calculation), crystal in zip(calculations.items(), comparable_crystals(calculations), strict=True):
         doc = StabilityPhaseDoc(
             crystal=name,
             formula=crystal.formula,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pymatgen.core import Structure
 
 from anodeflow.structures.catalogue import crystal_names, get_entry
@@ -18,6 +20,12 @@ def catalogue_fixes_cell(crystal: str) -> bool:
 def crystal_task(crystal: str) -> Task:
     """Return how a crystal is relaxed: its atoms, and its cell unless the catalogue fixes it."""
     return "relax" if catalogue_fixes_cell(crystal) else "relax_cell"
+
+
+def fixed_cell_notes(crystals: Iterable[str]) -> list[str]:
+    """Return a note for each crystal whose cell is not relaxed."""
+    fixed = (name for name in crystals if crystal_task(name) == "relax")
+    return [f"{name}: cell kept as given (dispersion-bound crystal)" for name in fixed]
 
 
 def is_metal(crystal: Structure) -> bool:

@@ -15,7 +15,7 @@ from anodeflow.structures.strains import LARGEST_STRAIN
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.crystals.elastic import STRAINS, StrainedCells, elastic_label
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task
+from anodeflow.workflows.studies.lithium import crystal_task, fixed_cell_notes
 
 
 class CrystalStudy(Study):
@@ -68,11 +68,9 @@ class CrystalStudy(Study):
 
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
-        fixed = [name for name in self.crystals if crystal_task(name) == "relax"]
-        notes = [f"{name}: cell kept as given (dispersion-bound crystal)" for name in fixed]
         if self.elastic and not self.loaded_engine.capabilities.stress:
             raise InputError(f"engine '{self.engine}' gives no stress, so no elastic moduli", "choose another engine")
-        return [*super().preflight(), *self.check_cells(), *notes]
+        return [*super().preflight(), *self.check_cells(), *fixed_cell_notes(self.crystals)]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal, and its strained cells where they are asked for."""

@@ -23,7 +23,7 @@ from anodeflow.structures.catalogue import crystal_names, get_entry
 from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task
+from anodeflow.workflows.studies.lithium import crystal_task, fixed_cell_notes
 from anodeflow.workflows.studies.stability.cells import ArgyroditeSpec
 
 
@@ -134,8 +134,7 @@ class StabilityStudy(Study):
             have = [known[symbol] for symbol in missing if symbol in known]
             remedy = f"add {', '.join(have)} to phases" if have else "add a file of its crystal to phases"
             raise InputError(f"no crystal of the element {', '.join(missing)} in the set", remedy)
-        fixed = [f"{n}: cell kept as given (dispersion-bound crystal)" for n in used if crystal_task(n) == "relax"]
-        return [*super().preflight(), *self.check_cells(), *fixed, *self.facts().notes]
+        return [*super().preflight(), *self.check_cells(), *fixed_cell_notes(used), *self.facts().notes]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal, the same as in a crystal-properties study."""

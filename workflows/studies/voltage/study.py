@@ -12,7 +12,7 @@ from anodeflow.errors import InputError
 from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task
+from anodeflow.workflows.studies.lithium import crystal_task, fixed_cell_notes
 
 
 class VoltageStudy(Study):
@@ -66,8 +66,7 @@ class VoltageStudy(Study):
             raise InputError(
                 f"no crystal of the element {', '.join(sorted(own - pure))} among the crystals", "add it to crystals"
             )
-        fixed = [f"{n}: cell kept as given (dispersion-bound crystal)" for n in self.crystals if _is_fixed(n)]
-        return [*super().preflight(), *self.check_cells(), *fixed]
+        return [*super().preflight(), *self.check_cells(), *fixed_cell_notes(self.crystals)]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal, the same as in a crystal-properties study."""
@@ -79,7 +78,3 @@ class VoltageStudy(Study):
         engine = next((c.engine for c in calculations.values() if c is not None), None)
         fields = voltage_study_fields(self.host, calculations)
         return last_document(VoltageStudyDoc, self, record, engine=engine, host=self.host, **fields)
-
-
-def _is_fixed(name: str) -> bool:
-    return crystal_task(name) == "relax"
