@@ -143,7 +143,7 @@ class StabilityStudy(Study):
     def facts(self) -> _HullFacts:
         """See :meth:`Study.facts`: what the catalogue has that the hull lacks, and what dispersion holds together."""
         used = self.crystals_used()
-        lacking = [name for name in self._known_phases(used) if name not in used]
+        lacking = [name for name in self._known_phases(used) if name not in used and name not in self.without]
         few = [
             f"{spec.argyrodite}: only {len(spec.structures)} of {spec.configurations} configurations are distinct"
             for spec in self._ensembles
