@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from anodeflow.workflows.jobs.band import band_job
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.studies import load_study
+from anodeflow.workflows.studies.migration.cells import build_host, hop_cells_of
 
 TINY = {
     "study": "migration",
@@ -125,6 +127,15 @@ def test_surface_and_interface_are_planned(tmp_path):
     band = next(c for c in planned if c.label.startswith("LiAl(110)") and c.label.endswith("/band"))
     assert host.task == "relax_c"
     assert len(band.structure) == len(host.structure) - 1
+
+
+def test_a_chosen_hop_of_an_interface_says_out_of_how_many(tmp_path):
+    """The paper publishes none of its hops: the shortest depends on the registry, which is not searched."""
+    study = load_study(write(tmp_path, paths=[INTERFACE], cell={"min_thickness_angstrom": 6}))
+    (path,) = study.paths
+    built, _ = build_host([study.crystal(name) for name in path.crystals], path, study.cell, 12.0)
+    (hop,) = hop_cells_of(built, built, path, study.cell)
+    assert re.match(r"1 of \d+ inequivalent hops across the contact as built", hop.notes[0])
 
 
 def test_examples_and_the_paper_can_be_run(examples):

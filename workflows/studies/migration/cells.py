@@ -260,6 +260,12 @@ def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell
     where = built if path.mechanism == "interface" else relaxed
     hops = lithium_hops(where, path.mechanism, max_distance_angstrom=path.max_distance_angstrom, sites=path.sites)
     chosen = choose_hops(hops, path.hops)[: path.shortest]
+    notes = []
+    if path.mechanism == "interface" and len(chosen) < len(hops):
+        notes.append(
+            f"{len(chosen)} of {len(hops)} inequivalent hops across the contact as built, whose registry was not "
+            "searched: crystals of another engine can put another hop first"
+        )
     matrix = None if path.needs_host else supercell_for(relaxed, cell.min_image_distance_angstrom, cell.max_atoms)
     cells = []
     for hop in chosen:
@@ -274,6 +280,7 @@ def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell
                 if path.mechanism in ("interstitial", "surface")
                 else f"no Li on {hop.end_site}",
                 f"{hop.label}/end",
+                notes,
             )
         )
     return cells
