@@ -59,7 +59,7 @@ def results(store: Path, name: str, as_json: bool, as_csv: bool, limit: int | No
 
     documents = open_documents(store)
     if as_csv:
-        print_csv(rows_of(documents, name, limit=limit, **filters))
+        print_csv(rows_of(documents, name, limit=limit, **filters), empty=tables()[name].columns)
         return
     # One row more than is shown tells whether there are more.
     most = limit or (None if as_json else _SCREENFUL)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anodeflow.errors import AnodeflowError
 from anodeflow.report.record import StudyRecord
 from anodeflow.workflows.studies.registry import load
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Of a figure with the points of long trajectories.
+_LARGEST_SVG_BYTES = 500_000
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class PageFigure:
     panels
         Of plotly; empty where there is no such form of it.
     image
-        The printed figure as a ``data:`` address of SVG; None where there is nothing to draw.
+        The printed figure as a ``data:`` address of SVG, or of PNG where that is much smaller; None where there is
+        nothing to draw.
     alt
         Its alternative text.
     caption
@@ -55,10 +62,19 @@ def figure_of(record: StudyRecord) -> PageFigure:
         with in_style(), plt.rc_context({"svg.hashsalt": document.study_hash}):
             panels = panels_of(drawn)
             caption = drawn.get_supxlabel()
-            sink = io.BytesIO()
-            drawn.savefig(sink, format="svg", metadata={"Date": None})
+            image = _image(drawn)
     finally:
         plt.close(drawn)
-    image = "data:image/svg+xml;base64," + base64.b64encode(sink.getvalue()).decode()
     alt = " ".join(panel["alt"] for panel in panels) or f"figure of {document.title}"
     return PageFigure(panels, image, alt, caption)
+
+
+def _image(drawn: Figure) -> str:
+    """Return a figure as a ``data:`` address."""
+    sink = io.BytesIO()
+    drawn.savefig(sink, format="svg", metadata={"Date": None})
+    if sink.tell() <= _LARGEST_SVG_BYTES:
+        return "data:image/svg+xml;base64," + base64.b64encode(sink.getvalue()).decode()
+    sink = io.BytesIO()
+    drawn.savefig(sink, format="png", dpi=150, metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode()

@@ -362,7 +362,8 @@ def _annotations(axes: Axes) -> Iterator[dict[str, Any]]:
 
 
 def _numbers(values: Iterable[Any]) -> list[float | None]:
-    return [float(v) if v is not None and math.isfinite(v) else None for v in values]
+    """Return numbers to seven digits, more than a screen shows: a trajectory has tens of thousands."""
+    return [float(f"{v:.7g}") if v is not None and math.isfinite(v) else None for v in values]
 
 
 def _colour(colour: Any, alpha: float | None = None) -> str:

@@ -74,7 +74,7 @@
       });
       Object.assign(layout, {
         font: font, margin: { l: 60, r: 20, t: 40, b: 55 }, paper_bgcolor: "#fff", plot_bgcolor: "#fff",
-        legend: { orientation: "h", y: -0.25 }, barmode: "overlay", hovermode: "closest",
+        legend: { orientation: "h", yanchor: "top", y: -62 / Math.max(120, place.clientHeight - 140) }, barmode: "overlay", hovermode: "closest",
       });
       return Plotly.newPlot(place, panel.data, layout, {
         responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
@@ -113,8 +113,8 @@
     if (document.getElementById("repeat-cell").checked) viewer.replicateUnitCell(2, 2, 1, model, true);
     viewer.zoomTo();
     viewer.rotate(-90, "x");
-    viewer.rotate(12, "y");
-    viewer.rotate(8, "x");
+    viewer.rotate(15, "vy");
+    viewer.rotate(10, "vx");
     viewer.render();
     return viewer;
   }

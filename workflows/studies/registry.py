@@ -135,7 +135,7 @@ STUDIES: tuple[StudyKind, ...] = (
     StudyKind(
         "molecular-dynamics", f"{_HERE}.dynamics.study:DynamicsStudy", f"{_ANALYSIS}.dynamics_study:DynamicsStudyDoc",
         f"{_PRINT}.dynamics:print_dynamics", f"{_ANALYSIS}.figures.dynamics:dynamics_study_figure",
-        answer=f"{_ANSWER}:dynamics_answer",
+        f"{_HERE}.dynamics.tables:TABLES", answer=f"{_ANSWER}:dynamics_answer",
     ),
     StudyKind(
         "migration", f"{_HERE}.migration.study:MigrationStudy", f"{_ANALYSIS}.migration_documents:MigrationStudyDoc",

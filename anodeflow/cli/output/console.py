@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
 # Wide enough for every table where the output is not a terminal but a file or a pipe.
@@ -42,9 +44,9 @@ def _without_nan(data: Any) -> Any:
     return [_without_nan(item) for item in data] if isinstance(data, list | tuple) else data
 
 
-def print_csv(rows: list[dict[str, Any]]) -> None:
-    """Print rows as CSV with every column; lists as JSON."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+def print_csv(rows: list[dict[str, Any]], empty: Sequence[str] = ()) -> None:
+    """Print rows as CSV with every column, lists as JSON; without rows, a head with the columns ``empty``."""
+    names = list(dict.fromkeys(name for row in rows for name in row)) or empty
     writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
     for row in rows:
