@@ -66,7 +66,7 @@ def panels_of(figure: Figure) -> list[_Panel]:
 def _panel(axes: Axes) -> _Panel:
     title = " ".join(filter(None, (axes.get_title(loc="left"), axes.get_title(), axes.get_title(loc="right"))))
     traces, shapes = list(_traces(axes)), list(_shapes(axes))
-    layout = {
+    layout: dict[str, Any] = {
         "title": {"text": as_html(title), "x": 0.02, "font": {"size": 15}},
         "xaxis": _axis(axes.xaxis, axes.get_xlim()),
         "yaxis": _axis(axes.yaxis, axes.get_ylim()),
@@ -255,7 +255,7 @@ def _segments(collection: Any) -> dict[str, Any]:
 
 
 def _points(collection: Any) -> dict[str, Any]:
-    places = np.ma.filled(np.ma.asarray(collection.get_offsets(), dtype=float), np.nan)
+    places: Any = np.ma.filled(np.ma.asarray(collection.get_offsets(), dtype=float), np.nan)
     colours, sizes = collection.get_facecolor(), collection.get_sizes()
     if not len(colours):
         colours = collection.get_edgecolor()
@@ -277,7 +277,7 @@ def _maps(axes: Axes) -> list[Any]:
 
 
 def _heatmap(image: Any) -> dict[str, Any]:
-    values = np.ma.filled(np.ma.asarray(image.get_array(), dtype=float), np.nan)
+    values: Any = np.ma.filled(np.ma.asarray(image.get_array(), dtype=float), np.nan)
     if hasattr(image, "get_extent"):
         left, right, bottom, top = image.get_extent()
         rows, columns = values.shape
@@ -327,7 +327,7 @@ def _shapes(axes: Axes) -> Iterator[dict[str, Any]]:
             "x0": float(x[0]), "x1": float(x[-1]), "y0": float(y[0]), "y1": float(y[-1]),
             "line": {
                 "color": _colour(line.get_color(), line.get_alpha()), "width": line.get_linewidth() * _PIXELS_PER_POINT,
-                "dash": _DASHES.get(line.get_linestyle(), "solid"),
+                "dash": _DASHES.get(str(line.get_linestyle()), "solid"),
             },
         }  # fmt: skip
     for patch in axes.patches:
@@ -357,7 +357,9 @@ def _annotations(axes: Axes) -> Iterator[dict[str, Any]]:
         yield place | {
             "text": as_html(text.get_text()), "showarrow": False, "xanchor": "center", "yanchor": "middle",
             "textangle": -float(text.get_rotation()),
-            "font": {"size": max(11.0, text.get_fontsize() * _PIXELS_PER_POINT), "color": _colour(text.get_color())},
+            "font": {
+                "size": max(11.0, float(text.get_fontsize()) * _PIXELS_PER_POINT), "color": _colour(text.get_color()),
+            },
         }  # fmt: skip
 
 
