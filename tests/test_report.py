@@ -169,7 +169,10 @@ def test_a_trajectory_study_fits_on_a_page_and_has_rows():
     page = page_of(RESULTS.parent.parent / "aimd" / "results" / "lacss2024-aimd.zip")
     assert page.open == []
     assert len(page.raw.encode()) < 8e6
-    assert page.of("img")[0][0]["src"].startswith("data:image/png")  # as SVG it has 2 MB
+    [(image, _)] = page.of("img")
+    assert image["src"].startswith("data:image/png")  # as SVG it has 2 MB
+    assert "kept" in image["class"]  # beside the panels: they do not show its pictures of structures
+    assert len(page.data["panels"]) == 3
     cells = [a["data-value"] for a, _ in page.of("td") if "data-value" in a]
     for value in ("313.71773774442187", "0.62", "10.0"):  # mean temperature, half of the PS4 broken, length
         assert value in cells

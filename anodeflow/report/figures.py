@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from anodeflow.errors import AnodeflowError
+from anodeflow.report.mathtext import as_html
 from anodeflow.report.record import StudyRecord
 from anodeflow.workflows.studies.registry import load
 
@@ -32,9 +33,11 @@ class PageFigure:
     alt
         Its alternative text.
     caption
-        What stands under it.
+        What stands under it, as safe HTML.
     why_not
         Why there is none.
+    pictures
+        Whether it has pictures that no panel shows.
     """
 
     panels: list[dict[str, Any]] = field(default_factory=list)
@@ -42,6 +45,7 @@ class PageFigure:
     alt: str = ""
     caption: str = ""
     why_not: str = ""
+    pictures: bool = False
 
 
 def figure_of(record: StudyRecord) -> PageFigure:
@@ -56,17 +60,17 @@ def figure_of(record: StudyRecord) -> PageFigure:
     import matplotlib.pyplot as plt
 
     from anodeflow.analysis.figures.style import in_style
-    from anodeflow.report.interactive import panels_of
+    from anodeflow.report.interactive import has_pictures, panels_of
 
     try:
         with in_style(), plt.rc_context({"svg.hashsalt": document.study_hash}):
             panels = panels_of(drawn)
-            caption = drawn.get_supxlabel()
+            caption, pictures = as_html(drawn.get_supxlabel()), has_pictures(drawn)
             image = _image(drawn)
     finally:
         plt.close(drawn)
     alt = " ".join(panel["alt"] for panel in panels) or f"figure of {document.title}"
-    return PageFigure(panels, image, alt, caption)
+    return PageFigure(panels, image, alt, caption, pictures=pictures)
 
 
 def _image(drawn: Figure) -> str:

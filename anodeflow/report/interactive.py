@@ -44,11 +44,11 @@ def panels_of(figure: Figure) -> list[_Panel]:
     Returns
     -------
     list of dict
-        Empty where a panel has no counterpart: it is polar, or three-dimensional.
+        Without pictures (:func:`has_pictures`); empty where a panel is polar or three-dimensional.
     """
     figure.canvas.draw()
     bars = {image.colorbar.ax for axes in figure.axes for image in _maps(axes) if image.colorbar}
-    drawn = [axes for axes in figure.axes if axes not in bars and (axes.axison or axes.has_data())]
+    drawn = [axes for axes in figure.axes if axes not in bars and axes.axison]
     if any(axes.name != "rectilinear" for axes in drawn):
         return []
     panels: list[_Panel] = []
@@ -61,6 +61,11 @@ def panels_of(figure: Figure) -> list[_Panel]:
             places[place] = _panel(axes)
             panels.append(places[place])
     return panels
+
+
+def has_pictures(figure: Figure) -> bool:
+    """Return whether a figure has panels without axes that are not converted: pictures of structures."""
+    return any(not axes.axison and axes.has_data() for axes in figure.axes)
 
 
 def _panel(axes: Axes) -> _Panel:
@@ -83,10 +88,11 @@ def _add_twin(panel: _Panel, axes: Axes) -> None:
     layout = panel["layout"]
     across = axes.xaxis.get_ticks_position() == "top"
     own = {"xaxis": "x2"} if across else {"yaxis": "y2"}
-    if across:
-        layout["xaxis2"] = _axis(axes.xaxis, axes.get_xlim()) | {"overlaying": "x", "side": "top", "showgrid": False}
-    else:
-        layout["yaxis2"] = _axis(axes.yaxis, axes.get_ylim()) | {"overlaying": "y", "side": "right", "showgrid": False}
+    name, axis, limits = ("x", axes.xaxis, axes.get_xlim()) if across else ("y", axes.yaxis, axes.get_ylim())
+    second = {"overlaying": name, "side": "top" if across else "right", "showgrid": False}
+    layout[f"{name}axis2"] = _axis(axis, limits) | second
+    if "tickvals" not in layout[f"{name}axis2"]:  # else plotly puts its ticks beside those of the first axis
+        layout[f"{name}axis2"] |= {"tickmode": "auto", "showticklabels": True}
     panel["data"] += [trace | own for trace in _traces(axes)]
     layout["showlegend"] = any(trace.get("showlegend") for trace in panel["data"])
     panel["alt"] += f" Second axis: {as_text(axes.get_xlabel() if across else axes.get_ylabel())}."
@@ -125,7 +131,8 @@ def _axis(axis: Axis, limits: Sequence[float]) -> dict[str, Any]:
             for place, label in zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=False)
             if inside[0] <= place <= inside[1]
         ]
-        settings |= {"tickvals": [place for place, _ in pairs], "ticktext": [text for _, text in pairs]}
+        if any(text for _, text in pairs):  # else they stand at the panel beside it
+            settings |= {"tickvals": [place for place, _ in pairs], "ticktext": [text for _, text in pairs]}
     elif isinstance(formatter, NullFormatter):
         settings["showticklabels"] = False
     return settings
