@@ -162,12 +162,14 @@ def _caption(doc: InterfaceEnergyDoc) -> list[str]:
         parts.append(f"Film strained by {signed(doc.strain_percent, 1)} %.")
     if not doc.contacts_equivalent:
         parts.append("The contacts differ: only their sum is defined.")
-    if doc.contacts:
-        parts.append(f"{doc.contacts[0].registry}, gap {doc.contacts[0].gap_angstrom:.1f} Å.")
-    if doc.plane is not None:
-        parts.append("Slope of the substrate taken off.")
     parts.append(f"Error bar: {percent_confidence(doc.confidence_level)}.")
     lines = [" ".join(parts)]
+    more = []
+    if doc.contacts:
+        more.append(f"{doc.contacts[0].registry}, gap {doc.contacts[0].gap_angstrom:.1f} Å.")
+    if doc.plane is not None:
+        more.append("Slope of the substrate taken off.")
+    lines += [" ".join(more)] if more else []
     if doc.published:
         surface = formula_label(doc.published[0].surface)
         pair = f"{formula_label(doc.substrate)}/{formula_label(doc.film)}"
