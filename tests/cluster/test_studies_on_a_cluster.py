@@ -348,7 +348,7 @@ def test_status_says_when_the_file_changed(cluster, study_file, command):
 
 def test_tags_and_times():
     with pytest.raises(ValueError, match="not a time"):
-        folders.walltime_seconds("12:00")
+        folders.walltime_seconds("12:00:0")
     assert folders.walltime_seconds("1-02:03:04") == 93784
     assert folders.walltime_text(93784) == "26:03:04"
 

@@ -8,7 +8,7 @@ was killed is known, too.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ from anodeflow.workflows import monitor
 
 # Fields of a launch, beside those of FireWorks.
 _REACHED, _FORGIVEN = "reached", "forgiven"
+_WANTED = {"launch_id": 1, "fw_id": 1, _REACHED: 1, _FORGIVEN: 1}
 # How often a job that makes many steps a second notes how far it is.
 _NOTED_EVERY_S = 10.0
 # What was given to the scheduler, or started here; what the scheduler refused does not count.
@@ -43,12 +44,32 @@ def in_vain(pad: Any, fw_id: int, last: int | None = None) -> int:
     last
         Launch of the last attempt that counts; None for the newest. Another process may have begun one more.
     """
-    wanted = {"launch_id": 1, _REACHED: 1, _FORGIVEN: 1}
     criteria: dict[str, Any] = {"fw_id": fw_id, "$or": _GIVEN}
     if last is not None:
         criteria["launch_id"] = {"$lte": last}
+    return _in_vain(pad.launches.find(criteria, _WANTED))
+
+
+def summaries(pad: Any, jobs: dict[int, int | None]) -> dict[int, tuple[int, int]]:
+    """Return of many jobs how often each was tried, and how many attempts in a row were in vain, by one question.
+
+    Parameters
+    ----------
+    pad
+        The LaunchPad, or its database.
+    jobs
+        Each job with the launch of its attempt that is under way and does not count; None for none.
+    """
+    launches: dict[int, list[dict[str, Any]]] = {fw_id: [] for fw_id in jobs}
+    for launch in pad.launches.find({"fw_id": {"$in": sorted(jobs)}, "$or": _GIVEN}, _WANTED):
+        if launch["launch_id"] != jobs[launch["fw_id"]]:
+            launches[launch["fw_id"]].append(launch)
+    return {fw_id: (len(several), _in_vain(several)) for fw_id, several in launches.items()}
+
+
+def _in_vain(launches: Iterable[dict[str, Any]]) -> int:
     count, farthest = 0, -1
-    for launch in sorted(pad.launches.find(criteria, wanted), key=_number):
+    for launch in sorted(launches, key=_number):
         reached = int(launch.get(_REACHED, -1))
         further, farthest = reached > farthest, max(farthest, reached)
         count = 0 if further or launch.get(_FORGIVEN) else count + 1

@@ -17,7 +17,7 @@ from typing import Any
 
 from anodeflow.errors import InputError, StoreError
 from anodeflow.files import file_sha256
-from anodeflow.workflows.cluster.attempts import in_vain, tries
+from anodeflow.workflows.cluster.attempts import summaries
 from anodeflow.workflows.cluster.folder import FOLDER_VARIABLE, find_folder
 from anodeflow.workflows.cluster.launchpad import ALIVE, STOPPED, error_line
 from anodeflow.workflows.store.database import (
@@ -257,17 +257,22 @@ def _stop_notes(record: dict[str, Any], row: StudyProgress, states: Counter[str]
 def _repeated(database: Any) -> dict[str, list[str]]:
     """Say which jobs are tried again, and how often they got no further; of each study the first few."""
     criteria = {"state": {"$in": ["READY", "RESERVED", "RUNNING"]}, "archived_launches": {"$nin": [None, []]}}
-    notes: dict[str, list[str]] = {}
     wanted = {"fw_id": 1, "name": 1, "spec.study_hash": 1, "launches": 1}
+    by_study: dict[str, list[dict[str, Any]]] = {}
     for job in database.fireworks.find(criteria, wanted):
-        study = str((job.get("spec") or {}).get("study_hash", ""))
-        if len(notes.get(study, [])) >= _REASONS:
-            continue
-        last = job["launches"][-1] - 1 if job["launches"] else None  # what is under way has not ended
-        lost = in_vain(database, job["fw_id"], last)
-        further = f", the last {lost} got no further" if lost else ""
-        line = f"{job['name']}: {tries(database, job['fw_id']) - len(job['launches'])} attempts so far{further}"
-        notes.setdefault(study, []).append(line)
+        jobs = by_study.setdefault(str((job.get("spec") or {}).get("study_hash", "")), [])
+        if len(jobs) < _REASONS:
+            jobs.append(job)
+    if not by_study:
+        return {}
+    under_way = {job["fw_id"]: (job["launches"] or [None])[-1] for jobs in by_study.values() for job in jobs}
+    counts = summaries(database, under_way)
+    notes: dict[str, list[str]] = {}
+    for study, jobs in by_study.items():
+        for job in jobs:
+            attempts, lost = counts[job["fw_id"]]
+            further = f", the last {lost} got no further" if lost else ""
+            notes.setdefault(study, []).append(f"{job['name']}: {attempts} attempts so far{further}")
     return notes
 
 
