@@ -104,7 +104,10 @@ def test_adhesion_and_the_published_difference_use_the_same_numbers(finished):
     _, document, _ = finished
     gammas = {s["crystal"]: s["gamma_j_per_m2"] for s in document["surfaces"]}
     doc = document["interface"]
-    assert doc["work_of_adhesion_j_per_m2"] == pytest.approx(sum(gammas.values()) - doc["gamma_j_per_m2"])
+    assert doc["work_of_adhesion_unstrained_j_per_m2"] == pytest.approx(sum(gammas.values()) - doc["gamma_j_per_m2"])
+    with_strain = doc["gamma_film_strained_j_per_m2"] + gammas["LiCl"] - doc["gamma_j_per_m2"]
+    assert doc["work_of_adhesion_j_per_m2"] == pytest.approx(with_strain)
+    assert [entry["label"] for entry in doc["registries"]["entries"]] != []
     row = doc["published"][0]
     assert row["published_j_per_m2"] == -0.42
     assert row["ours_j_per_m2"] == pytest.approx(gammas["LiCl"] - doc["gamma_j_per_m2"])
