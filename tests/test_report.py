@@ -22,6 +22,8 @@ from anodeflow.report.record import read_record
 from anodeflow.report.structures import poscar
 from anodeflow.settings import imported_runs
 from anodeflow.workflows.store import SQLiteStore
+from anodeflow.workflows.store.renamed import DOCUMENT_CLASSES, may_be_named
+from anodeflow.workflows.studies.registry import STUDIES, load
 
 RESULTS = Path(__file__).parent.parent / "examples" / "dft" / "results"
 ARCHIVES = ("adsorption-li9al4", "crystals-primitive", "surface-li", "interface-over-li")
@@ -228,6 +230,14 @@ def test_html_in_titles_labels_and_names_is_shown_as_text():
     for panel in page.data["panels"]:  # plotly reads tags
         assert "<script" not in json.dumps(panel)
         assert "<img" not in json.dumps(panel)
+
+
+@pytest.mark.parametrize("kind", STUDIES, ids=lambda kind: kind.name)
+def test_every_kind_can_come_in_an_archive(kind):
+    document = load(kind.document)
+    assert may_be_named(document.__module__, document.__name__)
+    listed = {name for names in DOCUMENT_CLASSES.values() for name in names}
+    assert {table.doc_type for table in kind.tables} <= listed
 
 
 def test_json_in_a_script_cannot_end_it():

@@ -17,10 +17,15 @@ DOCUMENT_CLASSES = {
     "anodeflow.analysis.crystal_properties": ("CrystalDoc", "CrystalStudyDoc"),
     "anodeflow.analysis.dynamics_runs": ("DynamicsSegmentDoc",),
     "anodeflow.analysis.dynamics_study": ("DynamicsStudyDoc", "DynamicsSystemDoc"),
-    "anodeflow.analysis.interface_energy": ("InterfaceEnergyDoc",),
+    "anodeflow.analysis.elasticity": ("ElasticDoc",),
+    "anodeflow.analysis.interface_documents": ("InterfaceEnergyDoc",),
+    "anodeflow.analysis.interface_energy": ("InterfaceEnergyDoc",),  # where it was
+    "anodeflow.analysis.interface_registries": ("RegistrySearchDoc",),
     "anodeflow.analysis.migration_documents": ("BandDoc", "MigrationBarrierDoc", "MigrationStudyDoc"),
+    "anodeflow.analysis.stability.documents": ("StabilityStudyDoc",),
     "anodeflow.analysis.study_documents": ("InterfaceStudyDoc", "SurfaceStudyDoc"),
     "anodeflow.analysis.surface_energy": ("SurfaceEnergyDoc",),
+    "anodeflow.analysis.voltage_profile": ("VoltageStudyDoc",),
 }
 #: What else a stored document may name: what jobflow wraps an output in, geometries, and cells that a job built.
 _OTHER_CLASSES = {
