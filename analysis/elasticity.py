@@ -266,10 +266,8 @@ def _young_along(compliance: NDArray[np.floating], direction: NDArray[np.floatin
 def _by_direction(stiffness: Array) -> dict[str, float]:
     compliance = np.linalg.inv(stiffness)
     moduli = {name: _young_along(compliance, np.array(n, dtype=float)) for name, n in _DIRECTIONS.items()}
-    cosines, turns = np.linspace(0, 1, 61), np.linspace(0, 2 * np.pi, 181)
-    everywhere = [
-        _young_along(compliance, np.array([np.sqrt(1 - z * z) * np.cos(t), np.sqrt(1 - z * z) * np.sin(t), z]))
-        for z in cosines
-        for t in turns
-    ]
-    return moduli | {"smallest": min(everywhere), "largest": max(everywhere)}
+    z, turn = np.meshgrid(np.linspace(0, 1, 61), np.linspace(0, 2 * np.pi, 181))
+    n = np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z]).reshape(3, -1)
+    along = np.array([n[i] * n[j] for i, j in VOIGT])
+    everywhere = 1 / np.einsum("in,ij,jn->n", along, compliance, along)
+    return moduli | {"smallest": float(everywhere.min()), "largest": float(everywhere.max())}

@@ -64,13 +64,21 @@ def test_the_electrolyte_decays_on_lithium_and_later_on_the_alloy(tmp_path, monk
     assert first_peak[0] < first_peak[1]
 
 
+# What a later run of the same study says otherwise.
+OF_THE_RUN = {"@version", "@module", "finished_at", "software", "version", "device"}
+# How sure a number is, and what is to be known of it, is judged by stricter rules than when the archives were written;
+# a title may be reworded.
+STATED_OTHERWISE = {"numerical_uncertainty_ev", "warnings", "title"}
+# Its study searches the registry of its interfaces now, and so has another hash: the archive is read, not reused.
+OTHER_STUDY_NOW = {"lacss2024-aimd"}
+
 REUSED = [
     pytest.param(archive, id=archive.stem, marks=[pytest.mark.slow] if archive.parent.parent.name == "aimd" else [])
     for archive in ARCHIVES
 ]
 
 
-@pytest.mark.parametrize("archive", REUSED)
+@pytest.mark.parametrize("archive", [one for one in REUSED if one.id not in OTHER_STUDY_NOW])
 def test_a_run_of_its_study_computes_nothing_and_ends_in_the_same_document(
     archive, tmp_path, monkeypatch, command, anodeflow
 ):
@@ -97,10 +105,6 @@ def test_a_run_of_its_study_computes_nothing_and_ends_in_the_same_document(
     found = open_job_store(store).query_one({"metadata.label": "summary"}, load=True)
     assert found["uuid"] == last["uuid"]
     assert_same(found["output"], last["output"], "summary")
-
-
-# What a later run of the same study says otherwise.
-OF_THE_RUN = {"@version", "@module", "finished_at", "software", "version", "device"}
 
 
 @pytest.mark.parametrize("archive", REUSED)
@@ -132,7 +136,7 @@ def assert_same(found, kept, where):
     """The same content; numbers within what a sum in another order changes. Fields may be new, none may be lost."""
     if isinstance(kept, dict):
         assert kept.keys() <= found.keys(), where
-        for key in kept.keys() - OF_THE_RUN:
+        for key in kept.keys() - OF_THE_RUN - STATED_OTHERWISE:
             assert_same(found[key], kept[key], f"{where}.{key}")
     elif isinstance(kept, list):
         assert len(found) == len(kept), where

@@ -7,11 +7,14 @@ TYPES = {"types": {1: "Li", 2: "Cl"}}
 OPTIONS = {"types_only.dump": TYPES, "lammps_drift.dump": TYPES}
 # What a file says once, so that nothing in it tells whether it is right. Of two or three frames nothing tells whether
 # one is missing; that one is there twice is told.
+_OF_MD = (
+    "positions", "forces", "lattice", "time_fs", "kinetic_energy_ev", "energy_ev", "frames", "last configurations",
+)  # fmt: skip
 ONCE = {
     "types_only.dump": {"positions", "lattice", "step", "frames", "last configurations"},
     "lammps_drift.dump": {"positions", "lattice", "step", "frames", "last configurations"},
-    "si8-md.md": {"positions", "forces", "lattice", "time_fs", "kinetic_energy_ev", "energy_ev", "frames"},
-    "si8-npt.md": {"positions", "forces", "lattice", "time_fs", "kinetic_energy_ev", "energy_ev", "frames"},
+    "si8-md.md": {*_OF_MD},
+    "si8-npt.md": {*_OF_MD},
 }
 
 

@@ -88,4 +88,4 @@ def _with_one_mesh(structure: Structure, setup: Setup) -> MethodCard | None:
     if kpoints is None or kpoints.mesh is not None or not engine.capabilities.kpoints:
         return None
     mesh = engine.mesh(structure, setup.card)
-    return setup.card.model_copy(update={"kpoints": KPoints(mesh=mesh, centre=kpoints.centre)})
+    return setup.card.varied("mesh of the unstrained crystal", kpoints=KPoints(mesh=mesh, centre=kpoints.centre))
