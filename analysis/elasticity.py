@@ -214,17 +214,11 @@ def averages(stiffness_gpa: Array) -> tuple[dict[str, float], dict[str, float], 
     -------
     bulk, shear, young
     """
-    c, s = stiffness_gpa, np.linalg.inv(stiffness_gpa)
-    bulk = {"Voigt": c[:3, :3].sum() / 9, "Reuss": 1 / s[:3, :3].sum()}
-    off_c, off_s = (m[0, 1] + m[0, 2] + m[1, 2] for m in (c, s))
-    shear = {
-        "Voigt": (np.trace(c[:3, :3]) - off_c + 3 * np.trace(c[3:, 3:])) / 15,
-        "Reuss": 15 / (4 * np.trace(s[:3, :3]) - 4 * off_s + 3 * np.trace(s[3:, 3:])),
-    }
-    for moduli in (bulk, shear):
-        moduli["Hill"] = (moduli["Voigt"] + moduli["Reuss"]) / 2
+    tensor = ElasticTensor.from_voigt(stiffness_gpa)
+    names = {"Voigt": "voigt", "Reuss": "reuss", "Hill": "vrh"}
+    bulk = {name: float(getattr(tensor, f"k_{short}")) for name, short in names.items()}
+    shear = {name: float(getattr(tensor, f"g_{short}")) for name, short in names.items()}
     young = {name: 9 * bulk[name] * shear[name] / (3 * bulk[name] + shear[name]) for name in bulk}
-    bulk, shear, young = ({name: float(value) for name, value in m.items()} for m in (bulk, shear, young))
     return bulk, shear, young
 
 

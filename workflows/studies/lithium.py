@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pymatgen.core import Structure
 
 from anodeflow.structures.catalogue import crystal_names, get_entry
+from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.workflows.engines.contract import Task
 
 _ANIONS = {"N", "O", "P", "S", "Se", "F", "Cl", "Br", "I"}
@@ -26,6 +27,24 @@ def fixed_cell_notes(crystals: Iterable[str]) -> list[str]:
     """Return a note for each crystal whose cell is not relaxed."""
     fixed = (name for name in crystals if crystal_task(name) == "relax")
     return [f"{name}: cell kept as given (dispersion-bound crystal)" for name in fixed]
+
+
+def check_given_once(crystals: Sequence[str]) -> None:
+    """Refuse a crystal that a study file gives twice.
+
+    Raises
+    ------
+    ValueError
+        For pydantic, which names the field.
+    """
+    twice = sorted({name for name in crystals if crystals.count(name) > 1})
+    if twice:
+        raise ValueError(f"crystal {twice[0]} is given twice; give each once")
+
+
+def computed_cell(given: Structure, cells: str | None) -> Structure:
+    """Return the cell of a crystal that is computed: the smallest for ``primitive``, else as it is given."""
+    return primitive_cell(given) if cells == "primitive" else given
 
 
 def is_metal(crystal: Structure) -> bool:

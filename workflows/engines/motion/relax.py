@@ -98,8 +98,7 @@ def run_ase(
     Outcome
         ``ionic_converged`` is False when the step limit was hit, and ``error`` says so.
     """
-    relaxation = _Relaxation(structure, calculator, task, card, monitor, directory, writes)
-    relaxation.wants_stress = stress or relaxation.moves_cell
+    relaxation = _Relaxation(structure, calculator, task, card, monitor, directory, writes, stress)
     try:
         return relaxation.run()
     except ExplodedError as error:
@@ -122,11 +121,12 @@ class _Relaxation:
         monitor: Monitor | None,
         directory: Path | None,
         writes: bool,
+        stress: bool,
     ) -> None:
         self.structure, self.task, self.card, self.monitor = structure, task, card, monitor
         self.directory, self.writes = directory, writes
         self.moves_cell = task in CELL_COMPONENTS
-        self.wants_stress = self.moves_cell
+        self.wants_stress = stress or self.moves_cell
         self.checkpoint = None if directory is None or task == "static" else Checkpoint(directory)
         begin, self.steps_before = structure, 0
         if self.checkpoint is not None:

@@ -10,12 +10,11 @@ from pymatgen.core import Structure
 
 from anodeflow.analysis.crystal_properties import CrystalStudyDoc, crystal_doc, formation_energies, voltages
 from anodeflow.errors import AnodeflowError, InputError
-from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.structures.strains import LARGEST_STRAIN
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.crystals.elastic import STRAINS, StrainedCells, elastic_label
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task, fixed_cell_notes
+from anodeflow.workflows.studies.lithium import check_given_once, computed_cell, crystal_task, fixed_cell_notes
 
 
 class CrystalStudy(Study):
@@ -36,9 +35,7 @@ class CrystalStudy(Study):
 
     @model_validator(mode="after")
     def _once(self) -> CrystalStudy:
-        twice = sorted({c for c in self.crystals if self.crystals.count(c) > 1})
-        if twice:
-            raise ValueError(f"crystal {twice[0]} is given twice; give each once")
+        check_given_once(self.crystals)
         return self
 
     @model_validator(mode="after")
@@ -58,8 +55,7 @@ class CrystalStudy(Study):
 
     def computed(self, name: str) -> Structure:
         """Return the cell that is computed."""
-        given = self.crystal(name)
-        return primitive_cell(given) if self.cells == "primitive" else given
+        return computed_cell(self.crystal(name), self.cells)
 
     def setting(self, name: str) -> list[list[float]]:
         """Return the given cell's vectors in those of the computed one, whole numbers, shape (3, 3)."""

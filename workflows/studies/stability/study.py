@@ -20,10 +20,9 @@ from anodeflow.analysis.stability.phases import CORRECTIONS_SOURCE
 from anodeflow.documents import CalculationDoc
 from anodeflow.errors import AnodeflowError, InputError
 from anodeflow.structures.catalogue import crystal_names, get_entry
-from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task, fixed_cell_notes
+from anodeflow.workflows.studies.lithium import check_given_once, computed_cell, crystal_task, fixed_cell_notes
 from anodeflow.workflows.studies.stability.cells import ArgyroditeSpec
 
 
@@ -54,10 +53,7 @@ class StabilityStudy(Study):
         if names is None:
             return None
         known = [_catalogue_name(name) if isinstance(name, str) else name for name in names]
-        called = [name if isinstance(name, str) else name.argyrodite for name in known]
-        twice = sorted({name for name in called if called.count(name) > 1})
-        if twice:
-            raise ValueError(f"crystal {twice[0]} is given twice; give each once")
+        check_given_once([name if isinstance(name, str) else name.argyrodite for name in known])
         return known
 
     @field_validator("potentials_v")
@@ -110,7 +106,7 @@ class StabilityStudy(Study):
         given = self.crystal(name)
         if any(name in spec.names for spec in self._ensembles):
             return given
-        return primitive_cell(given) if self.cells == "primitive" else given
+        return computed_cell(given, self.cells)
 
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`.

@@ -9,10 +9,9 @@ from pymatgen.core import Structure
 
 from anodeflow.analysis.voltage_profile import VoltageStudyDoc, voltage_study_fields
 from anodeflow.errors import InputError
-from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task, fixed_cell_notes
+from anodeflow.workflows.studies.lithium import check_given_once, computed_cell, crystal_task, fixed_cell_notes
 
 
 class VoltageStudy(Study):
@@ -29,9 +28,7 @@ class VoltageStudy(Study):
 
     @model_validator(mode="after")
     def _host_and_lithium(self) -> VoltageStudy:
-        twice = sorted({c for c in self.crystals if self.crystals.count(c) > 1})
-        if twice:
-            raise ValueError(f"crystal {twice[0]} is given twice; give each once")
+        check_given_once(self.crystals)
         if self.host not in self.crystals:
             raise ValueError(f"the host {self.host} is not among the crystals {', '.join(self.crystals)}; add it")
         return self
@@ -42,8 +39,7 @@ class VoltageStudy(Study):
 
     def computed(self, name: str) -> Structure:
         """Return the cell that is computed."""
-        given = self.crystal(name)
-        return primitive_cell(given) if self.cells == "primitive" else given
+        return computed_cell(self.crystal(name), self.cells)
 
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`.
