@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
-from pymatgen.core import Structure
+from pymatgen.core import Element, Structure
 
 from anodeflow.errors import InputError
 from anodeflow.files import json_sha256
@@ -18,7 +19,8 @@ from anodeflow.suggest import did_you_mean
 from anodeflow.yaml_input import Written, read_yaml, validate, zero_or_at_least
 
 # Fields that say where a card comes from, not what is computed: they do not enter the hash.
-_DESCRIPTIVE = {"name", "title", "source", "code", "assumed", "base_hash"}
+# Named potentials are what is computed; with their digests they are in the record of the engine, and so in every key.
+_DESCRIPTIVE = {"name", "title", "source", "code", "assumed", "base_hash", "potentials_of"}
 # Fields that bound the effort, not the result of a converged calculation.
 _EFFORT = {"max_steps", "optimiser"}
 _Mesh = Annotated[int, Field(ge=1, le=500, description="points along one reciprocal vector")]
@@ -80,6 +82,9 @@ class MethodCard(Written):
     code: str | None = None
     functional: str
     potentials: str
+    potentials_of: dict[str, str] | None = Field(
+        None, description="element: VASP's symbol of its potential, e.g. Li: Li; other engines have their own"
+    )
     cutoff_ev: float | None = Field(None, gt=50, lt=5000)
     kpoints: KPoints | None = None
     spin: Literal["auto", "none", "collinear"] | None = None
@@ -101,6 +106,15 @@ class MethodCard(Written):
         unknown = set(self.assumed) - set(type(self).model_fields)
         if unknown:
             raise ValueError(f"'assumed' names fields that do not exist: {sorted(unknown)}")
+        return self
+
+    @model_validator(mode="after")
+    def _potentials_are_of_their_elements(self) -> MethodCard:
+        for element, symbol in (self.potentials_of or {}).items():
+            if not Element.is_valid_symbol(element):
+                raise ValueError(f"potentials_of names '{element}', which is not an element")
+            if not re.fullmatch(rf"{element}([._][A-Za-z0-9._]+)?", symbol):
+                raise ValueError(f"potentials_of: '{symbol}' is not a potential of {element}, such as {element}_sv")
         return self
 
     @property

@@ -113,7 +113,7 @@ def _cell(study: Study, calculation: Any) -> dict[str, Any]:
         "charge": calculation.charge,
     }
     try:
-        valence = engine.valence_electrons(calculation.structure.symbol_set)
+        valence = engine.valence_electrons(calculation.structure.symbol_set, card)
     except EngineError:  # its pseudopotentials are missing, which is said elsewhere
         valence = {}
     if valence and card.cutoff_ev is not None:
@@ -128,7 +128,7 @@ def _cell(study: Study, calculation: Any) -> dict[str, Any]:
 def _summary(study: Study, rows: list[dict[str, Any]], notes: list[str], workers: int) -> dict[str, Any]:
     total = sum(row["expected_core_seconds"] for row in rows)
     try:
-        identity, engine = study.hash, study.loaded_engine.record(study.elements()).model_dump()
+        identity, engine = study.hash, study.loaded_engine.record_with(study.method, study.elements()).model_dump()
     except EngineError:
         identity, engine = None, {"name": study.engine}
     return {

@@ -61,11 +61,21 @@ def test_a_coarse_mesh_is_named_and_a_senseless_one_refused(lithium):
     card = load_card("lacss2024-surface")
     # 3x1x1 on the cubic cell of Li: 1/3.44 = 0.29 per angstrom along b and c
     notes = electronic(lithium, "relax", card).notes
-    assert any("coarse" in note and "0.291" in note for note in notes)
+    assert any("coarse" in note and "0.291" in note and "unconverged in this metal" in note for note in notes)
+    assert not any("0.097" in note and "unconverged" in note for note in notes)  # 1/(3 * 3.44): under 0.10
     one = card.model_copy(update={"kpoints": KPoints(mesh=(1, 1, 1))})
     small = Structure(Lattice.cubic(2.0), ["Li"], [[0, 0, 0]])
+    assert any("0.500" in note and "the mesh is the paper's" in note for note in electronic(small, "static", one).notes)
     with pytest.raises(InputError, match=r"0\.50 per angstrom"):
-        electronic(small, "static", one)
+        electronic(small, "static", one.model_copy(update={"code": None}))
+
+
+def test_a_coarse_spacing_is_named_like_a_coarse_mesh(lithium):
+    coarse = load_card("pbe-slab").model_copy(update={"kpoints": KPoints(spacing_per_angstrom=0.16)})
+    notes = electronic(lithium, "relax", coarse).notes  # 1/(3.44 * 2) = 0.145
+    assert len(notes) == 3
+    assert all("0.145" in note and "unconverged in this metal" in note for note in notes)
+    assert not electronic(lithium, "relax", load_card("pbe-bulk")).notes
 
 
 def test_even_monkhorst_pack_meshes_are_shifted_and_gamma_ones_are_not(lithium):

@@ -59,6 +59,10 @@ class Engine(ABC):
             If the program or model is not there.
         """
 
+    def record_with(self, card: MethodCard, elements: Iterable[str] = ()) -> EngineRecord:
+        """The record of calculations with a card, which may name potentials; see :meth:`record`."""
+        return self.record(elements)
+
     @abstractmethod
     def preflight(self, card: MethodCard) -> list[str]:
         """Check that calculations can be run; what the card asks for and will not be honoured comes back.
@@ -361,8 +365,16 @@ class Engine(ABC):
         """
         return []
 
-    def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
-        """Electrons an atom of each element brings; empty for an engine without electrons."""
+    def valence_electrons(self, elements: Iterable[str], card: MethodCard | None = None) -> dict[str, int]:
+        """Electrons an atom of each element brings; empty for an engine without electrons.
+
+        Parameters
+        ----------
+        elements
+            Of the cell.
+        card
+            It may name potentials.
+        """
         return {}
 
 

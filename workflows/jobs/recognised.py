@@ -221,7 +221,7 @@ class Recognised(MSONable, ABC, Generic[_Doc]):
 
     def engine_record(self) -> EngineRecord:
         """Return what the engine says of itself, with the pseudopotentials of these elements."""
-        return self._engine.record(self.elements)
+        return self._engine.record_with(self.card, self.elements)
 
     def card_record(self) -> CardRecord:
         """Return name and hashes of the card."""

@@ -120,7 +120,7 @@ class Study(Options):
     @cached_property
     def hash(self) -> str:
         """Hash of what is computed: settings, card, engine model and the crystals' geometry."""
-        record = self.loaded_engine.record(self.elements())
+        record = self.loaded_engine.record_with(self.method, self.elements())
         content: dict[str, Any] = {
             "settings": self.hashed_settings(),
             "card": self.method.hash,

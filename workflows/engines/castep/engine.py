@@ -105,7 +105,7 @@ class CastepEngine(Engine):
         files = (partial(pseudopotentials_of, [element], settings) for element in sorted(set(elements)))
         return problems(partial(find_program, settings.command, PROGRAM), *files)
 
-    def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
+    def valence_electrons(self, elements: Iterable[str], card: MethodCard | None = None) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`; of the on-the-fly ultrasoft potentials."""
         return {element: VALENCE[element] for element in elements if element in VALENCE}
 

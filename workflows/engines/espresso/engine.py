@@ -161,7 +161,7 @@ class QeEngine(Engine):
             point, structure, folder / FOLDER, bulky=("out",), notes=notes, wall_time_s=settings.wall_time_s
         )
 
-    def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
+    def valence_electrons(self, elements: Iterable[str], card: MethodCard | None = None) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`."""
         electrons = {}
         for element, chosen in pseudopotentials_of(elements, load_settings().qe).items():

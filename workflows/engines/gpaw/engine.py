@@ -72,7 +72,7 @@ class GpawEngine(Engine):
             return ["program: the Python package gpaw is not installed"]
         return problems(*(partial(data_set, element) for element in elements))
 
-    def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
+    def valence_electrons(self, elements: Iterable[str], card: MethodCard | None = None) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`."""
         return {element: valence_electrons(element) for element in elements}
 

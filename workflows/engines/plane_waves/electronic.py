@@ -18,9 +18,11 @@ from anodeflow.workflows.engines.contract import Task
 
 # An empty layer this thick is vacuum, not the gap between molecules.
 VACUUM_ANGSTROM = 6.0
-# Coarser than this along a periodic direction, and a metal is not converged.
+# Coarser than this along a periodic direction is worth naming,
 _COARSE_SPACING_PER_ANGSTROM = 0.06
-# Coarser than that, and nothing is.
+# than this, and no metal is converged,
+_UNCONVERGED_SPACING_PER_ANGSTROM = 0.10
+# than that, and nothing is: only what a paper states is computed.
 _WRONG_SPACING_PER_ANGSTROM = 0.30
 # Where a card leaves the smearing open.
 METAL = Smearing(kind="methfessel-paxton", width_ev=0.1)
@@ -175,7 +177,7 @@ def _mesh(
         raise InputError(f"card '{card.name}' has no kpoints", "choose a card for plane waves, such as pbe-slab")
     if card.kpoints.mesh is None:
         a, b, c = (1 if empty else n for n, empty in zip(mesh, vacuum, strict=True))
-        return (a, b, c)
+        mesh = (a, b, c)
     lengths = structure.lattice.reciprocal_lattice_crystallographic.abc
     for name, number, length, empty in zip("abc", mesh, lengths, vacuum, strict=True):
         if empty and number > 1:
@@ -184,18 +186,25 @@ def _mesh(
                 "one is right there; use a card with kpoints: {spacing_per_angstrom: ...} or a mesh for slabs",
             )
         spacing = length / number
-        if not empty and spacing > _WRONG_SPACING_PER_ANGSTROM:
+        if not empty and spacing > _WRONG_SPACING_PER_ANGSTROM and card.code is None:
             raise InputError(
                 f"card '{card.name}' gives {number} k-point along {name} of {structure.formula}: "
                 f"a spacing of {spacing:.2f} per angstrom",
                 "use a card with kpoints: {spacing_per_angstrom: ...}",
             )
         if not empty and spacing > _COARSE_SPACING_PER_ANGSTROM:
-            notes.append(
-                f"{number} k-point(s) along {name} is coarse: {spacing:.3f} per angstrom (2 pi not included); "
-                "not converged for a metal"
-            )
+            notes.append(f"{number} k-point(s) along {name}: {_coarse(structure, card, spacing)}")
     return mesh
+
+
+def _coarse(structure: Structure, card: MethodCard, spacing: float) -> str:
+    """Return what is to be said of a spacing that is coarse, and whose it is."""
+    text = f"a spacing of {spacing:.3f} per angstrom (2 pi not included) is coarse"
+    if spacing > _UNCONVERGED_SPACING_PER_ANGSTROM:
+        metal = "unconverged in this metal" if _is_metallic(structure) else "unconverged where the cell holds a metal"
+        text += f": above {_UNCONVERGED_SPACING_PER_ANGSTROM:.2f}, {metal}"
+    stated = card.code is not None and card.kpoints is not None and card.kpoints.mesh is not None
+    return f"{text}; the mesh is the paper's (card '{card.name}')" if stated else text
 
 
 def _moment(structure: Structure, charge: int, isolated: bool, odd: bool) -> float:

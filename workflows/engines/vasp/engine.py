@@ -18,7 +18,7 @@ from pymatgen.core import Element, Structure
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError, InputError
 from anodeflow.files import short_digest
-from anodeflow.settings import load_settings
+from anodeflow.settings import VaspSettings, load_settings
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine, write_note
 from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
@@ -33,6 +33,8 @@ from anodeflow.workflows.engines.vasp.potcar import (
     find_potcar,
     potcar_folder,
     potcar_symbol,
+    published_cutoff_notes,
+    settings_for,
     spec_valence,
 )
 
@@ -64,7 +66,13 @@ class VaspEngine(Engine):
 
     def record(self, elements: Iterable[str] = ()) -> EngineRecord:
         """See :meth:`Engine.record`. POTCARs that cannot be found are left out; :meth:`missing` names them."""
-        settings = load_settings().vasp
+        return self._record(elements, load_settings().vasp)
+
+    def record_with(self, card: MethodCard, elements: Iterable[str] = ()) -> EngineRecord:
+        """See :meth:`Engine.record_with`: with the potentials that the card names."""
+        return self._record(elements, _settings(card))
+
+    def _record(self, elements: Iterable[str], settings: VaspSettings) -> EngineRecord:
         potentials = {}
         for element in sorted(set(elements)):
             with contextlib.suppress(EngineError):
@@ -110,6 +118,7 @@ class VaspEngine(Engine):
     def check(self, structure: Structure, task: Task, card: MethodCard, charge: int = 0) -> list[str]:
         """See :meth:`Engine.check`."""
         notes = super().check(structure, task, card, charge)
+        notes += published_cutoff_notes(structure.symbol_set, _settings(card), card)
         if task == "relax_c":
             notes.append(
                 "cells relaxed along z only need LATTICE_CONSTRAINTS, known from VASP "
@@ -119,13 +128,13 @@ class VaspEngine(Engine):
 
     def missing(self, elements: Iterable[str], card: MethodCard) -> list[str]:
         """See :meth:`Engine.missing`."""
-        settings = load_settings().vasp
+        settings = _settings(card)
         programs, potcars = partial(find_program, settings.command, "vasp"), partial(find_potcar, settings=settings)
         return problems(programs, *(partial(potcars, element) for element in elements))
 
-    def valence_electrons(self, elements: Iterable[str]) -> dict[str, int]:
+    def valence_electrons(self, elements: Iterable[str], card: MethodCard | None = None) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`; of the POTCARs, else of the table of recommended symbols."""
-        settings = load_settings().vasp
+        settings = _settings(card)
         numbers = {}
         for element in elements:
             try:
@@ -142,7 +151,7 @@ class VaspEngine(Engine):
 
     def seconds_per_step(self, structure: Structure, card: MethodCard | None = None) -> float:
         """See :meth:`Engine.seconds_per_step`; right within a factor of three."""
-        settings = load_settings().vasp
+        settings = _settings(card)
         valence = {e: spec_valence(e, settings) or min(12, Element(e).Z) for e in structure.symbol_set}
         return plane_wave_seconds(structure, card, valence)
 
@@ -151,7 +160,7 @@ class VaspEngine(Engine):
     ) -> list[str]:
         """See :meth:`Engine.write_inputs`; a POTCAR.spec where a POTCAR is missing."""
         request = Request(structure, task, card, charge)
-        return inputs_of(request, load_settings().vasp, spec=_without_potcars(structure)).write(directory)
+        return inputs_of(request, _settings(card), spec=_without_potcars(structure, card)).write(directory)
 
     def write_dynamics_inputs(
         self,
@@ -166,9 +175,9 @@ class VaspEngine(Engine):
         """See :meth:`Engine.write_dynamics_inputs`: VASP moves the atoms."""
         if charge:
             raise InputError("molecular dynamics of a charged cell are not written", "use a neutral cell")
-        settings = load_settings().vasp
+        settings = _settings(card)
         energies = steps if continued else steps + 1
-        inputs = md_inputs(structure, card, settings, spec=_without_potcars(structure), steps=energies)
+        inputs = md_inputs(structure, card, settings, spec=_without_potcars(structure, card), steps=energies)
         names = inputs.write(directory)
         return [*names, write_note(directory, CONTINUED)] if continued else names
 
@@ -176,7 +185,7 @@ class VaspEngine(Engine):
         self, images: Sequence[Structure], card: MethodCard, charge: int, directory: Path, *, climb: bool = True
     ) -> list[str]:
         """See :meth:`Engine.write_band_inputs`: VASP moves the images; the ends are written as statics."""
-        settings, spec = load_settings().vasp, _without_potcars(images[0])
+        settings, spec = _settings(card), _without_potcars(images[0], card)
         inputs = neb_inputs(images, card, charge, settings, spec=spec, climbing=climb and settings.vtst)
         names = write_band(inputs, images, directory)
         for number in (0, len(images) - 1):
@@ -191,7 +200,7 @@ class VaspEngine(Engine):
         from anodeflow.workflows.engines.vasp.calculation import Calculation  # custodian, which plans do not need
 
         with _own(folder) as place:
-            return Calculation(request, place, monitor, load_settings().vasp).run()
+            return Calculation(request, place, monitor, _settings(request.card)).run()
 
     def climbs(self) -> bool:
         """See :meth:`Engine.climbs`."""
@@ -210,7 +219,7 @@ class VaspEngine(Engine):
         from anodeflow.workflows.engines.vasp.band import VaspBand
 
         with _own(directory) as place:
-            return VaspBand(images, card, charge, place, load_settings().vasp, **options).run()
+            return VaspBand(images, card, charge, place, _settings(card), **options).run()
 
     def dynamics(
         self,
@@ -225,7 +234,7 @@ class VaspEngine(Engine):
         """See :meth:`Engine.dynamics`; VASP integrates, with its own thermostats."""
         from anodeflow.workflows.engines.vasp.dynamics import VaspDynamics
 
-        settings = load_settings().vasp
+        settings = _settings(card)
         return VaspDynamics(state, card, dynamics, settings, directory=directory, notes=notes, **options).run()
 
 
@@ -239,7 +248,12 @@ def _own(folder: Path | None) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _without_potcars(structure: Structure) -> bool:
+def _settings(card: MethodCard | None) -> VaspSettings:
+    """Return the settings of this machine with the potentials that a card names."""
+    return settings_for(card, load_settings().vasp)
+
+
+def _without_potcars(structure: Structure, card: MethodCard) -> bool:
     """Return whether inputs have to do without POTCARs, because one is missing.
 
     Raises
@@ -247,7 +261,7 @@ def _without_potcars(structure: Structure) -> bool:
     EngineError
         If a POTCAR that is there cannot be used.
     """
-    settings = load_settings().vasp
+    settings = _settings(card)
     try:
         for element in structure.symbol_set:
             find_potcar(element, settings)

@@ -20,6 +20,7 @@ from anodeflow.errors import EngineError
 from anodeflow.files import short_digest
 from anodeflow.settings import VaspSettings, expanded
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.engines.vasp.published import ENMAX_EV, SOURCE
 
 # Functional library asked for, and the folder names it has under PMG_VASP_PSP_DIR.
 FUNCTIONAL = "PBE_54"
@@ -79,6 +80,13 @@ class PotcarFile:
     known: bool
 
 
+def settings_for(card: MethodCard | None, settings: VaspSettings) -> VaspSettings:
+    """Return the settings with the potentials that a card names, which go before those of the machine."""
+    if card is None or not card.potentials_of:
+        return settings
+    return settings.model_copy(update={"potentials_of": settings.potentials_of | card.potentials_of})
+
+
 def potcar_symbol(element: str, settings: VaspSettings) -> str:
     """Return the symbol for an element: the settings' choice, else the recommended one, else the element."""
     return settings.potentials_of.get(element) or _RECOMMENDED.get(element, (element, 0))[0]
@@ -123,7 +131,7 @@ def find_potcar(element: str, settings: VaspSettings) -> PotcarFile:
         )
         raise MissingPotcarError(
             f"no POTCAR for {symbol} ({element}): tried {where}",
-            "put it there, or name another under vasp.potentials_of in the settings",
+            "put it there, or name another under potentials_of in the card or the settings (section vasp)",
         )
     try:
         stat = path.stat()
@@ -233,6 +241,36 @@ def check_cutoff(files: Mapping[str, PotcarFile], card: MethodCard) -> list[str]
                 f"cutoff {card.cutoff_ev:g} eV of card '{card.name}' is below ENMAX of POTCAR {file.symbol} "
                 f"({file.enmax_ev:g} eV): not converged"
             )
+    return notes
+
+
+def published_cutoff_notes(elements: Iterable[str], settings: VaspSettings, card: MethodCard) -> list[str]:
+    """Return notes on a card's cutoff below what is published of the potentials, for elements without a POTCAR here.
+
+    Parameters
+    ----------
+    elements
+        Of the cell.
+    settings
+        With the card's potentials.
+    card
+        Its cutoff is compared.
+    """
+    notes = []
+    for element in sorted(set(elements)):
+        symbol = potcar_symbol(element, settings)
+        published = ENMAX_EV.get(symbol)
+        if card.cutoff_ev is None or published is None or card.cutoff_ev >= published:
+            continue
+        try:
+            find_potcar(element, settings)  # its own header decides, when the inputs are made
+        except MissingPotcarError:
+            notes.append(
+                f"cutoff {card.cutoff_ev:g} eV of card '{card.name}' is below ENMAX of {symbol} ({published:g} eV, "
+                f"{SOURCE}): not converged; name a softer potential under potentials_of in the card, or raise cutoff_ev"
+            )
+        except EngineError:
+            continue
     return notes
 
 
