@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from anodeflow.analysis.comparable import check_functionals
 from anodeflow.analysis.reference_values import reference_value
 from anodeflow.analysis.reservoirs import Reservoir
 from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
@@ -26,6 +27,9 @@ from anodeflow.units import COULOMB_EV_ANGSTROM
 
 Convention = Literal["bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion"]
 _CONVENTIONS: tuple[Convention, ...] = ("bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion")
+
+# Functional of the published cohesive energy and spin polarisation of Li.
+_PUBLISHED_FUNCTIONAL = "PBE"
 
 # Madelung constant of a point charge in a cubic box with neutralising background (Makov & Payne 1995).
 _MADELUNG_CUBIC = 2.837297
@@ -277,6 +281,7 @@ def lithium_references(
         common = {"convention": convention, "engine_hash": metal.engine.hash, "card_hash": metal.card.hash}
         if convention in atoms:
             doc = atoms[convention]
+            check_functionals({metal.label: metal.engine, doc.label: doc.engine})
             if (doc.engine.hash, doc.card.family) != (metal.engine.hash, metal.card.family):
                 raise ReferenceMismatchError(
                     f"the {convention} reference was computed with {doc.engine.name}/{doc.card.name}, "
@@ -296,6 +301,8 @@ def lithium_references(
             )
         elif convention in shifts:
             shift, sources = shifts[convention]
+            if sources:
+                check_published_atom(metal.engine, convention)
             references.append(
                 LithiumReference(**common, energy_ev=mu + shift, rests_on=[metal.fingerprint], sources=list(sources))
             )
@@ -305,6 +312,23 @@ def lithium_references(
                 "use an engine that holds a charge, or the references bulk_metal and neutral_atom",
             )
     return references
+
+
+def check_published_atom(engine: EngineRecord, convention: Convention) -> None:
+    """Refuse the published difference between metal and free atom, which is PBE's, with energies of another functional.
+
+    Raises
+    ------
+    ReferenceMismatchError
+        If the engine's energies are known to be of another functional.
+    """
+    functional = engine.energies_of
+    if functional not in (None, _PUBLISHED_FUNCTIONAL):
+        raise ReferenceMismatchError(
+            f"reference '{convention}' is bcc Li and a published difference of {_PUBLISHED_FUNCTIONAL}; engine "
+            f"'{engine.name}' is of {functional}",
+            "set 'references: [bulk_metal]'",
+        )
 
 
 def binding_energies(
@@ -341,6 +365,7 @@ def binding_energies(
     ReferenceMismatchError
         If engine, card or charges do not fit together.
     """
+    check_functionals({d.label: d.engine for d in (ab, a)})
     keys = {(d.engine.hash, d.card.hash) for d in (ab, a)} | {(r.engine_hash, r.card_hash) for r in references}
     if len(keys) > 1:
         raise ReferenceMismatchError(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pymatgen.core import Composition, Structure
 
-from anodeflow.documents import CalculationDoc
+from anodeflow.documents import CalculationDoc, EngineRecord
 from anodeflow.errors import InputError, ReferenceMismatchError
 
 AREA_TOLERANCE = 1e-3  # relative
@@ -32,6 +32,7 @@ def check_comparable(calculations: Sequence[CalculationDoc], *, varied: bool = F
     ReferenceMismatchError
         If engine or card differ, or one is charged.
     """
+    check_functionals({doc.label: doc.engine for doc in calculations})
     first = calculations[0]
     for doc in calculations:
         check_finite(doc.converged_energy_ev())
@@ -46,6 +47,29 @@ def check_comparable(calculations: Sequence[CalculationDoc], *, varied: bool = F
         if doc.charge:
             raise ReferenceMismatchError(
                 f"'{doc.label}' has charge {doc.charge:+d} e", "surface and interface energies need neutral cells"
+            )
+
+
+def check_functionals(engines: Mapping[str, EngineRecord | None]) -> None:
+    """Refuse energies of two functionals, which have no common zero and never give a difference.
+
+    Parameters
+    ----------
+    engines
+        By what each computed; one whose functional is not known is let pass, for its hash tells it from all others.
+
+    Raises
+    ------
+    ReferenceMismatchError
+        If two differ.
+    """
+    known = [(label, e.name, e.energies_of) for label, e in engines.items() if e is not None and e.energies_of]
+    for label, name, functional in known[1:]:
+        if functional != known[0][2]:
+            raise ReferenceMismatchError(
+                f"'{known[0][0]}' is of {known[0][2]} ({known[0][1]}), '{label}' of {functional} ({name}): energies of "
+                "two functionals are never combined",
+                f"compute all of them with engines of {functional}, or all of {known[0][2]}",
             )
 
 

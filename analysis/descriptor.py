@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from anodeflow.analysis.binding import BindingEnergyDoc, Convention, DescriptorMatrix
+from anodeflow.analysis.comparable import check_functionals
 from anodeflow.errors import ConvergenceError, ReferenceMismatchError
 from anodeflow.lithium_states import Kind
 
@@ -32,11 +33,12 @@ def descriptor(anode: BindingEnergyDoc, interphase: BindingEnergyDoc, convention
     ConvergenceError
         If one of the two has no binding energy.
     ReferenceMismatchError
-        If engine, card, charges, environment, the kind of state or the Li reference differ.
+        If functional, engine, card, charges, environment, the kind of state or the Li reference differ.
     """
     for doc in (anode, interphase):
         if not doc.converged:
             raise ConvergenceError(f"{doc.where}: no binding energy ({doc.error or 'no site converged'})")
+    check_functionals({doc.where: doc.engine for doc in (anode, interphase)})
     differing = [
         f"{name} ({a} and {b})" for name, a, b in zip(_KEY_NAMES, _key(anode), _key(interphase), strict=True) if a != b
     ]

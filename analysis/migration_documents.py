@@ -8,6 +8,7 @@ from pydantic import Field
 from pymatgen.core import Structure
 
 from anodeflow.analysis.barriers import BarrierFit, fit_barrier
+from anodeflow.analysis.comparable import check_functionals
 from anodeflow.documents import CalculationDoc, CardRecord, ComputedDoc, Document, EngineRecord, StudyDoc
 from anodeflow.errors import AnodeflowError, ConvergenceError, ReferenceMismatchError
 
@@ -183,6 +184,7 @@ def _check_same_settings(band: BandDoc, start: CalculationDoc | None, end: Calcu
         if doc is None:
             continue
         doc.converged_energy_ev()
+        check_functionals({doc.label: doc.engine, "the band": band.engine})
         if (doc.engine.hash, doc.card.family, doc.charge) != (band.engine.hash, band.card.family, band.charge):
             raise ReferenceMismatchError(
                 f"'{doc.label}' and the band differ in engine, card or charge",

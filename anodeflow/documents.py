@@ -25,6 +25,10 @@ class Document(BaseModel):
         return {k: v for k, v in content.items() if v is not None or k not in self.LEFT_OUT_IF_NONE}
 
 
+# Engines whose records do not state the functional, or did not always.
+_FUNCTIONAL_BEFORE = dict.fromkeys(("sevennet-0", "sevennet-l3i5", "chgnet", "vasp", "castep", "qe", "gpaw"), "PBE")
+
+
 class EngineRecord(Document):
     """The engine of a calculation: everything that says which program and model a number comes from."""
 
@@ -39,6 +43,18 @@ class EngineRecord(Document):
     stand_in: bool = Field(False, description="a test program behind a licensed code's files: no result of that code")
     mode: str = Field("full", description="what of the card the engine does not honour, as text")
     device: str = "cpu"
+    functional: str | None = Field(
+        None, description="exchange-correlation functional of a potential's energies; None: see `energies_of`"
+    )
+    training_data: str | None = Field(None, description="what a potential was trained on, with its source")
+    licence: str | None = Field(None, description="of a potential's weights")
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("functional", "training_data", "licence")
+
+    @property
+    def energies_of(self) -> str | None:
+        """The functional that its energies are of; None for a model file that does not say."""
+        return self.functional or _FUNCTIONAL_BEFORE.get(self.name)
 
 
 class CardRecord(Document):

@@ -12,9 +12,15 @@ from anodeflow.analysis.crystal_properties import comparable_crystals
 from anodeflow.analysis.stability.ensembles import EnsembleDoc, ensemble_doc
 from anodeflow.analysis.stability.hull import Hull
 from anodeflow.analysis.stability.mixing import MixingDoc, mixing_doc
-from anodeflow.analysis.stability.phases import TRAINED_ON_CORRECTED, Energies, anion_correction_ev, phase_of
+from anodeflow.analysis.stability.phases import (
+    CORRECTED_FUNCTIONAL,
+    TRAINED_ON_CORRECTED,
+    Energies,
+    anion_correction_ev,
+    phase_of,
+)
 from anodeflow.analysis.stability.window import WindowDoc, decomposition_energy_ev_per_atom, window_doc
-from anodeflow.documents import CalculationDoc, Document, StudyDoc
+from anodeflow.documents import CalculationDoc, Document, EngineRecord, StudyDoc
 from anodeflow.errors import InputError
 
 _BOTH: tuple[Energies, ...] = get_args(Energies)
@@ -121,13 +127,19 @@ def stability_phases(calculations: dict[str, CalculationDoc | None]) -> list[Sta
         )
         if calculation is not None and crystal.energy_per_atom_ev is not None:
             composition = calculation.structure.composition
-            correction = anion_correction_ev(composition) / float(composition.num_atoms)
+            corrects = corrections_apply(calculation.engine)
+            correction = anion_correction_ev(composition) / float(composition.num_atoms) if corrects else 0.0
             held = correction if trained_on_corrected(calculation.engine.name) else 0.0
             doc.formula = phase_of(name, composition, 0.0).formula
             doc.energy_per_atom_ev = crystal.energy_per_atom_ev - held
             doc.correction_per_atom_ev = correction
         docs.append(doc)
     return docs
+
+
+def corrections_apply(engine: EngineRecord) -> bool:
+    """Return whether anion corrections, which were fitted to PBE, may be added to the energies of an engine."""
+    return engine.energies_of in (None, CORRECTED_FUNCTIONAL)
 
 
 def trained_on_corrected(engine: str) -> bool:
@@ -156,7 +168,9 @@ def stability_results(docs: Sequence[StabilityPhaseDoc], roles: StabilityRoles) 
         If the phases make no hull.
     """
     phases = [
-        phase_of(doc.crystal, Composition(doc.formula), doc.energy_per_atom_ev)
+        phase_of(
+            doc.crystal, Composition(doc.formula), doc.energy_per_atom_ev, corrected=doc.correction_per_atom_ev != 0
+        )
         for doc in docs
         if doc.energy_per_atom_ev is not None
     ]

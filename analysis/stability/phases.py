@@ -20,7 +20,9 @@ Energies = Literal["raw", "corrected"]
 
 #: Engines whose energies already hold the anion corrections, because their model was trained on corrected ones.
 #: CHGNet: B. Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi:10.1038/s42256-023-00716-3.
-TRAINED_ON_CORRECTED = frozenset({"chgnet"})
+TRAINED_ON_CORRECTED = frozenset({"chgnet", "chgnet-0.2.0"})
+#: Functional that the anion corrections were fitted to.
+CORRECTED_FUNCTIONAL = "PBE"
 
 CORRECTIONS_SOURCE = (
     "anion corrections: Materials Project 2020, A. Wang et al., Sci. Rep. 11, 15496 (2021),"
@@ -70,7 +72,7 @@ class Phase(Document):
         return self.energy_ev + (self.correction_ev if energies == "corrected" else 0.0)
 
 
-def phase_of(name: str, composition: Composition, energy_per_atom_ev: float) -> Phase:
+def phase_of(name: str, composition: Composition, energy_per_atom_ev: float, *, corrected: bool = True) -> Phase:
     """Return a phase per reduced formula unit, with its anion correction.
 
     Parameters
@@ -81,6 +83,8 @@ def phase_of(name: str, composition: Composition, energy_per_atom_ev: float) -> 
         Of any number of formula units.
     energy_per_atom_ev
         As computed.
+    corrected
+        Whether the phase has an anion correction: of a functional that they were not fitted to it has none.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def phase_of(name: str, composition: Composition, energy_per_atom_ev: float) -> 
         name=name,
         formula=composition.reduced_formula if not unit.is_element else unit.elements[0].symbol,
         energy_ev=energy_per_atom_ev * (1.0 if unit.is_element else float(unit.num_atoms)),
-        correction_ev=anion_correction_ev(unit),
+        correction_ev=anion_correction_ev(unit) if corrected else 0.0,
     )
 
 

@@ -21,7 +21,7 @@ PROGRAMS = {
 
 
 def _engine_names() -> list[str]:
-    """Names a study may give; ``family:PATH`` where a model file has to be named."""
+    """Names a study may give; ``family:PATH`` where a model file has to be named, ``@MODAL`` left out."""
     return [*(name if potential.bundled else f"{name}:PATH" for name, potential in POTENTIALS.items()), *PROGRAMS]
 
 

@@ -16,14 +16,16 @@ from pymatgen.core import Structure
 
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError, out_of_memory
-from anodeflow.files import file_sha256
+from anodeflow.files import file_sha256, json_sha256
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, DynamicsState, Monitor, Outcome, Request
-from anodeflow.workflows.engines.potentials.models import POTENTIALS
+from anodeflow.workflows.engines.potentials.models import POTENTIALS, training_of
 
 KIND = "machine-learning potential"
-_MODE = "a potential of the PBE energy surface: cutoff, k-points, smearing, spin and charge of a card do not apply"
+_MODE = "a potential of {} energy surface: cutoff, k-points, smearing, spin and charge of a card do not apply"
+# Between the path of a multi-fidelity model and the fidelity that is asked of it.
+_BEFORE_MODAL = "@"
 
 
 class PotentialEngine(Engine):
@@ -32,8 +34,9 @@ class PotentialEngine(Engine):
     Parameters
     ----------
     name
-        ``sevennet-0`` (default), ``sevennet-l3i5`` or ``chgnet``, whose weights come inside their wheels; or
-        ``family:PATH`` with family ``sevennet``, ``mace`` or ``nep`` and a model file of the user's.
+        One whose weights come inside their wheel, such as ``sevennet-0`` (default) or ``chgnet``; or ``family:PATH``
+        with family ``sevennet``, ``mace`` or ``nep`` and a model file of the user's; or ``sevennet:PATH@MODAL`` for one
+        fidelity of a multi-fidelity model.
     """
 
     capabilities = Capabilities(md=True, neb=True)
@@ -42,7 +45,9 @@ class PotentialEngine(Engine):
         self.name = name
         family, _, path = name.partition(":")
         self._potential = POTENTIALS[family]
-        self._path = path
+        self._path, self._modal = path, self._potential.modal
+        if family == "sevennet" and not Path(path).expanduser().is_file() and _BEFORE_MODAL in path:
+            self._path, _, self._modal = path.rpartition(_BEFORE_MODAL)
         self._calculator: Any = None
 
     @cached_property
@@ -51,7 +56,7 @@ class PotentialEngine(Engine):
         spec = importlib.util.find_spec(self._potential.package)
         if spec is None or not spec.submodule_search_locations:
             hint = (
-                "pip install 'anodeflow[embedded]'"
+                f"pip install 'anodeflow[{self._potential.extra}]'"
                 if self._potential.bundled
                 else f"install the package that provides '{self._potential.package}'"
             )
@@ -74,8 +79,12 @@ class PotentialEngine(Engine):
 
     @cached_property
     def _sha256(self) -> str:
+        path = self.model_path
         try:
-            return file_sha256(self.model_path)[:16]
+            digests = [file_sha256(file) for file in (path, *(path.parent / name for name in self._potential.beside))]
+            if len(digests) == 1 and self._modal is None:
+                return digests[0][:16]
+            return json_sha256([*digests, self._modal])[:16]
         except OSError as error:
             raise EngineError(f"cannot read the model '{self.model_path}': {error}", "check the file") from None
 
@@ -90,7 +99,7 @@ class PotentialEngine(Engine):
 
     def record(self, elements: Iterable[str] = ()) -> EngineRecord:
         """See :meth:`Engine.record`."""
-        path = self.model_path
+        path, training = self.model_path, training_of(self._potential, self._modal)
         try:
             number = version(self._potential.package)
         except PackageNotFoundError:
@@ -99,15 +108,20 @@ class PotentialEngine(Engine):
             name=self.name,
             kind=KIND,
             version=f"{self._potential.package} {number}",
-            model=path.name,
+            model=path.name if self._modal is None else f"{path.name}, {self._modal}",
             hash=self._sha256,
-            mode=_MODE,
+            mode=_MODE.format(f"the {training.functional}" if training.functional else "an unstated"),
             device=self.device() if "torch" in sys.modules else os.environ.get("ANODEFLOW_DEVICE", "auto"),
+            functional=training.functional,
+            training_data=training.data,
+            licence=self._potential.licence if self._potential.bundled else None,
         )
 
     def preflight(self, card: MethodCard) -> list[str]:
         """See :meth:`Engine.preflight`."""
-        self.record()
+        functional = self.record().functional
+        other = functional is not None and functional != card.functional
+        notes = [f"engine '{self.name}' is of {functional}, card '{card.name}' says {card.functional}"] if other else []
         ignored = [
             text
             for value, text in (
@@ -120,23 +134,28 @@ class PotentialEngine(Engine):
             if value is not None
         ]
         if not ignored:
-            return []
-        return [f"engine '{self.name}' is a potential: {', '.join(ignored)} of card '{card.name}' do not apply"]
+            return notes
+        return [*notes, f"engine '{self.name}' is a potential: {', '.join(ignored)} of card '{card.name}' do not apply"]
 
     def calculator(self) -> Any:
         """The ASE calculator, loaded once."""
         if self._calculator is None:
             path = self.model_path
+            fidelity = {} if self._modal is None else {"modal": self._modal}
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    self._calculator = self._potential.load(str(path), self.device())
+                    self._calculator = self._potential.load(str(path), self.device(), **fidelity)
             except Exception as error:  # whatever a model's own loader raises
                 if (no_memory := out_of_memory(error)) is not None:
                     raise no_memory.about(f"engine '{self.name}' cannot load '{path}'") from error
+                remedy = "check that the file is a model of this family and the package versions fit"
+                if "modal" in str(error):
+                    remedy = (
+                        f"write 'sevennet:PATH{_BEFORE_MODAL}MODAL' with one that it has, or PATH alone if it has none"
+                    )
                 raise EngineError(
-                    f"engine '{self.name}' cannot load '{path}': {type(error).__name__}: {error}",
-                    "check that the file is a model of this family and the package versions fit",
+                    f"engine '{self.name}' cannot load '{path}': {type(error).__name__}: {error}", remedy
                 ) from error
         return self._calculator
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Lattice, Structure
 
-from anodeflow.analysis.binding import BindingEnergyDoc, BindingStudyDoc, Convention
+from anodeflow.analysis.binding import BindingEnergyDoc, BindingStudyDoc, Convention, check_published_atom
 from anodeflow.analysis.descriptor import descriptor_matrix
 from anodeflow.analysis.reservoirs import check_reservoir
 from anodeflow.errors import EngineError, InputError
@@ -246,6 +246,10 @@ class BindingStudy(Study):
                 f"references {self.references} with Li+: only 'ion' balances the charges",
                 "set 'references: [ion]'",
             )
+        if not self.loaded_engine.capabilities.isolated_atoms:
+            for convention in self.references:
+                if convention != "bulk_metal":
+                    check_published_atom(self.loaded_engine.record(), convention)
         self._check_states()
         return [*notes, *self.check_cells()]
 

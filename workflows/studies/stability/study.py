@@ -12,11 +12,12 @@ from anodeflow.analysis.stability.documents import (
     StabilityResults,
     StabilityRoles,
     StabilityStudyDoc,
+    corrections_apply,
     stability_phases,
     stability_results,
     trained_on_corrected,
 )
-from anodeflow.analysis.stability.phases import CORRECTIONS_SOURCE
+from anodeflow.analysis.stability.phases import CORRECTED_FUNCTIONAL, CORRECTIONS_SOURCE
 from anodeflow.documents import CalculationDoc
 from anodeflow.errors import AnodeflowError, InputError
 from anodeflow.structures.catalogue import crystal_names, get_entry
@@ -171,6 +172,11 @@ class StabilityStudy(Study):
         warnings += [f"{window.electrolyte}: {window.error}" for window in unlike]
         engine = next((c.engine for c in calculations.values() if c is not None), None)
         corrects = engine is not None and trained_on_corrected(engine.name)
+        if engine is not None and not corrections_apply(engine):
+            warnings.append(
+                f"no anion corrections: they were fitted to {CORRECTED_FUNCTIONAL}, and engine '{engine.name}' is of "
+                f"{engine.energies_of}; 'corrected' is the same as 'raw'"
+            )
         return last_document(
             StabilityStudyDoc,
             self,
