@@ -31,8 +31,8 @@ class Potential:
     ``bundled`` is the path of the weights inside the installed package; None: the user names a file.
     ``seconds_per_atom`` is the measured time of one energy and force evaluation on one thread of a 2024
     server core, for about 30-60 atoms of these crystals; ``in_dynamics`` what dynamics, which need the forces only,
-    take of it (``benchmarks/dynamics.py --faster``). ``load`` takes path and device, and ``modal`` where a multi-fidelity
-    model is asked for one of its fidelities.
+    take of it (``benchmarks/dynamics.py --faster``). ``load`` takes path and device, and ``modal`` where one
+    fidelity of a multi-fidelity model is asked for.
     ``beside`` are further files that decide its numbers, ``extra`` what pip is asked for where the package is missing.
     """
 
