@@ -36,6 +36,7 @@ REASONS_OF_LONELY_NAMES: dict[str, str] = {
     "Linearity": _RECORD,
     "PlaneFit": _RECORD,
     "ReferenceValue": _RECORD,
+    "ComparedValue": _RECORD,
     "ThicknessStep": _RECORD,
     "SlabFit": _RECORD,
     "ThicknessConvergence": _RECORD,

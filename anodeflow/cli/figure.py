@@ -31,14 +31,18 @@ def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) ->
     from anodeflow.cli.output.studies import imported_line, stored_study, write_figure
     from anodeflow.cli.results import study_hash_of
     from anodeflow.workflows.store import open_documents, store_shown
+    from anodeflow.workflows.studies.comparison import disagreements
 
     documents = open_documents(store)
     document = stored_study(documents, study_hash_of(study))
     if document is None:
         raise InputError(f"no finished study '{study}' in {store_shown(store)}", f"run it first: anodeflow run {study}")
-    imported = imported_line(documents, document.study_hash)
+    below = imported_line(documents, document.study_hash)
+    if disagreements(documents, document):
+        line = "engines of the store disagree by more than this result claims: anodeflow compare"
+        below = line if below is None else f"{below}\n{line}"
     for file in outputs:
-        write_figure(document, file, imported)
+        write_figure(document, file, below)
     if as_json:
         click.echo(json.dumps({"study_hash": document.study_hash, "files": [str(file) for file in outputs]}))
     else:

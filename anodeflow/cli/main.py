@@ -12,6 +12,7 @@ _COMMANDS = {
     "analyse": "anodeflow.cli.analyse:analyse",
     "build": "anodeflow.cli.build:build",
     "cells": "anodeflow.cli.cells:cells",
+    "compare": "anodeflow.cli.compare:compare",
     "crystals": "anodeflow.cli.crystals:crystals",
     "export": "anodeflow.cli.archive:export",
     "figure": "anodeflow.cli.figure:figure",

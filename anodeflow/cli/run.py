@@ -56,11 +56,13 @@ def run(
     from anodeflow.cli.output.studies import imported_line, print_study, write_figures
     from anodeflow.workflows.store import open_documents, store_shown
     from anodeflow.workflows.studies import load_study
+    from anodeflow.workflows.studies.comparison import disagreements
 
     again = f"anodeflow run {study} --store {store_shown(store)}"
     document, report = run_study(load_study(study), store, again, workers, threads)
-    imported = imported_line(open_documents(store), document.study_hash)
-    print_study(document, as_json, imported)
+    documents = open_documents(store)
+    imported = imported_line(documents, document.study_hash)
+    print_study(document, as_json, imported, disagreements(documents, document))
     write_figures(document, figures, imported)
     if show and figures:
         _open_on_screen(figures[0])

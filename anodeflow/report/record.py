@@ -117,10 +117,13 @@ def read_record(study: str, store: Path, imported: Callable[[Store, str], str | 
     if Path(study).suffix.lower() == ".zip":
         return _from_archive(Path(study))
     from anodeflow.workflows.store import open_documents
+    from anodeflow.workflows.studies.comparison import disagreements
 
     documents = open_documents(store)
     study_hash = _whole_hash(documents, study, store)
-    return _from_store(documents, study_hash, imported(documents, study_hash))
+    record = _from_store(documents, study_hash, imported(documents, study_hash))
+    record.document.warnings += disagreements(documents, record.document)
+    return record
 
 
 def _whole_hash(documents: Store, study: str, store: Path) -> str:

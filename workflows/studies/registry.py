@@ -7,8 +7,8 @@ costs nothing to import. How a kind is added: ``docs/adding-a-study.md``.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from anodeflow.errors import InputError
@@ -42,6 +42,11 @@ class Table:
         With ``convergence="row"``: the column that is True or ``converged``.
     fields
         What is read of each document where the whole would be much; None: all of it.
+    keys
+        Columns that say what a row is of, whichever engine computed it; for ``anodeflow compare``.
+    compared
+        Columns of numbers that several engines may be asked for alike, each with the column of what it claims to be
+        sure of, a half-width or an interval, or None.
     """
 
     name: str
@@ -56,6 +61,8 @@ class Table:
     convergence: Convergence | None = "error"
     converged_column: str = "converged"
     fields: tuple[str, ...] | None = None
+    keys: tuple[str, ...] = ()
+    compared: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ def imported_notes(job_store: Any, study_hash: str) -> list[str]:
     return [f"{imported} are not used; --trust would use those that are the same"]
 
 
-def print_study(document: Any, as_json: bool, imported: str | None = None) -> None:
+def print_study(document: Any, as_json: bool, imported: str | None = None, disagreements: Sequence[str] = ()) -> None:
     """Print a study's last document as tables or JSON, and what of it was imported.
 
     Parameters
@@ -68,17 +69,22 @@ def print_study(document: Any, as_json: bool, imported: str | None = None) -> No
         JSON instead of tables.
     imported
         What is said of imported results, or None.
+    disagreements
+        Where other engines of the store differ by more than the document claims; in JSON they end its warnings.
     """
     if as_json:
         from anodeflow.cli.output.console import print_json
 
-        print_json(document.model_dump(mode="json"))
+        content = document.model_dump(mode="json")
+        print_json(content | {"warnings": [*content["warnings"], *disagreements]})
         return
     load(kind_of_document(document.doc_type).printer)(document)
     if document.engine.stand_in:
         click.echo(
             f"NOT A RESULT: computed by {document.engine.kind}; these numbers test the workflow and mean nothing"
         )
+    for line in disagreements:
+        click.echo(line)
     if imported is not None:
         click.echo(imported)
 

@@ -90,6 +90,11 @@ TABLES = (
         by_crystal=True,
         by_environment=True,
         state_columns=("state",),
+        keys=("crystal", "environment", "state"),
+        compared={
+            f"binding_energy_ev_{name}": "numerical_uncertainty_ev"
+            for name in ("bulk_metal", "neutral_atom", "neutral_atom_nonspin", "ion")
+        },
     ),
     Table(
         "sites",
@@ -113,5 +118,7 @@ TABLES = (
         state_columns=("anode_state", "interphase_state"),
         environment_column="environment",
         convergence=None,
+        keys=("anode", "interphase", "environment", "kind"),
+        compared={"d_e_ev": None},
     ),
 )  # fmt: skip

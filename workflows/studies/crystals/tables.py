@@ -55,6 +55,8 @@ TABLES = (
          "formation_energy_ev_per_atom", "engine", "card", "study_hash"),
         crystal_columns=("crystal",),
         convergence="row",
+        keys=("crystal",),
+        compared=dict.fromkeys(("a_angstrom", "b_angstrom", "c_angstrom", "formation_energy_ev_per_atom")),
     ),
     Table(
         "moduli",
@@ -64,5 +66,7 @@ TABLES = (
          "stable", "engine", "card", "study_hash"),
         crystal_columns=("crystal",),
         convergence="row",
+        keys=("crystal",),
+        compared=dict.fromkeys(("bulk_gpa", "shear_gpa", "young_gpa", "poisson_ratio")),
     ),
 )  # fmt: skip

@@ -44,5 +44,7 @@ TABLES = (
         ("system", "seed", "length_ps", "mean_temperature_k", "intact_ps4_first", "intact_ps4_last", "half_broken_ps",
          "d_cm2_per_s", "converged", "study_hash"),
         convergence="row",
+        keys=("system", "seed"),
+        compared={"d_cm2_per_s": "d_se_cm2_per_s", "intact_ps4_last": None, "half_broken_ps": None},
     ),
 )  # fmt: skip

@@ -20,5 +20,11 @@ TABLES = (
         _rows,
         ("film", "substrate", "contact", "gamma_j_per_m2", "sigma_j_per_m2_per_unit", "strain_percent",
          "work_of_adhesion_j_per_m2", "engine", "card", "study_hash"),
+        keys=("film", "substrate", "contact"),
+        compared={
+            "gamma_j_per_m2": "uncertainty_j_per_m2",
+            "work_of_adhesion_j_per_m2": "work_of_adhesion_half_width_j_per_m2",
+            "film_minus_interface_j_per_m2": "uncertainty_j_per_m2",
+        },
     ),
 )  # fmt: skip

@@ -26,5 +26,7 @@ TABLES = (
          "path_length_angstrom", "engine", "card", "study_hash"),
         by_crystal=True,
         convergence="row",
+        keys=("crystal", "mechanism", "hop"),
+        compared={"forward_ev": "uncertainty_ev", "backward_ev": "uncertainty_ev"},
     ),
 )  # fmt: skip

@@ -63,6 +63,8 @@ TABLES = (
         ("electrolyte", "energies", "above_hull_ev_per_atom", "reduction_limit_v", "oxidation_limit_v", "reduced_to",
          "oxidised_to", "engine", "card"),
         crystal_columns=("electrolyte",), convergence=None,
+        keys=("electrolyte", "energies"),
+        compared=dict.fromkeys(("reduction_limit_v", "oxidation_limit_v", "above_hull_ev_per_atom")),
     ),
     Table(
         "decomposition", "StabilityStudyDoc", _fields,
@@ -74,11 +76,14 @@ TABLES = (
         ("first", "second", "energies", "potential_v", "lowest_ev_per_atom", "lowest_share_of_first", "lowest_products",
          "excess_ev_per_formula", "engine"),
         crystal_columns=("first", "second"), convergence=None,
+        keys=("first", "second", "energies", "potential_v"),
+        compared=dict.fromkeys(("lowest_ev_per_atom", "excess_ev_per_formula")),
     ),
     Table(
         "phases", "StabilityStudyDoc", _phases,
         ("crystal", "formula", "formation_ev_per_atom_raw", "formation_ev_per_atom_corrected",
          "above_hull_ev_per_atom_raw", "above_hull_ev_per_atom_corrected", "engine", "card"),
         crystal_columns=("crystal",), convergence=None,
+        keys=("crystal",), compared=dict.fromkeys(("formation_ev_per_atom_raw", "above_hull_ev_per_atom_raw")),
     ),
 )  # fmt: skip

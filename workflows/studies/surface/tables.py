@@ -26,5 +26,7 @@ TABLES = (
         ("crystal", "face", "termination", "method", "gamma_j_per_m2", "gamma_unrelaxed_j_per_m2", "engine", "card",
          "study_hash"),
         by_crystal=True,
+        keys=("crystal", "face", "termination"),
+        compared={"gamma_j_per_m2": "gamma_ci_j_per_m2", "gamma_unrelaxed_j_per_m2": None},
     ),
 )  # fmt: skip

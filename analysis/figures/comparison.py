@@ -1,0 +1,94 @@
+"""Figure of one study by several engines: each number beside the others."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from anodeflow.analysis.comparison import ComparedQuantity, ComparisonDoc
+from anodeflow.analysis.figures.style import SERIES, in_style, mark_panel, write_footer
+from anodeflow.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_PANELS, _MOST_ROWS, _COLUMNS = 9, 14, 3
+
+
+def comparison_figure(comparison: ComparisonDoc) -> Figure:
+    """Draw one panel a quantity: rows below each other, one mark an engine, bars what each claims.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to draw.
+    """
+    panels: dict[tuple[str, str], list[ComparedQuantity]] = {}
+    for quantity in comparison.quantities:
+        panels.setdefault((quantity.table, quantity.quantity), []).append(quantity)
+    if not panels:
+        raise InputError("no number of these results to draw", "see why each engine has none")
+    shown = list(panels.values())[:_MOST_PANELS]
+    columns = min(_COLUMNS, len(shown))
+    lines = math.ceil(len(shown) / columns)
+    tallest = max(min(len(rows), _MOST_ROWS) for rows in shown)
+    with in_style():
+        figure, grid = plt.subplots(
+            lines, columns, figsize=(2.9 * columns + 0.4, lines * (1.1 + 0.2 * tallest) + 0.5), squeeze=False,
+            layout="constrained",
+        )  # fmt: skip
+        for number, axes in enumerate(grid.flat):
+            if number >= len(shown):
+                axes.set_axis_off()
+                continue
+            _draw(axes, shown[number][:_MOST_ROWS], comparison)
+            mark_panel(axes, number)
+        figure.legend(handles=_marks(comparison), loc="outside upper center", ncols=4, fontsize=6)
+        write_footer(figure, *_lines(comparison, left_out=len(panels) - len(shown)))
+    return figure
+
+
+def _draw(axes: Axes, rows: list[ComparedQuantity], comparison: ComparisonDoc) -> None:
+    for number, answer in enumerate(comparison.answers):
+        colour, marker = SERIES[number % len(SERIES)]
+        shift = 0.5 * (number / max(1, len(comparison.answers) - 1) - 0.5)
+        for line, quantity in enumerate(rows):
+            value = quantity.of(answer.label)
+            if value is not None:
+                axes.errorbar(
+                    value.value, line + shift, xerr=value.claimed, color=colour, marker=marker, ms=3.5, lw=0.8,
+                    capsize=1.5, mfc=colour if _is_first(answer.functional, comparison) else "white",
+                )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [quantity.place for quantity in rows], fontsize=6)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    for line in range(1, len(rows)):
+        axes.axhline(line - 0.5, color="0.85", lw=0.5)
+    axes.set_xlabel(rows[0].heading)
+    axes.margins(x=0.1)
+
+
+def _is_first(functional: str, comparison: ComparisonDoc) -> bool:
+    return functional == comparison.answers[0].functional
+
+
+def _marks(comparison: ComparisonDoc) -> list[Line2D]:
+    handles = []
+    for number, answer in enumerate(comparison.answers):
+        colour, marker = SERIES[number % len(SERIES)]
+        face = colour if _is_first(answer.functional, comparison) else "white"
+        label = f"{answer.label} ({answer.functional})"
+        handles.append(Line2D([], [], color=colour, marker=marker, mfc=face, ls="none", ms=4, label=label))
+    return handles
+
+
+def _lines(comparison: ComparisonDoc, left_out: int) -> list[str]:
+    lines = [f"{comparison.title}; bars: what each result claims; studies " + ", ".join(
+        f"{answer.study_hash} ({answer.label})" for answer in comparison.answers
+    )]  # fmt: skip
+    if left_out:
+        lines.append(f"{left_out} more quantities are in the table")
+    return lines
