@@ -7,6 +7,7 @@ from typing import Any
 
 from pymatgen.core import Structure
 
+from anodeflow.errors import InputError
 from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, slab_spec, young_modulus_gpa
 from anodeflow.structures.interfaces import COMFORTABLE_STRAIN, InterfaceModel, build_interface
 from anodeflow.structures.matching import Strained, lattice_matches
@@ -30,6 +31,7 @@ def interface(
     max_area_angstrom2: float = 400.0,
     max_atoms: int = 500,
     smallest: bool = False,
+    match: int | None = None,
     seed: int = 0,
     **options: Any,
 ) -> InterfaceModel:
@@ -55,6 +57,8 @@ def interface(
         strained.
     smallest
         Take the match of the smallest area instead.
+    match
+        Take this one of :func:`anodeflow.structures.matching.lattice_matches`, counted from 0, whatever the others.
     seed
         For the configuration of an argyrodite, the lowest in Ewald energy.
     options
@@ -93,11 +97,15 @@ def interface(
     matches = lattice_matches(
         *slabs, max_area_angstrom2=max_area_angstrom2, max_strain=max_strain, max_atoms=max_atoms, strained=strained
     )
+    if match is not None and not 0 <= match < len(matches):
+        raise InputError(f"no match {match}", f"use 0 to {len(matches) - 1}, see --list")
     comfortable = [m for m in matches if abs(m.strain.max_principal_percent) <= 100 * comfortable_strain]
-    match = min(comfortable, key=lambda m: m.atoms or 0) if comfortable else matches[0]
+    chosen = min(comfortable, key=lambda m: m.atoms or 0) if comfortable else matches[0]
     if smallest:
-        match = min(matches, key=lambda m: (round(m.area_angstrom2, 3), m.strain.von_mises_percent))
+        chosen = min(matches, key=lambda m: (round(m.area_angstrom2, 3), m.strain.von_mises_percent))
+    if match is not None:
+        chosen = matches[match]
     repeat = options.get("repeat", (1, 1))
     return build_interface(
-        slabs[0], slabs[1], match, max_strain=max_strain, max_atoms=max_atoms * repeat[0] * repeat[1], **options
+        slabs[0], slabs[1], chosen, max_strain=max_strain, max_atoms=max_atoms * repeat[0] * repeat[1], **options
     )

@@ -154,6 +154,33 @@ def registry_at(model: InterfaceModel, contact: int = 1, structure: Structure | 
     )
 
 
+@dataclass(frozen=True)
+class Faces:
+    """The two faces that meet at contact 1, in the plane.
+
+    Attributes
+    ----------
+    cell : ndarray
+        Of the interface, shape (2, 2), rows, angstrom.
+    film, substrate : list of (str, (float, float))
+        Elements and positions of the outermost atoms.
+    """
+
+    cell: NDArray[np.float64]
+    film: list[tuple[str, tuple[float, float]]]
+    substrate: list[tuple[str, tuple[float, float]]]
+
+
+def faces_at(model: InterfaceModel) -> Faces:
+    """Return the atoms of the two faces of contact 1, as they are named in registries."""
+    sides = []
+    for side, end in (("film", "lower"), ("substrate", "upper")):
+        face = _face(model, side, end, None)
+        places = [(float(x), float(y)) for x, y in face.positions]
+        sides.append(list(zip(face.elements, places, strict=True)))
+    return Faces(model.structure.lattice.matrix[:2, :2].copy(), sides[0], sides[1])
+
+
 def candidate_shifts(
     model: InterfaceModel, *, grid_angstrom: float = _GRID_ANGSTROM, most: int = _MOST_CANDIDATES
 ) -> list[tuple[float, float]]:

@@ -116,7 +116,7 @@ def test_listed_terminations_are_those_that_are_built(tmp_path, command):
 
 
 def test_interface_files_are_the_interface(tmp_path, command):
-    status, _, err = command("build", "interface", "Li", "LiCl")
+    status, _, err = command("build", "interface", "Li", "LiCl", "--no-search")
     assert status == 0, err
     folder = tmp_path / "Li-100-LiCl-100-interface"
     summary = summary_of(folder)
@@ -144,13 +144,13 @@ def test_interface_matches_are_listed_and_taken(tmp_path, command):
     assert [row["n"] for row in rows if row["default"]] == [0]
     assert not list(tmp_path.iterdir())
     more = ("--match", 1, "--strained", "film", "--gap", 2.5, "--vacuum", 12, "-o", "x")
-    status, _, err = command("build", "interface", "Li", "LiCl", *common, *more)
+    status, _, err = command("build", "interface", "Li", "LiCl", *common, *more, "--no-search")
     assert status == 0, err
     summary = summary_of(tmp_path / "x")
     assert summary["atoms"] == rows[1]["atoms"]
     assert summary["area_angstrom2"] == pytest.approx(rows[1]["area_angstrom2"])
     assert (summary["gaps_angstrom"], summary["vacuum_angstrom"]) == ([pytest.approx(2.5)], 12)
-    status, _, err = command("build", "interface", "Li", "LiCl", *common, "--match", 99)
+    status, _, err = command("build", "interface", "Li", "LiCl", *common, "--match", 99, "--no-search")
     assert status == 2
     assert "use 0 to" in one_line(err)
 
@@ -158,7 +158,7 @@ def test_interface_matches_are_listed_and_taken(tmp_path, command):
 def test_an_interface_is_shifted_or_scanned_and_tight_contacts_are_told(tmp_path, command):
     common = ("--film-thickness", 5, "--substrate-thickness", 5)
     summaries = {}
-    for name, options in (("plain", ()), ("moved", ("--shift", -0.125, 0.1)), ("best", ("--scan",))):
+    for name, options in (("plain", ("--no-search",)), ("moved", ("--shift", -0.125, 0.1)), ("best", ("--scan",))):
         status, _, err = command("build", "interface", "Li", "LiCl", *common, *options, "-o", name)
         assert status == 0, err
         summaries[name] = summary_of(tmp_path / name)
@@ -329,7 +329,7 @@ def test_relaxed_starts_from_the_newest_relaxation_in_the_store(tmp_path, comman
     assert summary["area_angstrom2"] == pytest.approx(catalogue.area_angstrom2 * 1.02**2)
     assert summary["source"]["fingerprint"] == "fp-LiCl/crystal"
     assert summary["source"]["engine"]["name"] == "sevennet-0"
-    status, _, err = command("build", "interface", "Li", "LiCl", "--relaxed", "--store", "s.sqlite")
+    status, _, err = command("build", "interface", "Li", "LiCl", "--relaxed", "--store", "s.sqlite", "--no-search")
     assert status == 0, err
     summary = summary_of(tmp_path / "Li-100-LiCl-100-interface-relaxed")
     assert summary["film"]["d_spacing_angstrom"] == pytest.approx(load_crystal("Li").lattice.a * 0.98)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pymatgen.core import Lattice
 
+    from anodeflow.analysis.interface_registries import ScoredRegistry
     from anodeflow.cli.crystal_source import Source
     from anodeflow.structures.interfaces import InterfaceModel
     from anodeflow.structures.slabs import SlabModel
@@ -71,8 +72,33 @@ def match_row(number: int, match: Any, chosen: bool) -> dict[str, Any]:
         "film_cells": match.film_cells,
         "substrate_cells": match.substrate_cells,
         "rotation_deg": round(match.rotation_deg, 3),
+        "film_vectors": _matrix_text(match.film_matrix),
+        "substrate_vectors": _matrix_text(match.substrate_matrix),
         "default": chosen,
     }
+
+
+def registry_row(entry: ScoredRegistry) -> dict[str, Any]:
+    """Return one registry of an interface for a table."""
+    scored = entry.energy_ev is not None
+    kind = "held by symmetry" if entry.held else "minimum" if entry.stationary else "slope"
+    row = {
+        "registry": entry.label,
+        "shift": f"{entry.shift[0]:.4g} {entry.shift[1]:.4g}",
+        "vector_angstrom": " ".join(f"{round(x, 2) + 0.0:.2f}" for x in entry.vector_angstrom),
+        "kind": kind if scored or entry.held else "of a grid",
+    }
+    if scored:
+        row |= {
+            "above_lowest_j_per_m2": round(entry.above_lowest_j_per_m2 or 0.0, 4),
+            "gap_angstrom": entry.gap_angstrom,
+        }
+    return row
+
+
+def _matrix_text(matrix: Sequence[Sequence[int]]) -> str:
+    """Return the two supercell vectors of a side, in its own cells: ``3 1, 0 2``."""
+    return ", ".join(" ".join(map(str, row)) for row in matrix)
 
 
 def _cell_text(lattice: Lattice) -> str:
