@@ -124,6 +124,16 @@ def load_settings() -> Settings:
     return validate(Settings, data, file if file.is_file() else Path("settings from the environment"))
 
 
+def given_in_environment() -> dict[str, str]:
+    """Return the environment variables that override entries here, for a process that starts elsewhere."""
+    return {name: os.environ[name] for name in ("ANODEFLOW_SETTINGS", *_VARIABLES) if os.environ.get(name)}
+
+
+def variable_of(section: str, key: str) -> str:
+    """Return the environment variable that overrides an entry."""
+    return next(name for name, place in _VARIABLES.items() if place == (section, key))
+
+
 def expanded(path: Path) -> Path:
     """Return a path with ``~`` resolved."""
     return path.expanduser()

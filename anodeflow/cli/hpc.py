@@ -10,15 +10,16 @@ from typing import Any
 import click
 
 from anodeflow.cli.exits import WITHOUT_RESULT
+from anodeflow.cli.group import Commands
 from anodeflow.cli.options import folder_option, json_text_option
 from anodeflow.cli.watching import Patience, say, say_when_ended
 
 _INTERVAL_S = 30.0
 
 
-@click.group()
+@click.group(cls=Commands, lazy={"script": "anodeflow.cli.hpc_script:script"})
 def hpc() -> None:
-    """Clusters: SLURM, PBS or SGE with FireWorks. Start with: anodeflow hpc init."""
+    """Clusters: SLURM, PBS or SGE. One study: anodeflow hpc script. Many, with a database: anodeflow hpc init."""
 
 
 @hpc.command()

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from anodeflow.cli.exits import INTERRUPTED, WITHOUT_RESULT
-from anodeflow.cli.options import check_figure_path, json_option, store_option, study_argument, workers_option
+from anodeflow.cli.options import (
+    check_figure_path,
+    check_folder,
+    json_option,
+    store_option,
+    study_argument,
+    workers_option,
+)
 from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +41,16 @@ if TYPE_CHECKING:
 @click.option(
     "--trust", is_flag=True, help="Also use imported calculations that came with another study.  [default: do not]"
 )
+@click.option(
+    "--progress",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep what is done, and the step of what runs, in this JSON file.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(0, 3600),
+    help="Seconds that calculations get to stop after Ctrl-C or SIGTERM.  [default: 10]",
+)
 @click.option("--show", is_flag=True, help="Open the figure when it is done, where there is a screen.")
 @json_option
 def run(
@@ -43,12 +60,16 @@ def run(
     threads: int | None,
     figures: tuple[Path, ...],
     trust: bool,
+    progress: Path | None,
+    patience: float | None,
     show: bool,
     as_json: bool,
 ) -> None:
     """Compute STUDY on this machine. What is finished already is not computed again."""
     for file in figures:
         check_figure_path(file)
+    if progress is not None:
+        check_folder(progress, "progress file")
     if trust:
         from anodeflow.settings import VARIABLE_OF_TRUST
 
@@ -59,7 +80,7 @@ def run(
     from anodeflow.workflows.studies.comparison import disagreements
 
     again = f"anodeflow run {study} --store {store_shown(store)}"
-    document, report = run_study(load_study(study), store, again, workers, threads)
+    document, report = run_study(load_study(study), store, again, workers, threads, progress, patience)
     documents = open_documents(store)
     imported = imported_line(documents, document.study_hash)
     print_study(document, as_json, imported, disagreements(documents, document))
@@ -71,7 +92,13 @@ def run(
 
 
 def run_study(
-    study: Study, store: Path, again: str, workers: int | None, threads: int | None
+    study: Study,
+    store: Path,
+    again: str,
+    workers: int | None,
+    threads: int | None,
+    progress: Path | None = None,
+    patience_s: float | None = None,
 ) -> tuple[StudyDoc, RunReport]:
     """Run a study; Ctrl-C ends the process with status 130 and says how to continue.
 
@@ -85,6 +112,10 @@ def run_study(
         The command that continues this run.
     workers, threads
         Worker processes and threads each; None for the default.
+    progress
+        JSON file that says how far the run is; None for none.
+    patience_s
+        Seconds that calculations get to stop; None for the default.
 
     Returns
     -------
@@ -99,7 +130,8 @@ def run_study(
     from anodeflow.cli.output.progress import RunDisplay
     from anodeflow.cli.output.studies import imported_notes, stored_study
     from anodeflow.workflows.local.defaults import default_workers
-    from anodeflow.workflows.local.runner import LocalRunner
+    from anodeflow.workflows.local.noted import NotedProgress
+    from anodeflow.workflows.local.runner import PATIENCE_S, LocalRunner
     from anodeflow.workflows.store import open_job_store, store_place
 
     notes = study.preflight()
@@ -108,8 +140,19 @@ def run_study(
     number, each = default_workers()
     with RunDisplay(study, workers or number, notes) as display:
         flow = study.flow()
-        runner = LocalRunner(flow, job_store, store_place(store), workers or number, threads or each, display)
+        noted = None if progress is None else NotedProgress(progress, display)
+        runner = LocalRunner(
+            flow,
+            job_store,
+            store_place(store),
+            workers or number,
+            threads or each,
+            noted or display,
+            PATIENCE_S if patience_s is None else patience_s,
+        )
         report = runner.run()
+        if noted is not None:
+            noted.close()
     display.close(report, again, store)
     if report.fatal is not None:
         raise report.fatal

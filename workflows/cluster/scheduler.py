@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anodeflow.errors import EngineError
-from anodeflow.workflows.cluster.folder import Scheduler
+from anodeflow.workflows.cluster.folder import Scheduler, walltime_seconds
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "slurm": ("sbatch", "squeue"),
@@ -66,7 +67,51 @@ def send(scheduler: Scheduler, script: Path) -> str:
     EngineError
         If the scheduler refuses it, with the scheduler's own words.
     """
-    text = run([COMMANDS[scheduler][0], script.name], scheduler, script.parent)
+    return _id_in(run([COMMANDS[scheduler][0], script.name], scheduler, script.parent), scheduler)
+
+
+def send_after(scheduler: Scheduler, script: Path, job: str, directory: Path) -> str:
+    """Send a script that starts when a job has ended, however it ends; return the id of its job.
+
+    Parameters
+    ----------
+    scheduler
+        Which one.
+    script
+        The script.
+    job
+        Full id of the job to wait for.
+    directory
+        Where it is sent from.
+
+    Raises
+    ------
+    EngineError
+        If the scheduler refuses it.
+    """
+    waits = {
+        "slurm": [f"--dependency=afterany:{job}"],
+        "pbs": ["-W", f"depend=afterany:{job}"],
+        "sge": ["-hold_jid", job],
+    }[scheduler]
+    # What this job was given must not count for the next one.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLURM_", "SLURMD_", "PMI_", "PMIX_", "PBS_")) or name == "SLURM_CONF"
+    }
+    return _id_in(run([COMMANDS[scheduler][0], *waits, str(script)], scheduler, directory, environment), scheduler)
+
+
+def time_left_s(job: str) -> float | None:
+    """Return the seconds that SLURM leaves a running job; None where it does not say or sets no limit."""
+    with contextlib.suppress(EngineError, ValueError):
+        text = run([COMMANDS["slurm"][1], "--noheader", f"--jobs={job}", "--format=%L"], "slurm").strip()
+        return float(walltime_seconds(text))
+    return None
+
+
+def _id_in(text: str, scheduler: str) -> str:
     match = re.search(r"Submitted batch job\s+(\d+)" if scheduler == "slurm" else r"(\d+)", text)
     if match is None:
         raise EngineError(
@@ -94,8 +139,22 @@ def cancel(scheduler: Scheduler, job: str) -> None:
         run(["scancel" if scheduler == "slurm" else "qdel", job], scheduler)
 
 
-def run(command: Sequence[str], scheduler: str, directory: Path | None = None) -> str:
-    """Standard output of a scheduler's command.
+def run(
+    command: Sequence[str],
+    scheduler: str,
+    directory: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Return the standard output of a scheduler's command.
+
+    Parameters
+    ----------
+    command
+        Its words.
+    scheduler
+        For messages.
+    directory, environment
+        Where and with which variables it runs; None for those of this process.
 
     Raises
     ------
@@ -112,6 +171,7 @@ def run(command: Sequence[str], scheduler: str, directory: Path | None = None) -
         done = subprocess.run(
             list(command), capture_output=True, text=True, timeout=_TIMEOUT_S, cwd=directory, check=False,
             stdin=subprocess.DEVNULL,
+            env=environment,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise EngineError(f"{name} does not answer within {_TIMEOUT_S:g} s", "try again later") from None

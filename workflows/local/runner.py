@@ -35,6 +35,8 @@ from anodeflow.workflows.local.worker import STOP
 _FATAL = (StoreError, EngineError)
 # How often a calculation is tried whose worker died (killed, out of memory).
 _TRIES = 2
+# How long a calculation may take to come to the end of a step when the run is stopped.
+PATIENCE_S = 10.0
 # Huge pages for the large short-lived tensors of a potential: 10-20 % faster with glibc, ignored elsewhere.
 MEMORY_SETTINGS = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
@@ -136,11 +138,21 @@ class LocalRunner:
         Threads a worker.
     listener
         Who is told.
+    patience_s
+        How long a calculation may take to stop when the run is stopped, before its process is ended.
     """
 
     def __init__(
-        self, flow: Flow, store: JobStore, store_place: str | Path, workers: int, threads: int, listener: Listener
+        self,
+        flow: Flow,
+        store: JobStore,
+        store_place: str | Path,
+        workers: int,
+        threads: int,
+        listener: Listener,
+        patience_s: float = PATIENCE_S,
     ) -> None:
+        self._patience_s = patience_s
         self._store, self._place, self._listener = store, os.fspath(store_place), listener
         self._max_workers, self._threads = workers, threads
         self._inbox: queue.Queue[tuple[_Worker, Message]] = queue.Queue()
@@ -335,7 +347,7 @@ class LocalRunner:
     def _stop_workers(self) -> None:
         for worker in self._workers:
             worker.send(STOP)
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + self._patience_s
         for worker in self._workers:
             try:
                 worker.process.wait(max(0.1, deadline - time.monotonic()))
@@ -348,4 +360,6 @@ def _needs_worker(job: Job) -> bool:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    # A scheduler may send it to every process, and whoever started this one passes it on: once is enough.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
