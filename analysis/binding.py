@@ -239,6 +239,8 @@ def lithium_references(
     metal: CalculationDoc,
     conventions: list[Convention],
     atoms: dict[Convention, CalculationDoc] | None = None,
+    *,
+    other_card: bool = False,
 ) -> list[LithiumReference]:
     """Make the Li references of a study.
 
@@ -252,6 +254,8 @@ def lithium_references(
         Isolated-atom (or ion) calculations of the same engine and card. Where an engine has none (a
         potential knows no spin and was not trained on free atoms), the neutral-atom references are the
         metal plus the published cohesive energy, and say so in ``sources``.
+    other_card
+        Whether metal and atoms may have different cards, in a study with a card for each role.
 
     Returns
     -------
@@ -282,7 +286,9 @@ def lithium_references(
         if convention in atoms:
             doc = atoms[convention]
             check_functionals({metal.label: metal.engine, doc.label: doc.engine})
-            if (doc.engine.hash, doc.card.family) != (metal.engine.hash, metal.card.family):
+            same_card = other_card or doc.card.family == metal.card.family
+            common["card_hash"] = doc.card.family if other_card else metal.card.hash
+            if doc.engine.hash != metal.engine.hash or not same_card:
                 raise ReferenceMismatchError(
                     f"the {convention} reference was computed with {doc.engine.name}/{doc.card.name}, "
                     f"the metal with {metal.engine.name}/{metal.card.name}",
@@ -337,6 +343,8 @@ def binding_energies(
     references: list[LithiumReference],
     n_li: int = 1,
     returned_ev: float = 0.0,
+    *,
+    other_card: bool = False,
 ) -> dict[str, float]:
     """Return E_int of one AB calculation for every reference whose charge balances.
 
@@ -352,6 +360,8 @@ def binding_energies(
         Li atoms in the cell with Li beyond its host.
     returned_ev
         Energy of the atoms that Li replaced, in their reservoirs.
+    other_card
+        Whether references may have another card than the cells, in a study with a card for each role.
 
     Returns
     -------
@@ -366,7 +376,8 @@ def binding_energies(
         If engine, card or charges do not fit together.
     """
     check_functionals({d.label: d.engine for d in (ab, a)})
-    keys = {(d.engine.hash, d.card.hash) for d in (ab, a)} | {(r.engine_hash, r.card_hash) for r in references}
+    keys = {(d.engine.hash, d.card.hash) for d in (ab, a)}
+    keys |= {(r.engine_hash, a.card.hash if other_card else r.card_hash) for r in references}
     if len(keys) > 1:
         raise ReferenceMismatchError(
             f"'{ab.label}', '{a.label}' and the Li reference rest on different engines or cards: {sorted(keys)}",

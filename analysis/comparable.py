@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pymatgen.core import Composition, Structure
@@ -15,7 +16,26 @@ AREA_TOLERANCE = 1e-3  # relative
 _BULK_TOLERANCE_EV = 1e-3  # per formula unit: chemical potentials against the bulk energy
 
 
-def check_comparable(calculations: Sequence[CalculationDoc], *, varied: bool = False) -> None:
+@dataclass(frozen=True)
+class OtherCards:
+    """What a study computed with another card than the cells whose energy is asked for; None: with the same.
+
+    Attributes
+    ----------
+    crystals, slabs
+        How the cards differ, as text.
+    """
+
+    crystals: str | None = None
+    slabs: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """Both in one line; None where nothing differs."""
+        return "; ".join(text for text in (self.crystals, self.slabs) if text) or None
+
+
+def check_comparable(calculations: Sequence[CalculationDoc], *, varied: bool = False, role: str | None = None) -> None:
     """Refuse calculations whose energies may not be combined.
 
     Parameters
@@ -24,6 +44,8 @@ def check_comparable(calculations: Sequence[CalculationDoc], *, varied: bool = F
         At least one.
     varied
         Accept cards varied from the same one (a crystal with the k-mesh of a slab).
+    role
+        What they are, in a study with a card for each role.
 
     Raises
     ------
@@ -40,8 +62,10 @@ def check_comparable(calculations: Sequence[CalculationDoc], *, varied: bool = F
             ours, other = getattr(first, field), getattr(doc, field)
             same = ours.family == other.family if varied and field == "card" else ours.hash == other.hash
             if not same:
+                mixed = f"mixed cards of one role ({role}): " if role and field == "card" else ""
                 raise ReferenceMismatchError(
-                    f"'{first.label}' has {field} {ours.name} ({ours.hash}), '{doc.label}' {other.name} ({other.hash})",
+                    f"{mixed}'{first.label}' has {field} {ours.name} ({ours.hash}), '{doc.label}' {other.name} "
+                    f"({other.hash})",
                     "compute all of them with one engine and one card",
                 )
         if doc.charge:
@@ -73,6 +97,88 @@ def check_functionals(engines: Mapping[str, EngineRecord | None]) -> None:
             )
 
 
+def check_roles(cells: Sequence[CalculationDoc], references: Sequence[CalculationDoc], role: str) -> None:
+    """Refuse cells and references of a study with a card for each role that may not be combined.
+
+    Within a role every card is the same one, or varied from it; between roles only the engine is the same.
+
+    Parameters
+    ----------
+    cells, references
+        Calculations of the cells whose energy is asked for, and of crystals.
+    role
+        What the cells are.
+
+    Raises
+    ------
+    ConvergenceError, ReferenceMismatchError
+        See :func:`check_comparable`.
+    """
+    check_comparable(cells, varied=True, role=role)
+    if not references:
+        return
+    check_comparable(references, varied=True, role="crystal")
+    ours, other = cells[0], references[0]
+    if ours.engine.hash != other.engine.hash:
+        raise ReferenceMismatchError(
+            f"'{ours.label}' has engine {ours.engine.name} ({ours.engine.hash}), '{other.label}' {other.engine.name} "
+            f"({other.engine.hash})",
+            "compute all of them with one engine",
+        )
+
+
+def comparable_crystals(
+    slabs: Sequence[CalculationDoc],
+    bulk: CalculationDoc | None,
+    aligned: CalculationDoc | None,
+    other_card: bool,
+    needed: bool,
+) -> list[CalculationDoc]:
+    """Return the crystals that slabs are measured against, the best one first.
+
+    Parameters
+    ----------
+    slabs
+        All of them.
+    bulk, aligned
+        The relaxed crystal, and the crystal in the cell of the slabs.
+    other_card
+        Whether the relaxed crystal has another card than the slabs; then it is used only where nothing else is there
+        and an energy of the crystal is needed.
+    needed
+        Whether it is.
+
+    Raises
+    ------
+    ConvergenceError, ReferenceMismatchError
+        See :func:`check_comparable`.
+    """
+    if not other_card:
+        crystals = [doc for doc in (aligned, bulk) if doc is not None]
+        check_comparable([*slabs, *crystals])
+        return crystals
+    check_roles([*slabs, *([] if aligned is None else [aligned])], [] if bulk is None else [bulk], "slab")
+    if aligned is not None:
+        return [aligned]
+    return [bulk] if needed and bulk is not None else []
+
+
+def check_in_plane(crystal: CalculationDoc, area_angstrom2: float) -> None:
+    """Refuse a crystal whose face is not that of the slabs.
+
+    Raises
+    ------
+    ReferenceMismatchError
+        If the areas differ.
+    """
+    own = _face_area(crystal.structure)
+    if abs(own - area_angstrom2) > AREA_TOLERANCE * area_angstrom2:
+        raise ReferenceMismatchError(
+            f"'{crystal.label}' has {own:.4f} angstrom^2 in the plane, the slabs {area_angstrom2:.4f}",
+            "compute the crystal in the in-plane cell of the slabs",
+        )
+
+
 def common_area(cells: Sequence[tuple[CalculationDoc, float]]) -> float:
     """Return the mean area of cells that must share one, angstrom^2.
 
@@ -85,7 +191,7 @@ def common_area(cells: Sequence[tuple[CalculationDoc, float]]) -> float:
     """
     areas = [area for _, area in cells]
     for doc, area in cells:
-        own = face_area(doc.structure)
+        own = _face_area(doc.structure)
         if not area > 0 or abs(area - own) > AREA_TOLERANCE * own:
             raise InputError(
                 f"'{doc.label}' is given {area:g} angstrom^2, its cell has |a x b| = {own:.4f}",
@@ -100,7 +206,7 @@ def common_area(cells: Sequence[tuple[CalculationDoc, float]]) -> float:
     return math.fsum(areas) / len(areas)
 
 
-def face_area(structure: Structure) -> float:
+def _face_area(structure: Structure) -> float:
     """Return |a x b| of a cell, angstrom^2."""
     return float(np.linalg.norm(np.cross(*structure.lattice.matrix[:2])))
 

@@ -107,7 +107,7 @@ class InterfaceEnergyDoc(_GrownDocument):
         "registries", "contacts", "plane", "sigma_substrate_j_per_m2_per_unit", "substrate_excess_ev_per_unit",
         "substrate_convergence", "uncertainty", "uncertainty_j_per_m2", "references_aligned",
         "film_alignment_ev_per_unit", "substrate_alignment_ev_per_unit", "gamma_film_strained_j_per_m2",
-        "work_of_adhesion_unstrained_j_per_m2", "film_strained_surface",
+        "work_of_adhesion_unstrained_j_per_m2", "film_strained_surface", "other_cards",
     )  # fmt: skip
 
     doc_type: Literal["InterfaceEnergyDoc"] = "InterfaceEnergyDoc"
@@ -163,6 +163,9 @@ class InterfaceEnergyDoc(_GrownDocument):
     film_strained_surface: SurfaceEnergyDoc | None = Field(default=None, description="what that rests on")
     work_of_adhesion_unstrained_j_per_m2: float | None = Field(
         default=None, description="with the surface energy of the unstrained film"
+    )
+    other_cards: str | None = Field(
+        default=None, description="how the cards of crystals or free surfaces differ from that of the cells, as text"
     )
     engine: EngineRecord | None = None
     card: CardRecord | None = None

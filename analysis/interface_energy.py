@@ -14,7 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from anodeflow.analysis.comparable import check_comparable, check_finite, common_area, energy_per_unit
+from anodeflow.analysis.comparable import (
+    OtherCards,
+    check_comparable,
+    check_finite,
+    check_roles,
+    common_area,
+    energy_per_unit,
+)
 from anodeflow.analysis.fits import Interval, fit_line
 from anodeflow.analysis.interface_adhesion import fill_adhesion
 from anodeflow.analysis.interface_adhesion import work_of_adhesion as work_of_adhesion
@@ -23,8 +30,14 @@ from anodeflow.analysis.interface_documents import InterfaceMember as InterfaceM
 from anodeflow.analysis.interface_documents import InterfacePoint as InterfacePoint
 from anodeflow.analysis.interface_documents import PublishedComparison as PublishedComparison
 from anodeflow.analysis.interface_documents import StrainCheck as StrainCheck
+from anodeflow.analysis.interface_documents import SubstrateConvergence as SubstrateConvergence
 from anodeflow.analysis.interface_registries import InterfaceRegistriesDoc
-from anodeflow.analysis.interface_uncertainty import substrate_convergence, total, uncertainty_parts
+from anodeflow.analysis.interface_uncertainty import (
+    other_card_warnings,
+    substrate_convergence,
+    total,
+    uncertainty_parts,
+)
 from anodeflow.analysis.planes import fit_plane
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
 from anodeflow.documents import CalculationDoc
@@ -32,6 +45,7 @@ from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchErro
 from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
 MIN_THICKNESSES = 4
+_ONE_CARD = OtherCards()
 # Differences of strain energies below this are the convergence of the calculations, eV per unit.
 _STRAIN_RESOLUTION_EV = 1e-4
 
@@ -147,6 +161,7 @@ def interface_energy_doc(
     gamma_substrate: SurfaceEnergyDoc | None = None,
     gamma_film_strained: SurfaceEnergyDoc | None = None,
     registries: InterfaceRegistriesDoc | None = None,
+    other_cards: OtherCards = _ONE_CARD,
     level: float = 0.95,
 ) -> InterfaceEnergyDoc:
     """Make the interface energy from cells with films, and perhaps substrates, of different thickness.
@@ -169,6 +184,9 @@ def interface_energy_doc(
         Surface energies, for the work of adhesion.
     registries
         What was found of the registry.
+    other_cards
+        What has another card than the cells, in a study with a card for each role. Then the intercept over both
+        thicknesses is free of the crystals' energies, and what is not free of them is flagged.
     level
         Confidence level.
 
@@ -193,12 +211,12 @@ def interface_energy_doc(
     surfaces = {"film": gamma_film, "substrate": gamma_substrate, "strained film": strained_surface}
     members = sorted(members, key=lambda m: (m.n_film, m.n_substrate))
     _check_thicknesses(members, references)
-    check_comparable([m.calculation for m in members] + references.calculations, varied=True)
+    _check_cards([m.calculation for m in members], references, other_cards)
     area = common_area([(m.calculation, m.area_angstrom2) for m in members])
     e_film, e_substrate = references.film_ev_per_unit(), references.substrate_ev_per_unit()
     _check_atoms(members, film_bulk, substrate_bulk)
     first = members[0].calculation
-    _check_surfaces([surface for surface in surfaces.values() if surface is not None], first)
+    _check_surfaces([surface for surface in surfaces.values() if surface is not None], first, other_cards)
     doc = InterfaceEnergyDoc(
         film=film or film_bulk.structure.composition.reduced_formula,
         substrate=substrate or substrate_bulk.structure.composition.reduced_formula,
@@ -218,22 +236,47 @@ def interface_energy_doc(
         references=[b.fingerprint for b in references.calculations],
         registries=registries,
         contacts=max(members, key=lambda m: m.n_film + m.n_substrate).contacts,
+        other_cards=other_cards.text,
         engine=first.engine,
         card=first.card,
         notes=[_SLOPE_NOTE] if len({m.n_film for m in members}) > 1 else [],
     )
     if references.aligned:
         doc.references_aligned = True
+    if references.aligned and other_cards.crystals is None:
         doc.film_alignment_ev_per_unit = e_film - energy_per_unit(film_bulk)
         doc.substrate_alignment_ev_per_unit = e_substrate - energy_per_unit(substrate_bulk)
     _fit(doc, references)
     doc.substrate_convergence = substrate_convergence(doc.members)
+    if other_cards.crystals is not None and not references.aligned:
+        _leave_out_comparisons(doc, other_cards.crystals)
     doc.uncertainty = uncertainty_parts(doc)
     doc.uncertainty_j_per_m2 = total(doc.uncertainty)
     if doc.contacts_equivalent:
         fill_adhesion(doc, surfaces)
-    doc.warnings = _warnings(doc, members)
+    doc.warnings = [*other_card_warnings(doc, other_cards), *_warnings(doc, members)]
     return doc
+
+
+def _check_cards(cells: list[CalculationDoc], references: _References, other: OtherCards) -> None:
+    """Refuse cells and crystals that may not be combined."""
+    if other.crystals is None:
+        check_comparable([*cells, *references.calculations], varied=True)
+        return
+    relaxed = [references.film, references.substrate]
+    rest = [doc for doc in references.calculations if not any(doc is crystal for crystal in relaxed)]
+    if references.aligned:
+        check_roles([*cells, *rest], relaxed, "interface")
+    else:
+        check_roles(cells, [*relaxed, *rest], "interface")
+
+
+def _leave_out_comparisons(doc: InterfaceEnergyDoc, cards: str) -> None:
+    """Take away what compares cells with crystals of another card."""
+    doc.strain_check = None
+    layers = doc.substrate_convergence.layers if doc.substrate_convergence else []
+    text = f"the thickness of the substrate was not judged: {cards}, and their difference grows with it"
+    doc.substrate_convergence = SubstrateConvergence(converged=None, layers=layers, text=text)
 
 
 def _check_thicknesses(members: Sequence[InterfaceMember], references: _References) -> None:
@@ -322,18 +365,18 @@ def _check_atoms(members: Sequence[InterfaceMember], film_bulk: CalculationDoc, 
             )
 
 
-def _check_surfaces(surfaces: Sequence[SurfaceEnergyDoc], first: CalculationDoc) -> None:
+def _check_surfaces(surfaces: Sequence[SurfaceEnergyDoc], first: CalculationDoc, other: OtherCards) -> None:
     for surface in surfaces:
         if not surface.converged:
             raise ConvergenceError(
                 f"{surface.crystal} {surface.miller} has no surface energy: {surface.error or 'no reason recorded'}"
             )
-        for field in ("engine", "card"):
-            ours, other = getattr(first, field), getattr(surface, field)
-            if other is None or ours.hash != other.hash:
+        for field in ("engine",) if other.slabs else ("engine", "card"):
+            ours, of_surface = getattr(first, field), getattr(surface, field)
+            if of_surface is None or ours.hash != of_surface.hash:
                 raise ReferenceMismatchError(
                     f"gamma of {surface.crystal} {surface.miller} was computed with {field} "
-                    f"{other.name if other else 'unknown'}, the interface with {ours.name}",
+                    f"{of_surface.name if of_surface else 'unknown'}, the interface with {ours.name}",
                     "compute both with one engine and one card",
                 )
 
@@ -403,7 +446,7 @@ def _warnings(doc: InterfaceEnergyDoc, members: Sequence[InterfaceMember]) -> li
         warnings.append(
             f"gamma(n): {doc.fit.linearity.text}; with a quadratic term the intercept is {intercept:.4f} J/m2"
         )
-    if doc.strain_check is None and doc.fit is not None:
+    if doc.strain_check is None and doc.fit is not None and doc.other_cards is None:
         warnings.append("the slope was not compared with strained bulk: none was computed")
     elif doc.strain_check is not None and not doc.strain_check.agrees:
         warnings.append(f"strain energy: {doc.strain_check.text}")

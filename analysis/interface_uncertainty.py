@@ -7,6 +7,7 @@ from math import hypot
 
 import numpy as np
 
+from anodeflow.analysis.comparable import OtherCards
 from anodeflow.analysis.interface_documents import (
     InterfaceEnergyDoc,
     InterfacePoint,
@@ -54,6 +55,34 @@ def uncertainty_parts(doc: InterfaceEnergyDoc) -> list[UncertaintyPart]:
     return [_of_fit(doc), _of_slope(doc), _of_thickness(doc), _of_registry(doc)]
 
 
+def other_card_warnings(doc: InterfaceEnergyDoc, other: OtherCards) -> list[str]:
+    """Return what is to be said of energies of two cards.
+
+    Parameters
+    ----------
+    doc
+        With its fit.
+    other
+        How the cards differ.
+    """
+    warnings = []
+    if other.crystals is not None and doc.references_aligned:
+        warnings.append(f"{other.crystals}: gamma is against crystals in the interface's plane, with its card")
+    elif other.crystals is not None and doc.plane is not None:
+        warnings.append(
+            f"{other.crystals}: gamma, the intercept over both thicknesses, is free of the crystals' energies; gamma "
+            "of single cells and both slopes are not, and are not compared with strained bulk"
+        )
+    elif other.crystals is not None:
+        warnings.append(
+            f"{other.crystals}: the difference of the cards enters gamma once for every unit of the substrate; give "
+            "two thicknesses of it or more, whose fit is free of it"
+        )
+    if other.slabs is not None and doc.work_of_adhesion_j_per_m2 is not None:
+        warnings.append(f"{other.slabs}: the work of adhesion is of energies of both")
+    return warnings
+
+
 def total(parts: Sequence[UncertaintyPart]) -> float | None:
     """Return the known parts in quadrature; None if none is known."""
     known = [p.half_width_j_per_m2 for p in parts if p.half_width_j_per_m2 is not None]
@@ -77,7 +106,8 @@ def _of_slope(doc: InterfaceEnergyDoc) -> UncertaintyPart:
     if doc.fit is None or doc.area_angstrom2 is None:
         return UncertaintyPart(name="slope", text="no slope: the strain is that of the strained crystal")
     if check is None:
-        return UncertaintyPart(name="slope", text="no strained crystal to compare the slope with")
+        text = "no strained crystal to compare the slope with"
+        return UncertaintyPart(name="slope", text=f"not compared: {doc.other_cards}" if doc.other_cards else text)
     sigma = check.expected_ev_per_unit / (2 * doc.area_angstrom2) * EV_PER_A2_TO_J_PER_M2
     rest = [p.gamma_j_per_m2 - sigma * p.n_film for p in doc.members]
     substrates = [p.n_substrate for p in doc.members]

@@ -113,6 +113,7 @@ def host_result(
     dielectric_constant: float | None = None,
     state: State | None = None,
     reservoirs: list[Reservoir] | None = None,
+    other_card: str | None = None,
 ) -> BindingEnergyDoc:
     """Turn the calculations of one host with Li in one state into its document.
 
@@ -144,6 +145,9 @@ def host_result(
         Where Li is; None: added, as in results of before.
     reservoirs
         Where the atoms go that Li replaces.
+    other_card
+        How the cards of the cells and of crystals differ, as text, in a study with a card for each role: E_int against
+        a reference of another card is flagged.
 
     Returns
     -------
@@ -152,7 +156,7 @@ def host_result(
     """
     correction, notes = _image_charges(pristine, with_li, environment, dielectric_constant)
     returned = {reservoir.element: reservoir.chemical_potential_ev for reservoir in reservoirs or []}
-    energies = _Energies(pristine, references, n_li, correction, state == "held", returned)
+    energies = _Energies(pristine, references, n_li, correction, state == "held", returned, other_card is not None)
     sites = [_site(energies, doc, start) for doc, start in zip(with_li, starts, strict=True)]
     _mark_same_minima(sites)
     leading = references[0].convention
@@ -193,6 +197,9 @@ def host_result(
         + relaxation_uncertainty_ev(metal) / len(metal.structure)
     )
     result.warnings = [*_warnings(sites, best), *notes, *(caveats or [])]
+    mixed = [ref.convention for ref in references if ref.card_hash != pristine.card.hash]
+    if mixed and other_card is not None:
+        result.warnings.append(f"{other_card}: the difference enters E_int against {', '.join(mixed)}")
     return result
 
 
@@ -208,6 +215,8 @@ class _Energies:
         Whether a calculation is the host without a Li, instead of one with.
     returned_ev
         Energy in its reservoir of an atom that left, by element.
+    other_card
+        Whether references may have another card than the cells.
     """
 
     pristine: CalculationDoc
@@ -216,13 +225,16 @@ class _Energies:
     correction_ev: float
     held: bool
     returned_ev: dict[str, float]
+    other_card: bool = False
 
     def of(self, doc: CalculationDoc, removed: str | None) -> dict[str, float]:
         """Return E_int of one site by convention, eV per Li."""
         if self.held:
-            return binding_energies(self.pristine, doc, self.references)
+            return binding_energies(self.pristine, doc, self.references, other_card=self.other_card)
         returned = 0.0 if removed is None else self.returned_ev[removed]
-        energies = binding_energies(doc, self.pristine, self.references, self.n_li, returned)
+        energies = binding_energies(
+            doc, self.pristine, self.references, self.n_li, returned, other_card=self.other_card
+        )
         return {convention: e + self.correction_ev / self.n_li for convention, e in energies.items()}
 
 

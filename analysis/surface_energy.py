@@ -10,24 +10,23 @@ is the better E_b (Sun & Ceder, Surf. Sci. 617, 53 (2013), doi:10.1016/j.susc.20
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from anodeflow.analysis.comparable import (
-    AREA_TOLERANCE,
     amounts,
-    check_comparable,
     check_finite,
+    check_in_plane,
     check_potentials,
     common_area,
     common_unit,
+    comparable_crystals,
     energy_per_unit,
-    face_area,
 )
 from anodeflow.analysis.fits import Interval, LineFit, fit_line
 from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord
-from anodeflow.errors import InputError, ReferenceMismatchError
+from anodeflow.errors import InputError
 from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
 MIN_THICKNESSES = 3
@@ -129,10 +128,15 @@ class SurfaceEnergyDoc(Document):
     unit_formula: str | None = None
     reference: str = Field(default="", description="what gamma is measured against, as text")
     references: list[str] = Field(default_factory=list, description="fingerprints of the bulk calculations")
+    other_card: str | None = Field(
+        default=None, description="how the card of the crystal differs from that of the slabs; None: it does not"
+    )
     engine: EngineRecord | None = None
     card: CardRecord | None = None
     warnings: list[str] = Field(default_factory=list)
     error: str | None = None
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("other_card",)
 
     @property
     def converged(self) -> bool:
@@ -265,6 +269,7 @@ def surface_energy_doc(
     chemical_potentials_ev: Mapping[str, float] | None = None,
     method: Method = "fit",
     level: float = 0.95,
+    other_card: str | None = None,
 ) -> SurfaceEnergyDoc:
     """Make the surface energy of one face from its slabs.
 
@@ -287,6 +292,9 @@ def surface_energy_doc(
         "fit" or, without a confidence interval, "single".
     level
         Confidence level.
+    other_card
+        How the card of `bulk` differs from that of the slabs, as text, in a study with a card for each role; then a fit
+        does without it, and a single slab is flagged.
 
     Returns
     -------
@@ -306,20 +314,16 @@ def surface_energy_doc(
         raise InputError(f"no slab of {crystal} {miller}", "give at least one")
     members = sorted(members, key=lambda m: (m.n_units, m.thickness_angstrom))
     unrelaxed = [m.unrelaxed for m in members if m.unrelaxed is not None]
-    bulks = [b for b in (aligned_bulk, bulk) if b is not None]
-    check_comparable([m.calculation for m in members] + unrelaxed + bulks)
+    slabs = [m.calculation for m in members] + unrelaxed
+    bulks = comparable_crystals(slabs, bulk, aligned_bulk, other_card is not None, method == "single")
     area = common_area([(m.calculation, m.area_angstrom2) for m in members])
     unit = common_unit([(m.calculation, m.n_units, m.excess) for m in members])
     excess = members[0].excess
     bulk_ev = energy_per_unit(bulks[0], unit) if bulks else None
     mu = dict(chemical_potentials_ev) if chemical_potentials_ev is not None else None
     shift, source = 0.0, "bulk energy from the slope of the fit"
-    if aligned_bulk is not None and abs(face_area(aligned_bulk.structure) - area) > AREA_TOLERANCE * area:
-        raise ReferenceMismatchError(
-            f"'{aligned_bulk.label}' has {face_area(aligned_bulk.structure):.4f} angstrom^2 in the plane, the slabs "
-            f"{area:.4f}",
-            "compute the crystal in the in-plane cell of the slabs",
-        )
+    if aligned_bulk is not None:
+        check_in_plane(aligned_bulk, area)
     if bulks:
         source = f"bulk energy from '{bulks[0].label}'"
     if excess and mu is None:
@@ -328,7 +332,7 @@ def surface_energy_doc(
             "give chemical_potentials_ev of its elements, or build a stoichiometric slab",
         )
     if mu is not None:
-        bulk_ev = check_potentials(mu, unit, bulk_ev)
+        bulk_ev = check_potentials(mu, unit, bulk_ev if other_card is None or aligned_bulk else None)
         shift = sum(number * mu[element] for element, number in excess.items())
         source = "chemical potentials " + ", ".join(f"{k} {mu[k]:.4f} eV" for k in sorted(mu))
     energies = [m.calculation.converged_energy_ev() - shift for m in members]
@@ -360,6 +364,7 @@ def surface_energy_doc(
         unit_formula=unit.reduced_formula,
         reference=source + ("; gamma itself from the fit" if fit and bulk_ev != fit.bulk_ev_per_unit else ""),
         references=[b.fingerprint for b in bulks],
+        other_card=other_card,
         engine=members[0].calculation.engine,
         card=members[0].calculation.card,
     )
@@ -453,6 +458,15 @@ def _warnings(doc: SurfaceEnergyDoc) -> list[str]:
         )
     if doc.faces != "two equivalent faces":
         warnings.append("the two faces of a slab differ: gamma is the mean of two surface energies")
+    if doc.other_card is not None and doc.method == "fit":
+        warnings.append(
+            f"{doc.other_card}: gamma rests on the slabs alone, the energy of the relaxed crystal is not used"
+        )
+    elif doc.other_card is not None and doc.references:
+        warnings.append(
+            f"{doc.other_card}: the crystal's energy is of another card than the slab's, and their difference enters "
+            "gamma once for every formula unit; give three thicknesses or more for a fit, which needs no crystal"
+        )
     if doc.method == "single":
         warnings.append("from one slab: no confidence interval, and an error of the bulk energy enters times n")
     if not doc.stoichiometric:

@@ -158,11 +158,19 @@ class StudyDoc(Document):
     title: str
     engine: EngineRecord
     card: CardRecord
+    cards: dict[str, CardRecord] | None = Field(None, description="of the roles that have another card")
     settings: dict[str, Any] = Field(default_factory=dict, description="the study file, validated")
     sources: list[str] = Field(default_factory=list, description="what the numbers rest on besides calculations")
     warnings: list[str] = Field(default_factory=list)
     software: dict[str, str] = Field(default_factory=dict)
     finished_at: str | None = None
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("cards",)
+
+    @property
+    def cards_text(self) -> str:
+        """The card, and those of the roles that have another, such as ``a; crystal: b``."""
+        return "; ".join([self.card.name, *(f"{role}: {card.name}" for role, card in (self.cards or {}).items())])
 
     @property
     def complete(self) -> bool:

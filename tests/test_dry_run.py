@@ -92,12 +92,23 @@ def test_gpaw_that_is_not_installed_is_one_line(study, command, tmp_path, monkey
     assert not (tmp_path / "inputs").exists()
 
 
-def test_a_card_without_plane_waves_leaves_nothing_behind(study, command, tmp_path):
-    status, _, err = command("plan", study, "--engine", "vasp", "--write", tmp_path / "inputs")
+def test_half_a_card_for_plane_waves_leaves_nothing_behind(study, command, tmp_path):
+    card = "name: half\nfunctional: PBE\npotentials: any\nkpoints: {spacing_per_angstrom: 0.04}\n"
+    (tmp_path / "half.yaml").write_text(card + "force_tolerance_ev_per_angstrom: 0.03\nrelax_cell: false\n")
+    arguments = ("--engine", "vasp", "--card", tmp_path / "half.yaml", "--write", tmp_path / "inputs")
+    status, _, err = command("plan", study, *arguments)
     assert status == 2
     assert "cutoff_ev" in err
     assert not (tmp_path / "inputs").exists()
     assert not list(tmp_path.glob(".plan-*"))
+
+
+def test_a_card_for_potentials_gives_way_to_the_default_of_plane_waves_and_says_so(study, command, tmp_path):
+    status, out, err = command("plan", study, "--engine", "castep", "--write", tmp_path / "inputs", "--json")
+    assert status == 0, err
+    plan = json.loads(out)
+    assert plan["card"]["name"] == "pbe-bulk"  # Li in the crystal alone
+    assert any("card 'embedded' says nothing of electrons: castep has the default pbe-bulk" in n for n in plan["notes"])
 
 
 def test_costs_are_counted(study, command):

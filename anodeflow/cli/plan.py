@@ -78,7 +78,7 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
         return
     print_rows(rows, False)
     click.echo(
-        f"{len(rows)} calculations with {study.engine}, card {study.method.name}: about "
+        f"{len(rows)} calculations with {study.engine}, card {study.cards_text}: about "
         f"{summary['expected_core_hours']} core hours, {summary['expected_minutes']} minutes with {workers} workers "
         f"({summary['uncertainty']}).\nCells and sites that depend on a relaxation are those of the catalogue geometry."
     )
@@ -97,6 +97,7 @@ def _row(study: Study, calculation: Any, cells: dict[tuple[Any, ...], dict[str, 
         "calculation": calculation.label,
         "task": calculation.task,
         **cells[key],
+        **({"card": study.card_of(calculation).name} if study.role_cards else {}),
         "expected_steps": calculation.expected_steps,
         "expected_core_seconds": round(study.seconds_of(calculation), 1),
     }
@@ -137,6 +138,11 @@ def _summary(study: Study, rows: list[dict[str, Any]], notes: list[str], workers
         "study_hash": identity,
         "engine": engine,
         "card": {"name": study.method.name, "hash": study.method.hash, "source": study.method.source},
+        **(
+            {"cards": {role: {"name": c.name, "hash": c.hash} for role, c in study.role_cards.items()}}
+            if study.role_cards
+            else {}
+        ),
         "calculations": len(rows),
         "expected_core_hours": round(total / 3600, 3),
         "expected_minutes": round(total / 60 / workers, 1),

@@ -365,6 +365,16 @@ class Engine(ABC):
         """
         return []
 
+    def named_potentials(self, elements: Iterable[str], card: MethodCard) -> dict[str, str]:
+        """Names of the potentials that a card means for elements; empty for an engine to which cards name none.
+
+        Parameters
+        ----------
+        elements, card
+            Of which, and how accurately.
+        """
+        return {}
+
     def valence_electrons(self, elements: Iterable[str], card: MethodCard | None = None) -> dict[str, int]:
         """Electrons an atom of each element brings; empty for an engine without electrons.
 

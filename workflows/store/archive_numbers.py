@@ -81,13 +81,14 @@ class NumbersCheck:
         asked = str(summary.get("settings", {}).get("engine", engine.name)).partition(":")[0]
         if engine.name.partition(":")[0] != asked:
             raise UnfitError(f"the summary names the engine '{engine.name}', its settings '{asked}'")
+        cards = [summary["card"]["hash"], *(card["hash"] for card in (summary.get("cards") or {}).values())]
         for name, other, family in self._computed:
             if (other.name, other.hash) != (engine.name, engine.hash):
                 raise UnfitError(
                     f"{name} was computed by {other.name} {other.hash}, the study by {engine.name} {engine.hash}"
                 )
-            if family is not None and family != summary["card"]["hash"]:
-                raise UnfitError(f"{name} has the card {family}, the study {summary['card']['hash']}")
+            if family is not None and family not in cards:
+                raise UnfitError(f"{name} has the card {family}, the study {', '.join(cards)}")
         known = [(part["doc_type"], _headlines(part)) for part in _parts(summary) if "doc_type" in part]
         kinds = {kind for kind, _ in known}
         for name, result in self._results:

@@ -24,6 +24,16 @@ from anodeflow.workflows.jobs.calculation import structure_digest
 from anodeflow.workflows.jobs.deferred import deferred_job
 from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies import registry
+from anodeflow.workflows.studies.card_roles import (
+    PLANE_WAVES_OF_CRYSTALS,
+    PLANE_WAVES_OF_SLABS,
+    ROLES,
+    Cards,
+    Role,
+    brief,
+    check_roles,
+    for_electrons,
+)
 from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import jobs_of, plan
 from anodeflow.yaml_input import Written, read_yaml, validate
@@ -49,6 +59,8 @@ class Study(Options):
         Name of the engine.
     card
         Name or path of the method card.
+    cards
+        For engines with electrons, other cards of crystals, slabs or interfaces: see :mod:`~.card_roles`.
     """
 
     kind: ClassVar[str] = ""
@@ -57,6 +69,9 @@ class Study(Options):
     title: str = ""
     engine: str = "sevennet-0"
     card: str = "embedded"
+    cards: Cards | None = Field(
+        None, description="another card of a role: crystal, slab, interface; with electrons only"
+    )
     warm_start: str | None = Field(
         None, description="cheap engine whose relaxed geometries the relaxations start from, e.g. sevennet-0"
     )
@@ -65,11 +80,12 @@ class Study(Options):
     _per_step: dict[tuple[Any, ...], tuple[Structure, MethodCard, float]] = PrivateAttr(default_factory=dict)
 
     def with_changes(self, **changes: str | None) -> Self:
-        """Return this study with another engine or card; None changes nothing."""
+        """Return this study with another engine or card (then of all cells); None changes nothing."""
         given = {key: value for key, value in changes.items() if value is not None}
         if not given:
             return self
-        changed = type(self).model_validate(self.model_dump(exclude_unset=True) | given)
+        written = self.model_dump(exclude_unset=True, exclude={"cards"} if "card" in given else None)
+        changed = type(self).model_validate(written | given)
         changed._folder, changed._dry = self._folder, self._dry
         return changed
 
@@ -93,8 +109,37 @@ class Study(Options):
 
     @cached_property
     def method(self) -> MethodCard:
-        """The method card (a path is relative to the study file)."""
-        return load_card(self._beside(self.card))
+        """The card that is used: the one written, or a default where that says nothing of the engine's electrons."""
+        if self.loaded_engine.capabilities.electrons and not for_electrons(self.written_card):
+            return load_card(PLANE_WAVES_OF_CRYSTALS if self.only_crystals() else PLANE_WAVES_OF_SLABS)
+        return self.written_card
+
+    def only_crystals(self) -> bool:
+        """Return whether no cell has a vacuum or an interface: what decides the default card, one for all cells."""
+        return False
+
+    @cached_property
+    def written_card(self) -> MethodCard:
+        """The card of the study file (a path is relative to it); without one, the most special of those by role."""
+        named = [] if self.cards is None or "card" in self.model_fields_set else list(self.cards.named().values())
+        return load_card(self._beside(named[0] if named else self.card))
+
+    @cached_property
+    def role_cards(self) -> dict[Role, MethodCard]:
+        """The cards of the roles that have another one; none for an engine without electrons, to which it is the same.
+
+        Raises
+        ------
+        InputError
+            If their energies have nothing to do with each other.
+        """
+        if self.cards is None or not self.loaded_engine.capabilities.electrons:
+            return {}
+        named = {role: load_card(self._beside(name)) for role, name in self.cards.named().items()}
+        every: dict[str, MethodCard] = {} if len(named) == len(ROLES) else {"study": self.method}
+        every |= {str(role): card for role, card in named.items()}
+        check_roles(every, self.loaded_engine, self.elements())
+        return {role: card for role, card in named.items() if card.hash != self.method.hash}
 
     @cached_property
     def loaded_engine(self) -> Engine:
@@ -124,6 +169,7 @@ class Study(Options):
         content: dict[str, Any] = {
             "settings": self.hashed_settings(),
             "card": self.method.hash,
+            **({"cards": {role: card.hash for role, card in self.role_cards.items()}} if self.role_cards else {}),
             "engine": record.hash,
             "crystals": {name: structure_digest(self.crystal(name)) for name in self.crystals_used()},
         }
@@ -133,7 +179,7 @@ class Study(Options):
 
     def hashed_settings(self) -> dict[str, Any]:
         """Return the settings that decide what is computed, for the hash."""
-        settings: dict[str, Any] = without_unset(self.model_dump(mode="json", exclude={"title", "card"}))
+        settings: dict[str, Any] = without_unset(self.model_dump(mode="json", exclude={"title", "card", "cards"}))
         return settings
 
     def elements(self) -> list[str]:
@@ -150,17 +196,41 @@ class Study(Options):
         """
         missing = [*self.missing(), *self._missing_for_warm_start()]
         if self._dry and missing:
-            return [f"missing: {item}" for item in missing]
+            return [*self.notes_on_cards(), *(f"missing: {item}" for item in missing)]
         if missing:
             raise EngineError(
                 f"engine '{self.engine}' cannot run here: {'; '.join(missing)}",
                 "supply it, or see what would be sent: anodeflow plan STUDY --write DIR",
             )
-        return self.loaded_engine.preflight(self.method)
+        return [*self.notes_on_cards(), *self._engine_notes()]
+
+    def notes_on_cards(self) -> list[str]:
+        """Return which cards the roles have, and what was not taken as it is written."""
+        notes = []
+        if self.method is not self.written_card:
+            notes.append(
+                f"card '{self.written_card.name}' says nothing of electrons: {self.engine} has the default "
+                f"{brief(self.method)} in its place"
+            )
+        if self.role_cards:
+            return [*notes, f"cards by role: {self.cards_text}"]
+        if self.cards is not None and not self.loaded_engine.capabilities.electrons:
+            return [f"cards by role are for engines with electrons: {self.engine} has card {self.method.name} for all"]
+        return notes
+
+    @property
+    def cards_text(self) -> str:
+        """The card, and those of the roles that have another, such as ``a; crystal: b``."""
+        return "; ".join([self.method.name, *(f"{role}: {card.name}" for role, card in self.role_cards.items())])
+
+    def _engine_notes(self) -> list[str]:
+        """Return what the engine does not honour of the cards."""
+        cards = [self.method, *self.role_cards.values()]
+        return list(dict.fromkeys(note for card in cards for note in self.loaded_engine.preflight(card)))
 
     def card_of(self, step: Step) -> MethodCard:
         """Return the card of one planned calculation."""
-        return step.card or self.method
+        return step.card or self.setup.card_of(step.role)
 
     def engine_of(self, step: Step) -> Engine:
         """Return the engine of one planned calculation."""
@@ -212,14 +282,16 @@ class Study(Options):
 
     def sources(self) -> list[str]:
         """Return the source of the card, and what the engine does not honour, for the last document."""
-        return [f"card {self.method.name}: {self.method.source}", *self.loaded_engine.preflight(self.method)]
+        cards = {card.name: card for card in (self.method, *self.role_cards.values())}
+        listed = [f"card {name}: {card.source}" for name, card in cards.items()]
+        return [*listed, *self.notes_on_cards(), *self._engine_notes()]
 
     # --- what is computed ----------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def setup(self) -> Setup:
-        """Engine and card, as they travel with jobs."""
-        return Setup(engine=self.engine, card=self.method, warm_start=self.warm_start)
+        """Engine and cards, as they travel with jobs."""
+        return Setup(engine=self.engine, card=self.method, warm_start=self.warm_start, cards=self.role_cards)
 
     @property
     def identity(self) -> Identity:
@@ -328,6 +400,7 @@ def last_document(
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "engine": engine or get_engine(study.engine).record(),
         "card": CardRecord(name=card.name, hash=card.hash),
+        "cards": {role: CardRecord(name=c.name, hash=c.hash) for role, c in record.setup.cards.items()} or None,
     }
     return doc_class(**shared | fields)
 

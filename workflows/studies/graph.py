@@ -27,6 +27,7 @@ from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.jobs.calculation import CalculationMaker
+from anodeflow.workflows.studies.card_roles import Role, differ
 
 if TYPE_CHECKING:
     from jobflow import Job
@@ -41,11 +42,29 @@ class Travelling(BaseModel):
 
 
 class Setup(Travelling):
-    """Who computes a study, and how accurately."""
+    """Who computes a study, and how accurately.
+
+    Parameters
+    ----------
+    engine, card, warm_start
+        What the study file says.
+    cards
+        Of the roles whose card is another one.
+    """
 
     engine: str
     card: MethodCard
     warm_start: str | None = None
+    cards: dict[Role, MethodCard] = {}
+
+    def card_of(self, role: Role | None) -> MethodCard:
+        """Return the card of a role; None: that of the study."""
+        return self.card if role is None else self.cards.get(role, self.card)
+
+    def unlike(self, role: Role, other: Role) -> str | None:
+        """Return how the cards of two roles differ, as text; None where they are the same."""
+        card, other_card = self.card_of(role), self.card_of(other)
+        return None if card.hash == other_card.hash else differ(role, card, other, other_card)
 
     def maker(
         self, task: Task, card: MethodCard | None = None, warm: bool = True, stress: bool = False
@@ -109,6 +128,8 @@ class Step(ABC):
         Name of the crystal it belongs to.
     charge
         Of the cell, e.
+    role
+        Which of the study's cards it has; None: the study's only one.
     card, engine
         Where they are not the study's own.
     """
@@ -119,6 +140,7 @@ class Step(ABC):
     expected_steps: int
     crystal: str | None = None
     charge: int = 0
+    role: Role | None = None
     card: MethodCard | None = None
     engine: str | None = None
 
@@ -168,7 +190,7 @@ class CalculationStep(Step):
         start = self.structure
         if self.displacement_angstrom:
             start = start.copy().perturb(self.displacement_angstrom, seed=self.seed)
-        return setup.maker(self.task, self.card, self.warm, self.stress).make(
+        return setup.maker(self.task, self.card or setup.card_of(self.role), self.warm, self.stress).make(
             start, self.label, self.crystal, self.charge
         )
 
@@ -195,7 +217,12 @@ def crystal_step(
         For the estimate of the cost.
     """
     return CalculationStep(
-        label=crystal_label(name), task=task, structure=structure, expected_steps=expected_steps, crystal=name
+        label=crystal_label(name),
+        task=task,
+        structure=structure,
+        expected_steps=expected_steps,
+        crystal=name,
+        role="crystal",
     )
 
 
@@ -216,7 +243,7 @@ class HostCell(Travelling, ABC):
         Of the job that builds it.
     needs
         Labels of the calculations of whose relaxed structures it is built, and of stages that say how.
-    host, task, expected_steps, crystal
+    host, task, expected_steps, crystal, role
         Label of its relaxation, and the rest of it: see :class:`CalculationStep`.
     """
 
@@ -226,6 +253,7 @@ class HostCell(Travelling, ABC):
     task: Task
     expected_steps: int
     crystal: str | None = None
+    role: Role | None = None
 
     @abstractmethod
     def build(self, needed: list[Any]) -> BuiltCell:

@@ -59,6 +59,7 @@ def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
                         structure=built.structure,
                         expected_steps=entry.expected_steps,
                         crystal=entry.crystal,
+                        role=entry.role,
                     )
                 )
             case Stage():
@@ -102,7 +103,8 @@ def jobs_of(entries: Iterable[Entry], setup: Setup, identity: Identity) -> tuple
                 first = entry.job(setup, outputs)
             case HostCell():
                 first = _build_cell(entry, [outputs[label] for label in entry.needs])
-                relaxation = setup.maker(entry.task).make(outputs[entry.label].structure, entry.host, entry.crystal)
+                maker = setup.maker(entry.task, setup.card_of(entry.role))
+                relaxation = maker.make(outputs[entry.label].structure, entry.host, entry.crystal)
                 jobs.append(identity.identify(relaxation, entry.host))
             case Stage():
                 needed, also = ([outputs[label] for label in labels] for labels in (entry.needs, entry.also))

@@ -159,7 +159,7 @@ def print_heading(document: StudyDoc) -> None:
     """Print title, engine and card of a study."""
     engine = document.engine
     click.echo(f"\n{document.title or document.study}")
-    click.echo(f"{engine.name} ({engine.kind}, {engine.version}), card {document.card.name}")
+    click.echo(f"{engine.name} ({engine.kind}, {engine.version}), card {document.cards_text}")
 
 
 def print_footing(document: StudyDoc) -> None:

@@ -132,6 +132,10 @@ class VaspEngine(Engine):
         programs, potcars = partial(find_program, settings.command, "vasp"), partial(find_potcar, settings=settings)
         return problems(programs, *(partial(potcars, element) for element in elements))
 
+    def named_potentials(self, elements: Iterable[str], card: MethodCard) -> dict[str, str]:
+        """See :meth:`Engine.named_potentials`."""
+        return {element: potcar_symbol(element, _settings(card)) for element in sorted(set(elements))}
+
     def valence_electrons(self, elements: Iterable[str], card: MethodCard | None = None) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`; of the POTCARs, else of the table of recommended symbols."""
         settings = _settings(card)

@@ -22,6 +22,7 @@ from anodeflow.workflows.studies.binding.cells import (
     removed_by,
     with_lithium,
 )
+from anodeflow.workflows.studies.card_roles import Role
 from anodeflow.workflows.studies.graph import (
     BuiltCell,
     CalculationStep,
@@ -59,6 +60,11 @@ class Place(Travelling):
     caveats: list[str]
 
     @property
+    def role(self) -> Role:
+        """Which card its cells have."""
+        return "slab" if self.environment == "surface" else "crystal"
+
+    @property
     def label(self) -> str:
         """Such as ``LiCl/surface``; the cell without Li is the same for all states."""
         return f"{self.host.label}/{self.environment}"
@@ -91,10 +97,19 @@ class Place(Travelling):
 
 
 class References(Travelling):
-    """What the energy of Li is taken against: conventions, and the labels of isolated Li of those that need it."""
+    """What the energy of Li is taken against: conventions, and the labels of isolated Li of those that need it.
+
+    Parameters
+    ----------
+    conventions, isolated
+        Which, and by which calculations.
+    role
+        Whose card isolated Li has; the metal has that of crystals.
+    """
 
     conventions: list[Convention]
     isolated: dict[Convention, str]
+    role: Role = "crystal"
 
 
 class EmptyHost(HostCell):
@@ -113,6 +128,7 @@ class EmptyHost(HostCell):
             task="relax",
             expected_steps=1 if place.environment == "bulk" else 12,
             crystal=place.host.label,
+            role=place.role,
             place=place,
             cells=cells,
         )
@@ -185,6 +201,7 @@ class LithiumSites(Stage):
                 structure=with_lithium(empty, site, host, environment),
                 expected_steps=40,
                 crystal=host.label,
+                role=self.place.role,
                 charge=self.charge * lithium_atoms(host, environment),
                 displacement_angstrom=self.displacement_angstrom,
                 seed=self.seed + number,
@@ -203,6 +220,7 @@ class LithiumSites(Stage):
             model=built.model,
             face=built.face,
             calculations=labels,
+            other_card=setup.unlike("slab", "crystal") if "slab" in (self.place.role, self.references.role) else None,
             starts=[
                 SiteStart(**site.as_dict(), seed=self.seed + number, removed=removed[number])
                 for number, site in enumerate(sites)
@@ -231,6 +249,8 @@ class _HostResult(Result):
         What its cell is.
     calculations, starts
         Labels of the cells of the sites, and where Li was put or was.
+    other_card
+        How the cards of slabs and crystals differ, as text, where both are needed.
     """
 
     place: Place
@@ -241,6 +261,7 @@ class _HostResult(Result):
     face: str | None
     calculations: list[str]
     starts: list[SiteStart]
+    other_card: str | None = None
 
     def document(self, docs: Documents) -> BindingEnergyDoc:
         """See :meth:`Result.document`; a reference without its isolated Li is left out, and that is said."""
@@ -263,7 +284,7 @@ class _HostResult(Result):
             pristine=docs[self.empty],
             with_li=[docs[label] for label in self.calculations],
             starts=self.starts,
-            references=lithium_references(docs[METAL], conventions, atoms),
+            references=lithium_references(docs[METAL], conventions, atoms, other_card=self.other_card is not None),
             metal=docs[METAL],
             crystal=host.label,
             environment=place.environment,
@@ -275,6 +296,7 @@ class _HostResult(Result):
             dielectric_constant=host.dielectric_constant,
             state=place.state,
             reservoirs=reservoirs or None,
+            other_card=self.other_card,
         )
 
     def _reservoirs(self, docs: Documents) -> list[Reservoir]:

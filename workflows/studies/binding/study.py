@@ -20,6 +20,7 @@ from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.binding.cells import Bulk, BulkState, Cells, Environment, Host, Slab, states_of
 from anodeflow.workflows.studies.binding.jobs import METAL, EmptyHost, LithiumSites, Place, References
+from anodeflow.workflows.studies.card_roles import Role
 from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_label, crystal_step
 from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, crystal_task, is_metal, is_salt
 from anodeflow.yaml_input import Seed, zero_or_at_least
@@ -120,7 +121,7 @@ class BindingStudy(Study):
     @property
     def cells(self) -> Cells:
         """The options of the cells, with the vacuum settled: the study's, else the card's, else the default."""
-        vacuum = self.slab.vacuum_angstrom or self.method.vacuum_angstrom or VACUUM_WITH_LITHIUM_ANGSTROM
+        vacuum = self.slab.vacuum_angstrom or self.setup.card_of("slab").vacuum_angstrom or VACUUM_WITH_LITHIUM_ANGSTROM
         return Cells(bulk=self.bulk, slab=self.slab.model_copy(update={"vacuum_angstrom": vacuum}))
 
     def crystals_used(self) -> list[str]:
@@ -204,6 +205,11 @@ class BindingStudy(Study):
         """Charge Li really carries, e."""
         return self.lithium_charge if self.loaded_engine.capabilities.charge else 0
 
+    @property
+    def _role_of_atoms(self) -> Role:
+        """Whose card isolated Li has: that of the slabs, if there are any, since their energies are subtracted."""
+        return "crystal" if self.only_crystals() else "slab"
+
     def isolated(self) -> dict[Convention, CalculationStep]:
         """Return the isolated Li atoms and ions of the references; nothing where the engine has no electrons."""
         if not self.loaded_engine.capabilities.isolated_atoms:
@@ -220,9 +226,16 @@ class BindingStudy(Study):
                     expected_steps=0,
                     crystal="Li",
                     charge=charge,
-                    card=self.method.varied("isolated atom", spin=spin, dipole_correction=False, **half_filled),
+                    role=self._role_of_atoms,
+                    card=self.setup.card_of(self._role_of_atoms).varied(
+                        "isolated atom", spin=spin, dipole_correction=False, **half_filled
+                    ),
                 )
         return steps
+
+    def only_crystals(self) -> bool:
+        """See :meth:`Study.only_crystals`."""
+        return not any("surface" in self.environments_of(host) for host in self.hosts)
 
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
@@ -302,7 +315,9 @@ class BindingStudy(Study):
         """See :meth:`Study.declare`: Li metal, isolated Li; of each host its crystal, empty cells, and Li in them."""
         isolated = self.isolated()
         references = References(
-            conventions=self.references, isolated={convention: step.label for convention, step in isolated.items()}
+            conventions=self.references,
+            isolated={convention: step.label for convention, step in isolated.items()},
+            role=self._role_of_atoms,
         )
         entries: list[Entry] = [crystal_step("Li", self.crystal("Li"), expected_steps=6), *isolated.values()]
         for host in self.hosts:

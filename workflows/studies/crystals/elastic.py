@@ -48,7 +48,8 @@ class StrainedCells(Stage):
                     steps.append(
                         CalculationStep(
                             label=label, task="relax", structure=strained(structure, mode, amplitude),
-                            expected_steps=_STEPS, crystal=self.crystal, card=card, warm=False, stress=True,
+                            expected_steps=_STEPS, crystal=self.crystal, role="crystal", card=card, warm=False,
+                            stress=True,
                         )
                     )  # fmt: skip
                     cells.append((mode, amplitude, label))
@@ -83,9 +84,10 @@ def _label(crystal: str, mode: int, amplitude: float) -> str:
 
 def _with_one_mesh(structure: Structure, setup: Setup) -> MethodCard | None:
     """Return the card with the unstrained crystal's mesh, so that no strain changes it; None where it has none."""
-    kpoints = setup.card.kpoints
+    card = setup.card_of("crystal")
+    kpoints = card.kpoints
     engine = get_engine(setup.engine)
     if kpoints is None or kpoints.mesh is not None or not engine.capabilities.kpoints:
         return None
-    mesh = engine.mesh(structure, setup.card)
-    return setup.card.varied("mesh of the unstrained crystal", kpoints=KPoints(mesh=mesh, centre=kpoints.centre))
+    mesh = engine.mesh(structure, card)
+    return card.varied("mesh of the unstrained crystal", kpoints=KPoints(mesh=mesh, centre=kpoints.centre))

@@ -62,6 +62,10 @@ class CrystalStudy(Study):
         given, computed = (c.lattice for c in (self.crystal(name), self.computed(name)))
         return np.round(computed.get_fractional_coords(given.matrix)).tolist()
 
+    def only_crystals(self) -> bool:
+        """See :meth:`Study.only_crystals`."""
+        return True
+
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         if self.elastic and not self.loaded_engine.capabilities.stress:

@@ -85,7 +85,7 @@ class _SegmentStep(Step):
             start if self.previous is None else None,
             None if self.previous is None else outputs[self.previous],
             self.run.model_dump(mode="json"),
-            setup.card.model_dump(mode="json"),
+            setup.card_of(self.role).model_dump(mode="json"),
             setup.engine,
             self.label,
             self.first_step,

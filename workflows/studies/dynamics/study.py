@@ -166,6 +166,10 @@ class DynamicsStudy(Study):
             return read_structure(Path(where))
         return slab_spec(where, (1, 0, 0)).bulk
 
+    def only_crystals(self) -> bool:
+        """See :meth:`Study.only_crystals`."""
+        return not any(system.film for system in self.systems)
+
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         dynamics = self.dynamics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from anodeflow.analysis.comparable import OtherCards
 from anodeflow.analysis.interface_energy import InterfaceEnergyDoc, InterfaceMember, interface_energy_doc
 from anodeflow.analysis.interface_registries import InterfaceRegistriesDoc, RegistryEntry
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
@@ -94,7 +95,10 @@ class InterfaceSeries(Stage):
             of=[*self.needs, *(step.label for step in steps), *self.also],
             pair=self.pair,
             searched=self.searched,
-            aligned=len(references) > 1,
+            aligned=(aligned := len(references) > 1),
+            crystals=setup.unlike("interface", "crystal"),
+            surface_cells=setup.unlike("interface", "slab"),
+            strained_card=setup.unlike("slab", "interface" if aligned else "crystal"),
             surfaces=self.also,
             cells=[_CellFacts.of(label, *cell) for label, cell in zip(labels, cells, strict=True)],
             slabs=slab_facts,
@@ -170,7 +174,15 @@ class _CellFacts(Travelling):
 
 
 class _InterfaceResult(Result):
-    """The fit of gamma(n, m); unconverged cells are refused, not left out."""
+    """The fit of gamma(n, m); unconverged cells are refused, not left out.
+
+    Parameters
+    ----------
+    crystals, surface_cells
+        How the cards of the relaxed crystals and of the free surfaces differ from that of the cells, as text.
+    strained_card
+        How that of the strained crystal differs from that of the strained slabs.
+    """
 
     pair: Pair
     searched: bool
@@ -179,6 +191,9 @@ class _InterfaceResult(Result):
     cells: list[_CellFacts]
     slabs: list[StrainedSlab]
     strain_percent: float
+    crystals: str | None = None
+    surface_cells: str | None = None
+    strained_card: str | None = None
 
     def document(self, docs: Documents) -> InterfaceEnergyDoc:
         """See :meth:`Result.document`."""
@@ -187,7 +202,7 @@ class _InterfaceResult(Result):
         gamma: dict[str, SurfaceEnergyDoc] = {d.crystal: d for d in free if d is not None and d.converged}
         strained = _converged(docs[strained_label(self.pair)])
         aligned = [_converged(docs[label]) if self.aligned else None for label in aligned_labels(self.pair)]
-        surface = strained_surface(self.slabs, film, strained, docs, self.aligned)
+        surface = strained_surface(self.slabs, film, strained, docs, self.aligned, self.strained_card)
         registries: InterfaceRegistriesDoc | None = docs[REGISTRIES] if self.searched else None
         try:
             return interface_energy_doc(
@@ -205,6 +220,7 @@ class _InterfaceResult(Result):
                 gamma_substrate=gamma.get(substrate.crystal),
                 gamma_film_strained=surface,
                 registries=registries,
+                other_cards=OtherCards(crystals=self.crystals, slabs=self.surface_cells),
             )
         except AnodeflowError as error:
             return without_result(self.pair, str(error), registries)

@@ -11,6 +11,7 @@ from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.structures.oriented_bulk import aligned_crystals, strained_film_bulk, strained_film_slab
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.engines.registry import get_engine
+from anodeflow.workflows.studies.card_roles import Role
 from anodeflow.workflows.studies.graph import CalculationStep, Documents, Setup, Travelling
 from anodeflow.workflows.studies.interface.cells import Film, Pair
 
@@ -44,32 +45,35 @@ def crystals_in_plane(model: InterfaceModel, pair: Pair, setup: Setup, align: bo
     align
         Whether the unstrained crystals are computed once more.
     """
-    engine, card = get_engine(setup.engine), setup.card
+    engine, card = get_engine(setup.engine), setup.card_of("interface")
     by_spacing = engine.capabilities.kpoints and card.kpoints is not None and card.kpoints.mesh is None
     aligned = aligned_crystals(model) if align and by_spacing else None
     if aligned is None:
-        return [_crystal_step(strained_label(pair), strained_film_bulk(model), pair.film.crystal, "relax_c")]
+        return [_crystal_step(strained_label(pair), strained_film_bulk(model), pair.film.crystal, "relax_c", "crystal")]
     mesh = engine.mesh(aligned.strained_film, card)
     kpoints = {"mesh": mesh, "centre": card.kpoints.centre if card.kpoints is not None else "gamma"}
     film, substrate = aligned_labels(pair)
     fixed = card.varied("mesh of the strained crystal", kpoints=kpoints)
     return [
-        _crystal_step(strained_label(pair), aligned.strained_film, pair.film.crystal, "relax_c"),
+        _crystal_step(strained_label(pair), aligned.strained_film, pair.film.crystal, "relax_c", "interface"),
         CalculationStep(
             label=film,
             task="static",
             structure=aligned.film,
             expected_steps=0,
             crystal=pair.film.crystal,
+            role="interface",
             card=fixed,
         ),
-        _crystal_step(substrate, aligned.substrate, pair.substrate.crystal, "static"),
+        _crystal_step(substrate, aligned.substrate, pair.substrate.crystal, "static", "interface"),
     ]
 
 
-def _crystal_step(label: str, structure: Structure, crystal: str, task: Task) -> CalculationStep:
+def _crystal_step(label: str, structure: Structure, crystal: str, task: Task, role: Role) -> CalculationStep:
     steps = 0 if task == "static" else _STRAINED_STEPS
-    return CalculationStep(label=label, task=task, structure=structure, expected_steps=steps, crystal=crystal)
+    return CalculationStep(
+        label=label, task=task, structure=structure, expected_steps=steps, crystal=crystal, role=role
+    )
 
 
 class StrainedSlab(Travelling):
@@ -103,7 +107,12 @@ def strained_slabs(
         structure = strained_film_slab(model, vacuum_angstrom)
         steps.append(
             CalculationStep(
-                label=label, task="relax", structure=structure, expected_steps=_SLAB_STEPS, crystal=film.crystal
+                label=label,
+                task="relax",
+                structure=structure,
+                expected_steps=_SLAB_STEPS,
+                crystal=film.crystal,
+                role="slab",
             )
         )
         facts.append(
@@ -120,7 +129,12 @@ def strained_slabs(
 
 
 def strained_surface(
-    slabs: list[StrainedSlab], film: Film, strained: CalculationDoc | None, docs: Documents, aligned: bool
+    slabs: list[StrainedSlab],
+    film: Film,
+    strained: CalculationDoc | None,
+    docs: Documents,
+    aligned: bool,
+    other_card: str | None = None,
 ) -> SurfaceEnergyDoc | None:
     """Return the surface energy of the strained film; with `error` if it has none, None if none was asked for.
 
@@ -134,6 +148,8 @@ def strained_surface(
         The slabs' documents by label.
     aligned
         Whether the strained crystal has the mesh of the slabs.
+    other_card
+        How its card differs from theirs, as text; None: it does not.
     """
     if not slabs:
         return None
@@ -145,8 +161,9 @@ def strained_surface(
             miller=film.miller,
             termination="strained as in the interface",
             bulk=strained,
-            aligned_bulk=strained if aligned else None,
+            aligned_bulk=strained if aligned and other_card is None else None,
             method="fit" if len(slabs) > 1 else "single",
+            other_card=other_card,
         )
     except AnodeflowError as error:
         return SurfaceEnergyDoc(

@@ -162,7 +162,7 @@ def cell_step(label: str, model: InterfaceModel) -> CalculationStep:
     """Return the relaxation of an interface cell along its normal."""
     cell = model.structure
     plain = Structure(cell.lattice, cell.species, cell.frac_coords)
-    return CalculationStep(label=label, task="relax_c", structure=plain, expected_steps=30)
+    return CalculationStep(label=label, task="relax_c", structure=plain, expected_steps=30, role="interface")
 
 
 def crystal_labels(pair: Pair) -> list[str]:

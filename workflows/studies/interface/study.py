@@ -73,7 +73,7 @@ class InterfaceStudy(Study):
     @property
     def vacuum(self) -> float:
         """Vacuum over the free slabs, angstrom."""
-        return self.vacuum_angstrom or self.method.vacuum_angstrom or VACUUM_ANGSTROM
+        return self.vacuum_angstrom or self.setup.card_of("slab").vacuum_angstrom or VACUUM_ANGSTROM
 
     @property
     def pair(self) -> Pair:

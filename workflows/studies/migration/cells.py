@@ -23,6 +23,7 @@ from anodeflow.structures.supercells import supercell_for
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.binding.cells import Surface
+from anodeflow.workflows.studies.card_roles import Role
 from anodeflow.workflows.studies.registries import built_gap, found_registries, named_crystal, search_is_default
 from anodeflow.yaml_input import Layers, Miller, Repeats, Shift
 
@@ -120,6 +121,13 @@ class MigrationPath(Options):
     def needs_host(self) -> bool:
         """Whether the host without a defect has to be relaxed; a perfect crystal is relaxed already."""
         return self.mechanism in ("surface", "interface")
+
+    @property
+    def role(self) -> Role:
+        """Which card its cells have."""
+        if self.mechanism == "interface":
+            return "interface"
+        return "slab" if self.mechanism == "surface" else "crystal"
 
     @property
     def host_task(self) -> Task:

@@ -91,6 +91,10 @@ class MigrationStudy(Study):
             return 0
         return -self.lithium_charge if path.mechanism in ("vacancy", "interface") else self.lithium_charge
 
+    def only_crystals(self) -> bool:
+        """See :meth:`Study.only_crystals`."""
+        return not any(path.needs_host for path in self.paths)
+
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         notes = super().preflight()
@@ -129,7 +133,7 @@ class MigrationStudy(Study):
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: the crystals; of each path its host, if it has one, and its hops."""
-        vacuum = self.method.vacuum_angstrom or VACUUM_WITH_LITHIUM_ANGSTROM
+        vacuum = self.setup.card_of("slab").vacuum_angstrom or VACUUM_WITH_LITHIUM_ANGSTROM
         entries: list[Entry] = [
             crystal_step(name, self.crystal(name), task=crystal_task(name)) for name in self.crystals_used()
         ]

@@ -109,6 +109,10 @@ class StabilityStudy(Study):
             return given
         return computed_cell(given, self.cells)
 
+    def only_crystals(self) -> bool:
+        """See :meth:`Study.only_crystals`."""
+        return True
+
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`.
 

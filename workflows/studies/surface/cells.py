@@ -81,7 +81,7 @@ def aligned_crystal(slab: SlabModel, surface: SurfaceSpec, setup: Setup) -> Stru
     It does with k-points by a spacing and three slabs or more. A card with one mesh for all cells has a point or two
     along the normal, which a thin crystal cannot use.
     """
-    kpoints = setup.card.kpoints
+    kpoints = setup.card_of("slab").kpoints
     by_spacing = kpoints is not None and kpoints.mesh is None
     if not (get_engine(setup.engine).capabilities.kpoints and by_spacing) or len(surface.layers) < 3 or slab.excess:
         return None

@@ -70,6 +70,7 @@ class SlabSeries(Stage):
             slabs=[_SlabFacts.of(model) for model in models],
             termination=models[0].termination,
             cell=models[0].cell,
+            other_card=setup.unlike("slab", "crystal"),
         )
         return Layout(steps, [result])
 
@@ -80,6 +81,7 @@ class SlabSeries(Stage):
             structure=structure,
             expected_steps=12 if relaxed else 0,
             crystal=self.surface.crystal,
+            role="slab",
         )
 
     def without_result(self, why: str, docs: list[Any]) -> SurfaceEnergyDoc:
@@ -117,6 +119,7 @@ class _SurfaceResult(Result):
     slabs: list[_SlabFacts]
     termination: str
     cell: str
+    other_card: str | None = None
 
     def document(self, docs: Documents) -> SurfaceEnergyDoc:
         """See :meth:`Result.document`."""
@@ -133,6 +136,7 @@ class _SurfaceResult(Result):
                 aligned_bulk=aligned if aligned is not None and aligned.converged else None,
                 chemical_potentials_ev=self.surface.chemical_potentials_ev,
                 method="fit" if len(members) > 1 else "single",
+                other_card=self.other_card,
             )
         except AnodeflowError as error:
             return _without_result(self.surface, str(error))

@@ -30,7 +30,7 @@ class SurfaceStudy(Study):
     @property
     def vacuum(self) -> float:
         """Vacuum over the slabs, angstrom."""
-        return self.vacuum_angstrom or self.method.vacuum_angstrom or VACUUM_ANGSTROM
+        return self.vacuum_angstrom or self.setup.card_of("slab").vacuum_angstrom or VACUUM_ANGSTROM
 
     def crystals_used(self) -> list[str]:
         """See :meth:`Study.crystals_used`."""

@@ -41,6 +41,10 @@ class VoltageStudy(Study):
         """Return the cell that is computed."""
         return computed_cell(self.crystal(name), self.cells)
 
+    def only_crystals(self) -> bool:
+        """See :meth:`Study.only_crystals`."""
+        return True
+
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`.
 
