@@ -235,6 +235,7 @@ def binding_energy(e_ab_ev: float, e_a_ev: float, e_li_ev: float, n_li: int = 1)
     return (e_ab_ev - e_a_ev - n_li * e_li_ev) / n_li
 
 
+# long: more than half of it is documentation
 def lithium_references(
     metal: CalculationDoc,
     conventions: list[Convention],
