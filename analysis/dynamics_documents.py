@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from anodeflow.analysis.coordination import IntactTetrahedraDoc
 from anodeflow.analysis.diffusion import DiffusionDoc
 from anodeflow.analysis.drift import RunChecksDoc
+from anodeflow.analysis.interphase import InterphaseDoc
 from anodeflow.analysis.profiles import ProfileDoc
 from anodeflow.analysis.rdf import RdfDoc
 from anodeflow.documents import Document
@@ -30,7 +31,10 @@ class TrajectoryAnalysisDoc(Document):
     tetrahedra: list[IntactTetrahedraDoc] = Field(default_factory=list)
     diffusion: list[DiffusionDoc] = Field(default_factory=list)
     profile: ProfileDoc | None = None
+    interphase: InterphaseDoc | None = None
     checks: RunChecksDoc | None = None
     settings: dict[str, Any] = Field(default_factory=dict, description="the options of the analysis")
     software: dict[str, str] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("interphase",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from anodeflow.analysis.coordination import IntactTetrahedraDoc, intact_tetrahed
 from anodeflow.analysis.diffusion import DiffusionDoc, mean_squared_displacement
 from anodeflow.analysis.drift import RunChecksDoc, run_checks
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
+from anodeflow.analysis.interphase import InterphaseDoc, interphase
 from anodeflow.analysis.profiles import ProfileDoc, layer_profile
 from anodeflow.analysis.rdf import RdfDoc, pair_elements, partial_rdf
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
@@ -28,6 +29,8 @@ _LONGEST_WINDOW_PS = 1.0
 # Above this the ensemble is not the one that was asked for.
 _DRIFT_LIMIT_EV_PER_ATOM_PS = 1e-3
 _PROFILE_BINS = 100
+# About so many frames have their atoms labelled, which takes some milliseconds each.
+_INTERPHASE_FRAMES = 400
 # Fewer make no line of a mean squared displacement.
 _MIN_DIFFUSION_FRAMES = 100
 
@@ -59,10 +62,13 @@ class DynamicsReplicaDoc(Document):
     )
     profile: ProfileDoc | None = Field(None, description="densities along the normal of an interface")
     diffusion: DiffusionDoc | None = Field(None, description="of Li, over production")
+    interphase: InterphaseDoc | None = Field(None, description="of an interface with an electrolyte: what forms")
     final_structure: Structure
     wall_time_s: float
     steps_per_hour: float
     warnings: list[str] = Field(default_factory=list)
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("interphase",)
 
     @field_serializer("final_structure", when_used="json")
     def _as_dictionary(self, structure: Structure | None) -> dict[str, Any] | None:
@@ -335,6 +341,14 @@ def _transport(doc: DynamicsSystemDoc, trajectories: list[Any], species: list[st
                 replica.profile = layer_profile(
                     _positions_and_cells(trajectory), species, bins=_PROFILE_BINS, windows=min(5, len(times))
                 )
+                if {"P", "S"} <= set(species):
+                    replica.interphase = interphase(
+                        _positions_and_cells(trajectory),
+                        species,
+                        times_fs=(1000 * times).tolist(),
+                        every=max(1, len(times) // _INTERPHASE_FRAMES),
+                        ps_angstrom=doc.ps_cutoff_angstrom,
+                    )
             elif "Li" in species and len(times) > _MIN_DIFFUSION_FRAMES:
                 replica.diffusion = mean_squared_displacement(
                     _positions_and_cells(production), species, "Li", float(times[-1] - times[-2]) * 1000

@@ -12,7 +12,8 @@ from anodeflow.analysis.pair_distances import Chunk, Floats, Frame, chunks
 from anodeflow.documents import Document
 from anodeflow.errors import InputError
 
-_AXES = {"a": 0, "b": 1, "c": 2, "x": 0, "y": 1, "z": 2}
+#: Which vector of the cell an axis is.
+AXES = {"a": 0, "b": 1, "c": 2, "x": 0, "y": 1, "z": 2}
 MAX_BINS = 10_000
 
 
@@ -50,11 +51,11 @@ class LayerProfile:
     """
 
     def __init__(self, species: Sequence[str], axis: str = "c", bins: int = 100) -> None:
-        if axis not in _AXES:
+        if axis not in AXES:
             raise InputError(f"unknown axis '{axis}'", "use a, b or c")
         if not 1 <= bins <= MAX_BINS:
             raise InputError(f"{bins} slices in a profile", f"choose between 1 and {MAX_BINS}")
-        self.axis, self.bins = _AXES[axis], bins
+        self.axis, self.bins = AXES[axis], bins
         self.species = np.asarray(species, dtype=str)
         self.elements = list(dict.fromkeys(self.species.tolist()))
         self._number = np.array([self.elements.index(s) for s in self.species])

@@ -37,6 +37,7 @@ REASONS_OF_LONELY_NAMES: dict[str, str] = {
     "PlaneFit": _RECORD,
     "ReferenceValue": _RECORD,
     "ComparedValue": _RECORD,
+    "PlaneCrossingDoc": _RECORD,
     "ThicknessStep": _RECORD,
     "SlabFit": _RECORD,
     "ThicknessConvergence": _RECORD,

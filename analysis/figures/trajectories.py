@@ -12,6 +12,7 @@ import numpy as np
 from anodeflow.analysis.coordination import IntactTetrahedraDoc
 from anodeflow.analysis.diffusion import DiffusionDoc
 from anodeflow.analysis.dynamics_documents import TrajectoryAnalysisDoc
+from anodeflow.analysis.figures.interphase import interphase_panels
 from anodeflow.analysis.figures.style import COLOURS, formula_label, in_style, mark_panel, write_footer
 from anodeflow.analysis.profiles import ProfileDoc
 from anodeflow.analysis.rdf import RdfDoc
@@ -257,6 +258,8 @@ def analysis_figure(document: TrajectoryAnalysisDoc) -> Figure:
         profile = document.profile
         windows = [0, len(profile.windows) - 1] if len(profile.windows) > 1 else [0]
         draw += [partial(_draw_profile, document=profile, window=w) for w in windows]
+    if document.interphase is not None:
+        draw += interphase_panels(document.interphase)
     if not 1 <= len(draw) <= 12:
         raise InputError(f"{len(draw)} panels for a figure", "ask for something with --pair, --tetrahedra or --msd")
     figure = _panels(draw)

@@ -50,6 +50,7 @@ class Request:
     profile: str | None
     slices: int
     persistence_fs: float
+    interphase: str | None
 
 
 @dataclass
@@ -100,6 +101,9 @@ class Record:
 )
 @click.option("--profile", metavar="AXIS", help="Density of each element along a, b or c.")
 @click.option("--slices", type=int, default=100, show_default=True, help="With --profile: number of slices.")
+@click.option(
+    "--interphase", metavar="AXIS", help="What each atom is like (Li2S, Li3P, LiCl, PS4, ...), along the normal AXIS."
+)
 @click.option("--format", "kind", help="Format of the file, if its content does not tell.")
 @click.option("--types", metavar="LI,CL", help="Elements of LAMMPS' atom types 1, 2, ...; or 1=Li,2=Cl.")
 @click.option(
@@ -126,6 +130,7 @@ def analyse(
     persistence_fs: float,
     profile: str | None,
     slices: int,
+    interphase: str | None,
     kind: str | None,
     types: str | None,
     figures: tuple[Path, ...],
@@ -154,10 +159,12 @@ def analyse(
         profile=profile,
         slices=slices,
         persistence_fs=positive(persistence_fs, "--persistence-fs"),
+        interphase=interphase,
     )
-    if (figures or table) and not (pairs or request.tetrahedra or request.elements or profile):
+    if (figures or table) and not (pairs or request.tetrahedra or request.elements or profile or interphase):
         raise InputError(
-            "nothing to draw or to write", "ask for something with --pair, --tetrahedra, --msd or --profile"
+            "nothing to draw or to write",
+            "ask for something with --pair, --tetrahedra, --msd, --profile or --interphase",
         )
     document = _analyse_file(trajectory, request, kind, None if types is None else _types_of(types))
     if frames:
@@ -295,6 +302,7 @@ def _analyse_file(
     from anodeflow.analysis.diffusion import Displacements
     from anodeflow.analysis.drift import run_checks
     from anodeflow.analysis.dynamics_documents import TrajectoryAnalysisDoc
+    from anodeflow.analysis.interphase import InterphaseSeries
     from anodeflow.analysis.pair_distances import chunks
     from anodeflow.analysis.profiles import LayerProfile
     from anodeflow.analysis.rdf import PairHistogram
@@ -311,7 +319,8 @@ def _analyse_file(
         profile = LayerProfile(species, request.profile, request.slices) if request.profile else None
         if displacements is not None and request.timestep_fs is None and opened.first().time_fs is None:
             raise InputError(f"{file}: the file does not say the time between frames", "give it with --timestep-fs")
-        analyses = [a for a in (*histograms, *series, displacements, profile) if a is not None]
+        phases = InterphaseSeries(species, request.interphase) if request.interphase else None
+        analyses = [a for a in (*histograms, *series, displacements, profile, phases) if a is not None]
         record = Record()
         for chunk in chunks(followed(selected, record), len(species)):
             for analysis in analyses:
@@ -330,6 +339,7 @@ def _analyse_file(
             rdf=[histogram.document() for histogram in histograms],
             tetrahedra=[s.document(times, persistence_fs=request.persistence_fs) for s in series],
             profile=None if profile is None else profile.document(),
+            interphase=None if phases is None else phases.document(times),
             checks=run_checks(
                 len(species),
                 times,

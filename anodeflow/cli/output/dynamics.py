@@ -8,6 +8,7 @@ import click
 
 from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
+from anodeflow.cli.output.trajectories import print_interphase
 
 if TYPE_CHECKING:
     from anodeflow.analysis.dynamics_study import DynamicsStudyDoc, DynamicsSystemDoc
@@ -68,6 +69,9 @@ def _print_system(system: DynamicsSystemDoc) -> None:
             for r in system.replicas
         ]
         click.echo(f"{system.name}: half of the PS4 broken for good after {', '.join(halves)} ps (one number a seed)")
+    for replica in system.replicas:
+        if replica.interphase is not None:
+            print_interphase(replica.interphase, f"{system.name}, seed {replica.seed}")
     if not system.rdfs:
         return
     columns = ("pair", "peak before, Å", "height", "neighbours", "peak after, Å", "height", "neighbours")

@@ -15,6 +15,7 @@ from anodeflow.files import atomic_path
 
 if TYPE_CHECKING:
     from anodeflow.analysis.dynamics_documents import TrajectoryAnalysisDoc
+    from anodeflow.analysis.interphase import InterphaseDoc
 
 
 def _curves(document: TrajectoryAnalysisDoc) -> Iterator[tuple[str, str, str, float, float, float | None]]:
@@ -38,6 +39,23 @@ def _curves(document: TrajectoryAnalysisDoc) -> Iterator[tuple[str, str, str, fl
             for (start, stop), values in zip(document.profile.windows, windows, strict=True):
                 for z, y in zip(document.profile.z_angstrom, values, strict=True):
                     yield "density_per_angstrom3", f"{element} frames {start}:{stop}", "angstrom", z, y, None
+    if document.interphase is not None:
+        yield from _interphase_curves(document.interphase)
+
+
+def _interphase_curves(phases: InterphaseDoc) -> Iterator[tuple[str, str, str, float, float, float | None]]:
+    times, unit = (phases.times_ps, "ps") if phases.times_ps is not None else (list(range(phases.frames)), "frame")
+    for name in phases.phases:
+        for t, atoms in zip(times, phases.atoms[name], strict=True):
+            yield "atoms_like", name, unit, t, atoms, None
+        for (start, stop), values in zip(phases.windows, phases.layers[name], strict=True):
+            for z, share in zip(phases.z_angstrom, values, strict=True):
+                yield "atoms_like_in_slice", f"{name} frames {start}:{stop}", "angstrom", z, share, None
+    for t, thickness in zip(times, phases.thickness_angstrom, strict=True):
+        yield "interphase_thickness_angstrom", "products", unit, t, thickness, None
+    for contact, plane in enumerate(phases.planes, start=1):
+        for t, lithium in zip(times, plane.net_li, strict=True):
+            yield "li_into_electrolyte", f"contact {contact}", unit, t, lithium, None
 
 
 def write_curves(document: TrajectoryAnalysisDoc, file: Path) -> None:
@@ -58,6 +76,37 @@ def write_curves(document: TrajectoryAnalysisDoc, file: Path) -> None:
                 )
     except OSError as error:
         raise InputError(f"cannot write '{file}': {error.strerror}", "choose another folder") from None
+
+
+def print_interphase(phases: InterphaseDoc, of: str = "interphase") -> None:
+    """Print what the atoms are like at both ends, how thick the products are, and how they grow.
+
+    Parameters
+    ----------
+    phases
+        Of one run.
+    of
+        What the lines begin with.
+    """
+    amounts = ", ".join(f"{name} {phases.first[name]} -> {phases.last[name]:.0f}" for name in phases.phases)
+    click.echo(f"{of}: atoms like {amounts}")
+    products = ", ".join(f"{name} {value:.1f}" for name, value in phases.thickness_by_phase_angstrom.items())
+    tail = phases.thickness_angstrom[-max(1, round(0.1 * phases.frames)) :]
+    click.echo(f"{of}: products {sum(tail) / len(tail):.1f} Å thick, all contacts together ({products})")
+    crossed = [str(plane.net_li[-1]) for plane in phases.planes]
+    if crossed:
+        click.echo(f"{of}: Li into the electrolyte through its contacts: {', '.join(crossed)}")
+    law = phases.growth
+    if law is None:
+        return
+    low, high = law.linear_ci_angstrom_per_ps
+    exponent = ""
+    if law.exponent is not None and law.exponent_ci is not None:
+        exponent = f", n = {law.exponent:.2f} [{law.exponent_ci[0]:.2f}, {law.exponent_ci[1]:.2f}] of t^n"
+    click.echo(
+        f"{of}: growth {law.linear_angstrom_per_ps:.3g} [{low:.3g}, {high:.3g}] Å/ps if linear, K = "
+        f"{law.parabolic_angstrom2_per_ps:.3g} Å²/ps if parabolic{exponent}: {law.law}"
+    )
 
 
 def print_analysis(document: TrajectoryAnalysisDoc) -> None:
@@ -91,6 +140,8 @@ def print_analysis(document: TrajectoryAnalysisDoc) -> None:
             f"{d.element}: D = {d.d_cm2_per_s:.3e}{error} cm2/s (lags {d.fit_fs[0]:g} to {d.fit_fs[1]:g} fs, "
             f"d ln MSD / d ln t = {d.loglog_slope:.2f}){flag}"
         )
+    if document.interphase is not None:
+        print_interphase(document.interphase)
     checks = document.checks
     if checks is not None and checks.energy_drift_ev_per_atom_ps is not None:
         error_mev = 1000 * (checks.energy_drift_se_ev_per_atom_ps or 0)
@@ -103,6 +154,13 @@ def print_analysis(document: TrajectoryAnalysisDoc) -> None:
             f"temperature: {number(checks.mean_temperature_k, 1, checks.mean_temperature_se_k)} K, spread "
             f"{checks.temperature_std_k:.1f} K (canonical {checks.canonical_std_k:.1f} K)"
         )
-    parts: list[Any] = [*document.rdf, *document.tetrahedra, *document.diffusion, *([checks] if checks else [])]
+    phases = [document.interphase] if document.interphase else []
+    parts: list[Any] = [
+        *phases,
+        *document.rdf,
+        *document.tetrahedra,
+        *document.diffusion,
+        *([checks] if checks else []),
+    ]
     for warning in [*document.warnings, *(text for part in parts for text in part.warnings)]:
         click.echo(f"note: {warning}")
