@@ -54,7 +54,7 @@ def rows(store: Path) -> list[tuple[str, list[str], str, float]]:
         (
             "plan examples/binding-energy.yaml",
             [*ANODEFLOW, "plan", study],
-            "import click, rich.table, rich.console, jobflow, pymatgen.core.surface, scipy.spatial, scipy.optimize",
+            "import click, rich.table, rich.console, pydantic, spglib, pymatgen.core, scipy.spatial, scipy.optimize",
             2.0,
         ),
     ]

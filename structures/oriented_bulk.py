@@ -37,9 +37,9 @@ def crystal_in_slab_cell(model: SlabModel, *, max_repeats: int = 12) -> Structur
     Raises
     ------
     InputError
-        The slab carries no oriented bulk cell, or not one of its own a and b.
+        The oriented cell is not one of the slab's own a and b.
     """
-    oriented = _oriented(model)
+    oriented = model.oriented_cell
     a, b, _ = oriented.lattice.matrix
     if not np.allclose([a, b], model.structure.lattice.matrix[:2], atol=_UPRIGHT_TOLERANCE_ANGSTROM):
         raise InputError("the slab is repeated in the plane", "give the smallest slab of this face")
@@ -62,10 +62,6 @@ def strained_film_bulk(model: InterfaceModel) -> Structure:
     Structure
         Periodic in three directions; a and b span the interface cell (before any repeat), z is the normal.
 
-    Raises
-    ------
-    InputError
-        The slab carries no oriented bulk cell.
     """
     match = model.match
     return _in_cell(model.film, match.film_matrix, match.film_vectors, match.common_cell(model.strained))
@@ -108,7 +104,7 @@ def aligned_crystals(model: InterfaceModel, *, max_repeats: int = 12) -> _Aligne
     Raises
     ------
     InputError
-        The film is not the side that is strained, or a slab carries no oriented bulk cell.
+        The film is not the side that is strained.
     """
     if model.strained != "film":
         raise InputError(f"the {model.strained} carries the strain", "strain the film")
@@ -146,7 +142,7 @@ def strained_film_slab(model: InterfaceModel, vacuum_angstrom: float) -> Structu
 
 def _in_cell(slab: SlabModel, matrix: ArrayLike, vectors: ArrayLike, target: NDArray[np.float64]) -> Structure:
     """Return the bulk of a slab with a supercell of its plane deformed to `target`; heights stay."""
-    oriented = _oriented(slab)
+    oriented = slab.oriented_cell
     in_plane = np.array(matrix)
     # The slab's lattice vectors need not be those of the oriented cell: express one in the other.
     basis = np.linalg.solve(oriented.lattice.matrix[:2, :2].T, np.array(vectors).T).T
@@ -176,10 +172,3 @@ def _upright(cell: Structure, max_repeats: int) -> Structure | None:
         if np.linalg.norm(count * c[:2] - back @ plane) < _UPRIGHT_TOLERANCE_ANGSTROM:
             return cell.make_supercell([[1, 0, 0], [0, 1, 0], [-back[0], -back[1], count]], in_place=False)
     return None
-
-
-def _oriented(model: SlabModel) -> Structure:
-    cell = getattr(model.structure, "oriented_unit_cell", None)
-    if cell is None:
-        raise InputError("the slab has no oriented bulk cell", "build it with anodeflow.structures.slabs")
-    return Structure(cell.lattice, cell.species, cell.frac_coords)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Composition, Lattice, Structure
-from pymatgen.core.surface import Slab
 
 from anodeflow.errors import InputError
 from anodeflow.parameters import named, setting
@@ -32,8 +31,10 @@ class SlabModel:
 
     Attributes
     ----------
-    structure : pymatgen.core.surface.Slab
+    structure : Structure
         Right-handed cell, c along z and perpendicular to the face, the film in the middle of the cell.
+    oriented_cell : Structure
+        Smallest cell of the crystal with a and b in the face, in the frame of `structure`.
     crystal : str
         Label of the crystal.
     miller, reduced_miller : tuple of int
@@ -77,7 +78,8 @@ class SlabModel:
         What a reader should know.
     """
 
-    structure: Slab
+    structure: Structure
+    oriented_cell: Structure
     crystal: str
     miller: tuple[int, int, int]
     reduced_miller: tuple[int, int, int]
@@ -107,8 +109,8 @@ class SlabModel:
         return not self.symmetric
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything but the structure, for JSON."""
-        summary = {name: value for name, value in vars(self).items() if name != "structure"}
+        """Return everything but the structures, for JSON."""
+        summary = {k: value for k, value in vars(self).items() if not isinstance(value, Structure)}
         return {
             **summary,
             "miller": list(self.miller),
@@ -380,6 +382,7 @@ def _model(
         notes.append("bonds are cut because the bonded network has no end along the normal")
     return SlabModel(
         structure=slab,
+        oriented_cell=cleaver.cell,
         crystal=cleaver.crystal,
         miller=cleaver.miller,
         reduced_miller=cleaver.reduced,
@@ -413,7 +416,7 @@ def _slab(
     frozen: NDArray[np.bool_] | None,
     vacuum_angstrom: float,
     repeats: tuple[int, int],
-) -> Slab:
+) -> Structure:
     middle, thickness = (coords[:, 2].max() + coords[:, 2].min()) / 2, np.ptp(coords[:, 2])
     lattice = cleaver.lattice.copy()
     lattice[2] = 0.0, 0.0, thickness + vacuum_angstrom
@@ -432,19 +435,7 @@ def _slab(
         site_properties=properties,
     )
     plain.make_supercell([*repeats, 1])
-    return Slab(
-        plain.lattice,
-        plain.species,
-        plain.frac_coords,
-        cleaver.reduced,
-        oriented_unit_cell=cleaver.cell,
-        shift=float(cleaver.cuts[cut]),
-        scale_factor=np.asarray(
-            np.linalg.solve(cleaver.bulk.lattice.matrix.T, cleaver.frame @ plain.lattice.matrix.T).T, dtype=np.float64
-        ),
-        reorient_lattice=False,
-        site_properties=plain.site_properties,
-    )
+    return plain
 
 
 def _excess(composition: Composition, formula: Composition) -> tuple[float, dict[str, float]]:

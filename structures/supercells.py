@@ -6,7 +6,8 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
-from pymatgen.core import Lattice, Structure
+import spglib
+from pymatgen.core import Composition, Lattice, Structure
 
 from anodeflow.errors import InputError, StructureError
 from anodeflow.parameters import named
@@ -14,6 +15,49 @@ from anodeflow.structures.sites import Site, frac_in_cell
 
 _MAX_ENUMERATED_DETERMINANT = 100
 """Above this many cells the smallest diagonal supercell of the reduced cell is taken instead."""
+
+
+def standard_primitive_cell(structure: Structure, symprec_angstrom: float = 0.02) -> Structure:
+    """Return the primitive cell, LLL-reduced, in which the smallest supercells are found.
+
+    Parameters
+    ----------
+    structure
+        Any cell of an ordered crystal. The noise of a relaxation below `symprec_angstrom` is tolerated.
+    symprec_angstrom
+        Tolerance of the symmetry search.
+
+    Returns
+    -------
+    Structure
+        A fresh copy; without site properties.
+
+    Raises
+    ------
+    StructureError
+        If spglib finds no symmetry, as where atoms overlap.
+    """
+    matrix = tuple(map(tuple, structure.lattice.matrix.tolist()))
+    frac = tuple(map(tuple, structure.frac_coords.tolist()))
+    return _standardised(matrix, frac, tuple(site.species for site in structure), symprec_angstrom).copy()
+
+
+@lru_cache(maxsize=64)  # the states of Li in one host ask for the same cell, and spglib takes most of a plan's time
+def _standardised(
+    matrix: tuple[tuple[float, ...], ...],
+    frac: tuple[tuple[float, ...], ...],
+    species: tuple[Composition, ...],
+    symprec_angstrom: float,
+) -> Structure:
+    kinds = list(dict.fromkeys(species))
+    primitive = spglib.find_primitive(
+        (matrix, frac, [kinds.index(kind) + 1 for kind in species]), symprec=symprec_angstrom
+    )
+    if primitive is None:
+        formula = Structure(matrix, species, frac).composition.reduced_formula
+        raise StructureError(f"no primitive cell of {formula} was found", "check for atoms that overlap")
+    lattice, sites, numbers = primitive
+    return Structure(lattice, [kinds[n - 1] for n in numbers], sites, to_unit_cell=True).get_reduced_structure()
 
 
 def supercell_for(structure: Structure, min_image_distance_angstrom: float, max_atoms: int | None = None) -> np.ndarray:
@@ -117,7 +161,7 @@ def interstitial_supercell(structure: Structure, site: Site, matrix: np.ndarray)
 
 
 def shortest_lattice_vector_angstrom(lattice: Lattice) -> float:
-    """Return the the length of the shortest nonzero lattice vector: the distance between an atom and its nearest image.
+    """Return the length of the shortest nonzero lattice vector: the distance between an atom and its nearest image.
 
     Parameters
     ----------

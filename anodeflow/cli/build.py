@@ -86,7 +86,6 @@ def slab(
     anodeflow build slab LiCl 1 -1 0 --thickness 15 --freeze 2
     """
     index = _miller_index(miller)
-    from pymatgen.core import Structure
 
     from anodeflow.structures.slabs import build_slab, list_terminations
 
@@ -106,7 +105,7 @@ def slab(
         model = build_slab(bulk, index, termination=chosen, freeze_layers=freeze, **common, **more)
     name = f"{label}-{index_name(index)}-slab" + (f"-t{model.termination_index}" if model.termination_index else "")
     folder = checked_folder(output, name + ("-relaxed" if relaxed else ""), force)
-    item = Item(Structure.from_sites(model.structure.sites), name, *slab_text(model, bulk.lattice, record))
+    item = Item(model.structure, name, *slab_text(model, bulk.lattice, record))
     write_folder(folder, force, [item], {"kind": "slab", **model.as_dict(), "source": record}, model.notes, as_json)
 
 

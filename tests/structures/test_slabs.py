@@ -344,14 +344,18 @@ def test_summary_is_json_and_structure_is_grouped_by_element() -> None:
     assert len([symbol for symbol, _ in itertools.groupby(s.specie.symbol for s in model.structure)]) == 2
 
 
-def test_scale_factor_leads_back_to_the_bulk() -> None:
+def test_the_edges_of_a_face_are_vectors_of_the_crystal_in_its_plane() -> None:
     bulk = crystal("Li3P")
-    slab = build_slab(bulk, (1, 0, 1)).structure
-    in_plane = slab.scale_factor[:2]
-    assert np.allclose(in_plane, np.round(in_plane), atol=1e-6)
-    assert np.allclose(in_plane @ np.array([1, 0, 1]), 0, atol=1e-6)
-    lengths = np.linalg.norm(in_plane @ bulk.lattice.matrix, axis=1)
-    assert np.allclose(lengths, slab.lattice.abc[:2])
+    slab = build_slab(bulk, (1, 0, 1))
+    a, b = slab.structure.lattice.matrix[:2]
+    assert np.allclose(slab.oriented_cell.lattice.matrix[:2], [a, b])
+    near = itertools.product(range(-2, 3), repeat=3)
+    in_plane = [v @ bulk.lattice.matrix for v in map(np.array, near) if v @ np.array([1, 0, 1]) == 0]
+    lengths = [np.linalg.norm(v) for v in in_plane]
+    for edge in (a, b):
+        assert np.isclose(lengths, np.linalg.norm(edge)).any()
+    areas = [np.linalg.norm(np.cross(u, v)) for u, v in itertools.combinations(in_plane, 2)]
+    assert np.isclose(np.linalg.norm(np.cross(a, b)), min(area for area in areas if area > 1e-6))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 from pymatgen.core import Structure
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from anodeflow.errors import InputError
 from anodeflow.lithium_states import State
@@ -25,7 +24,7 @@ from anodeflow.structures.lattice_sites import (
 )
 from anodeflow.structures.sites import Site, insert
 from anodeflow.structures.slabs import build_slab
-from anodeflow.structures.supercells import interstitial_supercell, supercell_for
+from anodeflow.structures.supercells import interstitial_supercell, standard_primitive_cell, supercell_for
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.graph import BuiltCell
 from anodeflow.yaml_input import Miller, Repeats, zero_or_at_least
@@ -110,11 +109,6 @@ class Cells(Options):
     slab: Slab
 
 
-def primitive(crystal: Structure) -> Structure:
-    """Return the primitive cell, in which the smallest supercells are found. Small relaxation noise is tolerated."""
-    return SpacegroupAnalyzer(crystal, symprec=0.02).find_primitive() or crystal
-
-
 def build_host(crystal: Structure, host: Host, environment: Environment, cells: Cells) -> BuiltCell:
     """Build the host cell without Li.
 
@@ -131,7 +125,7 @@ def build_host(crystal: Structure, host: Host, environment: Environment, cells: 
         If there is no such cell.
     """
     if environment == "bulk":
-        crystal = primitive(crystal)
+        crystal = standard_primitive_cell(crystal)
         matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
         shape = " ".join(",".join(str(int(x)) for x in row) for row in matrix)
         return BuiltCell(
@@ -156,7 +150,7 @@ def build_host(crystal: Structure, host: Host, environment: Environment, cells: 
         f"vacuum {slab.vacuum_angstrom:.1f} angstrom, one Li per {slab.area_angstrom2:.1f} square angstrom of "
         + ("both faces" if host.surface.sides == "both" else "one face")
     )
-    return BuiltCell(structure=Structure.from_sites(slab.structure), model=text, face=f"({hkl})")
+    return BuiltCell(structure=slab.structure, model=text, face=f"({hkl})")
 
 
 #: How labels of sites start, by state.
@@ -218,7 +212,7 @@ def li_sites(crystal: Structure, structure: Structure, host: Host, state: State,
         merge = host.surface.merge_distance_angstrom if host.surface else None
         sites = adsorption_sites(structure, merge_distance_angstrom=merge)
     else:
-        crystal = primitive(crystal)
+        crystal = standard_primitive_cell(crystal)
         matrix = supercell_for(crystal, cells.bulk.min_image_distance_angstrom, max_atoms=cells.bulk.max_atoms)
         if state == "interstitial":
             sites = interstitial_sites(crystal, merge_distance_angstrom=host.merge_distance_angstrom)

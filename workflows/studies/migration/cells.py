@@ -241,7 +241,7 @@ def build_host(
             f"slab of {slab.layers} layers, termination {slab.termination}, vacuum {slab.vacuum_angstrom:.1f} "
             f"angstrom, one Li per {slab.area_angstrom2:.1f} square angstrom of one face"
         )
-        return Structure.from_sites(slab.structure), text
+        return slab.structure, text
     host = primitive_cell(crystals[0], _SYMPREC_ANGSTROM)
     matrix = supercell_for(host, cell.min_image_distance_angstrom, max_atoms=cell.max_atoms)
     shape = " ".join(",".join(str(int(x)) for x in row) for row in matrix)

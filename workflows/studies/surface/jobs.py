@@ -58,7 +58,7 @@ class SlabSeries(Stage):
         models = slabs(needed[0], self.surface, self.vacuum_angstrom, self.max_atoms)
         steps = []
         for model in models:
-            label, structure = _slab_label(self.surface, model.layers), Structure.from_sites(model.structure)
+            label, structure = _slab_label(self.surface, model.layers), model.structure
             steps += [self._step(f"{label}/cleaved", structure), self._step(label, structure, relaxed=True)]
         crystal = aligned_crystal(models[-1], self.surface, setup)
         if crystal is not None:
