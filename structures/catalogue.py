@@ -111,6 +111,11 @@ def crystal_names() -> list[str]:
     return list(_raw())
 
 
+def is_known_crystal(name: str) -> bool:
+    """Tell whether this is the name or an alias of a crystal in the catalogue, upper or lower case."""
+    return name.strip().casefold() in _names_and_aliases()
+
+
 def get_entry(name: str) -> CrystalEntry:
     """Return one verified entry of the catalogue.
 
@@ -165,7 +170,7 @@ def load_crystal(name_or_path: str | Path) -> Structure:
         Partial occupancy, overlapping atoms, coordinates that are not numbers, no volume, not periodic, or a
         CIF that contradicts itself or whose symmetry cannot be known.
     """
-    if isinstance(name_or_path, str) and name_or_path.strip().casefold() in _names_and_aliases():
+    if isinstance(name_or_path, str) and is_known_crystal(name_or_path):
         entry = get_entry(name_or_path)
         if not entry.is_ordered:
             raise StructureError(

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 from pymatgen.core import Structure
 
 from anodeflow.documents import CardRecord, EngineRecord, StudyDoc
@@ -36,6 +36,7 @@ from anodeflow.workflows.studies.card_roles import (
 )
 from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import jobs_of, plan
+from anodeflow.workflows.studies.own_crystals import check_names, gather_names
 from anodeflow.yaml_input import Written, read_yaml, validate
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Study(Options):
     """
 
     kind: ClassVar[str] = ""
+    #: Key of the list whose mappings have a ``name`` that is a label, not that of a structure.
+    labelled: ClassVar[str] = ""
 
     study: str
     title: str = ""
@@ -75,9 +78,25 @@ class Study(Options):
     warm_start: str | None = Field(
         None, description="cheap engine whose relaxed geometries the relaxations start from, e.g. sevennet-0"
     )
+    structures: dict[str, str] | None = Field(
+        None, description="own structures by name: their files; or write {crystal: FILE, name: NAME} for a crystal"
+    )
     _folder: Path = Path()
     _dry: bool = False
     _per_step: dict[tuple[Any, ...], tuple[Structure, MethodCard, float]] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_names(cls, data: Any) -> Any:
+        """Accept ``{crystal: FILE, name: NAME}`` for a crystal: see :mod:`~.own_crystals`."""
+        if not isinstance(data, dict):
+            return data
+        return gather_names(data, {k: field.annotation for k, field in cls.model_fields.items()}, cls.labelled)
+
+    @field_validator("structures")
+    @classmethod
+    def _check_names(cls, own: dict[str, str] | None) -> dict[str, str] | None:
+        return None if own is None else check_names(own)
 
     def with_changes(self, **changes: str | None) -> Self:
         """Return this study with another engine or card (then of all cells); None changes nothing."""
@@ -147,8 +166,12 @@ class Study(Options):
         return get_engine(self.engine)
 
     def crystal(self, name: str) -> Structure:
-        """Return a catalogue crystal, or the user's file (a path is relative to the study file)."""
-        return load_crystal(self._beside(name))
+        """Return a catalogue crystal, one of :attr:`structures`, or a file (a path is relative to the study file)."""
+        return load_crystal(self._file_of(name))
+
+    def _file_of(self, name: str) -> str | Path:
+        """Return the file of an own structure of this name, else what :meth:`_beside` returns."""
+        return self._beside((self.structures or {}).get(name, name))
 
     def _beside(self, name: str) -> str | Path:
         """Return the file of this name beside the study file, or the name where there is none."""
@@ -179,7 +202,8 @@ class Study(Options):
 
     def hashed_settings(self) -> dict[str, Any]:
         """Return the settings that decide what is computed, for the hash."""
-        settings: dict[str, Any] = without_unset(self.model_dump(mode="json", exclude={"title", "card", "cards"}))
+        hashed_elsewhere = {"title", "card", "cards", "structures"}
+        settings: dict[str, Any] = without_unset(self.model_dump(mode="json", exclude=hashed_elsewhere))
         return settings
 
     def elements(self) -> list[str]:

@@ -44,6 +44,7 @@ class DynamicsStudy(Study):
     """
 
     kind: ClassVar[str] = "molecular-dynamics"
+    labelled: ClassVar[str] = "systems"
 
     study: Literal["molecular-dynamics"]
     systems: list[System] = Field(min_length=1)
@@ -161,9 +162,9 @@ class DynamicsStudy(Study):
 
     def crystal(self, name: str) -> Structure:
         """See :meth:`Study.crystal`; the formula of an argyrodite gives its lowest ordered configuration."""
-        where = self._beside(name)
         if any(system.structure == name for system in self.systems):
-            return read_structure(Path(where))
+            return read_structure(Path(self._beside(name)))
+        where = self._file_of(name)
         return slab_spec(where, (1, 0, 0)).bulk
 
     def only_crystals(self) -> bool:
