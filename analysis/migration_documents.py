@@ -23,13 +23,18 @@ _SUSPICIOUS_EV = 3.0
 class BandDoc(ComputedDoc):
     """The end of a nudged elastic band calculation."""
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("reason", "directory")
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (
+        "reason", "directory", "end_digests", "displacement_angstrom", "seed",
+    )  # fmt: skip
 
     doc_type: Literal["BandDoc"] = "BandDoc"
     fingerprint: str = Field(description="hash of the end points, the number of images, card, charge and engine")
     crystal: str | None = None
     start: str | None = Field(None, description="fingerprint of the start's relaxation")
     end: str | None = Field(None, description="fingerprint of the end's relaxation")
+    end_digests: tuple[str, str] | None = Field(None, description="hashes of the geometry of both ends, made to fit")
+    displacement_angstrom: float | None = Field(None, description="by which the path was disturbed at the beginning")
+    seed: int | None = Field(None, description="of the random numbers of the displacement")
     mirrored: bool = Field(False, description="the end is the start under a symmetry operation of the cell")
     structure: Structure | None = Field(None, description="geometry of the highest image; None if there is no band")
     charge: int = 0

@@ -44,8 +44,7 @@ def fingerprint(structure: Structure, task: str, charge: int, card_hash: str, en
 
 
 def band_key(
-    start: Structure,
-    end: Structure,
+    ends: tuple[str, str],
     images: int,
     climbs: bool,
     displacement_angstrom: float,
@@ -58,8 +57,8 @@ def band_key(
 
     Parameters
     ----------
-    start, end
-        Relaxed ends, made to fit.
+    ends
+        :func:`structure_digest` of both relaxed ends, made to fit.
     images
         Between the ends.
     climbs
@@ -73,7 +72,6 @@ def band_key(
     engine
         By whom, its pseudopotentials included.
     """
-    ends = [structure_digest(start), structure_digest(end)]
     return _with_engine(["band", *ends, images, climbs, displacement_angstrom, seed, charge, card_hash], engine)
 
 

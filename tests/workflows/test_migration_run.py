@@ -22,6 +22,8 @@ from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.jobs.band import band_job
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.store.archive_documents import Archived, UnfitError
+from anodeflow.workflows.store.archive_numbers import NumbersCheck
 from anodeflow.workflows.studies import load_study
 from anodeflow.workflows.studies.migration.cells import build_host, hop_cells_of
 
@@ -68,7 +70,7 @@ def test_the_barrier_can_be_traced_and_recomputed(finished):
     assert "end" not in barrier["rests_on"]  # the same by symmetry
     assert len(start["structure"]["sites"]) == barrier["atoms"]
     assert band["converged"]
-    assert max(band["residuals_ev_per_angstrom"]) <= 0.03
+    assert max(band["residuals_ev_per_angstrom"]) <= load_card("embedded").force_tolerance_ev_per_angstrom
     # the band computes its ends afresh, and they are the relaxed ones
     assert band["energies_ev"][0] == pytest.approx(start["energy_ev"], abs=1e-4)
     assert band["energies_ev"][-1] == pytest.approx(start["energy_ev"], abs=1e-3)
@@ -84,6 +86,36 @@ def test_the_barrier_can_be_traced_and_recomputed(finished):
     assert 0.03 < barrier["forward_ev"] < 0.2
     assert barrier["backward_ev"] == pytest.approx(barrier["forward_ev"], abs=2e-3)
     assert barrier["uncertainty_ev"] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"seed": 7}, "ends, card and engine give"),
+        ({"displacement_angstrom": 0.5}, "ends, card and engine give"),
+        ({"charge": 1}, "ends, card and engine give"),
+        ({"climb": False}, "ends, card and engine give"),
+        ({"energies_ev": [-30.0, -25.9, -25.8, -25.9, -25.98]}, "has an end of -30.0000 eV"),
+    ],
+)
+def test_an_edited_band_is_found_out(finished, changes, words):
+    folder, document = finished
+    store = open_job_store(folder / "anodeflow.sqlite", must_exist=True, read_only=True)
+    rests_on = document["barriers"][0]["rests_on"]
+    check = NumbersCheck()
+    for key, doc_class, edits in (("start", CalculationDoc, {}), ("band", BandDoc, changes)):
+        job = store.query_one({"output.fingerprint": rests_on[key]}, load=True)
+        arrays = job["output"].pop("arrays")
+        doc = doc_class.model_validate({k: v for k, v in job["output"].items() if k[0] != "@"} | edits)
+        archived = Archived(job | {"output": doc.model_dump()}, [], doc, arrays)
+        if key == "band" and words and "give" in words:
+            with pytest.raises(UnfitError, match=words):
+                check.add("file", archived)
+            return
+        check.add("file", archived)
+    with pytest.raises(UnfitError, match=words or "it has no summary"):
+        check.finish()
 
 
 def test_nothing_is_computed_twice_and_it_is_listed_and_drawn(finished, command):

@@ -25,7 +25,7 @@ from anodeflow.structures.migration_paths import (
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.registry import get_engine
-from anodeflow.workflows.fingerprints import band_key
+from anodeflow.workflows.fingerprints import band_key, structure_digest
 from anodeflow.workflows.jobs.folders import calculation_folder
 from anodeflow.workflows.jobs.kept_band import KEPT_BAND, BandState, KeptBand
 from anodeflow.workflows.jobs.recognised import Attempt, Recognised, job_of
@@ -185,12 +185,16 @@ class BandCalculation(Recognised[BandDoc]):
 
     # --- what makes it recognised
 
+    @property
+    def end_digests(self) -> tuple[str, str]:
+        """Hashes of the geometry of both ends."""
+        return structure_digest(self.ends.start), structure_digest(self.ends.end)
+
     @cached_property
     def key(self) -> str:
         """See :class:`Recognised`: end points, start of the path, climbing, charge, card and engine."""
         return band_key(
-            self.ends.start,
-            self.ends.end,
+            self.end_digests,
             self.images,
             self.climbs,
             self.options.displacement_angstrom,
@@ -275,6 +279,9 @@ class BandCalculation(Recognised[BandDoc]):
         return BandDoc(
             **self.provenance(attempt),
             **self._asked(),
+            end_digests=self.end_digests,
+            displacement_angstrom=self.options.displacement_angstrom,
+            seed=self.options.seed,
             images=self.images,
             hop_angstrom=self.ends.hop_angstrom,
             structure=band.images[highest],

@@ -21,13 +21,15 @@ from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.migration_documents import BandDoc
 from anodeflow.documents import CalculationDoc, ComputedDoc, EngineRecord, StudyDoc
 from anodeflow.files import short_digest
-from anodeflow.workflows.fingerprints import fingerprint, run_hash, segment_key
+from anodeflow.workflows.fingerprints import band_key, fingerprint, run_hash, segment_key
 from anodeflow.workflows.store.archive_documents import Archived, UnfitError
 
 Array = NDArray[np.float64]
 SAME_EV = 1e-3
 _SAME_EV_PER_ANGSTROM = 5e-3
 _SAME_ANGSTROM = 0.02
+#: A program may compute the ends of a band again, beside the images.
+_SAME_END_EV = 0.02
 _POTENTIAL = "machine-learning potential"
 #: Programs with electrons: kinds, and what their hashes were and are made of. Add to them; old archives hold old ones.
 PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -54,6 +56,7 @@ class NumbersCheck:
     _computed: list[tuple[str, EngineRecord, str | None]] = field(default_factory=list)
     _claims: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     _results: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    _bands: list[tuple[str, BandDoc]] = field(default_factory=list)
     _summary: dict[str, Any] | None = None
 
     def add(self, name: str, job: Archived) -> None:
@@ -74,6 +77,8 @@ class NumbersCheck:
         """Compare calculations with the results that rest on them, and everything with the summary."""
         for name, claim in self._claims:
             self._check_claim(name, claim)
+        for name, band in self._bands:
+            self._check_ends(name, band)
         summary = self._summary
         if summary is None:
             raise UnfitError("it has no summary")
@@ -109,6 +114,7 @@ class NumbersCheck:
                 _check_segment(doc, arrays)
             elif isinstance(doc, BandDoc):
                 _check_band(doc, arrays)
+                self._bands.append((name, doc))
         except UnfitError as error:
             raise UnfitError(f"{name}: {error}") from None
         family = doc.card.family if isinstance(doc, CalculationDoc | BandDoc) else None
@@ -121,6 +127,14 @@ class NumbersCheck:
         known = self._engines.setdefault((doc.engine.hash, doc.engine.model or ""), doc.engine.name)
         if known != doc.engine.name:
             raise UnfitError(f"its engine is '{doc.engine.name}', though '{known}' has the same hash and model")
+
+    def _check_ends(self, name: str, band: BandDoc) -> None:
+        """Compare the energies of a band's ends with those of the relaxations that they are."""
+        for end, number in ((band.start, 0), (band.end, -1)):
+            known = self._energies.get(end or "", [])
+            energy = band.energies_ev[number] if band.energies_ev else None
+            if known and energy is not None and all(abs((e or 0.0) - energy) > _SAME_END_EV for e, _, _ in known):
+                raise UnfitError(f"{name} has an end of {energy:.4f} eV, its relaxation one of {known[0][0]} eV")
 
     def _check_claim(self, name: str, claim: dict[str, Any]) -> None:
         rests_on = claim.get("calculation") or claim["rests_on"][0]
@@ -267,6 +281,11 @@ def _check_segment(doc: DynamicsSegmentDoc, arrays: dict[str, Any]) -> None:
 
 
 def _check_band(doc: BandDoc, arrays: dict[str, Any]) -> None:
+    if doc.end_digests is not None and doc.displacement_angstrom is not None and doc.seed is not None:
+        disturbed = (doc.displacement_angstrom, doc.seed)
+        computed = band_key(doc.end_digests, doc.images, doc.climb, *disturbed, doc.charge, doc.card.hash, doc.engine)
+        if computed != doc.fingerprint:
+            raise UnfitError(f"its fingerprint is {doc.fingerprint!r:.40}, but ends, card and engine give {computed}")
     if not doc.energies_ev:
         if doc.converged:
             raise UnfitError("it says that it converged, and holds no energies")
