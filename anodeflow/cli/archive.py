@@ -20,14 +20,15 @@ from anodeflow.cli.options import json_text_option, store_option
 @store_option
 @json_text_option
 def export(study: str, output: Path, files: bool, store: Path, as_json: bool) -> None:
-    """Write STUDY (its file, or its hash) with all its documents to one archive."""
-    from anodeflow.cli.results import study_hash_of
-    from anodeflow.workflows.store import open_job_store
+    """Write STUDY (its file, or the first digits of its hash) with all its documents to one archive."""
+    from anodeflow.workflows.store import open_job_store, store_shown
     from anodeflow.workflows.store.archive import export_study
+    from anodeflow.workflows.studies.stored import finished_study
 
     opened = open_job_store(store, must_exist=True, read_only=True)
     text = Path(study).read_text() if Path(study).is_file() else None
-    contents = export_study(opened, study_hash_of(study), output, submitted=text, files=files)
+    study_hash = finished_study(opened.docs_store, study, store_shown(store))
+    contents = export_study(opened, study_hash, output, submitted=text, files=files)
     if as_json:
         click.echo(json.dumps(asdict(contents) | {"file": str(output)}))
     else:

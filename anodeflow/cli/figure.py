@@ -25,16 +25,16 @@ from anodeflow.errors import InputError
 @store_option
 @json_option
 def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) -> None:
-    """Draw the figure of STUDY (its file, or its hash) from the store; nothing is computed."""
+    """Draw the figure of STUDY (its file, or the first digits of its hash) from the store; nothing is computed."""
     for file in outputs:
         check_figure_path(file)
     from anodeflow.cli.output.studies import imported_line, stored_study, write_figure
-    from anodeflow.cli.results import study_hash_of
     from anodeflow.workflows.store import open_documents, store_shown
     from anodeflow.workflows.studies.comparison import disagreements
+    from anodeflow.workflows.studies.stored import finished_study
 
     documents = open_documents(store)
-    document = stored_study(documents, study_hash_of(study))
+    document = stored_study(documents, finished_study(documents, study, store_shown(store)))
     if document is None:
         raise InputError(f"no finished study '{study}' in {store_shown(store)}", f"run it first: anodeflow run {study}")
     below = imported_line(documents, document.study_hash)

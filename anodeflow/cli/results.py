@@ -14,6 +14,7 @@ from anodeflow.errors import InputError
 from anodeflow.lithium_states import STATES
 from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies.registry import Table, tables
+from anodeflow.workflows.studies.stored import hash_of_file, names_a_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,15 +73,6 @@ def results(store: Path, name: str, as_json: bool, as_csv: bool, limit: int | No
     if any(row.get("imported") for row in rows):
         columns = (*columns, "imported")
     print_rows(rows, as_json, empty=f"nothing in {store_shown(store)} matches", columns=columns)
-
-
-def study_hash_of(study: str) -> str:
-    """Return the hash of a study, given by its file or by the hash itself."""
-    if Path(study).suffix in {".yaml", ".yml"} or Path(study).exists():
-        from anodeflow.workflows.studies import load_study
-
-        return load_study(study).hash
-    return study
 
 
 # long: a third or more of it is documentation
@@ -155,7 +147,7 @@ def rows_of(
         limits = {"$gte": since, "$lt": until}
         criteria["completed_at"] = {key: value.isoformat() for key, value in limits.items() if value is not None}
     if study_hash is not None:
-        known = study_hash_of(study_hash)
+        known = hash_of_file(store, study_hash) if names_a_file(study_hash) else study_hash
         criteria["metadata.study_hash"] = known if len(known) == 16 else {"$regex": f"^{_hex(known)}"}
     if query is not None:
         criteria = {"$and": [criteria, _filter(query)]}

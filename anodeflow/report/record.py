@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anodeflow.errors import InputError, StoreError
+from anodeflow.errors import StoreError
 from anodeflow.workflows.studies.registry import StudyKind, kind_of_document, load
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 #: Names of files that a program reads, as far as an archive may hold them.
 _INPUTS = re.compile(r"(INCAR|KPOINTS|POSCAR|POTCAR\.spec)|.+\.(pwi|in|cell|param|py|vasp|json)")
 _LONGEST_INPUT_BYTES, _ALL_INPUTS_BYTES = 20_000, 1_000_000
-_HASH = re.compile(r"[0-9a-f]{4,16}")
 
 
 @dataclass
@@ -116,38 +115,15 @@ def read_record(study: str, store: Path, imported: Callable[[Store, str], str | 
     """
     if Path(study).suffix.lower() == ".zip":
         return _from_archive(Path(study))
-    from anodeflow.workflows.store import open_documents
+    from anodeflow.workflows.store import open_documents, store_shown
     from anodeflow.workflows.studies.comparison import disagreements
+    from anodeflow.workflows.studies.stored import finished_study
 
     documents = open_documents(store)
-    study_hash = _whole_hash(documents, study, store)
+    study_hash = finished_study(documents, study, store_shown(store))
     record = _from_store(documents, study_hash, imported(documents, study_hash))
     record.document.warnings += disagreements(documents, record.document)
     return record
-
-
-def _whole_hash(documents: Store, study: str, store: Path) -> str:
-    """Return the hash of a finished study, given by its file or the first digits of its hash."""
-    from anodeflow.workflows.store import store_shown
-
-    path, shown = Path(study), store_shown(store)
-    if path.suffix.lower() in {".yaml", ".yml"} or path.exists():
-        from anodeflow.workflows.studies import load_study
-
-        wanted: Any = load_study(study).hash
-        remedy = f"run it first: anodeflow run {study}"
-    elif _HASH.fullmatch(study):
-        wanted = study if len(study) == 16 else {"$regex": f"^{study}"}
-        remedy = "see anodeflow results --what studies"
-    else:
-        raise InputError(f"'{study}' is not a study file, an archive or a hash", "see anodeflow results --what studies")
-    finished = documents.query({"metadata.study_hash": wanted, "metadata.label": "summary", "index": 1}, ["metadata"])
-    hashes = sorted({job["metadata"]["study_hash"] for job in finished})
-    if not hashes:
-        raise InputError(f"no finished study '{study}' in {shown}", remedy)
-    if len(hashes) > 1:
-        raise InputError(f"'{study}' begins the hashes of {len(hashes)} studies", f"give more: {', '.join(hashes)}")
-    return hashes[0]
 
 
 def _from_store(documents: Store, study_hash: str, imported: str | None) -> StudyRecord:

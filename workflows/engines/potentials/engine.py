@@ -117,6 +117,14 @@ class PotentialEngine(Engine):
             licence=self._potential.licence if self._potential.bundled else None,
         )
 
+    def missing(self, elements: Iterable[str], card: MethodCard) -> list[str]:
+        """See :meth:`Engine.missing`: the package of the potential, or its model."""
+        try:
+            self.model_path  # noqa: B018 - it is looked for
+        except EngineError as error:
+            return [str(error)]
+        return []
+
     def preflight(self, card: MethodCard) -> list[str]:
         """See :meth:`Engine.preflight`."""
         functional = self.record().functional
