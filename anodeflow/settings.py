@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from anodeflow.errors import InputError
+from anodeflow.native_keys import checked_keys, pw_words
 from anodeflow.yaml_input import read_yaml, validate
 
 #: Whether imported calculations of other studies are used.
@@ -35,6 +36,10 @@ _VARIABLES: dict[str, tuple[str | None, str]] = {
 }
 
 
+# Parts of the file that are programs.
+_SECTIONS = ("vasp", "castep", "qe", "gpaw")
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,8 +55,23 @@ class _Program(_Section):
         return value
 
 
-class VaspSettings(_Program):
+class _WithKeys(_Program):
+    """A program whose inputs may hold keys of the machine's own: see :mod:`anodeflow.native_keys`."""
+
+    section: ClassVar[str]
+
+    keys: dict[str, Any] = Field(default_factory=dict, description="of its inputs: parallelisation, mixing, output")
+
+    @field_validator("keys", mode="after")
+    @classmethod
+    def _of_no_physics(cls, keys: dict[str, Any]) -> dict[str, Any]:
+        return checked_keys(cls.section, keys)
+
+
+class VaspSettings(_WithKeys):
     """VASP. ``potentials`` is the folder that pymatgen calls PMG_VASP_PSP_DIR."""
+
+    section: ClassVar[str] = "vasp"
 
     command: tuple[str, ...] = ("vasp_std",)
     gamma_command: tuple[str, ...] = ("vasp_gam",)
@@ -65,8 +85,10 @@ class VaspSettings(_Program):
     wall_time_s: float | None = Field(None, gt=0)
 
 
-class CastepSettings(_Program):
+class CastepSettings(_WithKeys):
     """CASTEP. Without ``potentials`` its own on-the-fly library is asked for."""
+
+    section: ClassVar[str] = "castep"
 
     command: tuple[str, ...] = ("castep.mpi",)
     potentials: Path | None = None
@@ -75,13 +97,20 @@ class CastepSettings(_Program):
     wall_time_s: float | None = Field(None, gt=0)
 
 
-class QeSettings(_Program):
+class QeSettings(_WithKeys):
     """Quantum ESPRESSO; ``potentials`` is a folder of UPF files."""
+
+    section: ClassVar[str] = "qe"
 
     command: tuple[str, ...] = ("pw.x",)
     potentials: Path | None = None
     potentials_of: dict[str, str] = Field(default_factory=dict, description="element: file name in the folder")
     wall_time_s: float | None = Field(None, gt=0, description="pw.x stops cleanly (max_seconds) a little before it")
+
+    @property
+    def words(self) -> list[str]:
+        """Words of pw.x's command that say how it divides its work."""
+        return pw_words(self.keys)
 
 
 class GpawSettings(_Section):
@@ -109,9 +138,7 @@ def load_settings() -> Settings:
     InputError
         If the file is missing, or has a wrong key or value.
     """
-    named = os.environ.get("ANODEFLOW_SETTINGS")
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "anodeflow" / "settings.yaml"
-    file = Path(named) if named else home
+    file, named = settings_file(), os.environ.get("ANODEFLOW_SETTINGS")
     if named and not file.is_file():
         raise InputError(f"ANODEFLOW_SETTINGS names '{named}', which is not a file", "correct or unset it")
     data: dict[str, Any] = read_yaml(file) if file.is_file() else {}
@@ -132,6 +159,37 @@ def given_in_environment() -> dict[str, str]:
 def variable_of(section: str, key: str) -> str:
     """Return the environment variable that overrides an entry."""
     return next(name for name, place in _VARIABLES.items() if place == (section, key))
+
+
+def settings_file() -> Path:
+    """Return the file that the settings are read from, whether or not it is there."""
+    named = os.environ.get("ANODEFLOW_SETTINGS")
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "anodeflow" / "settings.yaml"
+    return Path(named) if named else home
+
+
+def listed_settings() -> list[dict[str, Any]]:
+    """Return every setting: its name, its value, where that is from, and the environment variable that overrides it.
+
+    Raises
+    ------
+    InputError
+        See :func:`load_settings`.
+    """
+    content, file = load_settings().model_dump(mode="json"), settings_file()
+    written: dict[str, Any] = read_yaml(file) if file.is_file() else {}
+    variables = {place: variable for variable, place in _VARIABLES.items()}
+    rows = []
+    for name, value in content.items():
+        section = value if name in _SECTIONS else {None: value}
+        for key, item in section.items():
+            place = (None, name) if key is None else (name, key)
+            variable = variables.get(place)
+            in_file = name in written if key is None else key in (written.get(name) or {})
+            source = "environment" if variable and os.environ.get(variable) else "file" if in_file else "default"
+            label = name if key is None else f"{name}.{key}"
+            rows.append({"setting": label, "value": item, "from": source, "variable": variable})
+    return rows
 
 
 def expanded(path: Path) -> Path:

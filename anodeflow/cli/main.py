@@ -11,9 +11,12 @@ from anodeflow.cli.group import Commands
 _COMMANDS = {
     "analyse": "anodeflow.cli.analyse:analyse",
     "build": "anodeflow.cli.build:build",
+    "cards": "anodeflow.cli.inventory:cards",
     "cells": "anodeflow.cli.cells:cells",
     "compare": "anodeflow.cli.compare:compare",
+    "config": "anodeflow.cli.inventory:config",
     "crystals": "anodeflow.cli.crystals:crystals",
+    "engines": "anodeflow.cli.inventory:engines",
     "export": "anodeflow.cli.archive:export",
     "figure": "anodeflow.cli.figure:figure",
     "hpc": "anodeflow.cli.hpc:hpc",

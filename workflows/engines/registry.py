@@ -20,7 +20,7 @@ PROGRAMS = {
 }
 
 
-def _engine_names() -> list[str]:
+def engine_names() -> list[str]:
     """Names a study may give; ``family:PATH`` where a model file has to be named, ``@MODAL`` left out."""
     return [*(name if potential.bundled else f"{name}:PATH" for name, potential in POTENTIALS.items()), *PROGRAMS]
 
@@ -41,4 +41,4 @@ def get_engine(name: str) -> Engine:
         module, kind = PROGRAMS[name]
         engine: Engine = getattr(importlib.import_module(module), kind)()
         return engine
-    raise InputError(f"unknown engine '{name}'", did_you_mean(name, _engine_names(), most=2, cutoff=0.4))
+    raise InputError(f"unknown engine '{name}'", did_you_mean(name, engine_names(), most=2, cutoff=0.4))

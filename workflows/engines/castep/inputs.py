@@ -87,7 +87,7 @@ def inputs_of(request: Request, settings: CastepSettings) -> Inputs:
     """
     structure, task, card = request.structure, request.task, request.card
     meaning = electronic(structure, task, card, request.charge)
-    entries = param_entries(structure, task, card, meaning, settings.wall_time_s)
+    entries = param_entries(structure, task, card, meaning, settings.wall_time_s) | _own(settings)
     return _inputs(structure, task, meaning, settings, param_text(entries, f"{task}, card {card.name}"))
 
 
@@ -112,7 +112,7 @@ def point_inputs(request: Request, first: Structure, settings: CastepSettings, b
     """
     card = request.card
     meaning = electronic(first, "static", card, request.charge)
-    entries = point_entries(request.structure, card, meaning, before, settings.wall_time_s)
+    entries = point_entries(request.structure, card, meaning, before, settings.wall_time_s) | _own(settings)
     text = param_text(entries, f"energy and forces of one geometry, card {card.name}")
     return _inputs(request.structure, "static", meaning, settings, text, symmetric=False)
 
@@ -137,10 +137,15 @@ def dynamics_inputs(
         As :func:`inputs_of`; or if the card has no dynamics.
     """
     meaning = electronic(structure, "static", card, charge)
-    entries = dynamics_entries(structure, card, meaning, settings.wall_time_s)
+    entries = dynamics_entries(structure, card, meaning, settings.wall_time_s) | _own(settings)
     if steps is not None:
         entries["md_num_iter"] = str(steps)
     return _inputs(structure, None, meaning, settings, param_text(entries, f"molecular dynamics, card {card.name}"))
+
+
+def _own(settings: CastepSettings) -> dict[str, str]:
+    """Return the machine's own keywords."""
+    return {key: str(value) for key, value in settings.keys.items()}
 
 
 def _inputs(

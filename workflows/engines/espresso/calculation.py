@@ -347,7 +347,7 @@ class Calculation:
         damage, status = None, -1
         try:
             status = run_program(
-                [*self.settings.command, "-in", f"{name}.in"],
+                [*self.settings.command, *self.settings.words, "-in", f"{name}.in"],
                 self.directory,
                 output=f"{name}.out",
                 program=PROGRAM,

@@ -214,7 +214,7 @@ def assembled(
         valence = {element: file.valence for element, file in files.items()}
         titles = [file.title for file in files.values()]
     tags = _electronic_tags(structure, electronics, notes) | tags
-    tags = {tag: value for tag, value in tags.items() if value is not None}
+    tags = {tag: value for tag, value in tags.items() if value is not None} | settings.keys
     if charge:
         tags["NELECT"] = _electrons(structure, valence, charge)
     for element, number in valence.items():
