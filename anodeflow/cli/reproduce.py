@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +9,24 @@ import click
 
 from anodeflow.cli.exits import WITHOUT_RESULT
 from anodeflow.cli.options import card_option, engine_option, json_option, store_option, workers_option
-from anodeflow.errors import InputError
+from anodeflow.errors import AnodeflowError, InputError, StoreError
+from anodeflow.workflows.paper_list import Paper, paper_of, papers_folder, verdict
 
 if TYPE_CHECKING:
     from anodeflow.documents import StudyDoc
     from anodeflow.workflows.studies.base import Study
 
-_COLUMNS = ("paper", "quantity", "published", "ours", "difference", "unit", "convention", "engine", "card")
+# Of printed digits.
+_ROUNDED = 1.005
+_COLUMNS = ("figure or table", "quantity", "published", "computed", "engine", "verdict")
 
 
 @click.command()
-@click.argument("paper")
-@click.option("--part", "parts", required=True, help="Part of the paper; several with commas. See the documentation.")
+@click.argument("paper", required=False)
+@click.option("--part", "parts", help="Part of the paper; several with commas.  [default: all]")
 @engine_option
 @card_option
+@click.option("--dry-run", is_flag=True, help="Say what would be computed and what it costs; compute nothing.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -35,32 +38,41 @@ _COLUMNS = ("paper", "quantity", "published", "ours", "difference", "unit", "con
 @store_option
 @json_option
 def reproduce(
-    paper: str,
-    parts: str,
+    paper: str | None,
+    parts: str | None,
     engine: str | None,
     card: str | None,
+    dry_run: bool,
     output: Path,
     workers: int | None,
     store: Path,
     as_json: bool,
 ) -> None:
-    """Compute what PAPER reports, and print published values beside ours."""
+    """Compute what PAPER reports, and print its numbers beside ours. Without PAPER: list the papers and their parts."""
     from anodeflow.cli.output.console import print_json
 
-    wanted = [part.strip() for part in parts.split(",") if part.strip()]
-    arithmetic = {part: file for part, file in _cells_of(paper).items() if part in wanted}
+    if paper is None:
+        _print_papers(as_json)
+        return
+    asked = paper_of(paper)
+    wanted = [part.strip() for part in (parts or ",".join(asked.all_parts)).split(",") if part.strip()]
+    arithmetic = {part: asked.cells[part] for part in wanted if part in asked.cells}
     studies = {part: study_of(paper, part, engine, card) for part in wanted if part not in arithmetic}
+    if dry_run:
+        _print_dry_run(paper, asked, wanted, studies, as_json)
+        return
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make folder '{output}': {error.strerror}", "choose another with --output") from None
     rows, complete = _run_parts(paper, studies, store, output, workers, as_json)
-    for part, file in arithmetic.items():
-        rows += _cells_part(paper, part, file, output, as_json)
+    for part, described in arithmetic.items():
+        file = None if described.file is None else papers_folder() / described.file
+        rows += _for_part(paper, part, _cells_part(paper, part, file, output, as_json))
     if as_json:
         print_json(rows)
     else:
-        _print_comparison(rows)
+        _print_comparison(paper, asked, rows)
     if not complete:
         raise SystemExit(WITHOUT_RESULT)
 
@@ -87,33 +99,59 @@ def study_of(paper: str, part: str, engine: str | None, card: str | None) -> Stu
     """
     from anodeflow.workflows.studies import load_study
 
-    study_files = _paper(paper)["parts"]
-    if part not in study_files:
-        known = [*study_files, *_cells_of(paper)]
-        raise InputError(f"{paper} has no part '{part}'", f"its parts: {', '.join(known)}")
-    return load_study(_papers_folder() / study_files[part]).with_changes(engine=engine, card=card)
+    asked = paper_of(paper)
+    if part not in asked.parts:
+        raise InputError(f"{paper} has no part '{part}'", f"its parts: {', '.join(asked.all_parts)}")
+    return load_study(papers_folder() / str(asked.parts[part].file)).with_changes(engine=engine, card=card)
 
 
-def _papers_folder() -> Path:
-    return Path(str(files("anodeflow.workflows").joinpath("papers")))
+def _print_papers(as_json: bool) -> None:
+    """Print the papers, their parts, and what each costs with the engine of its study file."""
+    from anodeflow.cli.output.console import print_json
+    from anodeflow.cli.output.tables import print_rows
+    from anodeflow.workflows.paper_list import papers
+
+    if as_json:
+        print_json([{"paper": name, **entry.model_dump()} for name, entry in papers().items()])
+        return
+    for name, entry in papers().items():
+        click.echo(f"{name}: {entry.cite()}")
+        rows = [
+            {"part": part, "computes": described.computes, "in the paper": described.shown,
+             "number printed": "yes" if described.printed else "no",
+             "core hours": f"{described.core_hours:g}"}
+            for part, described in entry.all_parts.items()
+        ]  # fmt: skip
+        print_rows(rows, False)
+    click.echo("All parts of one: anodeflow reproduce PAPER (--dry-run says what it costs with --engine and --card)")
 
 
-def _paper(paper: str) -> dict[str, Any]:
-    """Return what `papers.yaml` says of a paper, or InputError if it is unknown."""
-    from anodeflow.files import read_package_yaml
-    from anodeflow.suggest import did_you_mean
+def _print_dry_run(paper: str, asked: Paper, wanted: list[str], studies: dict[str, Study], as_json: bool) -> None:
+    """Print what each part would compute and what it costs; compute nothing."""
+    from anodeflow.cli.output.console import print_json
+    from anodeflow.cli.output.tables import print_rows
 
-    papers = read_package_yaml((_papers_folder() / "papers.yaml").read_text("utf-8"))
-    if paper not in papers:
-        raise InputError(f"unknown paper '{paper}'", did_you_mean(paper, papers, most=1, cutoff=0.3))
-    entry: dict[str, Any] = papers[paper]
-    return entry
-
-
-def _cells_of(paper: str) -> dict[str, Path | None]:
-    """Return the parts of a paper that are arithmetic, with their files; None for the published table alone."""
-    named = _paper(paper).get("cells", {})
-    return {part: None if file is None else _papers_folder() / file for part, file in named.items()}
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for part in wanted:
+        row = {"part": part, "computes": asked.all_parts[part].computes, "in the paper": asked.all_parts[part].shown}
+        if part in studies:
+            study = studies[part].as_dry_run()
+            notes += [note for note in study.preflight() if note.startswith("missing:")]
+            hours = sum(study.seconds_of(step) for step in study.planned) / 3600
+            row |= {"engine": study.engine, "card": study.method.name, "calculations": len(study.planned),
+                    "core hours": round(hours, 3)}  # fmt: skip
+        else:
+            row |= {"engine": "–", "card": "–", "calculations": 0, "core hours": 0.0}
+        rows.append(row)
+    if as_json:
+        print_json(rows)
+        return
+    click.echo(f"{paper}: {asked.cite()}")
+    print_rows(rows, False)
+    click.echo(f"together about {sum(row['core hours'] for row in rows):.3g} core hours; nothing was computed")
+    for note in dict.fromkeys(notes):
+        click.echo(note)
 
 
 def _cells_part(paper: str, part: str, file: Path | None, output: Path, as_json: bool) -> list[dict[str, Any]]:
@@ -137,7 +175,10 @@ def _cells_part(paper: str, part: str, file: Path | None, output: Path, as_json:
 def _run_parts(
     paper: str, studies: dict[str, Study], store: Path, output: Path, workers: int | None, as_json: bool
 ) -> tuple[list[dict[str, Any]], bool]:
-    """Run every part and draw its figure; rows of published beside computed, and whether every part has a result."""
+    """Run every part and draw its figure; rows of published beside computed, and whether every part has a result.
+
+    A part that cannot be computed does not keep the others from it, unless it is the only one.
+    """
     from anodeflow.cli.output.studies import print_study, write_figures
     from anodeflow.cli.run import run_study
     from anodeflow.workflows.store import store_shown
@@ -146,13 +187,23 @@ def _run_parts(
     complete = True
     for part, study in studies.items():
         again = f"anodeflow reproduce {paper} --part {','.join(studies)} --store {store_shown(store)}"
-        document, report = run_study(study, store, again, workers, None)
+        try:
+            document, report = run_study(study, store, again, workers, None)
+        except StoreError:
+            raise
+        except AnodeflowError as error:
+            if len(studies) == 1:
+                raise
+            complete = False
+            rows += _for_part(paper, part, [], failed=str(error))
+            click.echo(f"error: {part}: {error}", err=True)
+            continue
         complete = complete and document.complete and not report.failed
         if not as_json:
             print_study(document, False)
         if document.complete:
             write_figures(document, tuple(output / f"{paper}-{part}.{ending}" for ending in ("png", "pdf")))
-        rows += _compared(document)
+        rows += _for_part(paper, part, _compared(document), document)
     return rows, complete
 
 
@@ -164,10 +215,77 @@ def _compared(document: StudyDoc) -> list[dict[str, Any]]:
     return [] if comparisons is None or document.engine.stand_in else load(comparisons)(document)
 
 
-def _print_comparison(rows: list[dict[str, Any]]) -> None:
+def _for_part(
+    paper: str, part: str, rows: list[dict[str, Any]], document: StudyDoc | None = None, failed: str = ""
+) -> list[dict[str, Any]]:
+    """Return rows with the part, where the paper shows it, and a verdict; one row where there would be none.
+
+    Parameters
+    ----------
+    paper, part
+        What was reproduced.
+    rows
+        Published beside computed; those of other sources are kept.
+    document
+        What was computed; None for arithmetic, or where it failed.
+    failed
+        Why there is no document.
+    """
+    described = paper_of(paper).all_parts[part]
+    numbers = [row | {"verdict": _verdict_of(row)} for row in rows]
+    if not any(row["paper"] == paper for row in rows):
+        stand_in = document is not None and document.engine.stand_in
+        verdict = "no number printed"
+        if failed:
+            verdict = "failed"
+        elif stand_in:
+            verdict = "not a result: computed by a test engine"
+        elif described.printed or (document is not None and not document.complete):
+            verdict = "not computed"
+        numbers.insert(0, {
+            "paper": paper, "quantity": described.computes, "published": None, "ours": None, "difference": None,
+            "unit": "", "convention": "", "engine": document.engine.name if document else "–",
+            "card": document.card.name if document else "–", "note": failed and f"{part}: {failed}", "verdict": verdict,
+        })  # fmt: skip
+    return [{"part": part, "shown": described.shown, **row} for row in numbers]
+
+
+def _verdict_of(row: dict[str, Any]) -> str:
+    if str(row.get("convention", "")).startswith("all lithium"):  # a table whose numbers are checked against each other
+        together = row["ours"] is not None and row["published"] <= _ROUNDED * row["ours"]
+        return "possible: not more than all lithium" if together else "more than all lithium of the cathode"
+    return verdict(row["published"], row["ours"], row["unit"])
+
+
+def _print_comparison(paper: str, asked: Paper, rows: list[dict[str, Any]]) -> None:
+    """Print what the paper printed beside ours; then what others say."""
     from anodeflow.cli.output.tables import print_rows
 
-    click.echo("\nPublished beside computed")
-    print_rows(rows, False, columns=_COLUMNS, empty="no published number to compare with")
+    click.echo(f"\nPublished beside computed: {paper}, {asked.cite()}")
+    own = [row for row in rows if row["paper"] == paper]
+    print_rows([_shown(row, row["shown"]) for row in own], False, columns=_COLUMNS)
+    others = [_shown(row, row["paper"]) for row in rows if row["paper"] != paper]
+    if others:
+        click.echo("Not of the paper: the same quantities from elsewhere")
+        columns = ("source", *_COLUMNS[1:])
+        print_rows([row | {"source": row["figure or table"]} for row in others], False, columns=columns)
     for note in dict.fromkeys(row["note"] for row in rows if row["note"]):
         click.echo(f"note: {note}")
+
+
+def _shown(row: dict[str, Any], where: str) -> dict[str, str]:
+    """Return a row as a person reads it."""
+    how = f" ({row['convention']})" if row["convention"] else ""
+    unit = "" if row["unit"] == "" else f" {row['unit']}"
+
+    def number(value: float | None, digits: str = "g") -> str:
+        return "–" if value is None else f"{format(value, digits)}{unit}".replace("-", "−")
+
+    return {
+        "figure or table": where,
+        "quantity": f"{row['quantity']}{how}",
+        "published": number(row["published"]),
+        "computed": number(row["ours"], ".4g"),
+        "engine": row["engine"],
+        "verdict": row["verdict"],
+    }

@@ -317,3 +317,15 @@ def test_a_run_notes_how_far_it_is(tmp_path, monkeypatch, springs):
     assert sorted(noted["done"]) == ["Li/bulk/host", "Li/bulk/i1", "Li/bulk/i2", "Li/crystal"]
     assert set(noted["first"].values()) == {0}
     assert set(noted["reached"].values()) == {19}
+
+
+def test_sigterm_counts_once_and_is_never_lost():
+    from anodeflow.workflows.local.runner import _Termination
+
+    termination = _Termination()
+    termination.check()
+    with pytest.raises(KeyboardInterrupt):
+        termination(signal.SIGTERM, None)
+    termination(signal.SIGTERM, None)  # to this process and to its parent, which passes it on
+    with pytest.raises(KeyboardInterrupt):  # raised where nobody let it pass
+        termination.check()

@@ -35,6 +35,8 @@ from anodeflow.workflows.local.worker import STOP
 _FATAL = (StoreError, EngineError)
 # How often a calculation is tried whose worker died (killed, out of memory).
 _TRIES = 2
+# SIGTERM that comes again within so long is the same one.
+_SAME_SIGNAL_S = 5.0
 # How long a calculation may take to come to the end of a step when the run is stopped.
 PATIENCE_S = 10.0
 # Huge pages for the large short-lived tensors of a potential: 10-20 % faster with glibc, ignored elsewhere.
@@ -152,7 +154,7 @@ class LocalRunner:
         listener: Listener,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self._patience_s = patience_s
+        self._patience_s, self._termination = patience_s, _Termination()
         self._store, self._place, self._listener = store, os.fspath(store_place), listener
         self._max_workers, self._threads = workers, threads
         self._inbox: queue.Queue[tuple[_Worker, Message]] = queue.Queue()
@@ -173,7 +175,7 @@ class LocalRunner:
         clock = time.perf_counter()
         previous = None
         if threading.current_thread() is threading.main_thread():
-            previous = signal.signal(signal.SIGTERM, _interrupt)
+            previous = signal.signal(signal.SIGTERM, self._termination)
         try:
             with self._live:
                 self._until_done()
@@ -188,6 +190,7 @@ class LocalRunner:
 
     def _until_done(self) -> None:
         while (self._waiting or self._busy()) and self.report.fatal is None:
+            self._termination.check()
             self._start_ready()
             if self._busy():
                 self._tell()
@@ -304,6 +307,7 @@ class LocalRunner:
         """Wait until a calculation ends; pass on the steps that are reported meanwhile."""
         ended = False
         while not ended:
+            self._termination.check()
             try:
                 worker, message = self._inbox.get(timeout=1.0)
             except queue.Empty:
@@ -359,7 +363,25 @@ def _needs_worker(job: Job) -> bool:
     return recognised_of(job) is not None
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    # A scheduler may send it to every process, and whoever started this one passes it on: once is enough.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+class _Termination:
+    """SIGTERM as Ctrl-C.
+
+    A scheduler may send it to every process, and whoever started this one passes it on: once is enough. What is raised
+    in a callback of a library may be lost: the run also looks at `asked`.
+    """
+
+    def __init__(self) -> None:
+        self.asked, self._at = False, float("-inf")
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        now = time.monotonic()
+        if now - self._at < _SAME_SIGNAL_S:
+            return
+        self._at = now
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Stop here if that was asked for."""
+        if self.asked:
+            raise KeyboardInterrupt
