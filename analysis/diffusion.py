@@ -101,6 +101,7 @@ class Displacements:
         self._weights = {element: self._reference_weights(element, masses) for element in self.elements}
         self._moved = np.zeros((len(self.species), 3))
         self._last: Floats | None = None
+        self._first: Floats = np.zeros((0, 3))
         self._parts: dict[str, list[Floats]] = {element: [] for element in self.elements}
         self._drift: dict[str, Floats] = {element: np.zeros(3) for element in self.elements}
         self.frames = 0
@@ -124,6 +125,8 @@ class Displacements:
             If an atom moves by half the cell between two frames: its image cannot be known.
         """
         fractional = chunk.positions @ chunk.inverses
+        if self._last is None:
+            self._first = chunk.positions[0].copy()
         before = fractional[:1] if self._last is None else self._last[None]
         steps = np.diff(np.concatenate([before, fractional]), axis=0)
         steps -= np.rint(steps)
@@ -148,6 +151,16 @@ class Displacements:
             self._parts[element].append(part)
         self._moved, self._last = moved[-1], fractional[-1]
         self.frames += len(chunk)
+
+    def paths(self, element: str) -> Floats:
+        """Return displacements from the first frame with the drift taken off, angstrom, shape (n, F, 3)."""
+        paths: Floats = np.concatenate(self._parts[element]).transpose(1, 0, 2)
+        return paths
+
+    def positions(self, element: str) -> Floats:
+        """Return the same as positions: from where the atoms were in the first frame."""
+        positions: Floats = self.paths(element) + self._first[self.species == element][:, None]
+        return positions
 
     def document(
         self, element: str, timestep_fs: float, *, fit_fs: tuple[float, float] | None = None, seed: int = 1
@@ -181,8 +194,7 @@ class Displacements:
             )
         if not timestep_fs > 0:
             raise InputError(f"the time between frames is {timestep_fs:g} fs", "give it with --timestep-fs")
-        paths = np.concatenate(self._parts[element]).transpose(1, 0, 2)
-        document = diffusion(paths, timestep_fs, element, fit_fs=fit_fs, seed=seed)
+        document = diffusion(self.paths(element), timestep_fs, element, fit_fs=fit_fs, seed=seed)
         document.drift_reference = self.drift_reference
         document.drift_angstrom = float(np.linalg.norm(self._drift[element]))
         if self.largest_step > 0.25:

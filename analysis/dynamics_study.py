@@ -12,16 +12,20 @@ from numpy.typing import NDArray
 from pydantic import Field, field_serializer
 from pymatgen.core import Structure
 
+from anodeflow.analysis.arrhenius import ArrheniusDoc, DiffusionPoint, arrhenius, pooled
 from anodeflow.analysis.coordination import IntactTetrahedraDoc, intact_tetrahedra
-from anodeflow.analysis.diffusion import DiffusionDoc, mean_squared_displacement
+from anodeflow.analysis.diffusion import DiffusionDoc, Displacements
 from anodeflow.analysis.drift import RunChecksDoc, run_checks
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.interphase import InterphaseDoc, interphase
+from anodeflow.analysis.pair_distances import chunks
 from anodeflow.analysis.profiles import ProfileDoc, layer_profile
 from anodeflow.analysis.rdf import RdfDoc, pair_elements, partial_rdf
+from anodeflow.analysis.site_jumps import site_jumps
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
 from anodeflow.analysis.trajectories.frames import Frame
 from anodeflow.analysis.trajectories.joined import join_trajectories
+from anodeflow.analysis.transport import TransportDoc, transport
 from anodeflow.documents import Document, StudyDoc
 from anodeflow.errors import AnodeflowError, InputError
 
@@ -63,12 +67,13 @@ class DynamicsReplicaDoc(Document):
     profile: ProfileDoc | None = Field(None, description="densities along the normal of an interface")
     diffusion: DiffusionDoc | None = Field(None, description="of Li, over production")
     interphase: InterphaseDoc | None = Field(None, description="of an interface with an electrolyte: what forms")
+    transport: TransportDoc | None = Field(None, description="of Li in a crystal, over production")
     final_structure: Structure
     wall_time_s: float
     steps_per_hour: float
     warnings: list[str] = Field(default_factory=list)
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("interphase",)
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("interphase", "transport")
 
     @field_serializer("final_structure", when_used="json")
     def _as_dictionary(self, structure: Structure | None) -> dict[str, Any] | None:
@@ -102,6 +107,10 @@ class DynamicsSystemDoc(Document):
     intact_ps4_after_spread: float | None = Field(None, description="standard deviation over seeds")
     warnings: list[str] = Field(default_factory=list)
     error: str | None = None
+    system: str | None = Field(None, description="name without the temperature, where there are several")
+    temperature_k: float | None = Field(None, description="where the study has several")
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("system", "temperature_k")
 
     @field_serializer("initial_structure", when_used="json")
     def _as_dictionary(self, structure: Structure | None) -> dict[str, Any] | None:
@@ -119,6 +128,9 @@ class DynamicsStudyDoc(StudyDoc):
     doc_type: Literal["DynamicsStudyDoc"] = "DynamicsStudyDoc"
     dynamics: dict[str, Any] = Field(description="ensemble, time step, temperature, duration, thermostat")
     systems: list[DynamicsSystemDoc]
+    arrhenius: list[ArrheniusDoc] | None = Field(None, description="of each system, where there are temperatures_k")
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "arrhenius")
 
     @property
     def complete(self) -> bool:
@@ -132,6 +144,7 @@ def _positions_and_cells(frames: Iterable[Frame]) -> Iterator[tuple[NDArray[np.f
         yield frame.positions, frame.cell
 
 
+# long: a third of it is documentation
 def system_doc(
     name: str,
     start: Structure,
@@ -143,6 +156,8 @@ def system_doc(
     r_max_angstrom: float,
     window_ps: float | None,
     ps_cutoff_angstrom: float | None,
+    system: str | None = None,
+    temperature_k: float | None = None,
 ) -> DynamicsSystemDoc:
     """Read the segments of every seed as one trajectory and analyse them.
 
@@ -166,6 +181,8 @@ def system_doc(
         Length of 'before' and 'after'; None: a fifth of the run, at most 1 ps.
     ps_cutoff_angstrom
         P-S bond; None: the first minimum of the P-S function of the first seed's first frames.
+    system, temperature_k
+        Name without the temperature, and the temperature, where the study has several.
 
     Returns
     -------
@@ -180,7 +197,7 @@ def system_doc(
     species = [site.specie.symbol for site in start]
     doc = DynamicsSystemDoc(
         name=name, facts=facts, atoms=len(start), formula=start.composition.formula, initial_structure=start,
-        warnings=list(facts.get("warnings", [])),
+        warnings=list(facts.get("warnings", [])), system=system, temperature_k=temperature_k,
     )  # fmt: skip
     trajectories: list[Any] = []
     for seed, segments in zip(seeds, replicas, strict=True):
@@ -350,9 +367,65 @@ def _transport(doc: DynamicsSystemDoc, trajectories: list[Any], species: list[st
                         ps_angstrom=doc.ps_cutoff_angstrom,
                     )
             elif "Li" in species and len(times) > _MIN_DIFFUSION_FRAMES:
-                replica.diffusion = mean_squared_displacement(
-                    _positions_and_cells(production), species, "Li", float(times[-1] - times[-2]) * 1000
-                )
-                replica.warnings += replica.diffusion.warnings
+                _lithium_transport(doc, replica, production, species, float(times[-1] - times[-2]) * 1000)
         except AnodeflowError as error:
             replica.warnings.append(str(error))
+
+
+def _lithium_transport(
+    doc: DynamicsSystemDoc, replica: DynamicsReplicaDoc, production: Any, species: list[str], step_fs: float
+) -> None:
+    """Add diffusion of Li in a crystal, and what else its paths say."""
+    displacements = Displacements(species, ["Li"])
+    for chunk in chunks(_positions_and_cells(production), len(species)):
+        displacements.add(chunk)
+    replica.diffusion = displacements.document("Li", step_fs)
+    replica.warnings += replica.diffusion.warnings
+    temperature = doc.temperature_k or replica.checks.mean_temperature_k
+    if temperature is None:
+        return
+    structure = replica.final_structure
+    replica.transport = transport(
+        displacements.paths("Li"), step_fs, element="Li", temperature_k=temperature, volume_angstrom3=structure.volume,
+        fit_fs=replica.diffusion.fit_fs, framework=set(species) != {"Li"},
+    )  # fmt: skip
+    known = replica.diffusion.d_cm2_per_s if replica.diffusion.diffusive else None
+    replica.transport.jumps = site_jumps(
+        displacements.positions("Li"), structure.lattice.matrix, step_fs, element="Li", d_cm2_per_s=known
+    )
+
+
+def arrhenius_of(systems: Sequence[DynamicsSystemDoc]) -> list[ArrheniusDoc]:
+    """Return the Arrhenius law of Li in every system that moved at several temperatures.
+
+    Parameters
+    ----------
+    systems
+        One a system and temperature.
+    """
+    laws = []
+    for name in dict.fromkeys(doc.system for doc in systems if doc.system is not None):
+        points, density = [], None
+        for doc in systems:
+            every = [_point(doc, replica) for replica in doc.replicas] if doc.system == name else []
+            seeds = [point for point in every if point is not None]
+            if seeds:
+                points.append(pooled(seeds))
+                first = doc.replicas[0].final_structure
+                density = first.composition["Li"] / first.volume
+        laws.append(arrhenius(name, "Li", points, carriers_per_angstrom3=density))
+    return laws
+
+
+def _point(doc: DynamicsSystemDoc, replica: DynamicsReplicaDoc) -> DiffusionPoint | None:
+    if replica.diffusion is None or doc.temperature_k is None:
+        return None
+    moved = replica.transport
+    return DiffusionPoint(
+        temperature_k=doc.temperature_k,
+        d_cm2_per_s=replica.diffusion.d_cm2_per_s,
+        d_se_cm2_per_s=replica.diffusion.d_se_cm2_per_s,
+        diffusive=replica.diffusion.diffusive,
+        conductivity_s_per_cm=None if moved is None else moved.conductivity_s_per_cm,
+        haven_ratio=None if moved is None else moved.haven_ratio,
+    )

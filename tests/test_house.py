@@ -38,6 +38,7 @@ REASONS_OF_LONELY_NAMES: dict[str, str] = {
     "ReferenceValue": _RECORD,
     "ComparedValue": _RECORD,
     "PlaneCrossingDoc": _RECORD,
+    "VanHoveDoc": _RECORD,
     "ThicknessStep": _RECORD,
     "SlabFit": _RECORD,
     "ThicknessConvergence": _RECORD,

@@ -11,6 +11,7 @@ from pymatgen.core import Structure
 from anodeflow.analysis.dynamics_study import DynamicsReplicaDoc, DynamicsStudyDoc, DynamicsSystemDoc, RdfBeforeAfter
 from anodeflow.analysis.figures.pictures import draw_side_view, element_key
 from anodeflow.analysis.figures.style import in_style
+from anodeflow.analysis.figures.transport import transport_figure
 from anodeflow.errors import InputError
 
 _MAIN_PAIR = "P-S"
@@ -21,13 +22,16 @@ def dynamics_study_figure(study: DynamicsStudyDoc) -> Figure:
 
     P that is no longer in a PS4 is ringed. The distribution function (P-S where there is one) is that of both ends of
     the runs, with the running coordination number. Of the share of intact PS4 every seed is thin, the mean thick, the
-    spread of the seeds a band; dashed is the mean number of P-S bonds, of the four that PS4 has.
+    spread of the seeds a band; dashed is the mean number of P-S bonds, of the four that PS4 has. Of several
+    temperatures the transport of Li is drawn.
 
     Raises
     ------
     InputError
         If no system has a trajectory.
     """
+    if study.arrhenius:
+        return transport_figure(study)
     drawable = [system for system in study.systems if system.rdfs]
     if not drawable:
         raise InputError("no system of this study has a trajectory to draw", "see its warnings")

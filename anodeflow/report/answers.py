@@ -131,7 +131,10 @@ def dynamics_answer(document: DynamicsStudyDoc) -> str:
             text += (f" ± {spread:.2f}" if spread is not None else "") + " after"
         parts.append(text)
     wanted = document.dynamics
-    text = f"Dynamics at {wanted['temperature_k']:g} K, {wanted['duration_ps']:g} ps wanted. {_listed(parts)}."
+    temperatures = ", ".join(f"{t:g}" for t in wanted.get("temperatures_k") or [wanted["temperature_k"]])
+    laws = [law for law in document.arrhenius or [] if law.activation_ev is not None]
+    parts += [f"{law.system}: activation energy of Li {law.activation_ev:.3f} eV" for law in laws]
+    text = f"Dynamics at {temperatures} K, {wanted['duration_ps']:g} ps wanted. {_listed(parts)}."
     return text if document.complete else f"{text} {_missing()}"
 
 

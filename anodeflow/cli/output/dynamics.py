@@ -20,8 +20,9 @@ def print_dynamics(document: DynamicsStudyDoc) -> None:
     wanted = document.dynamics
     ensemble = wanted["ensemble"].upper()
     thermostat = "" if ensemble == "NVE" else f" ({wanted.get('thermostat') or 'langevin'})"
+    temperatures = ", ".join(f"{t:g}" for t in wanted.get("temperatures_k") or [wanted["temperature_k"]])
     click.echo(
-        f"{ensemble}{thermostat}, {wanted['temperature_k']:g} K, steps of {wanted['timestep_fs']:g} fs, "
+        f"{ensemble}{thermostat}, {temperatures} K, steps of {wanted['timestep_fs']:g} fs, "
         f"{wanted['duration_ps']:g} ps wanted"
     )
     runs = new_table(("system", "atoms", "seed", "ps", "T, K", "drift, meV/atom/ps", "PS4 intact", "ps/hour", "notes"))
@@ -46,7 +47,69 @@ def print_dynamics(document: DynamicsStudyDoc) -> None:
     console().print(runs)
     for system in document.systems:
         _print_system(system)
+    if document.arrhenius:
+        _print_transport(document)
     print_footing(document)
+
+
+def _print_transport(document: DynamicsStudyDoc) -> None:
+    """Print what Li does at each temperature, and its Arrhenius law."""
+    table = new_table(
+        (
+            "system",
+            "T, K",
+            "seed",
+            "D(Li), cm2/s",
+            "along x, y, z",
+            "sigma, S/cm",
+            "Haven",
+            "jumps, 1/ps",
+            "D / D jumps",
+        )
+    )
+    for system in document.systems:
+        for replica in system.replicas:
+            moved, known = replica.transport, replica.diffusion
+            if moved is None or known is None:
+                continue
+            jumps = moved.jumps
+            table.add_row(
+                system.system or system.name,
+                "–" if system.temperature_k is None else f"{system.temperature_k:g}",
+                str(replica.seed),
+                _scientific(known.d_cm2_per_s, known.d_se_cm2_per_s) + ("" if known.diffusive else " (not diffusive)"),
+                ", ".join(f"{d:.1e}" for d in moved.d_by_axis_cm2_per_s),
+                _scientific(moved.conductivity_s_per_cm, moved.conductivity_se_s_per_cm),
+                number(moved.haven_ratio, 2),
+                "–" if jumps is None else f"{jumps.rate_per_ps:.3g} ({jumps.jumps} seen)",
+                "–" if jumps is None else number(jumps.correlation_factor, 2),
+            )
+    console().print(table)
+    for law in document.arrhenius or []:
+        if law.activation_ev is None or law.activation_ci_ev is None:
+            click.echo(f"{law.system}: {law.error}")
+            continue
+        low, high = law.activation_ci_ev
+        line = (
+            f"{law.system}: E(Li) = {law.activation_ev:.3f} eV [{low:.3f}, {high:.3f}] from {law.fitted} temperatures"
+        )
+        if law.d_at_ci_cm2_per_s is not None:
+            ends = law.d_at_ci_cm2_per_s
+            line += f"; at {law.at_k:g} K D = {law.d_at_cm2_per_s:.1e} [{ends[0]:.1e}, {ends[1]:.1e}] cm2/s"
+        if law.conductivity_at_ci_s_per_cm is not None:
+            ends = law.conductivity_at_ci_s_per_cm
+            line += (
+                f", sigma = {law.conductivity_at_s_per_cm:.1e} [{ends[0]:.1e}, {ends[1]:.1e}] S/cm (Nernst-Einstein)"
+            )
+        click.echo(line)
+        for warning in law.warnings:
+            click.echo(f"{law.system}: {warning}")
+
+
+def _scientific(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.2e}" + ("" if error is None else f" ± {error:.0e}")
 
 
 def _print_system(system: DynamicsSystemDoc) -> None:

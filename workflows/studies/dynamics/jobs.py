@@ -110,6 +110,8 @@ class MovingSystem(Stage):
         First and last step of each.
     analysis
         What is made of the trajectories.
+    by_temperature
+        The runs are of several temperatures, and each temperature has its own document.
     """
 
     system: System
@@ -118,6 +120,7 @@ class MovingSystem(Stage):
     runs: list[DynamicsRun]
     segments: list[tuple[int, int]]
     analysis: Analysis
+    by_temperature: bool = False
 
     @classmethod
     def of(cls, system: System, as_given: list[tuple[str, Structure]], **options: Any) -> MovingSystem:
@@ -155,27 +158,53 @@ class MovingSystem(Stage):
                     warm=False,
                 )
             )
-        replicas = [list(self._segments(run, structure, start)) for run in self.runs]
-        steps += [segment for replica in replicas for segment in replica]
-        result = _SystemResult(
-            label=f"{self.system.label}/result",
-            of=[step.label for step in steps],
-            name=self.system.label,
-            built=structure,
-            start=start,
-            replicas=[[segment.label for segment in replica] for replica in replicas],
-            seeds=[run.seed for run in self.runs],
-            facts=None if model is None else InterfaceFacts.of(model),
-            analysis=self.analysis,
-        )
-        return Layout(steps, [result])
+        results = []
+        for temperature, runs in self._groups():
+            replicas = [list(self._segments(run, structure, start)) for run in runs]
+            segments = [segment for replica in replicas for segment in replica]
+            before = [] if start is None else [start]
+            name = self.system.label if temperature is None else f"{self.system.label}, {temperature:g} K"
+            result = _SystemResult(
+                label=f"{self._place(temperature)}/result",
+                of=[*before, *(segment.label for segment in segments)],
+                name=name,
+                built=structure,
+                start=start,
+                replicas=[[segment.label for segment in replica] for replica in replicas],
+                seeds=[run.seed for run in runs],
+                facts=None if model is None else InterfaceFacts.of(model),
+                analysis=self.analysis,
+                system=None if temperature is None else self.system.label,
+                temperature_k=temperature,
+            )
+            steps += segments
+            results.append(result)
+        return Layout(steps, results)
+
+    def _groups(self) -> list[tuple[float | None, list[DynamicsRun]]]:
+        """Return the runs of each temperature; all of them and None where there is but one."""
+        if not self.by_temperature:
+            return [(None, self.runs)]
+        groups: dict[float | None, list[DynamicsRun]] = {}
+        for run in self.runs:
+            groups.setdefault(run.dynamics.temperature_k, []).append(run)
+        return list(groups.items())
+
+    def _place(self, temperature_k: float | None) -> str:
+        """Return what labels of a temperature begin with."""
+        return self.system.label if temperature_k is None else f"{self.system.label}/{temperature_k:g} K"
+
+    def output(self, conclusions: list[Any]) -> Any:
+        """See :meth:`Stage.output`: one document, or a list of them by temperature."""
+        return conclusions if self.by_temperature else super().output(conclusions)
 
     def _segments(self, run: DynamicsRun, structure: Structure, start: str | None) -> Iterator[_SegmentStep]:
         """Yield the segments of one seed; the equilibration, if there is one, has no number."""
         previous = None
         for number, (first, last) in enumerate(self.segments, self.segments[0][0] >= 0):
             name = "equilibration" if first < 0 else f"segment {number}"
-            label = f"{self.system.label}/seed {run.seed}/{name}"
+            place = self._place(run.dynamics.temperature_k if self.by_temperature else None)
+            label = f"{place}/seed {run.seed}/{name}"
             yield _SegmentStep(
                 label=label,
                 structure=structure,
@@ -206,6 +235,8 @@ class _SystemResult(Result):
         Labels of the segments of each seed.
     facts, analysis
         What is known of an interface, and what is made of the trajectories.
+    system, temperature_k
+        Name without the temperature, and the temperature, where there are several.
     """
 
     name: str
@@ -215,6 +246,8 @@ class _SystemResult(Result):
     seeds: list[int]
     facts: InterfaceFacts | None
     analysis: Analysis
+    system: str | None = None
+    temperature_k: float | None = None
 
     def document(self, docs: Documents) -> DynamicsSystemDoc:
         """See :meth:`Result.document`."""
@@ -223,6 +256,11 @@ class _SystemResult(Result):
         replicas = [[docs[label] for label in replica] for replica in self.replicas]
         start = self.built if relaxed is None else relaxed.structure
         try:
-            return system_doc(self.name, start, replicas, self.seeds, facts, **self.analysis.model_dump(mode="json"))
+            return system_doc(
+                self.name, start, replicas, self.seeds, facts, **self.analysis.model_dump(mode="json"),
+                system=self.system, temperature_k=self.temperature_k,
+            )  # fmt: skip
         except AnodeflowError as error:
-            return DynamicsSystemDoc(name=self.name, error=str(error), facts=facts)
+            return DynamicsSystemDoc(
+                name=self.name, error=str(error), facts=facts, system=self.system, temperature_k=self.temperature_k
+            )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pymatgen.core import Structure
 
-from anodeflow.analysis.dynamics_study import DynamicsStudyDoc, DynamicsSystemDoc
+from anodeflow.analysis.dynamics_study import DynamicsStudyDoc, DynamicsSystemDoc, arrhenius_of
 from anodeflow.errors import EngineError, InputError
 from anodeflow.structures.interface_sides import slab_spec
 from anodeflow.structures.structure_files import read_structure
@@ -52,6 +52,9 @@ class DynamicsStudy(Study):
     ensemble: Literal["nvt", "nve"] | None = None
     timestep_fs: float | None = Field(None, ge=0.01, le=10)
     temperature_k: float | None = Field(None, ge=1, le=5000)
+    temperatures_k: list[Annotated[float, Field(ge=1, le=5000)]] | None = Field(
+        None, min_length=2, description="in place of temperature_k: every system at each, and its Arrhenius law"
+    )
     duration_ps: float | None = Field(None, ge=1e-4, le=100_000)
     thermostat: Literal["langevin", "nose-hoover"] | None = None
     friction_per_ps: float | None = Field(None, ge=1e-4, le=1000)
@@ -69,7 +72,9 @@ class DynamicsStudy(Study):
     @model_validator(mode="after")
     def _consistent(self) -> DynamicsStudy:
         labels = [system.label for system in self.systems]
-        for key, given in (("seeds", self.seeds), ("systems", labels)):
+        if self.temperatures_k is not None and self.temperature_k is not None:
+            raise ValueError("temperature_k and temperatures_k exclude each other; leave one out")
+        for key, given in (("seeds", self.seeds), ("systems", labels), ("temperatures_k", self.temperatures_k or [])):
             if len(set(given)) != len(given):
                 raise ValueError(f"{key} {given} names one twice; give each once")
         return self
@@ -139,6 +144,18 @@ class DynamicsStudy(Study):
             )
         before = self.steps(self.equilibration_ps, "equilibration_ps", self.sample_every)
         return [*([(-before, 0)] if before else []), *((n, n + length) for n in range(0, total, length))]
+
+    @property
+    def runs(self) -> list[DynamicsRun]:
+        """What every replica of a system is: one a seed, of each temperature."""
+        runs = [self.run(seed) for seed in self.seeds]
+        if self.temperatures_k is None:
+            return runs
+        return [
+            run.model_copy(update={"dynamics": run.dynamics.model_copy(update={"temperature_k": temperature})})
+            for temperature in self.temperatures_k
+            for run in runs
+        ]
 
     def run(self, seed: int) -> DynamicsRun:
         """Return what a replica is, apart from its geometry."""
@@ -232,7 +249,7 @@ class DynamicsStudy(Study):
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: the crystals to relax, then each system."""
         relaxed = self.relaxed_crystals()
-        runs, segments = [self.run(seed) for seed in self.seeds], self.segments()
+        runs, segments = self.runs, self.segments()
         crystals = [crystal_step(name, self.crystal(name), expected_steps=15) for name in relaxed]
         systems: list[Entry] = []
         for system in self.systems:
@@ -246,6 +263,7 @@ class DynamicsStudy(Study):
                 runs=runs,
                 segments=segments,
                 analysis=self.analysis,
+                by_temperature=self.temperatures_k is not None,
             )
             systems.append(moving)
         return [*crystals, *systems]
@@ -262,18 +280,22 @@ class DynamicsStudy(Study):
 
     def document(self, results: Documents, record: Record, facts: None) -> DynamicsStudyDoc:
         """See :meth:`Study.document`: all systems."""
-        docs = [
-            doc
-            or DynamicsSystemDoc(
-                name=label.removesuffix("/cell"), error="not computed; see the first failure of this run"
-            )
-            for label, doc in results.items()
-        ]
+        docs: list[DynamicsSystemDoc] = []
+        for label, result in results.items():
+            name, error = label.removesuffix("/cell"), "not computed; see the first failure of this run"
+            several = result if isinstance(result, list) else [result]
+            docs += [doc or DynamicsSystemDoc(name=name, error=error) for doc in several]
+        dynamics = self.dynamics_with(record.setup.card).model_dump(mode="json")
+        if self.temperatures_k is not None:
+            dynamics["temperatures_k"] = self.temperatures_k
+        laws = arrhenius_of(docs) if self.temperatures_k is not None else None
         return last_document(
             DynamicsStudyDoc,
             self,
             record,
-            dynamics=self.dynamics_with(record.setup.card).model_dump(mode="json"),
+            dynamics=dynamics,
             systems=docs,
-            warnings=[f"{d.name}: {text}" for d in docs for text in ([d.error] if d.error else d.warnings)],
+            arrhenius=laws,
+            warnings=[f"{d.name}: {text}" for d in docs for text in ([d.error] if d.error else d.warnings)]
+            + [f"{law.system}: {text}" for law in laws or [] for text in [*law.warnings, *filter(None, [law.error])]],
         )

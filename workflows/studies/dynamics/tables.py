@@ -6,6 +6,11 @@ from typing import Any
 
 from anodeflow.workflows.studies.registry import Table
 
+_ARRHENIUS_KEYS = (
+    "system", "element", "activation_ev", "activation_ci_ev", "d0_cm2_per_s", "fitted", "at_k", "d_at_cm2_per_s",
+    "d_at_ci_cm2_per_s", "conductivity_at_s_per_cm", "conductivity_at_ci_s_per_cm", "error", "warnings",
+)  # fmt: skip
+
 
 def _rows(out: dict[str, Any]) -> list[dict[str, Any]]:
     shared = {"system": out["name"], "formula": out["formula"], "atoms": out["atoms"]}
@@ -17,6 +22,8 @@ def _rows(out: dict[str, Any]) -> list[dict[str, Any]]:
 def _replica_row(replica: dict[str, Any]) -> dict[str, Any]:
     checks, tetrahedra = replica["checks"], replica["tetrahedra"] or {}
     diffusion, intact = replica["diffusion"] or {}, tetrahedra.get("intact_fraction") or [None]
+    moved = replica.get("transport") or {}
+    jumps = moved.get("jumps") or {}
     return {
         "seed": replica["seed"],
         "length_ps": replica["last_step"] * replica["timestep_fs"] / 1000,
@@ -29,6 +36,10 @@ def _replica_row(replica: dict[str, Any]) -> dict[str, Any]:
         "d_cm2_per_s": diffusion.get("d_cm2_per_s"),
         "d_se_cm2_per_s": diffusion.get("d_se_cm2_per_s"),
         "diffusive": diffusion.get("diffusive"),
+        "conductivity_s_per_cm": moved.get("conductivity_s_per_cm"),
+        "conductivity_se_s_per_cm": moved.get("conductivity_se_s_per_cm"),
+        "haven_ratio": moved.get("haven_ratio"),
+        "jumps": jumps.get("jumps"),
         "converged": len(replica["segments"]) == replica["segments_wanted"],
         "wall_time_s": replica["wall_time_s"],
         "segments": replica["segments"],
@@ -36,7 +47,28 @@ def _replica_row(replica: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _arrhenius_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {key: law[key] for key in _ARRHENIUS_KEYS} | {"temperatures_k": [p["temperature_k"] for p in law["points"]]}
+        for law in out.get("arrhenius") or []
+    ]
+
+
 TABLES = (
+    Table(
+        "arrhenius",
+        "DynamicsStudyDoc",
+        _arrhenius_rows,
+        ("system", "element", "activation_ev", "fitted", "at_k", "d_at_cm2_per_s", "conductivity_at_s_per_cm", "engine",
+         "study_hash"),
+        convergence=None,
+        keys=("system", "element"),
+        compared={
+            "activation_ev": "activation_ci_ev",
+            "d_at_cm2_per_s": "d_at_ci_cm2_per_s",
+            "conductivity_at_s_per_cm": "conductivity_at_ci_s_per_cm",
+        },
+    ),
     Table(
         "dynamics",
         "DynamicsSystemDoc",
