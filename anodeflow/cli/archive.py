@@ -9,18 +9,26 @@ from pathlib import Path
 import click
 
 from anodeflow.cli.options import json_text_option, store_option
+from anodeflow.errors import InputError
 
 
 @click.command("export")
 @click.argument("study")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The .zip to write."
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The .zip to write, also an RO-Crate."
+)
+@click.option(
+    "--optimade",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the structures as OPTIMADE JSON Lines to this .jsonl.",
 )
 @click.option("--files/--no-files", default=True, show_default=True, help="Also what the codes wrote, if it is here.")
 @store_option
 @json_text_option
-def export(study: str, output: Path, files: bool, store: Path, as_json: bool) -> None:
+def export(study: str, output: Path | None, optimade: Path | None, files: bool, store: Path, as_json: bool) -> None:
     """Write STUDY (its file, or the first digits of its hash) with all its documents to one archive."""
+    if output is None and optimade is None:
+        raise InputError("nothing to write", "name the archive with -o STUDY.zip, or --optimade STUDY.jsonl")
     from anodeflow.workflows.store import open_job_store, store_shown
     from anodeflow.workflows.store.archive import export_study
     from anodeflow.workflows.studies.stored import finished_study
@@ -28,6 +36,16 @@ def export(study: str, output: Path, files: bool, store: Path, as_json: bool) ->
     opened = open_job_store(store, must_exist=True, read_only=True)
     text = Path(study).read_text() if Path(study).is_file() else None
     study_hash = finished_study(opened.docs_store, study, store_shown(store))
+    if optimade is not None:
+        from anodeflow.workflows.store.optimade import export_optimade
+
+        number = export_optimade(opened, study_hash, optimade)
+        if output is None:
+            click.echo(json.dumps({"study_hash": study_hash, "structures": number, "file": str(optimade)}) if as_json
+                       else f"{optimade}: study {study_hash}, {number} structures as OPTIMADE JSON Lines")  # fmt: skip
+            return
+        click.echo(f"{optimade}: {number} structures as OPTIMADE JSON Lines", err=True)
+    assert output is not None  # noqa: S101 - refused above
     contents = export_study(opened, study_hash, output, submitted=text, files=files)
     if as_json:
         click.echo(json.dumps(asdict(contents) | {"file": str(output)}))

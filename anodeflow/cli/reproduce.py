@@ -134,7 +134,11 @@ def _print_dry_run(paper: str, asked: Paper, wanted: list[str], studies: dict[st
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for part in wanted:
-        row = {"part": part, "computes": asked.all_parts[part].computes, "in the paper": asked.all_parts[part].shown}
+        row: dict[str, Any] = {
+            "part": part,
+            "computes": asked.all_parts[part].computes,
+            "in the paper": asked.all_parts[part].shown,
+        }
         if part in studies:
             study = studies[part].as_dry_run()
             notes += [note for note in study.preflight() if note.startswith("missing:")]

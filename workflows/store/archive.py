@@ -6,6 +6,7 @@ documents/NNNNN.json   every job's document, one a file; NNNNN.data.json its lar
 files/CALCULATION/     inputs and outputs of the codes, trajectories, checkpoints, where they are on this machine
 versions.json          software, engine, card
 CITATION.cff           how to cite the software
+ro-crate-metadata.json all of it as an RO-Crate 1.1
 CHECKSUMS.sha256       SHA-256 of every other file: ``sha256sum -c CHECKSUMS.sha256``
 =====================  ==========================================================================
 """
@@ -31,6 +32,7 @@ from jobflow import JobStore
 from anodeflow.errors import InputError, StoreError
 from anodeflow.files import atomic_path
 from anodeflow.workflows.store import archive_files
+from anodeflow.workflows.store.archive_crate import CRATE, crate_text
 from anodeflow.workflows.store.archive_documents import MARK, Archived, UnfitError, archived
 from anodeflow.workflows.store.archive_numbers import NumbersCheck
 from anodeflow.workflows.store.archive_reading import CHECKSUMS, DATA_NAME, SETTINGS, VERSIONS, ArchiveFile
@@ -133,16 +135,18 @@ def _write(
     submitted: str | None,
     with_files: bool,
 ) -> ArchiveContents:
-    sums: list[str] = []
+    written: list[tuple[str, str, int]] = []
+    labels: dict[str, str] = {}
 
     def add(name: str, source: BinaryIO) -> None:
-        entry, digest = zipfile.ZipInfo(name, _EPOCH), hashlib.sha256()
+        size, entry, digest = 0, zipfile.ZipInfo(name, _EPOCH), hashlib.sha256()
         entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o100644 << 16, 3
         with archive.open(entry, "w", force_zip64=True) as sink:
             while part := source.read(1 << 20):
                 digest.update(part)
                 sink.write(part)
-        sums.append(f"{digest.hexdigest()}  {name}\n")
+                size += len(part)
+        written.append((name, digest.hexdigest(), size))
 
     def add_text(name: str, text: str) -> None:
         add(name, io.BytesIO(text.encode()))
@@ -153,6 +157,7 @@ def _write(
         document = store.docs_store.query_one({"uuid": uuid, "index": index})
         if document is None:
             raise StoreError(f"the document {uuid} has gone while study {study_hash} was exported", "export it again")
+        labels[f"documents/{number:05d}.json"] = str(document.get("metadata", {}).get("label"))
         add_text(f"documents/{number:05d}.json", _text(without_mark({k: v for k, v in document.items() if k != "_id"})))
         large = sorted(study_blobs(store, [(uuid, index)]), key=lambda blob: str(blob["blob_uuid"]))
         if large:
@@ -180,7 +185,8 @@ def _write(
         "computed_with": output.get("software"), "exported_with": {name: _version(name) for name in _SOFTWARE},
     }  # fmt: skip
     add_text(VERSIONS, json.dumps(versions, indent=1, sort_keys=True))
-    add_text(CHECKSUMS, "".join(sums))
+    add_text(CRATE, crate_text(output, list(written), labels))
+    add_text(CHECKSUMS, "".join(f"{digest}  {name}\n" for name, digest, _ in written))
     return contents
 
 

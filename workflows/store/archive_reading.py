@@ -26,6 +26,7 @@ from anodeflow.workflows.store.archive_files import is_file_of_calculation
 
 CHECKSUMS, VERSIONS, SETTINGS = "CHECKSUMS.sha256", "versions.json", "study.yaml"
 NAMES = re.compile(r"(study\.yaml|submitted\.yaml|versions\.json|CITATION\.cff|CHECKSUMS\.sha256|README\.txt|"
+                   r"ro-crate-metadata\.json|"
                    r"documents/\d{5,7}(\.data)?\.json)")  # fmt: skip
 DATA_NAME = ".data.json"
 LARGEST_FILE, LARGEST_ARCHIVE = 2 * 2**30, 50 * 2**30
