@@ -5,8 +5,9 @@ line or block that is changed, lost, doubled or moved, stars, noise, zero bytes 
 ``tests/mutations.py``.
 
 *right*: the numbers are those of the undamaged file. *flagged*: they may not be, and a warning or the outcome says so.
-*error*: one line says what is wrong. *said once*: a number was changed that nothing else in the file tells. A wrong
-number that nobody mentions, an exception of another kind or more than 20 s end the script with an AssertionError.
+*error*: one line says what is wrong. *said once*: a number was changed that nothing else in the file tells. *computed
+again*: the file is not taken for the result. A wrong number that nobody mentions, an exception of another kind or more
+than 20 s end the script with an AssertionError.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1] / "tests"
-COLUMNS = ("right", "flagged", "error", "said once")
+COLUMNS = ("right", "flagged", "error", "said once", "computed again")
 
 
 def main() -> None:

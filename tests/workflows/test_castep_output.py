@@ -31,7 +31,7 @@ def lines_of(name):
 
 
 def runs_of(lines):
-    return read_castep(Path("x.castep"), [line.encode() for line in lines])
+    return read_castep(Path("x.castep"), [line if isinstance(line, bytes) else line.encode() for line in lines])
 
 
 def card(cutoff, mesh, *, spin="none", kind="gaussian", width=0.2, force=0.05):

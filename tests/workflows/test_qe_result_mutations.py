@@ -73,6 +73,13 @@ def tried(name, number, folder, monkeypatch):
     return count
 
 
+def survey(number, folder):
+    """Name and counts of every file, each damaged so many times."""
+    for name in FILES:
+        with pytest.MonkeyPatch.context() as patch:
+            yield name, tried(name, number, folder, patch)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_sample(name, tmp_path, monkeypatch):
     count = tried(name, 51, tmp_path, monkeypatch)

@@ -366,6 +366,10 @@ def _add_path(run: Run, structure: Structure, task: Task, outcome: Outcome) -> N
     outcome.ionic_steps = run.iterations[-1].number
     if len(steps) > 1:
         outcome.energy_change_last_step_ev = steps[-1].total_ev - steps[-2].total_ev
+    numbers = [iteration.number for iteration in run.iterations]
+    if numbers != list(range(len(numbers))):
+        outcome.warnings.append(f"of steps 0 to {numbers[-1]} the file holds {len(numbers)}: the path is left out")
+        return
     path = [placed(step, structure, task) for step in steps]
     outcome.arrays |= {
         "energies_ev": np.array([step.total_ev for step in steps]),
