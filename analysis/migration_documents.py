@@ -9,6 +9,7 @@ from pymatgen.core import Structure
 
 from anodeflow.analysis.barriers import BarrierFit, fit_barrier
 from anodeflow.analysis.comparable import check_functionals
+from anodeflow.analysis.master_equation import HopDiffusionDoc, JumpDoc, WeighedJump, hop_diffusion
 from anodeflow.documents import CalculationDoc, CardRecord, ComputedDoc, Document, EngineRecord, StudyDoc
 from anodeflow.errors import AnodeflowError, ConvergenceError, ReferenceMismatchError
 
@@ -16,6 +17,8 @@ from anodeflow.errors import AnodeflowError, ConvergenceError, ReferenceMismatch
 _SYMMETRIC_EV = 5e-3
 #: A path that goes further below its end than this, and than half the barrier, has no end there.
 _DIP_EV = 0.02
+#: Temperatures at which diffusion by hops is given.
+_DIFFUSION_K = (300.0, 600.0, 900.0)
 #: Beyond this the highest image may as well be a saddle of something else.
 _SUSPICIOUS_EV = 3.0
 
@@ -82,11 +85,16 @@ class MigrationBarrierDoc(Document):
     max_residual_ev_per_angstrom: float | None = None
     charge: int = 0
     charge_mode: str = "neutral"
+    jumps: list[JumpDoc] | None = Field(
+        None, description="of the vacancy or the added atom, all that are equivalent, start to end; None: not known"
+    )
     rests_on: dict[str, str] = Field(default_factory=dict, description="fingerprints: crystal, host, start, end, band")
     engine: EngineRecord | None = None
     card: CardRecord | None = None
     warnings: list[str] = Field(default_factory=list)
     error: str | None = None
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("jumps",)
 
 
 class MigrationStudyDoc(StudyDoc):
@@ -94,6 +102,9 @@ class MigrationStudyDoc(StudyDoc):
 
     doc_type: Literal["MigrationStudyDoc"] = "MigrationStudyDoc"
     barriers: list[MigrationBarrierDoc]
+    diffusion: list[HopDiffusionDoc] | None = Field(None, description="of each path, by its hops alone")
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "diffusion")
 
     @property
     def complete(self) -> bool:
@@ -195,3 +206,45 @@ def _check_same_settings(band: BandDoc, start: CalculationDoc | None, end: Calcu
                 f"'{doc.label}' and the band differ in engine, card or charge",
                 "relax the end points with the settings of the band",
             )
+
+
+def diffusion_by_hops(barriers: list[MigrationBarrierDoc]) -> list[HopDiffusionDoc]:
+    """Return D of one carrier of each path whose hops are known with all that are equivalent.
+
+    Parameters
+    ----------
+    barriers
+        Of a study; those without a number leave their path without D.
+    """
+    paths: dict[tuple[str, str], list[MigrationBarrierDoc]] = {}
+    for doc in barriers:
+        if doc.jumps:
+            paths.setdefault((doc.crystal, doc.mechanism), []).append(doc)
+    docs = []
+    for (crystal, mechanism), hops in paths.items():
+        carrier = "one vacancy of Li" if mechanism == "vacancy" else "one added Li"
+        path = HopDiffusionDoc(crystal=crystal, mechanism=mechanism, carrier=carrier, hops=[hop.hop for hop in hops])
+        docs.append(path)
+        lacking = [hop.hop for hop in hops if not hop.converged]
+        if lacking:
+            path.error = f"no barrier of {', '.join(lacking)}, so no D"
+            continue
+        try:
+            hop_diffusion(path, [jump for hop in hops for jump in _weighed(hop)], _DIFFUSION_K)
+        except AnodeflowError as error:
+            path.error = str(error)
+    return docs
+
+
+def _weighed(hop: MigrationBarrierDoc) -> list[WeighedJump]:
+    """Return the jumps of a hop with their barriers, both ways; a symmetric one holds both already."""
+    forward, backward = hop.forward_ev or 0.0, hop.backward_ev or 0.0
+    if hop.symmetric:
+        mean = (forward + backward) / 2
+        return [WeighedJump(jump=jump, barrier_ev=mean) for jump in hop.jumps or []]
+    ways = []
+    for jump in hop.jumps or []:
+        x, y, z = jump.vector_angstrom
+        back = JumpDoc(origin=jump.target, target=jump.origin, vector_angstrom=(-x, -y, -z))
+        ways += [WeighedJump(jump=jump, barrier_ev=forward), WeighedJump(jump=back, barrier_ev=backward)]
+    return ways

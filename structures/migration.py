@@ -140,7 +140,7 @@ def lithium_hops(
     }
     if mechanism not in finders:
         raise InputError(f"unknown mechanism {mechanism!r}", f"use one of {', '.join(finders)}")
-    operations = _operations(host, mechanism)
+    operations = operations_of(host, mechanism)
     points = finders[mechanism](host, element, operations)
     if sites is None and mechanism == "surface":
         sites = [name for name in points.names if name.startswith("hollow")] or None
@@ -178,7 +178,7 @@ def choose_hops(hops: Sequence[Hop], labels: Sequence[str] | None) -> list[Hop]:
 # --- the sites -------------------------------------------------------------------------------------------------------
 
 
-def _operations(host: Structure, mechanism: Mechanism) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def operations_of(host: Structure, mechanism: Mechanism) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return operations of the host; of surfaces and interfaces those that keep up up, and the two sides apart."""
     marked = host
     if "side" in host.site_properties:

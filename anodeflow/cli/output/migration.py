@@ -10,6 +10,7 @@ from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import SharedWarnings, new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
+    from anodeflow.analysis.master_equation import HopDiffusionDoc
     from anodeflow.analysis.migration_documents import MigrationStudyDoc
 
 _NUMBERS = ("d, Å", "from each", "forward, eV", "backward, eV", "± num.", "path, Å", "images")
@@ -38,4 +39,20 @@ def print_migration(document: MigrationStudyDoc) -> None:
     for mode in dict.fromkeys(doc.charge_mode for doc in document.barriers):
         click.echo(mode[:1].upper() + mode[1:] + ".")
     click.echo("± num.: of fit and residual forces; it says nothing of the method.")
+    for diffusion in document.diffusion or []:
+        _print_diffusion(diffusion)
     print_footing(document)
+
+
+def _print_diffusion(doc: HopDiffusionDoc) -> None:
+    """Print D by the hops of one path."""
+    place = f"{doc.crystal}, {doc.mechanism}: "
+    if doc.error:
+        click.echo(f"{place}{doc.error}")
+        return
+    values = ", ".join(f"{d:.1e} at {t:g} K" for t, d in zip(doc.temperatures_k, doc.d_cm2_per_s, strict=True))
+    click.echo(
+        f"{place}D of {doc.carrier} by {', '.join(doc.hops)} alone: {values} cm2/s; E = {doc.activation_ev:.3f} eV at "
+        f"{doc.temperatures_k[0]:g} K, correlation factor {doc.correlation_factor[0]:.2f}; "
+        f"{doc.attempts_per_ps:g} attempts per ps assumed"
+    )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pymatgen.core import Structure
 
+from anodeflow.analysis.master_equation import JumpDoc
 from anodeflow.analysis.migration_documents import MigrationBarrierDoc, barrier_doc
+from anodeflow.errors import StructureError
+from anodeflow.structures.hop_networks import Jump, hop_network
 from anodeflow.structures.migration import Hop
 from anodeflow.structures.migration_paths import (
     EndPoints,
@@ -169,7 +172,10 @@ class PathHops(Stage):
         built, model = build_host(crystals, path, self.cell, self.vacuum_angstrom, search)
         steps: dict[str, Step] = {}
         results = []
-        for hop in hop_cells_of(built, needed[-1] if path.needs_host else built, path, self.cell):
+        relaxed = needed[-1] if path.needs_host else built
+        cells = hop_cells_of(built, relaxed, path, self.cell)
+        networks = _networks(relaxed, [hop.hop for hop in cells], path)
+        for hop, jumps in zip(cells, networks, strict=True):
             mirror = mirrored_end(hop.start, hop.end, hop.start) is not None
             start = self._relaxed(steps, hop.start_name, hop.start)
             end = None if mirror else self._relaxed(steps, hop.end_name, hop.end)
@@ -183,7 +189,7 @@ class PathHops(Stage):
                     band=band.label,
                     start=start,
                     end=end,
-                    facts=_HopFacts.of(hop.hop, path, model, len(hop.start), self.charge_mode),
+                    facts=_HopFacts.of(hop.hop, path, model, len(hop.start), self.charge_mode, jumps),
                     caveats=[*self.caveats, *hop.notes],
                 )
             )
@@ -252,9 +258,12 @@ class _HopFacts(Travelling):
     multiplicity_back: int
     symmetric: bool
     charge_mode: str
+    jumps: list[JumpDoc] | None = None
 
     @classmethod
-    def of(cls, hop: Hop, path: MigrationPath, model: str, atoms: int, charge_mode: str) -> _HopFacts:
+    def of(
+        cls, hop: Hop, path: MigrationPath, model: str, atoms: int, charge_mode: str, jumps: list[Jump] | None
+    ) -> _HopFacts:
         """Return what is known of one hop.
 
         Parameters
@@ -265,6 +274,8 @@ class _HopFacts(Travelling):
             What its cell is, and how many atoms it has.
         charge_mode
             Which charge the hopping lithium carries.
+        jumps
+            All that are equivalent to it.
         """
         return cls(
             crystal=path.name,
@@ -279,6 +290,7 @@ class _HopFacts(Travelling):
             multiplicity_back=hop.multiplicity_back,
             symmetric=hop.symmetric,
             charge_mode=charge_mode,
+            jumps=None if jumps is None else [JumpDoc(**asdict(jump)) for jump in jumps],
         )
 
 
@@ -317,6 +329,16 @@ class Barrier(Result):
             rests_on=rests_on,
             caveats=self.caveats,
         )
+
+
+def _networks(host: Structure, hops: list[Hop], path: MigrationPath) -> Sequence[list[Jump] | None]:
+    """Return all jumps equivalent to each hop; None for each across an interface, or where symmetry is not exact."""
+    if path.mechanism == "interface":
+        return [None] * len(hops)
+    try:
+        return hop_network(host, hops)
+    except StructureError:
+        return [None] * len(hops)
 
 
 def _search(path: MigrationPath) -> list[str]:

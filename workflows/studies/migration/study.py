@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from anodeflow.analysis.migration_documents import MigrationStudyDoc
+from anodeflow.analysis.migration_documents import MigrationStudyDoc, diffusion_by_hops
 from anodeflow.errors import EngineError
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.workflows.jobs.band import NO_CLIMB, BandOptions
@@ -185,6 +185,7 @@ class MigrationStudy(Study):
             record,
             engine=next((doc.engine for doc in docs if doc.engine), None),
             barriers=docs,
+            diffusion=diffusion_by_hops(docs) or None,
             warnings=[f"{label}: no result, see the first failure of the run" for label in missing]
             + [
                 f"{d.crystal} {d.mechanism} {d.hop}: {w}"
