@@ -268,6 +268,7 @@ def _beside(quantity: str, published: float, ours: float | None, unit: str) -> d
     return {
         "quantity": quantity,
         "published": published,
+        "reference": None,
         "ours": ours,
         "difference": None if ours is None else ours - published,
         "unit": unit,

@@ -127,7 +127,7 @@ def check_roles(cells: Sequence[CalculationDoc], references: Sequence[Calculatio
         )
 
 
-def comparable_crystals(
+def crystals_of_slabs(
     slabs: Sequence[CalculationDoc],
     bulk: CalculationDoc | None,
     aligned: CalculationDoc | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -216,3 +216,14 @@ def known_formation_energy(crystal: str) -> float | None:
     """Return reference PBE formation energy, eV/atom, or None."""
     rows = [row for row in published_values("formation_energy") if row["system"] == crystal]
     return rows[0]["value"] if rows else None
+
+
+def known_sources(crystals: Iterable[str]) -> list[str]:
+    """Return where the reference values of crystals are from: each source once, with its crystals before it."""
+    wanted = set(crystals)
+    sources: dict[str, list[str]] = {}
+    for quantity in ("lattice_parameter", "formation_energy"):
+        for row in published_values(quantity):
+            if row["system"] in wanted:
+                sources.setdefault(row["source"], []).append(row["system"])
+    return [f"{', '.join(dict.fromkeys(names))}: {source}" for source, names in sources.items()]

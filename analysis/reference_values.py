@@ -52,5 +52,13 @@ def reference_value(name: str) -> ReferenceValue:
 
 
 def published_values(quantity: str) -> list[dict[str, Any]]:
-    """Return all published values of one quantity, as rows (paper, system, value, unit, source)."""
+    """Return all values of one quantity that results are set beside, as rows (paper, system, value, unit, source).
+
+    ``paper`` is the paper that printed it; of what no paper printed it begins with ``reference``.
+    """
     return [dict(row) for row in _data()["published"] if row["quantity"] == quantity]
+
+
+def is_reference(paper: str) -> bool:
+    """Return whether a value is a reference (ours, or a database's), not printed by the paper that is compared."""
+    return paper.startswith("reference")

@@ -21,7 +21,7 @@ from anodeflow.analysis.comparable import (
     check_potentials,
     common_area,
     common_unit,
-    comparable_crystals,
+    crystals_of_slabs,
     energy_per_unit,
 )
 from anodeflow.analysis.fits import Interval, LineFit, fit_line
@@ -315,7 +315,7 @@ def surface_energy_doc(
     members = sorted(members, key=lambda m: (m.n_units, m.thickness_angstrom))
     unrelaxed = [m.unrelaxed for m in members if m.unrelaxed is not None]
     slabs = [m.calculation for m in members] + unrelaxed
-    bulks = comparable_crystals(slabs, bulk, aligned_bulk, other_card is not None, method == "single")
+    bulks = crystals_of_slabs(slabs, bulk, aligned_bulk, other_card is not None, method == "single")
     area = common_area([(m.calculation, m.area_angstrom2) for m in members])
     unit = common_unit([(m.calculation, m.n_units, m.excess) for m in members])
     excess = members[0].excess

@@ -64,7 +64,7 @@ def _young(axes: Any, moduli: list[ElasticDoc]) -> None:
         axes.plot([place, place], [reach["smallest"], reach["largest"]], color="0.2", lw=1.2,
                   label="softest to stiffest direction" if place == 0 else None)  # fmt: skip
     known = published_values("young_modulus")
-    for paper, mark, color in (("lacss2024", "D", "C3"), ("Materials Project", "s", "C1")):
+    for paper, mark, color in (("lacss2024", "D", "C3"), ("reference (Materials Project)", "s", "C1")):
         marked = [(i, row["value"]) for i, doc in enumerate(moduli) for row in known
                   if (row["paper"], row["system"]) == (paper, doc.crystal)]  # fmt: skip
         if marked:

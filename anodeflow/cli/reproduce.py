@@ -143,7 +143,7 @@ def _print_dry_run(paper: str, asked: Paper, wanted: list[str], studies: dict[st
             study = studies[part].as_dry_run()
             notes += [note for note in study.preflight() if note.startswith("missing:")]
             hours = sum(study.seconds_of(step) for step in study.planned) / 3600
-            row |= {"engine": study.engine, "card": study.method.name, "calculations": len(study.planned),
+            row |= {"engine": study.engine, "card": study.cards_text, "calculations": len(study.planned),
                     "core hours": round(hours, 3)}  # fmt: skip
         else:
             row |= {"engine": "–", "card": "–", "calculations": 0, "core hours": 0.0}
@@ -247,7 +247,8 @@ def _for_part(
         elif described.printed or (document is not None and not document.complete):
             verdict = "not computed"
         numbers.insert(0, {
-            "paper": paper, "quantity": described.computes, "published": None, "ours": None, "difference": None,
+            "paper": paper, "quantity": described.computes, "published": None, "reference": None, "ours": None,
+            "difference": None,
             "unit": "", "convention": "", "engine": document.engine.name if document else "–",
             "card": document.card.name if document else "–", "note": failed and f"{part}: {failed}", "verdict": verdict,
         })  # fmt: skip
@@ -258,7 +259,13 @@ def _verdict_of(row: dict[str, Any]) -> str:
     if str(row.get("convention", "")).startswith("all lithium"):  # a table whose numbers are checked against each other
         together = row["ours"] is not None and row["published"] <= _ROUNDED * row["ours"]
         return "possible: not more than all lithium" if together else "more than all lithium of the cathode"
-    return verdict(row["published"], row["ours"], row["unit"])
+    return verdict(_other_value(row), row["ours"], row["unit"])
+
+
+def _other_value(row: dict[str, Any]) -> float | None:
+    """Return what ours is set beside: what a paper printed, or a reference that none did."""
+    value: float | None = row["published"] if row["published"] is not None else row.get("reference")
+    return value
 
 
 def _print_comparison(paper: str, asked: Paper, rows: list[dict[str, Any]]) -> None:
@@ -271,8 +278,9 @@ def _print_comparison(paper: str, asked: Paper, rows: list[dict[str, Any]]) -> N
     others = [_shown(row, row["paper"]) for row in rows if row["paper"] != paper]
     if others:
         click.echo("Not of the paper: the same quantities from elsewhere")
-        columns = ("source", *_COLUMNS[1:])
-        print_rows([row | {"source": row["figure or table"]} for row in others], False, columns=columns)
+        columns = ("source", "quantity", "value", *_COLUMNS[3:])
+        renamed = [row | {"source": row["figure or table"], "value": row["published"]} for row in others]
+        print_rows(renamed, False, columns=columns)
     for note in dict.fromkeys(row["note"] for row in rows if row["note"]):
         click.echo(f"note: {note}")
 
@@ -288,7 +296,7 @@ def _shown(row: dict[str, Any], where: str) -> dict[str, str]:
     return {
         "figure or table": where,
         "quantity": f"{row['quantity']}{how}",
-        "published": number(row["published"]),
+        "published": number(_other_value(row)),
         "computed": number(row["ours"], ".4g"),
         "engine": row["engine"],
         "verdict": row["verdict"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from anodeflow.analysis.reference_values import is_reference
 from anodeflow.documents import StudyDoc
 
 
@@ -18,14 +19,14 @@ def comparison_row(
     convention: str,
     note: str,
 ) -> dict[str, Any]:
-    """Set one published value beside ours.
+    """Set one published value, or a reference that no paper printed, beside ours.
 
     Parameters
     ----------
     document
         The study that computed ours.
     paper, quantity
-        Where it was published, and what it is.
+        Where it was published or what reference it is, and of what.
     published, ours, unit
         The two values; ours None if it was not computed.
     convention
@@ -36,12 +37,19 @@ def comparison_row(
     Returns
     -------
     dict
-        With ``difference`` ours - published, None where there is no ours.
+        With ``difference`` from ours, None where there is no ours; ``published`` is None of a reference, and
+        ``reference`` of what is published.
     """
+    reference = is_reference(paper)
+    if reference and paper.lower().endswith(f"{document.engine.name})"):
+        note = "; ".join(
+            [*([note] if note else []), f"the reference is of {document.engine.name}, too: no other's word"]
+        )
     return {
         "paper": paper,
         "quantity": quantity,
-        "published": published,
+        "published": None if reference else published,
+        "reference": published if reference else None,
         "ours": ours,
         "difference": None if ours is None else ours - published,
         "unit": unit,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def print_crystal_study(document: CrystalStudyDoc) -> None:
     """Print cells and formation energies beside reference PBE values, then voltages."""
-    from anodeflow.analysis.crystal_properties import known_formation_energy, known_lattice
+    from anodeflow.analysis.crystal_properties import known_formation_energy, known_lattice, known_sources
 
     print_heading(document)
     table = new_table(
@@ -39,6 +39,8 @@ def print_crystal_study(document: CrystalStudyDoc) -> None:
             doc.error or "; ".join(doc.warnings),
         )
     console().print(table)
+    for source in known_sources(doc.crystal for doc in document.crystals):
+        click.echo(f"known: {source}")
     for step in document.voltages:
         x, y = step.li_per_host_atom
         click.echo(f"{step.poor} -> {step.rich} (x = {x:.2f} to {y:.2f}): {step.voltage_v:.3f} V vs Li, 0 K")
