@@ -24,6 +24,8 @@ def interface(
     substrate_layers: int | None = None,
     film_termination: int | str = 0,
     substrate_termination: int | str = 0,
+    film_symmetric: bool = False,
+    substrate_symmetric: bool = False,
     min_thickness_angstrom: float = MIN_SIDE_ANGSTROM,
     strained: Strained | None = None,
     max_strain: float = 0.05,
@@ -48,6 +50,8 @@ def interface(
         Planes of each side, or the least thickness of both.
     film_termination, substrate_termination
         Which of the terminations of each face.
+    film_symmetric, substrate_symmetric
+        Prefer equal faces, even at the price of stoichiometry.
     strained
         If absent the softer side of `interface_sides.YOUNG_MODULUS_GPA`, else the film.
     max_strain, max_area_angstrom2, max_atoms
@@ -83,11 +87,12 @@ def interface(
             layers=layers,
             min_thickness_angstrom=min_thickness_angstrom,
             termination=termination,
+            symmetric=symmetric,
             seed=seed,
         )
-        for name, miller, layers, termination in (
-            (film, film_miller, film_layers, film_termination),
-            (substrate, substrate_miller, substrate_layers, substrate_termination),
+        for name, miller, layers, termination, symmetric in (
+            (film, film_miller, film_layers, film_termination, film_symmetric),
+            (substrate, substrate_miller, substrate_layers, substrate_termination, substrate_symmetric),
         )
     ]
     slabs = specs[0].build(), specs[1].build()

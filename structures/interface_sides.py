@@ -79,6 +79,7 @@ def slab_spec(
     layers: int | None = None,
     min_thickness_angstrom: float = MIN_SIDE_ANGSTROM,
     termination: int | str = 0,
+    symmetric: bool = False,
     seed: int = 0,
 ) -> SlabSpec:
     """Say how to cut a named crystal, an argyrodite formula, a structure file or a structure.
@@ -95,6 +96,8 @@ def slab_spec(
         Least thickness.
     termination
         Which of the list of terminations.
+    symmetric
+        Prefer equal faces, even at the price of stoichiometry.
     seed
         Of the configurations of an argyrodite.
 
@@ -115,7 +118,7 @@ def slab_spec(
         miller = DEFAULT_MILLER.get("Li6PS5Cl" if _is_argyrodite(name) else name)
         if miller is None:
             raise InputError(f"no default face is known for {name}", "give its Miller index, such as (1, 0, 0)")
-    return SlabSpec(bulk, miller, name, termination, layers, min_thickness_angstrom)
+    return SlabSpec(bulk, miller, name, termination, layers, min_thickness_angstrom, symmetric)
 
 
 def young_modulus_gpa(crystal: str) -> float | None:

@@ -239,6 +239,7 @@ def search_registry(
     grid_angstrom: float = _GRID_ANGSTROM,
     gaps_angstrom: Sequence[float] = (2.0, 2.4, 2.8, 3.2),
     refine: bool = True,
+    shifts: Sequence[tuple[float, float]] | None = None,
 ) -> list[RankedRegistry]:
     """Rank the registries of an interface by energy, lowest first.
 
@@ -258,6 +259,8 @@ def search_registry(
         Gaps to begin with.
     refine
         Look between the grid points, too.
+    shifts
+        The candidates; None takes all of :func:`candidate_shifts`.
 
     Returns
     -------
@@ -274,7 +277,8 @@ def search_registry(
     """
     if not gaps_angstrom:
         raise InputError("no gap to begin with", "give at least one in gaps_angstrom")
-    shifts = candidate_shifts(model, grid_angstrom=grid_angstrom)
+    if shifts is None:
+        shifts = candidate_shifts(model, grid_angstrom=grid_angstrom)
     scored = (_scored(model, shift, score, gaps_angstrom) for shift in shifts)
     ranked = [registry for registry in scored if registry is not None]
     if not ranked:

@@ -50,7 +50,8 @@ def test_study_files_on_the_pages_are_valid(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["binding-energy", "surface-energy", "interface-energy", "migration", "molecular-dynamics"]
+    "name",
+    ["binding-energy", "surface-energy", "interface-energy", "interface-screening", "migration", "molecular-dynamics"],
 )
 def test_examples_and_papers_are_valid(name):
     from anodeflow.workflows.studies import load_study

@@ -143,7 +143,7 @@ def interface(
         placing["gap_angstrom"] = _GAP_ANGSTROM if gap is None else gap
         doc = None
         if search is None:
-            model = named_interface(*pair.crystals, **options, **placing)
+            model = named_interface(pair.crystals[0], pair.crystals[1], **options, **placing)
         else:
             with suppress(StructureError):  # atoms may overlap here; what makes no sense is said before minutes pass
                 _placed(search.model, pair, placing)
@@ -223,7 +223,7 @@ def _list_matches(pair: _Pair, as_json: bool) -> None:
     from anodeflow.structures.interface_pairs import interface as named_interface
     from anodeflow.structures.matching import lattice_matches
 
-    model = named_interface(*pair.crystals, **pair.options())
+    model = named_interface(pair.crystals[0], pair.crystals[1], **pair.options())
     limits = {key: pair.limits[key] for key in ("max_strain", "max_area_angstrom2", "max_atoms")}
     matches = lattice_matches(model.film, model.substrate, strained=model.strained, **limits)
     print_listing([match_row(n, match, match == model.match) for n, match in enumerate(matches)], as_json)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from anodeflow.analysis.binding import BindingStudyDoc
     from anodeflow.analysis.crystal_properties import CrystalStudyDoc
     from anodeflow.analysis.dynamics_study import DynamicsStudyDoc
+    from anodeflow.analysis.interface_screening import ScreeningStudyDoc
     from anodeflow.analysis.migration_documents import MigrationStudyDoc
     from anodeflow.analysis.study_documents import InterfaceStudyDoc, SurfaceStudyDoc
     from anodeflow.documents import StudyDoc
@@ -114,6 +115,20 @@ def interface_answer(document: InterfaceStudyDoc) -> str:
         text += f" Largest strain of the film: {_minus(doc.strain_percent, 2)} %."
     if doc.work_of_adhesion_j_per_m2 is not None:
         text += f" Work of adhesion: {_minus(doc.work_of_adhesion_j_per_m2)} J/m² (positive: they adhere)."
+    return text if document.complete else f"{text} {_missing()}"
+
+
+def screening_answer(document: ScreeningStudyDoc) -> str:
+    """Say which interface is lowest, and how many were tried."""
+    by_engine = [entry for entry in document.best.entries if entry.gamma_j_per_m2 is not None]
+    entries = by_engine or [entry for entry in document.screened.entries if entry.gamma_j_per_m2 is not None]
+    if not entries:
+        return "No interface has an energy. " + _missing()
+    first = entries[0]
+    adhesion = "" if first.adhesion_j_per_m2 is None else f", work of adhesion {first.adhesion_j_per_m2:.3f} J/m²"
+    text = (
+        f"Lowest of {document.screened.candidates} candidates: {first.name}, {first.gamma_j_per_m2:.3f} J/m²{adhesion}."
+    )
     return text if document.complete else f"{text} {_missing()}"
 
 

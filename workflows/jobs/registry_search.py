@@ -35,6 +35,8 @@ from anodeflow.workflows.jobs.recognised import Attempt, Recognised
 APART_ANGSTROM = 4.0
 #: Fewer candidates than this are all relaxed along the normal; of more the best of a rigid scan are.
 _RELAX_ALL, _RELAX_BEST = 8, 4
+#: Of a coarse search so many are.
+_RELAX_FEW = 3
 #: The grid is made coarser until there are at most so many candidates.
 _MOST_CANDIDATES = 24
 _GRIDS_ANGSTROM = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -50,8 +52,10 @@ def search_card() -> MethodCard:
     return load_card("embedded").varied("registry search", **changes)
 
 
-def _grid_and_shifts(model: InterfaceModel) -> tuple[float, list[tuple[float, float]]]:
+def _grid_and_shifts(model: InterfaceModel, most: int = _MOST_CANDIDATES) -> tuple[float, list[tuple[float, float]]]:
     """Return the finest grid that has few enough candidates, and these.
+
+    On the coarsest grid, which a small `most` may still be too few for, the most symmetric ones come first.
 
     Raises
     ------
@@ -60,14 +64,23 @@ def _grid_and_shifts(model: InterfaceModel) -> tuple[float, list[tuple[float, fl
     """
     for grid in _GRIDS_ANGSTROM:
         try:
-            return grid, candidate_shifts(model, grid_angstrom=grid, most=_MOST_CANDIDATES)
+            return grid, candidate_shifts(model, grid_angstrom=grid, most=most)
         except InputError:
             if grid == _GRIDS_ANGSTROM[-1]:
-                raise
+                if most == _MOST_CANDIDATES:
+                    raise
+                return grid, candidate_shifts(model, grid_angstrom=grid, most=_MOST_CANDIDATES)[:most]
     raise InputError(f"{model.name} has too many registries", "choose another match")  # never
 
 
-def unscored(model: InterfaceModel, gap_angstrom: float, only: str | None = None) -> list[ScoredRegistry]:
+def scored_shifts(model: InterfaceModel, most: int | None = None) -> list[tuple[float, float]]:
+    """Return the shifts that a search begins with; `most` as of :class:`RegistrySearch`."""
+    return _grid_and_shifts(model, most or _MOST_CANDIDATES)[1]
+
+
+def unscored(
+    model: InterfaceModel, gap_angstrom: float, only: str | None = None, most: int | None = None
+) -> list[ScoredRegistry]:
     """List the registries of an interface without energies, as a plan knows them; the most symmetric first.
 
     Parameters
@@ -78,6 +91,8 @@ def unscored(model: InterfaceModel, gap_angstrom: float, only: str | None = None
         With which cells are built, wider where atoms would overlap.
     only
         Label of the only registry that counts.
+    most
+        As of :class:`RegistrySearch`.
 
     Raises
     ------
@@ -85,7 +100,7 @@ def unscored(model: InterfaceModel, gap_angstrom: float, only: str | None = None
         No registry of this label.
     """
     listed = []
-    for shift in _grid_and_shifts(model)[1]:
+    for shift in scored_shifts(model, most):
         try:
             cell = with_shift(model, shift, gap_angstrom)
         except StructureError:
@@ -109,8 +124,10 @@ def _named(listed: Sequence[ScoredRegistry], only: str, interface_name: str) -> 
     return chosen
 
 
-def expected_evaluations(candidates: int) -> int:
-    """Return how many energies a search of so many candidates takes."""
+def expected_evaluations(candidates: int, most: int | None = None) -> int:
+    """Return how many energies a search of so many candidates takes; `most` as of :class:`RegistrySearch`."""
+    if most is not None:
+        return candidates * _SCAN + min(candidates, _RELAX_FEW) * _RELAXATION
     if candidates <= _RELAX_ALL:
         return candidates * _RELAXATION
     return (candidates + 16) * _SCAN + _RELAX_BEST * _RELAXATION
@@ -132,6 +149,9 @@ class RegistrySearch(Recognised[RegistrySearchDoc]):
         Label of the only registry to be scored.
     rigid
         Move both sides as wholes only: for contacts that react when atoms may move.
+    most
+        For screening: score at most so many, the most symmetric first, by moving both sides as wholes; relax the best
+        three, and do not look between them. None is as fine as it pays for one interface.
     """
 
     film: Structure
@@ -139,6 +159,7 @@ class RegistrySearch(Recognised[RegistrySearchDoc]):
     options: dict[str, Any] = field(default_factory=dict)
     only: str | None = None
     rigid: bool = False
+    most: int | None = None
 
     document = RegistrySearchDoc
     continued: ClassVar = None
@@ -151,7 +172,7 @@ class RegistrySearch(Recognised[RegistrySearchDoc]):
     @cached_property
     def key(self) -> str:
         """See :class:`Recognised`: both crystals, how they are put together, card and engine."""
-        how = self.options | ({"rigid": True} if self.rigid else {})
+        how = self.options | ({"rigid": True} if self.rigid else {}) | ({"most": self.most} if self.most else {})
         return search_key(self.film, self.substrate, how, self.only, self.card.hash, self.engine_record())
 
     @property
@@ -198,15 +219,17 @@ class RegistrySearch(Recognised[RegistrySearchDoc]):
         )
 
     def _search(self, model: InterfaceModel, scorer: _Scorer) -> tuple[float, list[ScoredRegistry]]:
-        grid, shifts = _grid_and_shifts(model)
-        few = len(shifts) <= _RELAX_ALL and not self.rigid
-        ranked = search_registry(model, scorer.relaxed if few else scorer.rigid, grid_angstrom=grid)
+        grid, shifts = _grid_and_shifts(model, self.most or _MOST_CANDIDATES)
+        few = len(shifts) <= _RELAX_ALL and not self.rigid and self.most is None
+        score, refine = (scorer.relaxed if few else scorer.rigid), self.most is None
+        ranked = search_registry(model, score, grid_angstrom=grid, refine=refine, shifts=shifts)
         entries = [
             _described(candidate.model, candidate.gap_angstrom, candidate.energy_ev, few) for candidate in ranked
         ]
         _mark_slopes(model, entries, grid)
         if not few and not self.rigid:
-            chosen = [n for n, entry in enumerate(entries) if entry.stationary][:_RELAX_BEST]
+            chosen = [n for n, entry in enumerate(entries) if entry.stationary]
+            chosen = chosen[: _RELAX_BEST if self.most is None else _RELAX_FEW]
             for n in chosen:
                 _relax(entries[n], ranked[n], scorer)
             entries.sort(key=lambda entry: (not entry.relaxed, entry.energy_ev))

@@ -117,7 +117,12 @@ def search_is_default(shift_given: bool, registries: int | None, registry: str |
 
 def built_gap(registry: ScoredRegistry) -> float:
     """Return the gap that a cell of this registry is built with, angstrom."""
-    return max(1.0, round(registry.gap_angstrom / _GAP_STEP_ANGSTROM) * _GAP_STEP_ANGSTROM)
+    return gap_of(registry.gap_angstrom)
+
+
+def gap_of(found_angstrom: float) -> float:
+    """Return the gap that a cell is built with where a search found this one, angstrom."""
+    return max(1.0, round(found_angstrom / _GAP_STEP_ANGSTROM) * _GAP_STEP_ANGSTROM)
 
 
 def found_registries(doc: RegistrySearchDoc, count: int) -> list[ScoredRegistry]:
@@ -134,7 +139,7 @@ def found_registries(doc: RegistrySearchDoc, count: int) -> list[ScoredRegistry]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _SearchStep(Step):
+class SearchStep(Step):
     """The search.
 
     Parameters
@@ -237,7 +242,7 @@ class RegistryStage(Stage):
         """See :meth:`Stage.lay_out`."""
         search = self._search(needed)
         listed = unscored(search.model, self.gap_angstrom, self.only)
-        step = _SearchStep(
+        step = SearchStep(
             label=search.label,
             task="registries",
             structure=search.model.structure,

@@ -140,6 +140,12 @@ STUDIES: tuple[StudyKind, ...] = (
         f"{_ANSWER}:interface_answer",
     ),
     StudyKind(
+        "interface-screening", f"{_HERE}.screening.study:ScreeningStudy",
+        f"{_ANALYSIS}.interface_screening:ScreeningStudyDoc", f"{_PRINT}.screening:print_screening",
+        f"{_ANALYSIS}.figures.screening:screening_figure", f"{_HERE}.screening.tables:TABLES",
+        answer=f"{_ANSWER}:screening_answer",
+    ),
+    StudyKind(
         "molecular-dynamics", f"{_HERE}.dynamics.study:DynamicsStudy", f"{_ANALYSIS}.dynamics_study:DynamicsStudyDoc",
         f"{_PRINT}.dynamics:print_dynamics", f"{_ANALYSIS}.figures.dynamics:dynamics_study_figure",
         f"{_HERE}.dynamics.tables:TABLES", answer=f"{_ANSWER}:dynamics_answer",

@@ -82,7 +82,7 @@ def registry_row(entry: ScoredRegistry) -> dict[str, Any]:
     """Return one registry of an interface for a table."""
     scored = entry.energy_ev is not None
     kind = "held by symmetry" if entry.held else "minimum" if entry.stationary else "slope"
-    row = {
+    row: dict[str, Any] = {
         "registry": entry.label,
         "shift": f"{entry.shift[0]:.4g} {entry.shift[1]:.4g}",
         "vector_angstrom": " ".join(f"{round(x, 2) + 0.0:.2f}" for x in entry.vector_angstrom),

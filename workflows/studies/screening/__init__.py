@@ -1,0 +1,1 @@
+"""Interface screening: matches, terminations and registries ranked with a potential."""
