@@ -153,6 +153,8 @@ def fill_energies(
     entry.gamma_j_per_m2 = values[0]
     entry.gamma_range_j_per_m2 = (min(values), max(values)) if len(values) > 1 else None
     entry.strain_j_per_m2 = counts.n_film * (e_strained_ev_per_unit - e_film_ev_per_unit) * per_area
+    if entry.gamma_j_per_m2 < 0 and not counts.excess:
+        entry.problems.append("gamma is negative: the sides react, which is not the energy of a contact")
     if slabs_ev is not None:
         apart = slabs_ev[0] + counts.substrate_cells * slabs_ev[1]
         entry.adhesion_j_per_m2 = (apart - e_cell_ev) * per_area

@@ -316,6 +316,10 @@ def test_energies_by_hand():
     assert first.strain_j_per_m2 == pytest.approx(3 * 0.1 / 20 * 16.02176634)
     assert first.adhesion_j_per_m2 == pytest.approx(1.0 / 20 * 16.02176634)
     assert first.gamma_range_j_per_m2 is None
+    reacted = entry()
+    fill_energies(reacted, **GIVEN | {"e_cell_ev": -21.0})
+    assert reacted.problems == ["gamma is negative: the sides react, which is not the energy of a contact"]
+    assert first.problems == []
     off = entry(counts=first.counts.model_copy(update={"excess": {"Cl": 1.0}}))
     fill_energies(off, **GIVEN | {"chemical_potentials_ev": {"Cl": [-3.0, -3.5]}})
     assert off.gamma_j_per_m2 == pytest.approx(3.7 / 20 * 16.02176634)

@@ -98,8 +98,8 @@ class Candidate:
             "film_termination_index": model.film.termination_index,
             "substrate_termination_index": model.substrate.termination_index,
             "match": self.match,
-            "film_vectors": vectors_text(match.film_matrix),
-            "substrate_vectors": vectors_text(match.substrate_matrix),
+            "film_vectors": _vectors_text(match.film_matrix),
+            "substrate_vectors": _vectors_text(match.substrate_matrix),
             "strain_percent": model.max_strain_percent,
             "counts": counts_of(model),
         }
@@ -211,7 +211,7 @@ def cell_of(
                 "screen with search_engine set to an engine that agrees better, or name the terminations",
             )
     for _, match in _matches(slabs, pair):
-        if (vectors_text(match.film_matrix), vectors_text(match.substrate_matrix)) == (
+        if (_vectors_text(match.film_matrix), _vectors_text(match.substrate_matrix)) == (
             entry.film_vectors, entry.substrate_vectors,
         ):  # fmt: skip
             return _without_overlap(pair, slabs, match, entry.shift, gap_angstrom)
@@ -238,7 +238,7 @@ def _built(pair: ScreenedPair, slabs: Slabs, match: LatticeMatch, **placing: Any
     return build_interface(slabs[0], slabs[1], match, **limits, **placing)
 
 
-def vectors_text(matrix: Sequence[Sequence[int]]) -> str:
+def _vectors_text(matrix: Sequence[Sequence[int]]) -> str:
     """Return the two supercell vectors of a side in its own cells: ``3 1, 0 2``."""
     return ", ".join(" ".join(str(int(n)) for n in row) for row in matrix)
 

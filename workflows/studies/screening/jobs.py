@@ -192,8 +192,8 @@ class Screening(Stage):
         }[part]
         if key not in shared:
             label = shared[key] = f"screening/{candidate.key}/{part}"
-            made = _part_step(part, model, label)
-            steps[label] = made if self.own else PotentialStep(**vars(made) | potential(self.engine))
+            step = _part_step(part, model, label)
+            steps[label] = step if self.own else PotentialStep(**vars(step) | potential(self.engine))
         return shared[key]
 
     def foreseen(self, needed: list[Any], setup: Setup) -> ScreenedInterfacesDoc:
@@ -248,14 +248,14 @@ def _energies(docs: Documents, labels: Sequence[str]) -> list[CalculationDoc]:
     EngineError, ConvergenceError
         One was not computed, or did not converge.
     """
-    found = []
+    calculations = []
     for label in labels:
         doc: CalculationDoc | None = docs[label]
         if doc is None:
             raise EngineError(f"'{label}' was not computed", "see the first failure of this run")
         doc.converged_energy_ev()
-        found.append(doc)
-    return found
+        calculations.append(doc)
+    return calculations
 
 
 def _slabs_ev(docs: Documents, labels: tuple[str, str], entry: ScreenedInterface) -> tuple[float, float] | None:
