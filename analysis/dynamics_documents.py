@@ -12,6 +12,7 @@ from anodeflow.analysis.drift import RunChecksDoc
 from anodeflow.analysis.interphase import InterphaseDoc
 from anodeflow.analysis.profiles import ProfileDoc
 from anodeflow.analysis.rdf import RdfDoc
+from anodeflow.analysis.transport import TransportDoc
 from anodeflow.documents import Document
 
 
@@ -32,9 +33,10 @@ class TrajectoryAnalysisDoc(Document):
     diffusion: list[DiffusionDoc] = Field(default_factory=list)
     profile: ProfileDoc | None = None
     interphase: InterphaseDoc | None = None
+    transport: list[TransportDoc] | None = Field(None, description="of the elements followed, with a temperature")
     checks: RunChecksDoc | None = None
     settings: dict[str, Any] = Field(default_factory=dict, description="the options of the analysis")
     software: dict[str, str] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("interphase",)
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("interphase", "transport")

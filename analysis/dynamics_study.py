@@ -21,11 +21,10 @@ from anodeflow.analysis.interphase import InterphaseDoc, interphase
 from anodeflow.analysis.pair_distances import chunks
 from anodeflow.analysis.profiles import ProfileDoc, layer_profile
 from anodeflow.analysis.rdf import RdfDoc, pair_elements, partial_rdf
-from anodeflow.analysis.site_jumps import site_jumps
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
 from anodeflow.analysis.trajectories.frames import Frame
 from anodeflow.analysis.trajectories.joined import join_trajectories
-from anodeflow.analysis.transport import TransportDoc, transport
+from anodeflow.analysis.transport import TransportDoc, followed_transport
 from anodeflow.documents import Document, StudyDoc
 from anodeflow.errors import AnodeflowError, InputError
 
@@ -384,14 +383,8 @@ def _lithium_transport(
     temperature = doc.temperature_k or replica.checks.mean_temperature_k
     if temperature is None:
         return
-    structure = replica.final_structure
-    replica.transport = transport(
-        displacements.paths("Li"), step_fs, element="Li", temperature_k=temperature, volume_angstrom3=structure.volume,
-        fit_fs=replica.diffusion.fit_fs, framework=set(species) != {"Li"},
-    )  # fmt: skip
-    known = replica.diffusion.d_cm2_per_s if replica.diffusion.diffusive else None
-    replica.transport.jumps = site_jumps(
-        displacements.positions("Li"), structure.lattice.matrix, step_fs, element="Li", d_cm2_per_s=known
+    replica.transport = followed_transport(
+        displacements, replica.diffusion, temperature, replica.final_structure.lattice.matrix
     )
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from anodeflow.analysis.arrhenius import nernst_einstein_s_per_cm
-from anodeflow.analysis.diffusion import windowed_msd
-from anodeflow.analysis.site_jumps import JumpsDoc
+from anodeflow.analysis.diffusion import DiffusionDoc, Displacements, windowed_msd
+from anodeflow.analysis.site_jumps import JumpsDoc, site_jumps
 from anodeflow.documents import Document
 from anodeflow.errors import InputError
 from anodeflow.units import A2_PER_FS_TO_CM2_PER_S
@@ -108,6 +108,45 @@ def transport(
     )
     if framework:
         _collective(doc, paths.sum(axis=0, keepdims=True) / np.sqrt(n), lags, timestep_fs)
+    return doc
+
+
+def followed_transport(
+    displacements: Displacements, diffusion: DiffusionDoc, temperature_k: float, cell: Floats, *, jumps: bool = True
+) -> TransportDoc:
+    """Return the transport of an element whose diffusion was just taken from its displacements.
+
+    Parameters
+    ----------
+    displacements
+        Of the run.
+    diffusion
+        Of one of its elements: gives the window of the fit.
+    temperature_k
+        Of the run.
+    cell
+        Rows are lattice vectors, angstrom.
+    jumps
+        Whether to count jumps between sites, which needs a cell that stays.
+
+    Raises
+    ------
+    InputError
+        As :func:`transport`.
+    """
+    element, step_fs = diffusion.element, diffusion.timestep_fs
+    doc = transport(
+        displacements.paths(element),
+        step_fs,
+        element=element,
+        temperature_k=temperature_k,
+        volume_angstrom3=float(abs(np.linalg.det(cell))),
+        fit_fs=diffusion.fit_fs,
+        framework=bool((displacements.species != element).any()),
+    )
+    if jumps:
+        known = diffusion.d_cm2_per_s if diffusion.diffusive else None
+        doc.jumps = site_jumps(displacements.positions(element), cell, step_fs, element=element, d_cm2_per_s=known)
     return doc
 
 

@@ -51,6 +51,7 @@ class Request:
     slices: int
     persistence_fs: float
     interphase: str | None
+    temperature_k: float | None
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Record:
     potential: list[float | None] = field(default_factory=list)
     kinetic: list[float | None] = field(default_factory=list)
     temperature: list[float | None] = field(default_factory=list)
+    cells: list[Any] = field(default_factory=list)  # the first and the last
 
 
 @click.command()
@@ -91,6 +93,7 @@ class Record:
     show_default=True,
     help="With --msd: whose motion is taken off. framework: all other elements.",
 )
+@click.option("--temperature-k", type=float, help="With --msd: also conductivity, Haven ratio, axes, jumps.")
 @click.option("--timestep-fs", type=float, help="Time between two frames of the file, where it does not say.")
 @click.option(
     "--persistence-fs",
@@ -126,6 +129,7 @@ def analyse(
     elements: tuple[str, ...],
     fit_fs: tuple[float, float] | None,
     drift_reference: str,
+    temperature_k: float | None,
     timestep_fs: float | None,
     persistence_fs: float,
     profile: str | None,
@@ -160,7 +164,10 @@ def analyse(
         slices=slices,
         persistence_fs=positive(persistence_fs, "--persistence-fs"),
         interphase=interphase,
+        temperature_k=None if temperature_k is None else positive(temperature_k, "--temperature-k"),
     )
+    if temperature_k is not None and not elements:
+        raise InputError("--temperature-k says nothing without --msd", "name the element that moves: --msd Li")
     if (figures or table) and not (pairs or request.tetrahedra or request.elements or profile or interphase):
         raise InputError(
             "nothing to draw or to write",
@@ -356,10 +363,20 @@ def _analyse_file(
             document.diffusion = [
                 displacements.document(element, step, fit_fs=request.fit_fs) for element in request.elements
             ]
+            if request.temperature_k is not None:
+                document.transport = _transport_of(displacements, document, request.temperature_k, record.cells)
     end = selected.incomplete
     document.truncated = None if end is None else str(end)
     document.warnings = list(dict.fromkeys(str(warning.message) for warning in caught))
     return document
+
+
+def _transport_of(displacements: Any, document: TrajectoryAnalysisDoc, temperature_k: float, cells: list[Any]) -> Any:
+    """Return the transport of every element that was followed; jumps where the first cell is the last."""
+    from anodeflow.analysis.transport import followed_transport
+
+    jumps = bool((cells[0] == cells[-1]).all())
+    return [followed_transport(displacements, d, temperature_k, cells[0], jumps=jumps) for d in document.diffusion]
 
 
 def followed(selected: Any, record: Record) -> Iterator[tuple[Any, Any]]:
@@ -369,6 +386,9 @@ def followed(selected: Any, record: Record) -> Iterator[tuple[Any, Any]]:
         record.potential.append(frame.energy_ev)
         record.kinetic.append(frame.kinetic_energy_ev)
         record.temperature.append(frame.temperature_k)
+        record.cells[1:] = [frame.cell] if record.cells else []
+        if not record.cells:
+            record.cells.append(frame.cell)
         yield frame.positions, frame.cell
 
 

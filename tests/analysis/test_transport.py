@@ -1,5 +1,7 @@
 """Transport on exact lattices: jumps counted, D by axis, collective displacement, van Hove, Arrhenius by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -221,3 +223,35 @@ def test_conductivity_by_hand():
     # 24 Li in 1000 A^3 with D = 1e-8 cm2/s at 300 K: 2.4e22 * 1.602e-19 * 1e-8 / 0.025852 = 1.487e-3 S/cm
     assert nernst_einstein_s_per_cm(1e-8, 24, 1000, 300) == pytest.approx(1.4874e-3, rel=1e-3)
     assert nernst_einstein_s_per_cm(1e-8, 24, 1000, 300, charge=2) == pytest.approx(4 * 1.4874e-3, rel=1e-3)
+
+
+def test_a_trajectory_of_a_lattice_gives_its_transport(command, tmp_path):
+    from ase import Atoms
+    from ase.io import write
+
+    size = 4
+    paths, jumped = walkers(atoms=8, frames=600, rate=0.05, seed=9)
+    start = EDGE * np.indices((2, 2, 2)).reshape(3, -1).T[:, None] * 2
+    shaken = paths + start + np.random.default_rng(1).normal(0, 0.1, paths.shape) + 0.5
+    framework = np.tile([6.3, 6.3, 6.3], (1, 600, 1))
+    places = np.mod(np.concatenate([shaken, framework]), size * EDGE)
+    file = tmp_path / "walk.xyz"
+    cell = size * EDGE * np.eye(3)
+    write(file, [Atoms("Li8S", places[:, k], cell=cell, pbc=True) for k in range(600)], format="extxyz")
+    given = ["analyse", file, "--msd", "Li", "--timestep-fs", "10", "--temperature-k", "600"]
+    status, out, err = command(*given, "--json")
+    assert status == 0, err
+    (found,) = json.loads(out)["transport"]
+    assert found["temperature_k"] == 600
+    assert found["jumps"]["jumps"] == pytest.approx(jumped.sum(), abs=0.03 * jumped.sum())
+    assert found["nernst_einstein_s_per_cm"] == pytest.approx(
+        nernst_einstein_s_per_cm(found["d_cm2_per_s"], 8, (size * EDGE) ** 3, 600)
+    )
+    status, out, _ = command(*given)
+    assert "S/cm (Nernst-Einstein)" in out
+    assert "jumps between" in out
+    status, _, err = command("analyse", file, "--pair", "Li-S", "--temperature-k", "600")
+    assert status != 0
+    assert "without --msd" in err
+    status, _, err = command(*given[:-1], "-5")
+    assert "--temperature-k -5 is not a positive number" in err

@@ -16,6 +16,7 @@ from anodeflow.files import atomic_path
 if TYPE_CHECKING:
     from anodeflow.analysis.dynamics_documents import TrajectoryAnalysisDoc
     from anodeflow.analysis.interphase import InterphaseDoc
+    from anodeflow.analysis.transport import TransportDoc
 
 
 def _curves(document: TrajectoryAnalysisDoc) -> Iterator[tuple[str, str, str, float, float, float | None]]:
@@ -76,6 +77,26 @@ def write_curves(document: TrajectoryAnalysisDoc, file: Path) -> None:
                 )
     except OSError as error:
         raise InputError(f"cannot write '{file}': {error.strerror}", "choose another folder") from None
+
+
+def _print_transport(moved: TransportDoc) -> None:
+    axes = ", ".join(f"{d:.2e}" for d in moved.d_by_axis_cm2_per_s)
+    click.echo(f"{moved.element}: D along x, y, z = {axes} cm2/s")
+    line = f"{moved.element}: at {moved.temperature_k:g} K sigma = {moved.nernst_einstein_s_per_cm:.2e} S/cm"
+    line += " (Nernst-Einstein)"
+    if moved.conductivity_s_per_cm is not None:
+        error = "" if moved.conductivity_se_s_per_cm is None else f" ± {moved.conductivity_se_s_per_cm:.0e}"
+        line += f", {moved.conductivity_s_per_cm:.2e}{error} S/cm by collective displacement"
+    if moved.haven_ratio is not None:
+        line += f", Haven ratio {moved.haven_ratio:.2f}"
+    click.echo(line)
+    jumps = moved.jumps
+    if jumps is not None:
+        factor = "" if jumps.correlation_factor is None else f", D / D of jumps {jumps.correlation_factor:.2f}"
+        click.echo(
+            f"{moved.element}: {jumps.jumps} jumps between {jumps.sites} sites, {jumps.rate_per_ps:.3g} per atom and "
+            f"ps, {jumps.returns} undone at once{factor}"
+        )
 
 
 def print_interphase(phases: InterphaseDoc, of: str = "interphase") -> None:
@@ -140,6 +161,8 @@ def print_analysis(document: TrajectoryAnalysisDoc) -> None:
             f"{d.element}: D = {d.d_cm2_per_s:.3e}{error} cm2/s (lags {d.fit_fs[0]:g} to {d.fit_fs[1]:g} fs, "
             f"d ln MSD / d ln t = {d.loglog_slope:.2f}){flag}"
         )
+    for moved in document.transport or []:
+        _print_transport(moved)
     if document.interphase is not None:
         print_interphase(document.interphase)
     checks = document.checks
@@ -154,7 +177,8 @@ def print_analysis(document: TrajectoryAnalysisDoc) -> None:
             f"temperature: {number(checks.mean_temperature_k, 1, checks.mean_temperature_se_k)} K, spread "
             f"{checks.temperature_std_k:.1f} K (canonical {checks.canonical_std_k:.1f} K)"
         )
-    phases = [document.interphase] if document.interphase else []
+    phases: list[Any] = [document.interphase] if document.interphase else []
+    phases += [part for moved in document.transport or [] for part in (moved, moved.jumps) if part is not None]
     parts: list[Any] = [
         *phases,
         *document.rdf,
