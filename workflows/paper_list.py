@@ -71,8 +71,8 @@ class Paper(BaseModel):
 
     def cite(self) -> str:
         """Return the paper in one line."""
-        words = [self.authors, self.title or self.about, self.journal]
-        return f"{', '.join(word for word in words if word)}, doi:{self.doi}"
+        given = [self.authors, self.title or self.about, self.journal]
+        return f"{', '.join(word for word in given if word)}, doi:{self.doi}"
 
 
 def papers_folder() -> Path:

@@ -10,6 +10,7 @@ from anodeflow.cli.group import Commands
 
 _COMMANDS = {
     "analyse": "anodeflow.cli.analyse:analyse",
+    "browse": "anodeflow.cli.browse:browse",
     "build": "anodeflow.cli.build:build",
     "cards": "anodeflow.cli.inventory:cards",
     "cells": "anodeflow.cli.cells:cells",

@@ -43,7 +43,7 @@ def report(study: str, output: Path, store: Path, as_json: bool) -> None:
     from anodeflow.report.record import read_record
 
     record = read_record(study, store, imported_line)
-    page = report_page(record, _printed(record.document))
+    page = report_page(record, printed_study(record.document))
     try:
         write_atomically(output, page)
     except OSError as error:
@@ -56,7 +56,7 @@ def report(study: str, output: Path, store: Path, as_json: bool) -> None:
         click.echo(f"{output}: study {record.document.study_hash}, {size}; open it in a browser")
 
 
-def _printed(document: Any) -> str:
+def printed_study(document: Any) -> str:
     """Return what the terminal shows of a study."""
     from anodeflow.cli.output.studies import print_study
 

@@ -86,7 +86,7 @@ def run(
     print_study(document, as_json, imported, disagreements(documents, document))
     write_figures(document, figures, imported)
     if show and figures:
-        _open_on_screen(figures[0])
+        open_on_screen(figures[0])
     if report.failed or not document.complete:
         raise SystemExit(WITHOUT_RESULT)
 
@@ -165,8 +165,8 @@ def run_study(
     return document, report
 
 
-def _open_on_screen(file: Path) -> None:
-    """Open a file with the desktop's viewer; do nothing where there is no screen."""
+def open_on_screen(file: Path | str) -> None:
+    """Open a file or address with the desktop's viewer; do nothing where there is no screen."""
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return
     click.launch(str(file))

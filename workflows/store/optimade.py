@@ -60,7 +60,7 @@ def export_optimade(store: JobStore, study_hash: str, file: str | Path) -> int:
         raise InputError(f"OPTIMADE file '{goal}' has no ending .jsonl", "name it STUDY.jsonl")
     if not goal.resolve().parent.is_dir():
         raise InputError(f"OPTIMADE file '{goal}': folder '{goal.resolve().parent}' does not exist", "make it first")
-    entries = list(optimade_entries(store, study_hash))
+    entries = list(_entries(store, study_hash))
     if not entries:
         raise StoreError(f"study {study_hash} has no converged calculation", "run it first")
     with atomic_path(goal) as temporary, temporary.open("w", encoding="utf-8") as lines:
@@ -69,12 +69,12 @@ def export_optimade(store: JobStore, study_hash: str, file: str | Path) -> int:
     return len(entries)
 
 
-def optimade_entries(store: JobStore, study_hash: str) -> Iterator[dict[str, Any]]:
+def _entries(store: JobStore, study_hash: str) -> Iterator[dict[str, Any]]:
     """Yield an entry of the type `structures` for each converged calculation of a study, by label; each result once."""
     wanted = {"metadata.study_hash": study_hash, "output.doc_type": "CalculationDoc", "output.converged": True}
-    found = sorted(store.query(wanted), key=lambda doc: (doc["output"]["label"], doc["output"]["fingerprint"]))
+    documents = sorted(store.query(wanted), key=lambda doc: (doc["output"]["label"], doc["output"]["fingerprint"]))
     seen = set()
-    for document in found:
+    for document in documents:
         output = document["output"]
         if output["fingerprint"] in seen:
             continue
