@@ -385,3 +385,37 @@ def test_help_of_build_loads_nothing_heavy():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "anodeflow build slab LiCl 1 0 0" in out
     assert not {"numpy", "pymatgen", "ase", "jobflow", "torch", "matplotlib", "rich"} & set(out.split())
+
+
+LAMMPS = """a salt without masses
+
+8 atoms
+2 atom types
+0 5.1 xlo xhi
+0 5.1 ylo yhi
+0 5.1 zlo zhi
+
+Atoms # atomic
+
+1 1 0.0 0.0 0.0
+2 1 2.55 2.55 0.0
+3 1 2.55 0.0 2.55
+4 1 0.0 2.55 2.55
+5 2 2.55 0.0 0.0
+6 2 0.0 2.55 0.0
+7 2 0.0 0.0 2.55
+8 2 2.55 2.55 2.55
+"""
+
+
+def test_types_of_a_lammps_file_are_named(command, tmp_path):
+    (tmp_path / "salt.lmp").write_text(LAMMPS)
+    status, _, err = command("build", "slab", "salt.lmp", "1", "0", "0")
+    assert status == 2
+    assert "types" in err
+    status, out, err = command("build", "slab", "salt.lmp", "1", "0", "0", "--types", "Li,Cl", "--json")
+    assert status == 0, err
+    assert json.loads(out)["formula"].split() == ["Li5", "Cl5"]
+    status, _, err = command("build", "slab", "LiCl", "1", "0", "0", "--types", "Li,Cl")
+    assert status == 2
+    assert "leave out --types" in err

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from anodeflow.cli.atom_types import types_of
 from anodeflow.cli.options import check_figure_path, check_folder, json_option
 from anodeflow.errors import InputError
 
@@ -173,7 +174,7 @@ def analyse(
             "nothing to draw or to write",
             "ask for something with --pair, --tetrahedra, --msd, --profile or --interphase",
         )
-    document = _analyse_file(trajectory, request, kind, None if types is None else _types_of(types))
+    document = _analyse_file(trajectory, request, kind, None if types is None else types_of(types))
     if frames:
         document.selection = frames
     from anodeflow.cli.output.console import print_json
@@ -244,31 +245,6 @@ def parse_tetrahedra(text: str) -> Tetrahedra:
     except ValueError:
         raise InputError(f"--tetrahedra '{text}' is not A-B:N:CUTOFF", "write e.g. P-S, P-S:4 or P-S:4:2.6") from None
     return Tetrahedra(parts[0], wanted, cutoff)
-
-
-def _types_of(text: str) -> dict[int, str]:
-    """Read the elements of LAMMPS' atom types: ``Li,Cl`` in their order, or ``1=Li,2=Cl``.
-
-    Raises
-    ------
-    InputError
-        If something is not an element, or a type has two.
-    """
-    from pymatgen.core import Element
-
-    types: dict[int, str] = {}
-    for position, part in enumerate(text.split(","), start=1):
-        number, separator, symbol = part.strip().rpartition("=")
-        if separator and not (number.strip().isdecimal() and len(number.strip()) < 6):
-            raise InputError(f"--types {text!r:.60}: {part!r:.20} is not type=element", "write 1=Li,2=Cl or Li,Cl")
-        kind = int(number) if separator else position
-        if not Element.is_valid_symbol(symbol.strip()) or kind in types:
-            raise InputError(
-                f"--types {text!r:.60}: {part.strip()!r:.20} is not an element, or its type is named twice",
-                "name each atom type once by a chemical symbol, such as Li,Cl",
-            )
-        types[kind] = symbol.strip()
-    return types
 
 
 def _checked_fit(fit_fs: tuple[float, float] | None) -> tuple[float, float] | None:

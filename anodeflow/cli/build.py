@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from anodeflow.cli.atom_types import types_of
 from anodeflow.cli.build_interface import interface
 from anodeflow.cli.build_options import OPTIONS, common_options
 from anodeflow.cli.crystal_source import (
@@ -69,12 +70,15 @@ def build() -> None:
 @click.option("--vacuum", type=float, default=VACUUM_ANGSTROM, show_default=True, help="Empty space, angstrom.")
 @click.option("--supercell", type=click.IntRange(1), nargs=2, default=(1, 1), metavar="A B", help="Repeats in plane.")
 @click.option("--freeze", type=int, default=0, metavar="N", help="Hold the lowest N planes still.")
+@click.option(
+    "--types", metavar="LI,CL", help="Elements of the atom types 1, 2, ... of a LAMMPS data file; or 1=Li,2=Cl."
+)
 @click.option("--max-atoms", type=click.IntRange(1), default=400, show_default=True, help="Refuse larger slabs.")
 @common_options
 def slab(
     crystal: str, miller: tuple[str, ...], termination: str, listing: bool, thickness: float, layers: int | None,
-    stoichiometric: bool, vacuum: float, supercell: tuple[int, int], freeze: int, max_atoms: int, output: Path | None,
-    force: bool, relaxed: bool, store: Path, engine: str, card: str, as_json: bool,
+    stoichiometric: bool, vacuum: float, supercell: tuple[int, int], freeze: int, types: str | None, max_atoms: int,
+    output: Path | None, force: bool, relaxed: bool, store: Path, engine: str, card: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Cut a slab of a crystal.
 
@@ -90,7 +94,8 @@ def slab(
     from anodeflow.structures.slabs import build_slab, list_terminations
 
     with parameters_named(OPTIONS):
-        label, bulk, record = crystal_of(crystal, Relaxed(store, engine, card) if relaxed else None)
+        place = Relaxed(store, engine, card) if relaxed else None
+        label, bulk, record = crystal_of(crystal, place, None if types is None else types_of(types))
         common: dict[str, Any] = {
             "min_thickness_angstrom": thickness, "layers": layers, "vacuum_angstrom": vacuum, "crystal": label,
             "max_atoms": max_atoms,

@@ -33,7 +33,9 @@ class Source:
     record: dict[str, Any]
 
 
-def crystal_of(name: str, place: Relaxed | None) -> tuple[str, Structure, dict[str, Any]]:
+def crystal_of(
+    name: str, place: Relaxed | None, types: dict[int, str] | None = None
+) -> tuple[str, Structure, dict[str, Any]]:
     """Return label, ordered structure and record of the source of a crystal.
 
     Parameters
@@ -42,6 +44,8 @@ def crystal_of(name: str, place: Relaxed | None) -> tuple[str, Structure, dict[s
         Of the catalogue, or the path of a structure file.
     place
         Where its relaxed structure is taken from; None takes it as it is.
+    types
+        Elements of the atom types of a LAMMPS data file.
 
     Raises
     ------
@@ -63,13 +67,20 @@ def crystal_of(name: str, place: Relaxed | None) -> tuple[str, Structure, dict[s
     try:
         entry = get_entry(name)
     except InputError:
-        structure = load_crystal(name)
+        if types is None:
+            structure = load_crystal(name)
+        else:
+            from anodeflow.structures.structure_files import read_structure
+
+            structure = read_structure(path, types)
         # A POSCAR does not name its crystal; a file that begins so would be read back as one.
         named = not path.name.upper().startswith(("POSCAR", "CONTCAR"))
         label = path.stem if named else structure.composition.reduced_formula
         record = record_of_file(path)
         host = path.stem if path.suffix else name
     else:
+        if types is not None:
+            raise InputError(f"{name} is a crystal of the catalogue", "leave out --types, or give a LAMMPS data file")
         structure, label, host = load_crystal(entry.name), entry.name, entry.name
         record = {"catalogue": entry.name, "source": entry.source, "method": entry.method}
     if place is not None:
