@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -16,7 +17,9 @@ from anodeflow.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_PANELS, _MOST_ROWS, _COLUMNS = 9, 14, 3
+_MOST_PANELS, _MOST_ROWS, _COLUMNS, _A_LINE = 9, 14, 3, 4
+#: Rows that are farther apart than the largest spread over this are drawn from their means.
+_HIDDEN = 0.1
 
 
 def comparison_figure(comparison: ComparisonDoc) -> Figure:
@@ -53,21 +56,27 @@ def comparison_figure(comparison: ComparisonDoc) -> Figure:
 
 
 def _draw(axes: Axes, rows: list[ComparedQuantity], comparison: ComparisonDoc) -> None:
+    means = [float(np.mean([value.value for value in quantity.values])) for quantity in rows]
+    # numbers that lie far apart hide how engines differ, which is what the figure is for
+    apart = max(np.ptp([value.value for value in quantity.values]) for quantity in rows)
+    relative = len(rows) > 1 and 0 < apart < _HIDDEN * float(np.ptp(means))
+    origins = means if relative else [0.0] * len(rows)
     for number, answer in enumerate(comparison.answers):
         colour, marker = SERIES[number % len(SERIES)]
         shift = 0.5 * (number / max(1, len(comparison.answers) - 1) - 0.5)
-        for line, quantity in enumerate(rows):
+        for line, (quantity, origin) in enumerate(zip(rows, origins, strict=True)):
             value = quantity.of(answer.label)
             if value is not None:
                 axes.errorbar(
-                    value.value, line + shift, xerr=value.claimed, color=colour, marker=marker, ms=3.5, lw=0.8,
+                    value.value - origin, line + shift, xerr=value.claimed, color=colour, marker=marker, ms=3.5, lw=0.8,
                     capsize=1.5, mfc=colour if _is_first(answer.functional, comparison) else "white",
                 )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [quantity.place for quantity in rows], fontsize=6)
+    places = [f"{q.place}\n{mean:.4g}" if relative else q.place for q, mean in zip(rows, means, strict=True)]
+    axes.set_yticks(range(len(rows)), places, fontsize=6)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     for line in range(1, len(rows)):
         axes.axhline(line - 0.5, color="0.85", lw=0.5)
-    axes.set_xlabel(rows[0].heading)
+    axes.set_xlabel(f"{rows[0].heading}, from the mean" if relative else rows[0].heading)
     axes.margins(x=0.1)
 
 
@@ -86,9 +95,9 @@ def _marks(comparison: ComparisonDoc) -> list[Line2D]:
 
 
 def _lines(comparison: ComparisonDoc, left_out: int) -> list[str]:
-    lines = [f"{comparison.title}; bars: what each result claims; studies " + ", ".join(
-        f"{answer.study_hash} ({answer.label})" for answer in comparison.answers
-    )]  # fmt: skip
+    lines = [f"{comparison.title}; bars: what each result claims"]
+    named = [f"{answer.label} {answer.study_hash}" for answer in comparison.answers]
+    lines += ["studies: " + ", ".join(named[k : k + _A_LINE]) for k in range(0, len(named), _A_LINE)]
     if left_out:
         lines.append(f"{left_out} more quantities are in the table")
     return lines
