@@ -15,6 +15,7 @@ MAY_IMPORT = {
         "errors",
         "files",
         "lithium_states",
+        "parameters",
         "suggest",
         "units",
         "voigt",
