@@ -97,7 +97,11 @@ def _draw_laws(axes: Axes, laws: list[ArrheniusDoc], colours: dict[str, tuple[st
     axes.set_yscale("log")
     axes.set_xlabel("1000 / T (K$^{-1}$)")
     axes.set_ylabel("$D$(Li) (cm$^2$ s$^{-1}$)")
-    axes.legend(fontsize=6, loc="lower left", title="open: not diffusive, or extrapolated", title_fontsize=6)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=6, loc="lower left")
+    axes.text(
+        0.98, 0.97, "open: not diffusive, or extrapolated", transform=axes.transAxes, fontsize=6, ha="right", va="top"
+    )
 
 
 def _draw_axes(axes: Axes, systems: list[DynamicsSystemDoc], colours: dict[str, tuple[str, str]]) -> None:
