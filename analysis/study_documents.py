@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
 from anodeflow.analysis.interface_energy import InterfaceEnergyDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
-from anodeflow.analysis.wulff import WulffShapeDoc
 from anodeflow.documents import StudyDoc
 
 
@@ -17,7 +14,6 @@ class SurfaceStudyDoc(StudyDoc):
 
     doc_type: Literal["SurfaceStudyDoc"] = "SurfaceStudyDoc"
     surfaces: list[SurfaceEnergyDoc]
-    wulff: list[WulffShapeDoc] = Field(default_factory=list, description="of crystals with several faces")
 
     @property
     def complete(self) -> bool:

@@ -32,7 +32,7 @@ WRITTEN_BY = {
     "DynamicsStudyDoc": "anodeflow.analysis.dynamics_study",
 }
 # Fields that were added since: read from an older document, they hold these.
-ADDED = {"CalculationDoc": {"stress_gpa": None}, "CrystalStudyDoc": {"elastic": []}, "SurfaceStudyDoc": {"wulff": []}}
+ADDED = {"CalculationDoc": {"stress_gpa": None}, "CrystalStudyDoc": {"elastic": []}}
 WITH_DATA = {"CalculationDoc", "BandDoc", "DynamicsSegmentDoc"}
 
 

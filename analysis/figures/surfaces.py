@@ -17,10 +17,8 @@ from anodeflow.analysis.figures.style import (
     with_error,
     write_footer,
 )
-from anodeflow.analysis.figures.wulff import draw_wulff
 from anodeflow.analysis.study_documents import SurfaceStudyDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
-from anodeflow.analysis.wulff import WulffShapeDoc
 from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,18 +39,16 @@ def surface_study_figure(document: SurfaceStudyDoc) -> Figure:
     drawable = [surface for surface in document.surfaces if surface.converged]
     if not drawable:
         raise InputError("no surface of this study has an energy to draw", "see its warnings")
-    return surface_energy_figure(drawable, [shape for shape in document.wulff if shape.error is None])
+    return surface_energy_figure(drawable)
 
 
-def surface_energy_figure(docs: Sequence[SurfaceEnergyDoc], shapes: Sequence[WulffShapeDoc] = ()) -> Figure:
+def surface_energy_figure(docs: Sequence[SurfaceEnergyDoc]) -> Figure:
     """Draw gamma of single slabs against their thickness, and the value of the fit with its confidence interval.
 
     Parameters
     ----------
     docs
         Surfaces, at most six with a value; those without are left out.
-    shapes
-        Wulff shapes, drawn under them.
 
     Returns
     -------
@@ -70,12 +66,7 @@ def surface_energy_figure(docs: Sequence[SurfaceEnergyDoc], shapes: Sequence[Wul
     if len(shown) > len(SERIES):
         raise InputError(f"{len(shown)} surfaces in one figure cannot be told apart", f"draw at most {len(SERIES)}")
     with in_style():
-        rows = 1 + len(shapes)
-        figure, panels = plt.subplots(
-            rows, 1, figsize=(3.5, 3.0 + 2.0 * len(shapes)), layout="constrained", squeeze=False,
-            height_ratios=[3.0, *[2.0] * len(shapes)],
-        )  # fmt: skip
-        axes = panels[0, 0]
+        figure, axes = plt.subplots(figsize=(3.5, 3.0), layout="constrained")
         for doc, (colour, marker) in zip(shown, SERIES, strict=False):
             _draw_surface(axes, doc, colour, marker)
         axes.set_xlabel("slab thickness (Å)")
@@ -84,8 +75,6 @@ def surface_energy_figure(docs: Sequence[SurfaceEnergyDoc], shapes: Sequence[Wul
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + (0.1 + 0.075 * len(shown)) * (high - low))
         axes.legend(loc="upper left", handletextpad=0.5, borderaxespad=0.4, labelspacing=0.35)
-        for shape, panel in zip(shapes, panels[1:, 0], strict=True):
-            draw_wulff(panel, shape)
         computed = [computed_by(d.engine, d.card) for d in shown if d.engine is not None and d.card is not None]
         write_footer(figure, *_caption(shown), *dict.fromkeys(computed))
     return figure

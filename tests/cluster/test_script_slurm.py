@@ -15,7 +15,7 @@ from slurm_user import SITE, write_study
 from anodeflow.workflows.store import open_job_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.queue]
-PATIENCE_S = 240.0
+PATIENCE_S = 90.0
 
 
 class User:

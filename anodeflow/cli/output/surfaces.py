@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import interval, new_table, print_footing, print_heading
 
@@ -18,26 +16,7 @@ def print_surfaces(document: SurfaceStudyDoc) -> None:
     """Print surface energies, one row a face."""
     print_heading(document)
     print_surface_table(document.surfaces)
-    for line in _wulff_lines(document):
-        click.echo(line)
     print_footing(document)
-
-
-def _wulff_lines(document: SurfaceStudyDoc) -> list[str]:
-    """Return a line a crystal: its Wulff shape, or why it has none."""
-    lines = []
-    for shape in document.wulff:
-        if shape.error is not None:
-            lines.append(f"Wulff shape of {shape.crystal}: not drawn, {shape.error}")
-            continue
-        shares = ", ".join(f"({''.join(map(str, f.miller))}) {100 * f.area_fraction:.1f} %" for f in shape.faces)
-        lines.append(
-            f"Wulff shape of {shape.crystal}: {shares}; weighted surface energy "
-            f"{shape.weighted_surface_energy_j_per_m2:.3f} J/m2, shape factor {shape.shape_factor:.2f}"
-        )
-    several = {shape.crystal for shape in document.wulff}
-    alone = dict.fromkeys(doc.crystal for doc in document.surfaces if doc.crystal not in several)
-    return [*lines, *(f"Wulff shape of {crystal}: not drawn, the study has one face of it" for crystal in alone)]
 
 
 def print_surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from anodeflow.analysis.study_documents import SurfaceStudyDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
-from anodeflow.analysis.wulff import wulff_shapes
 from anodeflow.structures.defaults import VACUUM_ANGSTROM
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.graph import Documents, Entry, crystal_label, crystal_step
+from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec
 from anodeflow.workflows.studies.surface.jobs import SlabSeries
 
@@ -49,30 +48,15 @@ class SurfaceStudy(Study):
             *(SlabSeries.of(surface, self.vacuum, self.max_atoms) for surface in self.surfaces),
         ]
 
-    def summarised(self, entries: list[Entry]) -> list[str]:
-        """See :meth:`Study.summarised`: with crystals that have several faces, for their shape."""
-        several = [name for name, faces in self._faces().items() if len(set(faces)) > 1]
-        return [*super().summarised(entries), *(crystal_label(name) for name in several)]
-
-    def _faces(self) -> dict[str, list[tuple[int, int, int]]]:
-        faces: dict[str, list[tuple[int, int, int]]] = {}
-        for surface in self.surfaces:
-            faces.setdefault(surface.crystal, []).append(surface.miller)
-        return faces
-
     def document(self, results: Documents, record: Record, facts: None) -> SurfaceStudyDoc:
         """See :meth:`Study.document`: all surfaces."""
-        docs = [doc for doc in results.values() if isinstance(doc, SurfaceEnergyDoc)]
-        crystals = {name: results.get(crystal_label(name)) for name in self._faces()}
-        relaxed = {name: doc for name, doc in crystals.items() if doc is not None and doc.converged}
-        lattices: dict[str, Any] = {name: doc.structure.lattice for name, doc in relaxed.items()}
+        docs = [doc for doc in results.values() if doc is not None]
         return last_document(
             SurfaceStudyDoc,
             self,
             record,
             engine=next((doc.engine for doc in docs if doc.engine), None),
             surfaces=docs,
-            wulff=wulff_shapes(self._faces(), docs, lattices),
             warnings=surface_warnings(docs),
         )
 
