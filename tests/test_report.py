@@ -12,6 +12,7 @@ import subprocess
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -23,6 +24,7 @@ from anodeflow.report.structures import poscar
 from anodeflow.settings import imported_runs
 from anodeflow.workflows.store import SQLiteStore
 from anodeflow.workflows.store.renamed import DOCUMENT_CLASSES, may_be_named
+from anodeflow.workflows.studies.graph import Result
 from anodeflow.workflows.studies.registry import STUDIES, load
 
 RESULTS = Path(__file__).parent.parent / "examples" / "dft" / "results"
@@ -232,10 +234,20 @@ def test_html_in_titles_labels_and_names_is_shown_as_text():
         assert "<img" not in json.dumps(panel)
 
 
+def results_of(kind):
+    """The classes of documents that jobs of a kind of study end in, its last one included."""
+    load(kind.study)
+    waiting, results = [Result], []
+    while waiting:
+        waiting += waiting[0].__subclasses__()
+        results.append(waiting.pop(0))
+    return [load(kind.document), *(get_type_hints(r.document)["return"] for r in results if r is not Result)]
+
+
 @pytest.mark.parametrize("kind", STUDIES, ids=lambda kind: kind.name)
 def test_every_kind_can_come_in_an_archive(kind):
-    document = load(kind.document)
-    assert may_be_named(document.__module__, document.__name__)
+    for document in results_of(kind):
+        assert may_be_named(document.__module__, document.__name__)
     listed = {name for names in DOCUMENT_CLASSES.values() for name in names}
     assert {table.doc_type for table in kind.tables} <= listed
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
+from anodeflow.analysis.interface_registries import RegistrySearchDoc
 from anodeflow.analysis.migration_documents import BandDoc
 from anodeflow.documents import CalculationDoc, ComputedDoc, EngineRecord, StudyDoc
 from anodeflow.files import short_digest
@@ -31,6 +32,8 @@ _SAME_ANGSTROM = 0.02
 #: A program may compute the ends of a band again, beside the images.
 _SAME_END_EV = 0.02
 _POTENTIAL = "machine-learning potential"
+#: Searches registries where a study names no potential.
+_DEFAULT_SEARCH = "sevennet-0"
 #: Programs with electrons: kinds, and what their hashes were and are made of. Add to them; old archives hold old ones.
 PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "vasp": (("plane-wave DFT (PAW)", "stand-in for VASP: not DFT"), ("vasp PAW PBE_54",)),
@@ -57,6 +60,7 @@ class NumbersCheck:
     _claims: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     _results: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     _bands: list[tuple[str, BandDoc]] = field(default_factory=list)
+    _searches: set[str] = field(default_factory=set)
     _summary: dict[str, Any] | None = None
 
     def add(self, name: str, job: Archived) -> None:
@@ -87,8 +91,11 @@ class NumbersCheck:
         if engine.name.partition(":")[0] != asked:
             raise UnfitError(f"the summary names the engine '{engine.name}', its settings '{asked}'")
         cards = [summary["card"]["hash"], *(card["hash"] for card in (summary.get("cards") or {}).values())]
+        searching = _search_engines(summary)
         for name, other, family in self._computed:
-            if (other.name, other.hash) != (engine.name, engine.hash):
+            if (other.name, other.hash) != (engine.name, engine.hash) and not (
+                other.kind == _POTENTIAL and other.name in searching and self._may_search(name, summary)
+            ):
                 raise UnfitError(
                     f"{name} was computed by {other.name} {other.hash}, the study by {engine.name} {engine.hash}"
                 )
@@ -99,6 +106,10 @@ class NumbersCheck:
         for name, result in self._results:
             if result["doc_type"] in kinds and (result["doc_type"], _headlines(result)) not in known:
                 raise UnfitError(f"{name} has other results than the summary says")
+
+    def _may_search(self, name: str, summary: dict[str, Any]) -> bool:
+        """Whether a document is of the search of registries, which a potential does, whoever computes the study."""
+        return name in self._searches or summary["study"] == "interface-screening"
 
     # --- one document
 
@@ -115,6 +126,8 @@ class NumbersCheck:
             elif isinstance(doc, BandDoc):
                 _check_band(doc, arrays)
                 self._bands.append((name, doc))
+            elif isinstance(doc, RegistrySearchDoc):
+                self._searches.add(name)
         except UnfitError as error:
             raise UnfitError(f"{name}: {error}") from None
         family = doc.card.family if isinstance(doc, CalculationDoc | BandDoc) else None
@@ -137,7 +150,8 @@ class NumbersCheck:
                 raise UnfitError(f"{name} has an end of {energy:.4f} eV, its relaxation one of {known[0][0]} eV")
 
     def _check_claim(self, name: str, claim: dict[str, Any]) -> None:
-        rests_on = claim.get("calculation") or claim["rests_on"][0]
+        # where a calculation is named by its label, its fingerprint stands beside it
+        rests_on = claim.get("fingerprint") or claim.get("calculation") or claim["rests_on"][0]
         known = self._energies.get(rests_on)
         if known is None:
             raise UnfitError(f"{name} rests on the calculation {rests_on!r:.40}, which is not in the archive")
@@ -334,6 +348,13 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
+
+
+def _search_engines(summary: dict[str, Any]) -> set[str]:
+    """Return the names of potentials that may have searched registries: those named, or the one taken where none is."""
+    settings = summary.get("settings", {})
+    named = {part.get("search_engine") for part in _parts(settings)} | {settings.get("warm_start")}
+    return {str(name) for name in named if name} | {_DEFAULT_SEARCH}
 
 
 def _claims_in(output: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,8 @@ DOCUMENT_CLASSES = {
     "anodeflow.analysis.elasticity": ("ElasticDoc",),
     "anodeflow.analysis.interface_documents": ("InterfaceEnergyDoc",),
     "anodeflow.analysis.interface_energy": ("InterfaceEnergyDoc",),  # where it was
-    "anodeflow.analysis.interface_registries": ("RegistrySearchDoc",),
+    "anodeflow.analysis.interface_registries": ("InterfaceRegistriesDoc", "RegistrySearchDoc"),
+    "anodeflow.analysis.interface_screening": ("ScreenedInterfacesDoc", "ScreeningStudyDoc"),
     "anodeflow.analysis.migration_documents": ("BandDoc", "MigrationBarrierDoc", "MigrationStudyDoc"),
     "anodeflow.analysis.stability.documents": ("StabilityStudyDoc",),
     "anodeflow.analysis.study_documents": ("InterfaceStudyDoc", "SurfaceStudyDoc"),
