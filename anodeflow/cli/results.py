@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anodeflow.cli.options import json_option, store_option
+from anodeflow.cli.query_fields import check_fields
 from anodeflow.errors import InputError
 from anodeflow.lithium_states import STATES
 from anodeflow.workflows.store.fields import SUMMARY
-from anodeflow.workflows.studies.registry import Table, tables
+from anodeflow.workflows.studies.registry import STUDIES, Table, load, tables
 from anodeflow.workflows.studies.stored import hash_of_file, names_a_file
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from maggma.core import Store
 
 _SCREENFUL = 200
+_DEFAULT, _CALCULATIONS = "binding", "calculations"
 
 _OPERATORS = {
     "$and", "$or", "$nor", "$not", "$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$regex",
@@ -33,7 +35,13 @@ _OPERATORS = {
 
 @click.command()
 @store_option
-@click.option("--what", "name", type=click.Choice(list(tables())), default="binding", show_default=True)
+@click.option(
+    "--what",
+    "name",
+    type=click.Choice(list(tables())),
+    help="Which table.  [default: the first of --study's kind, else binding]",
+)
+@click.option("--fields", "list_fields", is_flag=True, help="List what --query may name for this table.")
 @click.option("--crystal", help="Only this host.")
 @click.option("--environment", type=click.Choice(["bulk", "surface"]))
 @click.option("--state", type=click.Choice(STATES), help="Only Li in this state.")
@@ -50,15 +58,21 @@ _OPERATORS = {
 @click.option("--limit", type=click.IntRange(1), help=f"At most so many rows.  [default: all; {_SCREENFUL} in a table]")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 @json_option
-def results(store: Path, name: str, as_json: bool, as_csv: bool, limit: int | None, **filters: Any) -> None:
+def results(
+    store: Path, name: str | None, list_fields: bool, as_json: bool, as_csv: bool, limit: int | None, **filters: Any
+) -> None:
     """Query the results store, newest first."""
     if as_json and as_csv:
         raise InputError("--json and --csv exclude each other", "leave one out")
+    if list_fields:
+        _print_fields(tables()[name or _DEFAULT], as_json)
+        return
     from anodeflow.cli.output.console import print_csv
     from anodeflow.cli.output.tables import print_rows
     from anodeflow.workflows.store import open_documents, store_shown
 
     documents = open_documents(store)
+    name = name or _first_table(documents, filters["study_hash"])
     if as_csv:
         print_csv(rows_of(documents, name, limit=limit, **filters), empty=tables()[name].columns)
         return
@@ -72,7 +86,31 @@ def results(store: Path, name: str, as_json: bool, as_csv: bool, limit: int | No
     columns = tables()[name].columns
     if any(row.get("imported") for row in rows):
         columns = (*columns, "imported")
-    print_rows(rows, as_json, empty=f"nothing in {store_shown(store)} matches", columns=columns)
+    empty = f"nothing in {store_shown(store)} matches"
+    if not rows and not as_json and name != _CALCULATIONS and not any(v is not None for v in filters.values()):
+        stored = documents.count({"index": 1, "output.doc_type": "CalculationDoc"})
+        empty = f"{store_shown(store)} holds no rows of --what {name} yet"
+        empty += f"; {stored} calculations are stored: --what {_CALCULATIONS}" if stored else ""
+    print_rows(rows, as_json, empty=empty, columns=columns)
+
+
+def _print_fields(table: Table, as_json: bool) -> None:
+    from anodeflow.cli.output.tables import print_rows
+    from anodeflow.cli.query_fields import query_fields
+
+    rows = [{"field": key, "holds": text} for key, text in query_fields(table).items()]
+    print_rows(rows, as_json, empty="", columns=("field", "holds"))
+
+
+def _first_table(store: JobStore | Store, study: str | None) -> str:
+    """Return the first table of a study's kind; the default where no study is named or its kind is not known."""
+    if study is None:
+        return _DEFAULT
+    known = hash_of_file(store, study) if names_a_file(study) else _hex(study)
+    summary = store.query_one({"metadata.study_hash": {"$regex": f"^{known}"}}, ["metadata.study"])
+    kind = summary["metadata"].get("study") if summary else None
+    tables_of_kind = [t.name for k in STUDIES if k.name == kind for t in load(k.results)]
+    return tables_of_kind[0] if tables_of_kind else _DEFAULT
 
 
 # long: a third or more of it is documentation
@@ -130,6 +168,10 @@ def rows_of(
     if state is not None and not table.state_columns:
         known = ", ".join(other.name for other in tables().values() if other.state_columns)
         raise InputError(f"--state says nothing of --what {name}", f"ask for {known}")
+    if crystal is not None and not (table.by_crystal or table.crystal_columns):
+        raise InputError(f"--crystal says nothing of --what {name}", "leave it out")
+    if environment is not None and not (table.by_environment or table.environment_column):
+        raise InputError(f"--environment says nothing of --what {name}", "leave it out")
     # A host's document also stands under the job that asked for it (index 2): count it once.
     criteria: dict[str, Any] = {"index": 1}
     criteria |= {"metadata.label": SUMMARY} if table.doc_type is None else {"output.doc_type": table.doc_type}
@@ -150,7 +192,9 @@ def rows_of(
         known = hash_of_file(store, study_hash) if names_a_file(study_hash) else study_hash
         criteria["metadata.study_hash"] = known if len(known) == 16 else {"$regex": f"^{_hex(known)}"}
     if query is not None:
-        criteria = {"$and": [criteria, _filter(query)]}
+        asked = _filter(query)
+        check_fields(asked, table)
+        criteria = {"$and": [criteria, asked]}
     fields: Any = [*(f"output.{key}" for key in table.fields), *_FIELDS_OF_JOBS] if table.fields else None
     # One document may give many rows, and some of them are left out below.
     left_out = state is not None or (table.convergence == "row" and converged is not None)
