@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +157,11 @@ def changed(data: dict[str, Any], mutation: Mutation) -> dict[str, Any]:
     """Return the data with the mutation; of a list of hosts, paths, surfaces or systems only the mutated one."""
     copied = copy.deepcopy(data)
     inner: Any = copied
-    for part in mutation.where[:-1]:
+    for part, after in pairwise(mutation.where):
         if isinstance(inner, dict) and inner.get(part) is None:
             inner[part] = {}
+        if isinstance(after, int) and not isinstance(inner[part], list | dict):
+            inner[part] = [inner[part]]  # one number may stand for a list of one
         inner = inner[part]
     inner[mutation.where[-1]] = mutation.value
     first = mutation.where[0]
