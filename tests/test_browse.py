@@ -198,6 +198,7 @@ def test_the_command_serves_until_it_is_stopped(computed):
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "anodeflow", "browse", "--store", str(store), "--port", str(port)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
     )  # fmt: skip
     try:
         assert f"http://127.0.0.1:{port}/" in process.stdout.readline()

@@ -234,7 +234,7 @@ def test_a_poscar_has_no_name_of_its_own(tmp_path, command):
         (["interface", "Li", "LiCl", "--max-strain", 0.01], ["within 0.01 % strain", "the best has 0.197 % strain"]),
         (["interface", "Li", "LiCl", "--scan", "--shift", 0.5, 0], ["--scan", "--shift", "leave out"]),
         (["interface", "Li", "LiCl", "--shift", "nan", 0], ["--shift is (nan, 0.0)"]),
-        (["interface", "Li", "LiCl", "--gap", 0.5], ["overlap", "widen --gap or change --shift"]),
+        (["interface", "Li", "LiCl", "--gap", 0.5, "--no-search"], ["overlap", "widen --gap or change --shift"]),
         (["interface", "Li", "LiCl", "--max-area", -1], ["--max-area is -1"]),
         (["interface", "Li", "LiCl", "--gap", 0.1], ["--gap is 0.1"]),
         (["interface", "Li", "Cu"], ["unknown crystal 'Cu'"]),
