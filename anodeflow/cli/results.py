@@ -109,7 +109,7 @@ def _first_table(store: JobStore | Store, study: str | None) -> str:
     known = hash_of_file(store, study) if names_a_file(study) else _hex(study)
     summary = store.query_one({"metadata.study_hash": {"$regex": f"^{known}"}}, ["metadata.study"])
     kind = summary["metadata"].get("study") if summary else None
-    tables_of_kind = [t.name for k in STUDIES if k.name == kind for t in load(k.results)]
+    tables_of_kind = [t.name for k in STUDIES if k.name == kind and k.results for t in load(k.results)]
     return tables_of_kind[0] if tables_of_kind else _DEFAULT
 
 
