@@ -10,10 +10,10 @@ import click
 from anodeflow.cli.exits import WITHOUT_RESULT
 from anodeflow.cli.options import card_option, engine_option, json_option, store_option, workers_option
 from anodeflow.errors import AnodeflowError, InputError, StoreError
-from anodeflow.workflows.paper_list import Paper, paper_of, papers_folder, verdict
 
 if TYPE_CHECKING:
     from anodeflow.documents import StudyDoc
+    from anodeflow.workflows.paper_list import Paper
     from anodeflow.workflows.studies.base import Study
 
 # Of printed digits.
@@ -50,6 +50,7 @@ def reproduce(
 ) -> None:
     """Compute what PAPER reports, and print its numbers beside ours. Without PAPER: list the papers and their parts."""
     from anodeflow.cli.output.console import print_json
+    from anodeflow.workflows.paper_list import paper_of, papers_folder
 
     if paper is None:
         _print_papers(as_json)
@@ -97,6 +98,7 @@ def study_of(paper: str, part: str, engine: str | None, card: str | None) -> Stu
     InputError
         If there is no such paper or part.
     """
+    from anodeflow.workflows.paper_list import paper_of, papers_folder
     from anodeflow.workflows.studies import load_study
 
     asked = paper_of(paper)
@@ -235,6 +237,8 @@ def _for_part(
     failed
         Why there is no document.
     """
+    from anodeflow.workflows.paper_list import paper_of
+
     described = paper_of(paper).all_parts[part]
     numbers = [row | {"verdict": _verdict_of(row)} for row in rows]
     if not any(row["paper"] == paper for row in rows):
@@ -259,6 +263,8 @@ def _verdict_of(row: dict[str, Any]) -> str:
     if str(row.get("convention", "")).startswith("all lithium"):  # a table whose numbers are checked against each other
         together = row["ours"] is not None and row["published"] <= _ROUNDED * row["ours"]
         return "possible: not more than all lithium" if together else "more than all lithium of the cathode"
+    from anodeflow.workflows.paper_list import verdict
+
     return verdict(_other_value(row), row["ours"], row["unit"])
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anodeflow.cli.options import json_option, store_option
-from anodeflow.cli.query_fields import check_fields
 from anodeflow.errors import InputError
 from anodeflow.lithium_states import STATES
 from anodeflow.workflows.store.fields import SUMMARY
@@ -192,6 +191,8 @@ def rows_of(
         known = hash_of_file(store, study_hash) if names_a_file(study_hash) else study_hash
         criteria["metadata.study_hash"] = known if len(known) == 16 else {"$regex": f"^{_hex(known)}"}
     if query is not None:
+        from anodeflow.cli.query_fields import check_fields  # its library of models takes longer than --help may
+
         asked = _filter(query)
         check_fields(asked, table)
         criteria = {"$and": [criteria, asked]}
