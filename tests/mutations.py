@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import random
 import re
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from anodeflow.errors import AnodeflowError
+
+#: Seconds that reading a damaged file may take.
+LONGEST_S = 20.0
 NUMBER = re.compile(rb"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 DIGIT = re.compile(rb"\d")
 
@@ -128,6 +135,43 @@ def mutations(data: bytes, number: int, seed: str) -> Iterator[tuple[str, bytes]
         if damaged != data:
             made += 1
             yield kind.__name__, damaged
+
+
+def judged(
+    data: bytes,
+    number: int,
+    seed: str,
+    read: Callable[[bytes], Any],
+    wrong: Callable[[Any, Any], list[str]],
+    right: Any,
+) -> Counter[str]:
+    """Return how so many damages of a result came through: counts of right, flagged, error and computed again.
+
+    `read` gives the outcome of a damaged file, None where the file is not taken for the result; `wrong` names the
+    numbers in which it differs from the `right` one. An outcome that claims to be converged has none of them.
+    """
+    assert right.converged
+    count: Counter[str] = Counter()
+    for kind, damaged in mutations(data, number, seed):
+        began = time.monotonic()
+        try:
+            found = read(damaged)
+        except AnodeflowError as error:
+            count["error"] += bool(one_line(error))
+            continue
+        assert time.monotonic() - began < LONGEST_S
+        if found is None:
+            count["computed again"] += 1
+            continue
+        assert (found.error is None) == (found.reason is None)
+        if not found.converged:
+            assert found.error
+            assert "\n" not in found.error
+            count["flagged"] += 1
+            continue
+        assert not wrong(found, right), f"{kind} in {seed}: {wrong(found, right)} wrong without a word"
+        count["right"] += 1
+    return count
 
 
 def one_line(error: Exception) -> str:

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from pymatgen.core import Structure
+from morse import scrambled
 
 from anodeflow.errors import ConvergenceError, InputError
-from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.interface_pairs import interface
 from anodeflow.structures.interface_sides import slab_spec
 from anodeflow.structures.interfaces import build_interface
@@ -32,16 +31,6 @@ def one_by_one(film="Li", substrate="LiCl", shift=(0.0, 0.0), film_layers=5, **o
     matches = lattice_matches(film, substrate, max_strain=0.07, max_area_angstrom2=30, strained="film")
     match = min(matches, key=lambda m: m.area_angstrom2)
     return build_interface(film, substrate, match, max_strain=0.07, shift=shift, **options)
-
-
-def scrambled(name, seed):
-    """The same crystal with another order of atoms, another origin, and zeros of either sign."""
-    rng = np.random.default_rng(seed)
-    crystal = load_crystal(name)
-    order = rng.permutation(len(crystal))
-    moved = (crystal.frac_coords[order] + rng.integers(0, 2) * rng.random(3)) % 1.0
-    moved[moved == 0] = rng.choice([0.0, -0.0])
-    return Structure(crystal.lattice, [crystal[int(n)].specie for n in order], moved)
 
 
 def landscape(model):
