@@ -190,9 +190,10 @@ class CalculationStep(Step):
         start = self.structure
         if self.displacement_angstrom:
             start = start.copy().perturb(self.displacement_angstrom, seed=self.seed)
-        return setup.maker(self.task, self.card or setup.card_of(self.role), self.warm, self.stress).make(
-            start, self.label, self.crystal, self.charge
-        )
+        card = self.card or setup.card_of(self.role)
+        if self.engine is not None:
+            setup = Setup(engine=self.engine, card=card)
+        return setup.maker(self.task, card, self.warm, self.stress).make(start, self.label, self.crystal, self.charge)
 
 
 def crystal_label(name: str) -> str:

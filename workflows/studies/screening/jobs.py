@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pymatgen.core import Structure
@@ -48,20 +48,10 @@ from anodeflow.workflows.studies.registries import SearchStep, gap_of, named_cry
 from anodeflow.workflows.studies.screening.cells import Candidate, ScreenedPair, candidates, cell_of, counts_of
 
 if TYPE_CHECKING:
-    from jobflow import Job
+    pass
 
 SCREENED, BEST = "screening/interfaces", "screening/best"
 _CRYSTAL_STEPS, _SLAB_STEPS = 10, 15
-
-
-@dataclass(frozen=True, kw_only=True)
-class PotentialStep(CalculationStep):
-    """A calculation by the potential of the screening, where the study's engine is another."""
-
-    def job(self, setup: Setup, outputs: Mapping[str, Any]) -> Job:
-        """See :meth:`Step.job`."""
-        own = Setup(engine=self.engine or setup.engine, card=self.card or setup.card)
-        return super().job(own, outputs)
 
 
 class Reservoirs(Travelling):
@@ -193,7 +183,7 @@ class Screening(Stage):
         if key not in shared:
             label = shared[key] = f"screening/{candidate.key}/{part}"
             step = _part_step(part, model, label)
-            steps[label] = step if self.own else PotentialStep(**vars(step) | potential(self.engine))
+            steps[label] = step if self.own else replace(step, **potential(self.engine))
         return shared[key]
 
     def foreseen(self, needed: list[Any], setup: Setup) -> ScreenedInterfacesDoc:
@@ -216,7 +206,7 @@ _PARTS = ("strained film", "film alone", "substrate alone")
 
 
 def potential(engine: str) -> dict[str, Any]:
-    """Return engine and card of a :class:`PotentialStep`."""
+    """Return engine and card of a step by the potential of the screening."""
     return {"engine": engine, "card": load_card("embedded")}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -20,7 +21,6 @@ from anodeflow.workflows.studies.screening.jobs import (
     BEST,
     SCREENED,
     BestInterfaces,
-    PotentialStep,
     Reservoirs,
     Screening,
     potential,
@@ -142,8 +142,8 @@ class ScreeningStudy(Study):
         )
         return [*entries, screening, BestInterfaces.of(self.pair, self.phases, self.best)]
 
-    def _by_potential(self, step: CalculationStep, label: str) -> PotentialStep:
-        return PotentialStep(**vars(step) | {"label": label} | potential(self.scorer))
+    def _by_potential(self, step: CalculationStep, label: str) -> CalculationStep:
+        return replace(step, label=label, **potential(self.scorer))
 
     def document(self, results: Documents, record: Record, facts: None) -> ScreeningStudyDoc:
         """See :meth:`Study.document`: what was screened, and the best."""
