@@ -10,6 +10,9 @@ from pydantic import Field
 from anodeflow.documents import ComputedDoc, Document, EngineRecord
 from anodeflow.units import EV_PER_A2_TO_J_PER_M2
 
+#: Potential that searches registries where a study with electrons names none.
+DEFAULT_SEARCH_ENGINE = "sevennet-0"
+
 
 class ScoredRegistry(Document):
     """One registry as the potential of a search sees it."""

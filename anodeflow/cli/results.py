@@ -71,6 +71,8 @@ def results(
     from anodeflow.workflows.store import open_documents, store_shown
 
     documents = open_documents(store)
+    if filters["study_hash"] is not None and names_a_file(filters["study_hash"]):
+        filters["study_hash"] = hash_of_file(documents, filters["study_hash"])
     name = name or _first_table(documents, filters["study_hash"])
     if as_csv:
         print_csv(rows_of(documents, name, limit=limit, **filters), empty=tables()[name].columns)
@@ -102,11 +104,10 @@ def _print_fields(table: Table, as_json: bool) -> None:
 
 
 def _first_table(store: JobStore | Store, study: str | None) -> str:
-    """Return the first table of a study's kind; the default where no study is named or its kind is not known."""
+    """Return the first table of the kind of a study, given by its hash; the default where none or no kind is known."""
     if study is None:
         return _DEFAULT
-    known = hash_of_file(store, study) if names_a_file(study) else _hex(study)
-    summary = store.query_one({"metadata.study_hash": {"$regex": f"^{known}"}}, ["metadata.study"])
+    summary = store.query_one({"metadata.study_hash": {"$regex": f"^{_hex(study)}"}}, ["metadata.study"])
     kind = summary["metadata"].get("study") if summary else None
     tables_of_kind = [t.name for k in STUDIES if k.name == kind and k.results for t in load(k.results)]
     return tables_of_kind[0] if tables_of_kind else _DEFAULT

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
-from anodeflow.analysis.interface_registries import RegistrySearchDoc
+from anodeflow.analysis.interface_registries import DEFAULT_SEARCH_ENGINE, RegistrySearchDoc
 from anodeflow.analysis.migration_documents import BandDoc
 from anodeflow.documents import CalculationDoc, ComputedDoc, EngineRecord, StudyDoc
 from anodeflow.files import short_digest
@@ -32,8 +32,6 @@ _SAME_ANGSTROM = 0.02
 #: A program may compute the ends of a band again, beside the images.
 _SAME_END_EV = 0.02
 _POTENTIAL = "machine-learning potential"
-#: Searches registries where a study names no potential.
-_DEFAULT_SEARCH = "sevennet-0"
 #: Programs with electrons: kinds, and what their hashes were and are made of. Add to them; old archives hold old ones.
 PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "vasp": (("plane-wave DFT (PAW)", "stand-in for VASP: not DFT"), ("vasp PAW PBE_54",)),
@@ -354,7 +352,7 @@ def _search_engines(summary: dict[str, Any]) -> set[str]:
     """Return the names of potentials that may have searched registries: those named, or the one taken where none is."""
     settings = summary.get("settings", {})
     named = {part.get("search_engine") for part in _parts(settings)} | {settings.get("warm_start")}
-    return {str(name) for name in named if name} | {_DEFAULT_SEARCH}
+    return {str(name) for name in named if name} | {DEFAULT_SEARCH_ENGINE}
 
 
 def _claims_in(output: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from pymatgen.core import Structure
 
-from anodeflow.analysis.interface_registries import RegistrySearchDoc, ScoredRegistry
+from anodeflow.analysis.interface_registries import DEFAULT_SEARCH_ENGINE, RegistrySearchDoc, ScoredRegistry
 from anodeflow.documents import CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, EngineError, InputError
 from anodeflow.structures.registry_series import check_solid
@@ -34,8 +34,6 @@ from anodeflow.workflows.studies.graph import Documents, Layout, Result, Setup, 
 if TYPE_CHECKING:
     from jobflow import Job
 
-#: The potential of a search where the study names none.
-_DEFAULT_ENGINE = "sevennet-0"
 #: Gaps of cells are built to this: the search's last digits depend on the processor, and would change fingerprints.
 _GAP_STEP_ANGSTROM = 0.1
 
@@ -61,7 +59,7 @@ def search_engine(engine: str, warm_start: str | None, asked: str | None) -> str
         return asked
     if warm_start is not None:
         return warm_start
-    return _DEFAULT_ENGINE if get_engine(engine).capabilities.electrons else engine
+    return DEFAULT_SEARCH_ENGINE if get_engine(engine).capabilities.electrons else engine
 
 
 def check_search_engine(engine: str, dry: bool) -> list[str]:
