@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,7 +35,25 @@ card_option = click.option("--card", help="Another method card.")
 workers_option = click.option(
     "--workers", type=click.IntRange(1, 256), envvar="ANODEFLOW_WORKERS", help="Worker processes."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def _widen(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    from anodeflow.cli.output.console import widen
+
+    widen(context, parameter, value)
+
+
+_wide_option = click.option(
+    "--wide", is_flag=True, expose_value=False, callback=_widen, help="Show every column, however wide."
+)
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --json, and --wide for the table that stands in its place."""
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+    return as_json(_wide_option(command))
+
+
 json_text_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 

@@ -62,7 +62,8 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
         If the study cannot be run, or the inputs not be written.
     """
     from anodeflow.cli.output.console import print_json
-    from anodeflow.cli.output.tables import print_rows
+    from anodeflow.cli.output.tables import print_rows, say
+    from anodeflow.columns import duration
 
     if directory is not None:
         _check_target(directory, study)
@@ -76,14 +77,16 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
     if as_json:
         print_json({**summary, "jobs": rows})
         return
-    print_rows(rows, False)
-    click.echo(
+    print_rows(rows, False, heads={"expected_steps": "steps, about", "expected_core_seconds": "core time, about"})
+    hours = summary["expected_core_hours"]
+    say(
         f"{len(rows)} calculations with {study.engine}, card {study.cards_text}: about "
-        f"{summary['expected_core_hours']} core hours, {summary['expected_minutes']} minutes with {workers} workers "
-        f"({summary['uncertainty']}).\nCells and sites that depend on a relaxation are those of the catalogue geometry."
+        f"{hours:.3g} core hours, {duration(60 * summary['expected_minutes'])} with {workers} workers "
+        f"({summary['uncertainty']})."
     )
+    say("Cells and sites that depend on a relaxation are those of the catalogue geometry.")
     for note in notes:
-        click.echo(note if note.startswith("missing:") else f"note: {note}")
+        say(note if note.startswith("missing:") else f"note: {note}")
     if directory is not None:
         click.echo(f"native inputs: {directory}")
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anodeflow.cli.output.console import console
-from anodeflow.cli.output.tables import SharedWarnings, new_table, number, print_footing, print_heading
+from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
     from anodeflow.analysis.binding import BindingStudyDoc, DescriptorMatrix
@@ -34,12 +33,12 @@ def print_binding(document: BindingStudyDoc) -> None:
 
 
 def _print_hosts(document: BindingStudyDoc) -> None:
-    energies = [f"E_int, eV/Li\n{convention}" for convention in document.conventions]
+    energies = [f"E_int (eV/Li) {_words(convention)}" for convention in document.conventions]
     table = new_table(
-        ["host", "where", "state", *energies, "± num.", "best site", "Li neighbours", "sites", "notes"],
-        [*energies, "± num."],
+        ["host", "where", "state", *energies, "± (eV)", "best site", "neighbours", "sites", "notes"],
+        [*energies, "± (eV)"],
+        spare=["neighbours", "sites", *energies[:-1], "± (eV)"],
     )
-    shared = SharedWarnings(host.warnings for host in document.hosts)
     for host in document.hosts:
         best = next((site for site in host.sites if site.label == host.best_site), None)
         converged = sum(site.status == "converged" for site in host.sites)
@@ -52,10 +51,13 @@ def _print_hosts(document: BindingStudyDoc) -> None:
             host.best_site or "–",
             (best.coordination_end or "–") if best else "–",
             f"{converged}/{len(host.sites)}",
-            host.error or shared.cell(host.warnings),
+            host.error or host.warnings,
         )
-    console().print(table)
-    shared.print()
+    table.print()
+
+
+def _words(convention: str) -> str:
+    return convention.replace("_", " ").replace("nonspin", "no spin")
 
 
 def _print_matrix(matrix: DescriptorMatrix) -> None:
@@ -67,6 +69,6 @@ def _print_matrix(matrix: DescriptorMatrix) -> None:
     for name, row in zip(matrix.anodes, matrix.d_e_ev, strict=True):
         label = f"{name}, {states[name]}" if name in states else name
         table.add_row(label, *["–" if value is None else f"{value:+.2f}" for value in row])
-    console().print(table)
+    table.print()
     for line in matrix.refused:
         click.echo(line)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import new_table, number
 
 if TYPE_CHECKING:
@@ -18,7 +17,21 @@ if TYPE_CHECKING:
 def print_cells(rows: Sequence[CellRow]) -> None:
     """Print one line a cell, those of the user's file first."""
     table = new_table(
-        ("anode", "cathode", "N/P", "mAh/cm2", "mA/cm2", "C, 1/h", "cycles", "mg/cm2", "mAh/g", "V", "Wh/kg", "ICE, %")
+        (
+            "anode",
+            "cathode",
+            "N/P",
+            "mAh/cm²",
+            "mA/cm²",
+            "rate (1/h)",
+            "cycles",
+            "mg/cm²",
+            "mAh/g",
+            "V",
+            "Wh/kg",
+            "ICE (%)",
+        ),
+        spare=("rate (1/h)", "mA/cm²", "mg/cm²", "V"),
     )
     for row in rows:
         table.add_row(
@@ -35,8 +48,8 @@ def print_cells(rows: Sequence[CellRow]) -> None:
             number(row.wh_per_kg, 0),
             number(row.efficiency_percent, 1),
         )
-    console().print(table)
-    click.echo("mg/cm2 and mAh/g: of the cathode's active material. Wh/kg: of the masses that are given.")
+    table.print()
+    click.echo("mg/cm² and mAh/g: of the cathode's active material. Wh/kg: of the masses that are given.")
     for row in rows:
         for warning in row.warnings:
             click.echo(f"{row.anode}: {warning}")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import new_table
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def _print_quantity(heading: str, rows: list[ComparedQuantity], comparison: Comp
         cells = ["–" if v is None else f"{v.value:.4g}" + _claim(v.claimed) for v in values]
         ranges = [f"{row.spread[name]:.2g}" if name in row.spread else "–" for name in functionals]
         table.add_row(row.place, *cells, *ranges)
-    console().print(table)
+    table.print()
 
 
 def _claim(claimed: float | None) -> str:

@@ -17,14 +17,30 @@ if TYPE_CHECKING:
 
 # Wide enough for every table where the output is not a terminal but a file or a pipe.
 _FILE_WIDTH = 150
+_WIDE = "anodeflow.wide"
+_WIDEST = 400
 
 
 def console() -> Console:
-    """Return the terminal, or something as wide as every table where there is none."""
+    """Return the terminal, or something as wide as every table where there is none, or with --wide."""
     from rich.console import Console
 
     terminal = Console()
+    if wide():
+        return Console(width=max(terminal.width, _WIDEST))
     return terminal if terminal.is_terminal else Console(width=_FILE_WIDTH)
+
+
+def wide() -> bool:
+    """Return whether the command was called with --wide."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.meta.get(_WIDE))
+
+
+def widen(context: click.Context, _: click.Parameter, value: bool) -> None:
+    """Note that the command was called with --wide."""
+    if value:
+        context.meta[_WIDE] = True
 
 
 def print_json(data: Any) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import new_table, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -19,7 +18,8 @@ def print_crystal_study(document: CrystalStudyDoc) -> None:
 
     print_heading(document)
     table = new_table(
-        ("crystal", "a b c, Å", "PBE known, Å", "off by, %", "E_f, eV/atom", "known", "space group", "notes")
+        ("crystal", "a b c (Å)", "PBE known (Å)", "off by (%)", "E_f (eV/atom)", "known", "space group", "notes"),
+        spare=("space group", "known"),
     )
     for doc in document.crystals:
         cell = dict(zip("abc", doc.cell_angstrom or (), strict=False))
@@ -36,9 +36,9 @@ def print_crystal_study(document: CrystalStudyDoc) -> None:
             "–" if formation is None else f"{formation:+.4f}",
             "–" if expected is None else f"{expected:+.3f}",
             doc.space_group or "–",
-            doc.error or "; ".join(doc.warnings),
+            doc.error or doc.warnings,
         )
-    console().print(table)
+    table.print()
     for source in known_sources(doc.crystal for doc in document.crystals):
         click.echo(f"known: {source}")
     for step in document.voltages:
@@ -54,7 +54,8 @@ def _print_moduli(document: CrystalStudyDoc) -> None:
     from anodeflow.analysis.reference_values import published_values
 
     table = new_table(
-        ("crystal", "K, GPa", "G, GPa", "E, GPa", "E by direction", "E elsewhere", "nu", "fit leaves", "notes")
+        ("crystal", "K (GPa)", "G (GPa)", "E (GPa)", "E by direction", "E elsewhere", "nu", "fit leaves", "notes"),
+        spare=("fit leaves", "nu", "E elsewhere"),
     )
     for doc in document.elastic:
         known = [row for row in published_values("young_modulus") if row["system"] == doc.crystal]
@@ -67,8 +68,8 @@ def _print_moduli(document: CrystalStudyDoc) -> None:
             ", ".join(f"{row['value']:g} ({row['paper']})" for row in known) or "–",
             "–" if doc.poisson_ratio is None else f"{doc.poisson_ratio:.3f}",
             "–" if doc.unexplained is None else f"{100 * doc.unexplained:.1f} %",
-            doc.error or "; ".join(doc.warnings),
+            doc.error or doc.warnings,
         )
-    console().print(table)
+    table.print()
     strains = next((doc.strains for doc in document.elastic if doc.strains), [])
     click.echo(f"Hill averages at 0 K, ions relaxed, strains {', '.join(f'±{100 * s:g} %' for s in strains) or '–'}")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 from anodeflow.cli.output.trajectories import print_interphase
 
@@ -25,7 +24,10 @@ def print_dynamics(document: DynamicsStudyDoc) -> None:
         f"{ensemble}{thermostat}, {temperatures} K, steps of {wanted['timestep_fs']:g} fs, "
         f"{wanted['duration_ps']:g} ps wanted"
     )
-    runs = new_table(("system", "atoms", "seed", "ps", "T, K", "drift, meV/atom/ps", "PS4 intact", "ps/hour", "notes"))
+    runs = new_table(
+        ("system", "atoms", "seed", "time (ps)", "T (K)", "drift (meV/atom/ps)", "PS4 intact", "ps/hour", "notes"),
+        spare=("ps/hour", "atoms"),
+    )
     for system in document.systems:
         if system.error:
             runs.add_row(system.name, "–", "–", "–", "–", "–", "–", "–", system.error)
@@ -42,9 +44,9 @@ def print_dynamics(document: DynamicsStudyDoc) -> None:
                 "–" if drift is None else f"{1000 * drift:+.2g}",
                 f"{intact[0]:.2f} -> {intact[-1]:.2f}" if intact else "–",
                 f"{replica.steps_per_hour * replica.timestep_fs / 1000:.1f}",
-                "; ".join(replica.warnings) or ("" if replica.complete else "not at its end"),
+                replica.warnings or ("" if replica.complete else "not at its end"),
             )
-    console().print(runs)
+    runs.print()
     for system in document.systems:
         _print_system(system)
     if document.arrhenius:
@@ -57,15 +59,16 @@ def _print_transport(document: DynamicsStudyDoc) -> None:
     table = new_table(
         (
             "system",
-            "T, K",
+            "T (K)",
             "seed",
-            "D(Li), cm2/s",
+            "D(Li) (cm²/s)",
             "along x, y, z",
-            "sigma, S/cm",
+            "sigma (S/cm)",
             "Haven",
-            "jumps, 1/ps",
+            "jumps (1/ps)",
             "D / D jumps",
-        )
+        ),
+        spare=("D / D jumps", "along x, y, z", "jumps (1/ps)", "Haven"),
     )
     for system in document.systems:
         for replica in system.replicas:
@@ -84,7 +87,7 @@ def _print_transport(document: DynamicsStudyDoc) -> None:
                 "–" if jumps is None else f"{jumps.rate_per_ps:.3g} ({jumps.jumps} seen)",
                 "–" if jumps is None else number(jumps.correlation_factor, 2),
             )
-    console().print(table)
+    table.print()
     for law in document.arrhenius or []:
         if law.activation_ev is None or law.activation_ci_ev is None:
             click.echo(f"{law.system}: {law.error}")
@@ -137,8 +140,8 @@ def _print_system(system: DynamicsSystemDoc) -> None:
             print_interphase(replica.interphase, f"{system.name}, seed {replica.seed}")
     if not system.rdfs:
         return
-    columns = ("pair", "peak before, Å", "height", "neighbours", "peak after, Å", "height", "neighbours")
-    table = new_table(columns, columns, fold=False)
+    columns = ("pair", "peak before (Å)", "height", "neighbours", "peak after (Å)", "height", "neighbours")
+    table = new_table(columns, columns)
     for rdf in system.rdfs:
         cells = []
         for side in (rdf.before, rdf.after):
@@ -149,4 +152,4 @@ def _print_system(system: DynamicsSystemDoc) -> None:
             ]
         table.add_row(rdf.pair, *cells)
     click.echo(f"{system.name}: radial distribution functions, first and last {system.window_ps:g} ps")
-    console().print(table)
+    table.print()

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anodeflow.cli.output.console import console
 from anodeflow.cli.output.surfaces import print_surface_table
 from anodeflow.cli.output.tables import interval, new_table, number, print_footing, print_heading
 
@@ -24,13 +23,13 @@ def print_interface(document: InterfaceStudyDoc) -> None:
         click.echo(f"no interface energy: {doc.error}")
     if doc.registries is not None:
         _print_registries(doc.registries)
-    columns = ("n film", "n substrate", "atoms", "gamma(n), J/m2")
-    table = new_table(columns, columns, fold=False)
+    columns = ("n film", "n substrate", "atoms", "gamma(n) (J/m²)")
+    table = new_table(columns, columns)
     for member in doc.members:
         table.add_row(
             f"{member.n_film:g}", f"{member.n_substrate:g}", str(member.atoms), f"{member.gamma_j_per_m2:.4f}"
         )
-    console().print(table)
+    table.print()
     for name, value in _facts(doc):
         if value not in (None, "–"):
             click.echo(f"{name:<42}{value}")
@@ -45,8 +44,8 @@ def print_interface(document: InterfaceStudyDoc) -> None:
 def _print_registries(doc: InterfaceRegistriesDoc) -> None:
     """Print what the study's engine made of each registry, and what the potential of the search said."""
     potential = doc.search_engine.name if doc.search_engine else "the search"
-    columns = ("registry", "J/m2 above lowest", f"by {potential}", "gap, A", "shortest, A", "remarks")
-    table = new_table(columns, columns[1:5], fold=True)
+    columns = ("registry", "above lowest (J/m²)", f"by {potential}", "gap (Å)", "shortest (Å)", "remarks")
+    table = new_table(columns, columns[1:5])
     for entry in doc.entries:
         first = entry.contacts[0] if entry.contacts else None
         table.add_row(
@@ -55,9 +54,9 @@ def _print_registries(doc: InterfaceRegistriesDoc) -> None:
             number(entry.search_above_lowest_j_per_m2, 3),
             number(first.gap_angstrom if first else None, 2),
             f"{first.shortest_angstrom:.2f} {first.elements}" if first else "–",
-            "; ".join([*entry.problems, *([entry.error] if entry.error else [])]),
+            [*entry.problems, *([entry.error] if entry.error else [])],
         )
-    console().print(table)
+    table.print()
     click.echo(
         f"registries: {len(doc.entries)} computed with {doc.film_layers} + {doc.substrate_layers} planes, of "
         f"{len(doc.scored)} scored; spread {number(doc.spread_j_per_m2, 3)} J/m2"

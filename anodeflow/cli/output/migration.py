@@ -6,21 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anodeflow.cli.output.console import console
-from anodeflow.cli.output.tables import SharedWarnings, new_table, number, print_footing, print_heading
+from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
     from anodeflow.analysis.master_equation import HopDiffusionDoc
     from anodeflow.analysis.migration_documents import MigrationStudyDoc
 
-_NUMBERS = ("d, Å", "from each", "forward, eV", "backward, eV", "± num.", "path, Å", "images")
+_NUMBERS = ("d (Å)", "from each", "forward (eV)", "backward (eV)", "± (eV)", "path (Å)", "images")
 
 
 def print_migration(document: MigrationStudyDoc) -> None:
     """Print barriers, one row a hop."""
     print_heading(document)
-    table = new_table(("path", "hop", *_NUMBERS, "notes"), _NUMBERS)
-    shared = SharedWarnings(doc.warnings for doc in document.barriers)
+    table = new_table(("path", "hop", *_NUMBERS, "notes"), _NUMBERS, spare=("images", "path (Å)", "from each"))
     for doc in document.barriers:
         table.add_row(
             f"{doc.crystal}, {doc.mechanism}",
@@ -32,13 +30,12 @@ def print_migration(document: MigrationStudyDoc) -> None:
             number(doc.uncertainty_ev),
             number(doc.path_length_angstrom, 2),
             str(doc.images or "–"),
-            doc.error or shared.cell(doc.warnings),
+            doc.error or doc.warnings,
         )
-    console().print(table)
-    shared.print()
+    table.print()
     for mode in dict.fromkeys(doc.charge_mode for doc in document.barriers):
         click.echo(mode[:1].upper() + mode[1:] + ".")
-    click.echo("± num.: of fit and residual forces; it says nothing of the method.")
+    click.echo("±: numerical, of fit and residual forces; it says nothing of the method.")
     for diffusion in document.diffusion or []:
         _print_diffusion(diffusion)
     print_footing(document)

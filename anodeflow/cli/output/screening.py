@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import interval, new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -28,8 +27,20 @@ def _print_entries(doc: ScreenedInterfacesDoc, how: str) -> None:
     """Print interfaces, lowest energy first."""
     engine = doc.engine.name if doc.engine else "nothing"
     click.echo(f"\n{how} with {engine}:")
-    columns = ("film", "substrate", "match", "registry", "gamma, J/m2", "W_ad, J/m2", "strain, %", "atoms", "remarks")
-    table = new_table(columns, ("gamma, J/m2", "W_ad, J/m2", "strain, %", "atoms"))
+    columns = (
+        "film",
+        "substrate",
+        "match",
+        "registry",
+        "gamma (J/m²)",
+        "W_ad (J/m²)",
+        "strain (%)",
+        "atoms",
+        "remarks",
+    )
+    table = new_table(
+        columns, ("gamma (J/m²)", "W_ad (J/m²)", "strain (%)", "atoms"), spare=("match", "atoms", "registry")
+    )
     for entry in doc.entries[:_MOST]:
         remarks = [*entry.problems, *([entry.error] if entry.error else [])]
         if not entry.contacts_equivalent:
@@ -43,8 +54,8 @@ def _print_entries(doc: ScreenedInterfacesDoc, how: str) -> None:
             number(entry.adhesion_j_per_m2),
             number(entry.strain_percent, 2),
             str(entry.counts.atoms),
-            "; ".join(remarks),
+            remarks,
         )
-    console().print(table)
+    table.print()
     if len(doc.entries) > _MOST:
         click.echo(f"{len(doc.entries) - _MOST} more: anodeflow results --what screened-interfaces")

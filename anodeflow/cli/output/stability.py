@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -36,7 +35,16 @@ def print_stability(document: StabilityStudyDoc) -> None:
 def _print_windows(document: StabilityStudyDoc) -> None:
     click.echo("\nWindows against Li, V (raw | with anion corrections), of the hull and of the phase as it is")
     table = new_table(
-        ("electrolyte", "above hull, meV/atom", "reduction", "oxidation", "as it is", "reduces to", "oxidises to")
+        (
+            "electrolyte",
+            "above hull (meV/atom)",
+            "reduction (V)",
+            "oxidation (V)",
+            "as it is (V)",
+            "reduces to",
+            "oxidises to",
+        ),
+        spare=("as it is (V)",),
     )
     for name in dict.fromkeys(window.electrolyte for window in document.windows):
         pair = [w for e in _ENERGIES for w in document.windows if w.electrolyte == name and w.energies == e]
@@ -52,14 +60,14 @@ def _print_windows(document: StabilityStudyDoc) -> None:
             raw.error or raw.reduced_to or "–",
             raw.oxidised_to or "–",
         )
-    console().print(table)
+    table.print()
 
 
 def _print_ensembles(document: StabilityStudyDoc) -> None:
     if not document.ensembles:
         return
     click.echo("Ensembles above the hull, meV/atom (raw | with anion corrections)")
-    table = new_table(("electrolyte", "configurations", "lowest", "mean", "spread", "T S, upper bound"))
+    table = new_table(("electrolyte", "configurations", "lowest", "mean", "spread", "T S at most"))
     for name in dict.fromkeys(ensemble.electrolyte for ensemble in document.ensembles):
         pair = [e for kind in _ENERGIES for e in document.ensembles if e.electrolyte == name and e.energies == kind]
         entropy, kelvin = pair[0].entropy_ev_per_atom, pair[0].temperature_k
@@ -71,7 +79,7 @@ def _print_ensembles(document: StabilityStudyDoc) -> None:
             _both([1000 * e.spread_ev_per_atom for e in pair], 1),
             "–" if entropy is None or kelvin is None else f"{1000 * entropy:.1f} at {kelvin:g} K",
         )
-    console().print(table)
+    table.print()
     click.echo("T S: ideal disorder of Li and of S with the halide, to be subtracted; real disorder has less.\n")
 
 
@@ -82,18 +90,18 @@ def _print_fields(document: StabilityStudyDoc) -> None:
     shown = {window.electrolyte for window in document.windows} - others
     for window in (w for w in document.windows if w.energies == "raw" and w.fields and w.electrolyte in shown):
         click.echo(f"{window.electrolyte} against voltage, raw (eV per atom of it, at the low end)")
-        table = new_table(("V", "reaction", "eV/atom"), right=("eV/atom",))
+        table = new_table(("V against Li", "reaction", "energy (eV/atom)"))
         for field in reversed(window.fields):
             high = "" if field.voltage_high_v is None else f"{field.voltage_high_v:.2f}"
             table.add_row(
                 f"{field.voltage_low_v:.2f} – {high}", field.reaction.text, f"{field.energy_low_ev_per_atom:+.3f}"
             )
-        console().print(table)
+        table.print()
 
 
 def _print_potentials(document: StabilityStudyDoc) -> None:
     click.echo("At a fixed potential, whatever anode keeps it there (raw | corrected)")
-    table = new_table(("electrolyte", "V", "eV/atom", "eV per formula"))
+    table = new_table(("electrolyte", "potential (V)", "energy (eV/atom)", "energy (eV/formula)"))
     corrected = {(p.electrolyte, p.potential_v): p for p in document.at_potentials if p.energies == "corrected"}
     for doc in (p for p in document.at_potentials if p.energies == "raw"):
         pair = [doc, corrected[doc.electrolyte, doc.potential_v]]
@@ -103,13 +111,15 @@ def _print_potentials(document: StabilityStudyDoc) -> None:
             _both([p.energy_ev_per_atom for p in pair], 3),
             _both([p.energy_ev_per_formula for p in pair]),
         )
-    console().print(table)
+    table.print()
 
 
 def _print_mixing(document: StabilityStudyDoc) -> None:
     """Print the pairs that gain something; the rest in a line."""
     click.echo("Mixing: deepest point, and with the first in excess per formula of the second (raw | corrected)")
-    table = new_table(("first", "second", "lithium", "eV/atom", "eV per formula, excess", "products of the deepest"))
+    table = new_table(
+        ("first", "second", "lithium", "deepest (eV/atom)", "first in excess (eV/formula)", "products of the deepest")
+    )
     corrected = {(m.first, m.second, m.potential_v): m for m in document.mixing if m.energies == "corrected"}
     nothing: dict[str, list[str]] = {}
     for curve in (m for m in document.mixing if m.energies == "raw"):
@@ -127,7 +137,7 @@ def _print_mixing(document: StabilityStudyDoc) -> None:
             _both([m.excess_ev_per_formula for m in pair]),
             curve.lowest_products or "",
         )
-    console().print(table)
+    table.print()
     for lithium, pairs in nothing.items():
         click.echo(f"lithium {lithium}: mixing adds nothing to what each does by itself: {', '.join(pairs)}")
     click.echo("")
@@ -135,16 +145,16 @@ def _print_mixing(document: StabilityStudyDoc) -> None:
 
 def _print_phases(document: StabilityStudyDoc) -> None:
     click.echo("Phases of the hull (raw | corrected)")
-    table = new_table(("crystal", "E_f, eV/atom", "above hull, meV/atom", "notes"))
+    table = new_table(("crystal", "E_f (eV/atom)", "above hull (meV/atom)", "notes"))
     for doc in document.phases:
         above = [1000 * doc.above_hull_ev_per_atom[e] if e in doc.above_hull_ev_per_atom else None for e in _ENERGIES]
         table.add_row(
             doc.crystal,
             _both([doc.formation_ev_per_atom.get(e) for e in _ENERGIES], 3),
             _both(above, 1),
-            doc.error or "; ".join(doc.warnings),
+            doc.error or doc.warnings,
         )
-    console().print(table)
+    table.print()
 
 
 def _both(values: list[float | None], digits: int = 2) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import interval, new_table, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -22,7 +21,17 @@ def print_surfaces(document: SurfaceStudyDoc) -> None:
 def print_surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
     """Print the table alone."""
     table = new_table(
-        ("surface", "termination", "method", "layers", "gamma, J/m2 [95 %]", "thickest slabs", "cleaved, J/m2", "notes")
+        (
+            "surface",
+            "termination",
+            "method",
+            "layers",
+            "gamma (J/m²) [95 %]",
+            "thickest slabs",
+            "cleaved (J/m²)",
+            "notes",
+        ),
+        spare=("method", "layers", "cleaved (J/m²)"),
     )
     for doc in surfaces:
         table.add_row(
@@ -33,14 +42,14 @@ def print_surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
             interval(doc.gamma_j_per_m2, doc.gamma_ci_j_per_m2),
             _thickest(doc),
             interval(doc.gamma_unrelaxed_j_per_m2, None),
-            doc.error or "; ".join(doc.warnings),
+            doc.error or doc.warnings,
         )
-    console().print(table)
+    table.print()
 
 
 def _thickest(doc: SurfaceEnergyDoc) -> str:
     """Return the mean and half the spread of the thickest single slabs, where their crystal has the slabs' mesh."""
     thickness = doc.thickness
     if thickness is None or thickness.judged_by != "single slabs":
-        return "-"
+        return "–"
     return f"{thickness.gamma_j_per_m2:.3f} ± {thickness.spread_j_per_m2 / 2:.3f}"

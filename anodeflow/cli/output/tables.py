@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from anodeflow.cli.output.console import console, print_json
+from anodeflow.cli.output.console import print_json, wide
+from anodeflow.cli.output.grid import Grid, say
+from anodeflow.columns import cell_text, head
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from anodeflow.documents import StudyDoc
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+# Columns that say the same of most rows: they go into a line below the table where all rows agree.
+_SHARED = ("engine", "card", "study_hash", "completed_at", "imported", "environment", "charge", "kpoints")
 
 
-def new_table(columns: Iterable[str], right: Sequence[str] = (), *, fold: bool = True) -> Table:
-    """Return an empty table with a line under its head.
-
-    Parameters
-    ----------
-    columns
-        Their names.
-    right
-        Those of numbers, which stand flush right.
-    fold
-        Break long cells into lines; else they are cut.
-
-    Returns
-    -------
-    Table
-        Of rich.
-    """
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD)
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold" if fold else "ellipsis")
-    return table
+def new_table(columns: Iterable[str], right: Sequence[str] = (), spare: Sequence[str] = ()) -> Grid:
+    """Return an empty table; ``spare`` names the columns a narrow terminal does without, the first one first."""
+    return Grid(columns, right, spare, context=spare)
 
 
 def print_rows(
@@ -48,8 +28,9 @@ def print_rows(
     as_json: bool,
     empty: str = "nothing found",
     columns: tuple[str, ...] | None = None,
+    heads: Mapping[str, str] | None = None,
 ) -> None:
-    """Print rows as JSON with everything, or as a table.
+    """Print rows as JSON with everything, or as a table that fits the terminal.
 
     Parameters
     ----------
@@ -60,25 +41,31 @@ def print_rows(
     empty
         What to say when there is none.
     columns
-        Those of the table; by default all of the first row with one value a cell.
+        Those of the table, the ones that matter most first; by default all of the first row with one value a cell.
+    heads
+        Of columns whose names do not say it; the others are made of the names, with units.
     """
     if as_json:
         print_json(rows)
         return
     if not rows:
-        click.echo(empty)
+        say(empty)
         return
-    shown = columns or [key for key in rows[0] if not isinstance(rows[0][key], list | dict)]
-    table = new_table(name.replace("_", " ") for name in shown)
-    for row in rows:
-        table.add_row(*[_cell(row.get(name)) for name in shown])
-    console().print(table)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    shown = list(columns or [key for key in rows[0] if not isinstance(rows[0][key], list | dict)])
+    cells = {name: [cell_text(name, row.get(name)) for row in rows] for name in shown}
+    shared = [name for name in shown if name in _SHARED and len(set(cells[name])) == 1] if len(rows) > 1 else []
+    if not wide():
+        shown = [name for name in shown if name not in shared]
+    named = {name: (heads or {}).get(name) or head(name) for name in shown}
+    spare = [named[name] for name in reversed(shown[2:])]
+    context = [named[name] for name in shown if name in _SHARED]
+    table = Grid(named.values(), spare=sorted(spare, key=lambda name: name not in context), context=context)
+    for row in zip(*(cells[name] for name in shown), strict=True):
+        table.add_row(*row)
+    table.print()
+    same = [f"{(heads or {}).get(name) or head(name)} {cells[name][0]}" for name in shared if cells[name][0] != "–"]
+    if same and not wide():
+        say(f"all rows: {', '.join(same)}")
 
 
 def number(value: float | None, digits: int = 3, error: float | None = None) -> str:
@@ -131,30 +118,6 @@ def interval(value: float | None, limits: tuple[float, float] | None, factor: fl
     return text if limits is None else f"{text} [{factor * limits[0]:.3f}, {factor * limits[1]:.3f}]"
 
 
-class SharedWarnings:
-    """Warnings of several rows: what more than one row says becomes a letter, explained under the table.
-
-    Parameters
-    ----------
-    warnings
-        Those of each row.
-    """
-
-    def __init__(self, warnings: Iterable[Sequence[str]]) -> None:
-        every = [warning for row in warnings for warning in row]
-        repeated = [warning for warning in dict.fromkeys(every) if every.count(warning) > 1]
-        self._letters = dict(zip(repeated, _LETTERS, strict=False))
-
-    def cell(self, warnings: Sequence[str]) -> str:
-        """Return what a row shows."""
-        return "; ".join(self._letters.get(warning, warning) for warning in warnings)
-
-    def print(self) -> None:
-        """Print what the letters stand for."""
-        for warning, letter in self._letters.items():
-            click.echo(f"{letter}: {warning}")
-
-
 def print_heading(document: StudyDoc) -> None:
     """Print title, engine and card of a study."""
     engine = document.engine
@@ -165,5 +128,5 @@ def print_heading(document: StudyDoc) -> None:
 def print_footing(document: StudyDoc) -> None:
     """Print what a study rests on, and its hash."""
     for source in document.sources:
-        click.echo(f"rests on: {source}")
+        say(f"rests on: {source}")
     click.echo(f"Study {document.study_hash}.")

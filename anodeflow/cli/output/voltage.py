@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from anodeflow.cli.output.console import console
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ def print_voltage(document: VoltageStudyDoc) -> None:
     """Print plateaus, then capacity and volume of the host with each amount of lithium, then the phases."""
     print_heading(document)
     click.echo(f"\n{document.host} taking up lithium: plateaus against Li metal, 0 K")
-    table = new_table(("from", "to", "Li per host", "V", "mAh/g of host"))
+    table = new_table(("from", "to", "Li per host", "voltage (V)", "capacity (mAh/g host)"))
     for plateau in document.plateaus:
         table.add_row(
             plateau.poor,
@@ -26,10 +25,20 @@ def print_voltage(document: VoltageStudyDoc) -> None:
             number(plateau.voltage_v),
             number(plateau.capacity_mah_per_g, 0),
         )
-    console().print(table)
+    table.print()
     click.echo("Capacity from the host on, and volume")
     table = new_table(
-        ("phases", "Li per host", "mean V", "mAh/g of host", "of both", "mAh/cm3 of host", "of both", "volume, %")
+        (
+            "phases",
+            "Li per host",
+            "mean (V)",
+            "mAh/g host",
+            "mAh/g with Li",
+            "mAh/cm³ host",
+            "mAh/cm³ with Li",
+            "volume (%)",
+        ),
+        spare=("mAh/g with Li", "mAh/cm³ host"),
     )
     for doc in document.lithiated:
         table.add_row(
@@ -42,8 +51,8 @@ def print_voltage(document: VoltageStudyDoc) -> None:
             number(doc.capacity_mah_per_cm3_lithiated, 0),
             f"{doc.volume_change_percent:+.1f}",
         )
-    console().print(table)
-    table = new_table(("crystal", "E_f, eV/atom", "above hull, meV/atom", "Å3/atom", "notes"))
+    table.print()
+    table = new_table(("crystal", "E_f (eV/atom)", "above hull (meV/atom)", "volume (Å³/atom)", "notes"))
     for phase in document.phases:
         above = phase.above_hull_ev_per_atom
         table.add_row(
@@ -51,9 +60,9 @@ def print_voltage(document: VoltageStudyDoc) -> None:
             number(phase.formation_ev_per_atom, 4),
             number(None if above is None else 1000 * above, 1),
             number(phase.volume_per_atom_angstrom3, 2),
-            phase.error or "; ".join(phase.warnings),
+            phase.error or phase.warnings,
         )
-    console().print(table)
+    table.print()
     for warning in document.warnings:
         click.echo(f"warning: {warning}")
     print_footing(document)
