@@ -25,7 +25,7 @@ class BarrierFit(Document):
     reaction_energy_ev: float = Field(description="end minus start")
     uncertainty_ev: float = Field(description="of the barriers, from the variants of the fit and the residual forces")
     saddle_angstrom: float = Field(description="where the highest point lies along the path")
-    path_length_angstrom: float
+    path_length_angstrom: float = Field(description="along the path, all atoms")
     path_angstrom: list[float] = Field(description="position of each image along the path")
     energies_ev: list[float] = Field(description="of each image, relative to the start")
     slopes_ev_per_angstrom: list[float] = Field(description="minus the force along the path, at each image")
@@ -33,7 +33,7 @@ class BarrierFit(Document):
         default_factory=dict, description="forward barrier by other ways through the same images"
     )
     dip_ev: float = Field(0.0, description="how far the path goes below an end on its side of the saddle")
-    notes: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list, description="what is odd about the path")
 
     @property
     def has_saddle(self) -> bool:

@@ -83,15 +83,15 @@ class SiteResult(Document):
 class BindingEnergyDoc(Document):
     """The binding energy of Li in one state in or on one host, with all it rests on."""
 
-    doc_type: Literal["BindingEnergyDoc"] = "BindingEnergyDoc"
-    crystal: str
-    environment: Literal["bulk", "surface"]
+    doc_type: Literal["BindingEnergyDoc"] = Field("BindingEnergyDoc", description="class of the document")
+    crystal: str = Field(description="the host")
+    environment: Literal["bulk", "surface"] = Field(description="in a crystal, or on a surface")
     state: State | None = Field(None, description="where Li is; None in documents of before: see `li_state`")
     model: str = Field(description="the cell: supercell matrix, or Miller index, termination and layers")
     face: str | None = Field(None, description="Miller index of a surface, e.g. '(400)'")
-    host_formula: str
-    host_atoms: int
-    n_li: int = 1
+    host_formula: str = Field(description="of the cell without the added Li")
+    host_atoms: int = Field(description="atoms of the cell without the added Li")
+    n_li: int = Field(1, description="Li that is added, or taken out")
     binding_energy_ev: dict[str, float] = Field(
         default_factory=dict, description="lowest site, per convention, eV per Li; negative is bound"
     )
@@ -100,19 +100,19 @@ class BindingEnergyDoc(Document):
         description="what the relaxations of AB, A and the reference may still gain, per Li: residual forces and "
         "plateaus (analysis/relaxation_uncertainty.py); says nothing of the error of the method",
     )
-    best_site: str | None = None
-    sites: list[SiteResult] = Field(default_factory=list)
-    references: list[LithiumReference] = Field(default_factory=list)
+    best_site: str | None = Field(None, description="label of the lowest site")
+    sites: list[SiteResult] = Field(default_factory=list, description="every inequivalent site, lowest first")
+    references: list[LithiumReference] = Field(default_factory=list, description="E_Li in every convention")
     reservoirs: list[Reservoir] | None = Field(None, description="where the atoms went that Li replaces")
     charges: dict[str, int] = Field(default_factory=dict, description="q_AB, q_A, q_B per Li, in e")
     image_charge_correction_ev: float = Field(0.0, description="added to E_AB of a charged bulk cell")
     charge_mode: str = Field("neutral", description="as text; says so if an ion was asked for and not run")
-    host_calculation: str | None = None
+    host_calculation: str | None = Field(None, description="fingerprint of the host without the added Li")
     image_distance_angstrom: float | None = Field(None, description="shortest Li-Li image distance")
-    engine: EngineRecord | None = None
-    card: CardRecord | None = None
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = None
+    engine: EngineRecord | None = Field(None, description="what computed")
+    card: CardRecord | None = Field(None, description="how accurately")
+    warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
+    error: str | None = Field(None, description="why there is no result; none where there is one")
 
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("state", "reservoirs")
 
@@ -156,10 +156,10 @@ class DescriptorMatrix(Document):
 class BindingStudyDoc(StudyDoc):
     """The end of a binding-energy study."""
 
-    doc_type: Literal["BindingStudyDoc"] = "BindingStudyDoc"
-    hosts: list[BindingEnergyDoc]
-    descriptors: list[DescriptorMatrix]
-    conventions: list[Convention]
+    doc_type: Literal["BindingStudyDoc"] = Field("BindingStudyDoc", description="class of the document")
+    hosts: list[BindingEnergyDoc] = Field(description="a result for each host, environment and state")
+    descriptors: list[DescriptorMatrix] = Field(description="dE of anodes and interphases")
+    conventions: list[Convention] = Field(description="what E_Li is, the leading one first")
 
     @property
     def complete(self) -> bool:

@@ -60,9 +60,11 @@ class VoltageStep(Document):
 class CrystalStudyDoc(StudyDoc):
     """The end of a crystal-properties study."""
 
-    doc_type: Literal["CrystalStudyDoc"] = "CrystalStudyDoc"
-    crystals: list[CrystalDoc]
-    voltages: list[VoltageStep] = Field(default_factory=list)
+    doc_type: Literal["CrystalStudyDoc"] = Field("CrystalStudyDoc", description="class of the document")
+    crystals: list[CrystalDoc] = Field(description="a result for each crystal")
+    voltages: list[VoltageStep] = Field(
+        default_factory=list, description="of the crystals in the order given, against Li metal"
+    )
     elastic: list[ElasticDoc] = Field(default_factory=list, description="where the study asked for moduli")
 
     @property

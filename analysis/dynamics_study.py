@@ -87,25 +87,25 @@ class DynamicsReplicaDoc(Document):
 class DynamicsSystemDoc(Document):
     """All seeds of one system."""
 
-    doc_type: Literal["DynamicsSystemDoc"] = "DynamicsSystemDoc"
-    name: str
+    doc_type: Literal["DynamicsSystemDoc"] = Field("DynamicsSystemDoc", description="class of the document")
+    name: str = Field(description="of the system")
     facts: dict[str, Any] = Field(default_factory=dict, description="of an interface: strain, area, gap, thicknesses")
-    atoms: int = 0
-    formula: str = ""
+    atoms: int = Field(0, description="of the cell")
+    formula: str = Field("", description="of the cell")
     initial_structure: Structure | None = Field(None, description="relaxed, before the first step")
-    replicas: list[DynamicsReplicaDoc] = Field(default_factory=list)
+    replicas: list[DynamicsReplicaDoc] = Field(default_factory=list, description="a result for each seed")
     window_ps: float | None = Field(None, description="length of 'before' and 'after'")
-    rdfs: list[RdfBeforeAfter] = Field(default_factory=list)
-    ps_cutoff_angstrom: float | None = None
-    ps_cutoff_source: str = ""
+    rdfs: list[RdfBeforeAfter] = Field(default_factory=list, description="g(r) before and after, of each pair")
+    ps_cutoff_angstrom: float | None = Field(None, description="P and S closer than this are bonded")
+    ps_cutoff_source: str = Field("", description="where that distance is from")
     time_ps: list[float] = Field(default_factory=list, description="moments that all seeds have")
     intact_ps4_mean: list[float] | None = Field(None, description="mean of the seeds")
     intact_ps4_spread: list[float] | None = Field(None, description="standard deviation of the seeds")
     intact_ps4_before: float | None = Field(None, description="mean over the window before")
     intact_ps4_after: float | None = Field(None, description="mean over the window after")
     intact_ps4_after_spread: float | None = Field(None, description="standard deviation over seeds")
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = None
+    warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
+    error: str | None = Field(None, description="why there is no result; none where there is one")
     system: str | None = Field(None, description="name without the temperature, where there are several")
     temperature_k: float | None = Field(None, description="where the study has several")
 
@@ -124,9 +124,9 @@ class DynamicsSystemDoc(Document):
 class DynamicsStudyDoc(StudyDoc):
     """The end of a molecular-dynamics study."""
 
-    doc_type: Literal["DynamicsStudyDoc"] = "DynamicsStudyDoc"
+    doc_type: Literal["DynamicsStudyDoc"] = Field("DynamicsStudyDoc", description="class of the document")
     dynamics: dict[str, Any] = Field(description="ensemble, time step, temperature, duration, thermostat")
-    systems: list[DynamicsSystemDoc]
+    systems: list[DynamicsSystemDoc] = Field(description="a result for each system")
     arrhenius: list[ArrheniusDoc] | None = Field(None, description="of each system, where there are temperatures_k")
 
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "arrhenius")

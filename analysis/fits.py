@@ -28,7 +28,9 @@ Interval = tuple[float, float]
 class Linearity(Document):
     """Whether a quadratic term improves a straight line."""
 
-    verdict: Literal["linear", "curved", "cannot be judged"]
+    verdict: Literal["linear", "curved", "cannot be judged"] = Field(
+        description="whether a quadratic term improves the line"
+    )
     t_statistic: float | None = Field(default=None, description="quadratic coefficient over its standard error")
     p_value: float | None = Field(default=None, description="chance of such a t if the line is right")
     quadratic_coefficient: float | None = Field(default=None, description="y per x squared")
@@ -39,22 +41,22 @@ class Linearity(Document):
 class LineFit(Document):
     """y = intercept + slope x by ordinary least squares."""
 
-    n_points: int
-    intercept: float
-    slope: float
+    n_points: int = Field(description="number of points")
+    intercept: float = Field(description="y at x = 0")
+    slope: float = Field(description="change of y per x")
     intercept_se: float = Field(description="standard error")
     slope_se: float = Field(description="standard error")
     covariance: tuple[tuple[float, float], tuple[float, float]] = Field(description="of (intercept, slope)")
     level: float = Field(description="of the confidence intervals, e.g. 0.95")
-    intercept_ci: Interval
-    slope_ci: Interval
-    degrees_of_freedom: int
+    intercept_ci: Interval = Field(description="its confidence interval")
+    slope_ci: Interval = Field(description="its confidence interval")
+    degrees_of_freedom: int = Field(description="points minus two")
     residual_sd: float = Field(description="root of the residual sum of squares over the degrees of freedom")
-    r_squared: float
-    x_mean: float
+    r_squared: float = Field(description="share of the variance that the line explains")
+    x_mean: float = Field(description="mean of x")
     x_sum_of_squares: float = Field(description="sum of (x - x_mean)^2")
     residuals: list[float] = Field(description="y minus the line, in the order of the points")
-    linearity: Linearity
+    linearity: Linearity = Field(description="whether a line describes the points")
 
     def predict(self, x: ArrayLike) -> NDArray[np.float64]:
         """Return the line at ``x`` (any shape)."""

@@ -60,14 +60,14 @@ class InterfacePoint(_GrownDocument):
 class StrainCheck(Document):
     """The strain energy of the fit beside that of strained bulk."""
 
-    strained_bulk_ev_per_unit: float
-    bulk_ev_per_unit: float
+    strained_bulk_ev_per_unit: float = Field(description="energy of the crystal strained as in the cell")
+    bulk_ev_per_unit: float = Field(description="energy of the crystal as it is")
     expected_ev_per_unit: float = Field(description="strained minus unstrained bulk")
     fitted_ev_per_unit: float = Field(description="2A sigma")
     difference_ev_per_unit: float = Field(description="fitted minus expected")
     agrees: bool = Field(description="expected lies in the confidence interval of fitted")
     calculation: str = Field(description="fingerprint of the strained crystal")
-    text: str
+    text: str = Field(description="the check as text")
 
 
 class PublishedComparison(Document):
@@ -97,7 +97,7 @@ class SubstrateConvergence(Document):
     converged: bool | None = Field(description="None: one thickness, so it cannot be told")
     layers: list[int] = Field(description="planes compared, thinnest first")
     change_j_per_m2: float | None = Field(default=None, description="from the second thickest to the thickest")
-    text: str
+    text: str = Field(description="the judgement as text")
 
 
 class InterfaceEnergyDoc(_GrownDocument):
@@ -110,27 +110,29 @@ class InterfaceEnergyDoc(_GrownDocument):
         "work_of_adhesion_unstrained_j_per_m2", "film_strained_surface", "other_cards",
     )  # fmt: skip
 
-    doc_type: Literal["InterfaceEnergyDoc"] = "InterfaceEnergyDoc"
-    film: str
-    substrate: str
+    doc_type: Literal["InterfaceEnergyDoc"] = Field("InterfaceEnergyDoc", description="class of the document")
+    film: str = Field(description="face of the strained side")
+    substrate: str = Field(description="face of the side that keeps its lattice")
     contact: str | None = Field(default=None, description="faces and orientation, e.g. 'LiCl(100) || Li(100)'")
     gamma_j_per_m2: float | None = Field(default=None, description="intercept; None if the two contacts differ")
     gamma_ci_j_per_m2: Interval | None = Field(default=None, description="scatter about the line only")
-    contacts_equivalent: bool = True
+    contacts_equivalent: bool = Field(True, description="the two contacts of a cell are the same")
     gamma_sum_j_per_m2: float | None = Field(default=None, description="of both contacts: twice the intercept")
-    gamma_sum_ci_j_per_m2: Interval | None = None
+    gamma_sum_ci_j_per_m2: Interval | None = Field(None, description="its confidence interval")
     sigma_j_per_m2_per_unit: float | None = Field(default=None, description="slope, per film unit")
-    sigma_ci_j_per_m2_per_unit: Interval | None = None
+    sigma_ci_j_per_m2_per_unit: Interval | None = Field(None, description="its confidence interval")
     strain_energy_ev_per_unit: float | None = Field(default=None, description="eps = 2A sigma, eV per film unit")
-    strain_energy_ci_ev_per_unit: Interval | None = None
+    strain_energy_ci_ev_per_unit: Interval | None = Field(None, description="its confidence interval")
     strain_check: StrainCheck | None = Field(default=None, description="None: no strained bulk was computed")
     strain_percent: float | None = Field(default=None, description="largest in-plane strain of the film")
-    confidence_level: float = 0.95
+    confidence_level: float = Field(0.95, description="of the intervals")
     fit: LineFit | None = Field(default=None, description="gamma(n) in J/m2 against film units")
     members: list[InterfacePoint] = Field(default_factory=list, description="thinnest film first")
-    area_angstrom2: float | None = None
-    film_bulk_ev_per_unit: float | None = None
-    substrate_bulk_ev_per_unit: float | None = None
+    area_angstrom2: float | None = Field(None, description="of the cell in the plane, Å²")
+    film_bulk_ev_per_unit: float | None = Field(None, description="energy of the film's crystal, eV per formula unit")
+    substrate_bulk_ev_per_unit: float | None = Field(
+        None, description="energy of the substrate's crystal, eV per formula unit"
+    )
     gamma_film_j_per_m2: float | None = Field(default=None, description="surface energy of the film material")
     gamma_substrate_j_per_m2: float | None = Field(default=None, description="surface energy of the substrate material")
     work_of_adhesion_j_per_m2: float | None = Field(
@@ -139,7 +141,7 @@ class InterfaceEnergyDoc(_GrownDocument):
     work_of_adhesion_half_width_j_per_m2: float | None = Field(default=None, description="the intervals in quadrature")
     film_minus_interface_j_per_m2: float | None = Field(default=None, description="gamma(film) - gamma_AB")
     substrate_minus_interface_j_per_m2: float | None = Field(default=None, description="gamma(substrate) - gamma_AB")
-    published: list[PublishedComparison] = Field(default_factory=list)
+    published: list[PublishedComparison] = Field(default_factory=list, description="published energies beside ours")
     shift_per_mev_j_per_m2: float | None = Field(
         default=None, description="change of the intercept if the substrate's bulk energy moves by 1 meV per unit"
     )
@@ -149,7 +151,9 @@ class InterfaceEnergyDoc(_GrownDocument):
     plane: PlaneFit | None = Field(default=None, description="gamma(n, m), where both thicknesses vary")
     sigma_substrate_j_per_m2_per_unit: float | None = Field(default=None, description="slope, per substrate unit")
     substrate_excess_ev_per_unit: float | None = Field(default=None, description="2A times that slope; 0 if converged")
-    substrate_convergence: SubstrateConvergence | None = None
+    substrate_convergence: SubstrateConvergence | None = Field(
+        None, description="whether gamma still changes with the thickness of the substrate"
+    )
     uncertainty: list[UncertaintyPart] = Field(default_factory=list, description="its parts, each by itself")
     uncertainty_j_per_m2: float | None = Field(default=None, description="known parts in quadrature, half a width")
     references_aligned: bool | None = Field(
@@ -167,11 +171,11 @@ class InterfaceEnergyDoc(_GrownDocument):
     other_cards: str | None = Field(
         default=None, description="how the cards of crystals or free surfaces differ from that of the cells, as text"
     )
-    engine: EngineRecord | None = None
-    card: CardRecord | None = None
-    notes: list[str] = Field(default_factory=list)
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = None
+    engine: EngineRecord | None = Field(None, description="what computed")
+    card: CardRecord | None = Field(None, description="how accurately")
+    notes: list[str] = Field(default_factory=list, description="what else is to be known")
+    warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
+    error: str | None = Field(None, description="why there is no result; none where there is one")
 
     @property
     def converged(self) -> bool:

@@ -83,20 +83,22 @@ class RegistryEntry(Document):
 class InterfaceRegistriesDoc(Document):
     """The registries that the study's engine computed, in one pair of thicknesses, lowest first."""
 
-    doc_type: Literal["InterfaceRegistriesDoc"] = "InterfaceRegistriesDoc"
-    entries: list[RegistryEntry] = Field(default_factory=list)
-    film_layers: int
-    substrate_layers: int
-    area_angstrom2: float | None = None
+    doc_type: Literal["InterfaceRegistriesDoc"] = Field("InterfaceRegistriesDoc", description="class of the document")
+    entries: list[RegistryEntry] = Field(
+        default_factory=list, description="registries that were computed, lowest first"
+    )
+    film_layers: int = Field(description="planes of atoms of the film")
+    substrate_layers: int = Field(description="planes of atoms of the substrate")
+    area_angstrom2: float | None = Field(None, description="of the cell in the plane, Å²")
     search: str | None = Field(default=None, description="fingerprint of the search")
-    search_engine: EngineRecord | None = None
+    search_engine: EngineRecord | None = Field(None, description="potential that scored registries")
     scored: list[ScoredRegistry] = Field(default_factory=list, description="all that were scored")
     spread_j_per_m2: float | None = Field(default=None, description="highest minus lowest of the entries")
     uncertainty_j_per_m2: float | None = Field(
         default=None, description="by how much one that was not computed may be lower; None: cannot be told"
     )
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = None
+    warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
+    error: str | None = Field(None, description="why there is no result; none where there is one")
 
     LIMIT_TOLERATED: ClassVar[float] = 0.005  # J/m2: what two registries may differ by and count as equal
 

@@ -76,24 +76,26 @@ class ScreenedInterface(Document):
 class ScreenedInterfacesDoc(Document):
     """All that was screened, lowest interface energy first."""
 
-    doc_type: Literal["ScreenedInterfacesDoc"] = "ScreenedInterfacesDoc"
-    entries: list[ScreenedInterface] = Field(default_factory=list)
+    doc_type: Literal["ScreenedInterfacesDoc"] = Field("ScreenedInterfacesDoc", description="class of the document")
+    entries: list[ScreenedInterface] = Field(
+        default_factory=list, description="interfaces that were scored, lowest first"
+    )
     candidates: int = Field(default=0, description="pairs of terminations times matches")
     chemical_potentials_ev: dict[str, list[float]] = Field(default_factory=dict, description="eV per atom, by element")
-    engine: EngineRecord | None = None
-    card: CardRecord | None = None
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = None
+    engine: EngineRecord | None = Field(None, description="what computed")
+    card: CardRecord | None = Field(None, description="how accurately")
+    warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
+    error: str | None = Field(None, description="why there is no result; none where there is one")
 
 
 class ScreeningStudyDoc(StudyDoc):
     """The end of an interface-screening study."""
 
-    doc_type: Literal["ScreeningStudyDoc"] = "ScreeningStudyDoc"
-    film: str
-    substrate: str
-    screened: ScreenedInterfacesDoc
-    best: ScreenedInterfacesDoc
+    doc_type: Literal["ScreeningStudyDoc"] = Field("ScreeningStudyDoc", description="class of the document")
+    film: str = Field(description="face of the strained side")
+    substrate: str = Field(description="face of the side that keeps its lattice")
+    screened: ScreenedInterfacesDoc = Field(description="interfaces that the potential scored")
+    best: ScreenedInterfacesDoc = Field(description="interfaces that the study's engine computed")
 
     @property
     def complete(self) -> bool:

@@ -61,38 +61,38 @@ class BandDoc(ComputedDoc):
 class MigrationBarrierDoc(Document):
     """The barrier of one hop, and everything it rests on."""
 
-    doc_type: Literal["MigrationBarrierDoc"] = "MigrationBarrierDoc"
-    crystal: str
-    mechanism: str
+    doc_type: Literal["MigrationBarrierDoc"] = Field("MigrationBarrierDoc", description="class of the document")
+    crystal: str = Field(description="crystal, face or interface that Li moves in")
+    mechanism: str = Field(description="what moves")
     hop: str = Field("", description="label of the hop")
-    start_site: str = ""
-    end_site: str = ""
+    start_site: str = Field("", description="label of the site where the hop begins")
+    end_site: str = Field("", description="label of the site where the hop ends")
     model: str = Field("", description="the cell, as text")
-    atoms: int = 0
+    atoms: int = Field(0, description="of the cell")
     distance_angstrom: float | None = Field(None, description="straight, between the ideal sites")
     multiplicity: int | None = Field(None, description="equivalent hops that leave one start site")
-    multiplicity_back: int | None = None
+    multiplicity_back: int | None = Field(None, description="equivalent hops that leave one end site")
     symmetric: bool = Field(False, description="start and end are equivalent, so both barriers are equal")
-    converged: bool = False
-    forward_ev: float | None = None
-    backward_ev: float | None = None
+    converged: bool = Field(False, description="the band converged")
+    forward_ev: float | None = Field(None, description="barrier from the start to the end, eV")
+    backward_ev: float | None = Field(None, description="barrier from the end to the start, eV")
     uncertainty_ev: float | None = Field(None, description="numerical: fit and residual forces")
     reaction_energy_ev: float | None = Field(None, description="end minus start")
-    path_length_angstrom: float | None = None
-    fit: BarrierFit | None = None
-    images: int = 0
-    climbing_image: int | None = None
-    max_residual_ev_per_angstrom: float | None = None
-    charge: int = 0
-    charge_mode: str = "neutral"
+    path_length_angstrom: float | None = Field(None, description="along the path, all atoms")
+    fit: BarrierFit | None = Field(None, description="curve through the images")
+    images: int = Field(0, description="between start and end")
+    climbing_image: int | None = Field(None, description="number of the image that climbed")
+    max_residual_ev_per_angstrom: float | None = Field(None, description="largest force left across the path")
+    charge: int = Field(0, description="of the cell, e")
+    charge_mode: str = Field("neutral", description="as text; says so if an ion was asked for and not run")
     jumps: list[JumpDoc] | None = Field(
         None, description="of the vacancy or the added atom, all that are equivalent, start to end; None: not known"
     )
     rests_on: dict[str, str] = Field(default_factory=dict, description="fingerprints: crystal, host, start, end, band")
-    engine: EngineRecord | None = None
-    card: CardRecord | None = None
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = None
+    engine: EngineRecord | None = Field(None, description="what computed")
+    card: CardRecord | None = Field(None, description="how accurately")
+    warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
+    error: str | None = Field(None, description="why there is no result; none where there is one")
 
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("jumps",)
 

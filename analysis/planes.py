@@ -26,15 +26,15 @@ _MIN_POINTS = 4
 class PlaneFit(Document):
     """z = intercept + slope_x x + slope_y y by ordinary least squares."""
 
-    n_points: int
-    intercept: float
-    slope_x: float
-    slope_y: float
-    intercept_ci: Interval
-    slope_x_ci: Interval
-    slope_y_ci: Interval
+    n_points: int = Field(description="number of points")
+    intercept: float = Field(description="z at x = y = 0")
+    slope_x: float = Field(description="change of z per x")
+    slope_y: float = Field(description="change of z per y")
+    intercept_ci: Interval = Field(description="its confidence interval")
+    slope_x_ci: Interval = Field(description="its confidence interval")
+    slope_y_ci: Interval = Field(description="its confidence interval")
     level: float = Field(description="of the confidence intervals, e.g. 0.95")
-    degrees_of_freedom: int
+    degrees_of_freedom: int = Field(description="points minus three")
     residual_sd: float = Field(description="root of the residual sum of squares over the degrees of freedom")
     residuals: list[float] = Field(description="z minus the plane, in the order of the points")
     leave_one_out: float = Field(description="largest change of the intercept when one point is left out")

@@ -79,14 +79,14 @@ class ThicknessStep(Document):
 class SlabFit(Document):
     """E(N) = 2A gamma + N E_b."""
 
-    gamma_j_per_m2: float
+    gamma_j_per_m2: float = Field(description="from the intercept")
     gamma_ci_j_per_m2: Interval = Field(description="scatter about the line; says nothing of the method's error")
     bulk_ev_per_unit: float = Field(description="slope: bulk energy of the slabs themselves")
-    bulk_ci_ev_per_unit: Interval
+    bulk_ci_ev_per_unit: Interval = Field(description="its confidence interval")
     given_bulk_ev_per_unit: float | None = Field(default=None, description="from a calculation of the crystal")
     bulk_difference_ev_per_unit: float | None = Field(default=None, description="slope minus the given one")
     bulk_agrees: bool | None = Field(default=None, description="the given one lies in the interval of the slope")
-    area_angstrom2: float
+    area_angstrom2: float = Field(description="of the cell in the plane, Å²")
     convergence: list[ThicknessStep] = Field(description="all slabs first, then without the thinnest, ...")
     spread_j_per_m2: float = Field(description="largest minus smallest gamma of `convergence`")
     line: LineFit = Field(description="E in eV against N")
@@ -95,11 +95,11 @@ class SlabFit(Document):
 class ThicknessConvergence(Document):
     """Whether gamma still changes with the number of planes, and what it is where it does not."""
 
-    converged: bool
-    judged_by: Literal["single slabs", "fit"]
+    converged: bool = Field(description="gamma changes no more with thickness")
+    judged_by: Literal["single slabs", "fit"] = Field(description="what was compared")
     gamma_j_per_m2: float = Field(description="mean of the thickest slabs, or the fit over all")
     spread_j_per_m2: float = Field(description="largest minus smallest of what was compared")
-    tolerance_j_per_m2: float
+    tolerance_j_per_m2: float = Field(description="largest spread that counts as converged")
     layers: list[int] = Field(description="slabs compared")
     text: str = Field(description="the same as text")
 
@@ -107,34 +107,36 @@ class ThicknessConvergence(Document):
 class SurfaceEnergyDoc(Document):
     """The energy of one face of one crystal, with all it rests on."""
 
-    doc_type: Literal["SurfaceEnergyDoc"] = "SurfaceEnergyDoc"
-    crystal: str
-    miller: tuple[int, int, int]
+    doc_type: Literal["SurfaceEnergyDoc"] = Field("SurfaceEnergyDoc", description="class of the document")
+    crystal: str = Field(description="what the slabs are cut from")
+    miller: tuple[int, int, int] = Field(description="index of the face")
     cell: str | None = Field(default=None, description="the cell that the index refers to")
-    termination: str
+    termination: str = Field(description="label of the termination")
     method: Method = Field(description="fit over thicknesses, or the thickest slab alone")
     gamma_j_per_m2: float | None = Field(default=None, description="relaxed; the mean of the two faces")
     gamma_ci_j_per_m2: Interval | None = Field(default=None, description="None without a fit")
     gamma_unrelaxed_j_per_m2: float | None = Field(default=None, description="of the cleaved slab, by the same method")
-    confidence_level: float = 0.95
-    fit: SlabFit | None = None
+    confidence_level: float = Field(0.95, description="of the intervals")
+    fit: SlabFit | None = Field(None, description="over thicknesses, where there are three")
     thickness: ThicknessConvergence | None = Field(default=None, description="None for fewer than three slabs")
     members: list[SurfaceMember] = Field(default_factory=list, description="thinnest first")
-    area_angstrom2: float | None = None
+    area_angstrom2: float | None = Field(None, description="of the cell in the plane, Å²")
     faces: str = Field(default="two equivalent faces", description="what gamma is the energy of")
-    stoichiometric: bool = True
-    chemical_potentials_ev: dict[str, float] | None = None
+    stoichiometric: bool = Field(True, description="slabs hold whole formula units only")
+    chemical_potentials_ev: dict[str, float] | None = Field(
+        None, description="of atoms beyond whole formula units, eV per atom"
+    )
     bulk_ev_per_unit: float | None = Field(default=None, description="the bulk energy of the single-slab values")
-    unit_formula: str | None = None
+    unit_formula: str | None = Field(None, description="the formula unit that N counts")
     reference: str = Field(default="", description="what gamma is measured against, as text")
     references: list[str] = Field(default_factory=list, description="fingerprints of the bulk calculations")
     other_card: str | None = Field(
         default=None, description="how the card of the crystal differs from that of the slabs; None: it does not"
     )
-    engine: EngineRecord | None = None
-    card: CardRecord | None = None
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = None
+    engine: EngineRecord | None = Field(None, description="what computed")
+    card: CardRecord | None = Field(None, description="how accurately")
+    warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
+    error: str | None = Field(None, description="why there is no result; none where there is one")
 
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("other_card",)
 

@@ -67,10 +67,10 @@ class VoltagePhaseDoc(Document):
 class VoltageStudyDoc(StudyDoc):
     """The end of a voltage study."""
 
-    doc_type: Literal["VoltageStudyDoc"] = "VoltageStudyDoc"
-    host: str
-    energies: Energies = "raw"
-    phases: list[VoltagePhaseDoc]
+    doc_type: Literal["VoltageStudyDoc"] = Field("VoltageStudyDoc", description="class of the document")
+    host: str = Field(description="crystal that takes up lithium")
+    energies: Energies = Field("raw", description="raw, or with the anion corrections of the Materials Project")
+    phases: list[VoltagePhaseDoc] = Field(description="energy of each crystal, and its height above the hull")
     plateaus: list[Plateau] = Field(default_factory=list, description="from the highest voltage on")
     lithiated: list[LithiatedDoc] = Field(default_factory=list, description="from the host on")
 

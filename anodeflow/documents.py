@@ -42,7 +42,7 @@ class EngineRecord(Document):
     )
     stand_in: bool = Field(False, description="a test program behind a licensed code's files: no result of that code")
     mode: str = Field("full", description="what of the card the engine does not honour, as text")
-    device: str = "cpu"
+    device: str = Field("cpu", description="cpu or cuda")
     functional: str | None = Field(
         None, description="exchange-correlation functional of a potential's energies; None: see `energies_of`"
     )
@@ -60,8 +60,8 @@ class EngineRecord(Document):
 class CardRecord(Document):
     """How accurately: the name and hash of the method card."""
 
-    name: str
-    hash: str
+    name: str = Field(description="of the method card")
+    hash: str = Field(description="of what decides a converged result")
     base_hash: str | None = Field(None, description="hash of the study's card where this one is varied from it")
 
     @property
@@ -87,18 +87,18 @@ class Reason(StrEnum):
 class ComputedDoc(Document):
     """Base of the documents that say what was computed: who did it, how, when, where, and how it ended."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(SCHEMA_VERSION, description="of the document")
     fingerprint: str = Field(description="hash of all that decides the result; equal ones are the same calculation")
-    label: str
+    label: str = Field(description="what it is in its study")
     converged: bool = False
-    engine: EngineRecord
-    card: CardRecord
+    engine: EngineRecord = Field(description="what computed")
+    card: CardRecord = Field(description="how accurately")
     warm_start: EngineRecord | None = Field(None, description="the cheap engine whose result this one started from")
-    wall_time_s: float = 0.0
-    started_at: str | None = None
-    computer: str | None = None
+    wall_time_s: float = Field(0.0, description="how long it took, s")
+    started_at: str | None = Field(None, description="when it was started")
+    computer: str | None = Field(None, description="host name of the machine")
     directory: str | None = Field(None, description="folder of its files")
-    warnings: list[str] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
     error: str | None = Field(None, description="why there is no converged result")
     reason: Reason | None = Field(None, description="the same for a program to read; None in documents of before")
     arrays: dict[str, Any] | None = Field(None, description="large data, stored apart")
@@ -109,9 +109,9 @@ class ComputedDoc(Document):
 class CalculationDoc(ComputedDoc):
     """The end of every calculation, whatever the engine."""
 
-    doc_type: Literal["CalculationDoc"] = "CalculationDoc"
+    doc_type: Literal["CalculationDoc"] = Field("CalculationDoc", description="class of the document")
     crystal: str | None = Field(None, description="crystal the calculation belongs to")
-    task: Literal["static", "relax", "relax_cell", "relax_c"]
+    task: Literal["static", "relax", "relax_cell", "relax_c"] = Field(description="what was asked for")
     energy_ev: float | None = Field(None, description="total energy of the cell, eV; None if it failed")
     structure: Structure = Field(description="final geometry")
     initial_structure: Structure | None = Field(None, description="geometry the calculation started from")
@@ -119,13 +119,13 @@ class CalculationDoc(ComputedDoc):
     converged: bool = Field(description="electronic and ionic convergence reached")
     electronic_converged: bool | None = Field(None, description="None: the engine has no electrons")
     ionic_converged: bool | None = Field(None, description="None: no relaxation was asked for")
-    ionic_steps: int = 0
+    ionic_steps: int = Field(0, description="steps of the relaxation")
     max_force_ev_per_angstrom: float | None = Field(None, description="largest force on a free atom")
     max_stress_gpa: float | None = Field(None, description="largest component of the stress tensor")
     stress_gpa: list[list[float]] | None = Field(
         None, description="stress tensor at the end, (3, 3) GPa, positive under tension; None where it was not wanted"
     )
-    energy_change_last_step_ev: float | None = None
+    energy_change_last_step_ev: float | None = Field(None, description="how far the last step lowered the energy, eV")
     warm_start: EngineRecord | None = Field(
         None, description="the engine that relaxed the geometry this one started from"
     )
@@ -154,16 +154,16 @@ class StudyDoc(Document):
     """What the end of every study says of itself."""
 
     study: str = Field(description="kind of study")
-    study_hash: str
-    title: str
-    engine: EngineRecord
-    card: CardRecord
+    study_hash: str = Field(description="hash of the study file's content")
+    title: str = Field(description="as the study file has it")
+    engine: EngineRecord = Field(description="what computed")
+    card: CardRecord = Field(description="how accurately")
     cards: dict[str, CardRecord] | None = Field(None, description="of the roles that have another card")
     settings: dict[str, Any] = Field(default_factory=dict, description="the study file, validated")
     sources: list[str] = Field(default_factory=list, description="what the numbers rest on besides calculations")
-    warnings: list[str] = Field(default_factory=list)
-    software: dict[str, str] = Field(default_factory=dict)
-    finished_at: str | None = None
+    warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
+    software: dict[str, str] = Field(default_factory=dict, description="versions of packages")
+    finished_at: str | None = Field(None, description="when the last result was put together")
 
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("cards",)
 

@@ -1,7 +1,7 @@
 """What differs from machine to machine: commands, folders of pseudopotentials, where calculations leave their files.
 
 Read from the file that ``ANODEFLOW_SETTINGS`` names, else ``~/.config/anodeflow/settings.yaml``, else nothing;
-one environment variable overrides each entry (see :data:`_VARIABLES`). A study file never holds any of it.
+one environment variable overrides each entry (see :data:`VARIABLES`). A study file never holds any of it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from anodeflow.yaml_input import read_yaml, validate
 
 #: Whether imported calculations of other studies are used.
 VARIABLE_OF_TRUST = "ANODEFLOW_TRUST_IMPORTED"
-# Environment variable: (section or None, key)
-_VARIABLES: dict[str, tuple[str | None, str]] = {
+#: Environment variables that override an entry: (section or None, key).
+VARIABLES: dict[str, tuple[str | None, str]] = {
     "ANODEFLOW_RUNS": (None, "runs"),
     VARIABLE_OF_TRUST: (None, "trust_imported"),
     "ANODEFLOW_VASP_COMMAND": ("vasp", "command"),
@@ -34,7 +34,15 @@ _VARIABLES: dict[str, tuple[str | None, str]] = {
     "ANODEFLOW_QE_POTENTIALS": ("qe", "potentials"),
     "ANODEFLOW_GPAW_PROCESSES": ("gpaw", "processes"),
 }
-
+#: Environment variables that are neither an entry here nor an option of the command line, and what each is for.
+OTHER_VARIABLES = {
+    "ANODEFLOW_SETTINGS": "the settings file, in place of ~/.config/anodeflow/settings.yaml",
+    "ANODEFLOW_DEVICE": "where potentials compute: auto (default: CUDA if there is a device), cpu, cuda or cuda:N",
+    "ANODEFLOW_DB_PASSWORD": "password of the MongoDB server, if it is not in ~/.config/anodeflow/db-password",
+    "ANODEFLOW_DEBUG": "1: an unexpected error shows its traceback",
+}
+#: What batch scripts tell the processes that they start; not for people.
+INTERNAL_VARIABLES = ("ANODEFLOW_JOB_STARTED", "ANODEFLOW_WALLTIME")
 
 # Parts of the file that are programs.
 _SECTIONS = ("vasp", "castep", "qe", "gpaw")
@@ -73,16 +81,18 @@ class VaspSettings(_WithKeys):
 
     section: ClassVar[str] = "vasp"
 
-    command: tuple[str, ...] = ("vasp_std",)
-    gamma_command: tuple[str, ...] = ("vasp_gam",)
+    command: tuple[str, ...] = Field(("vasp_std",), description="starts VASP where cells have several k-points")
+    gamma_command: tuple[str, ...] = Field(
+        ("vasp_gam",), description="starts VASP where a cell has the point Gamma only"
+    )
     band_command: tuple[str, ...] | None = Field(
         None, description="for bands, in place of both; '{images}' becomes the number of images"
     )
     vtst: bool = Field(False, description="VASP was built with the VTST tools, so that an image can climb")
-    potentials: Path | None = None
+    potentials: Path | None = Field(None, description="folder of POTCARs, which pymatgen calls PMG_VASP_PSP_DIR")
     potentials_of: dict[str, str] = Field(default_factory=dict, description="element: POTCAR symbol, e.g. Li: Li_sv")
     stand_in: bool = Field(False, description="the command is a test program behind VASP's files, not VASP")
-    wall_time_s: float | None = Field(None, gt=0)
+    wall_time_s: float | None = Field(None, gt=0, description="VASP stops cleanly a little before it, s")
 
 
 class CastepSettings(_WithKeys):
@@ -90,11 +100,13 @@ class CastepSettings(_WithKeys):
 
     section: ClassVar[str] = "castep"
 
-    command: tuple[str, ...] = ("castep.mpi",)
-    potentials: Path | None = None
+    command: tuple[str, ...] = Field(("castep.mpi",), description="starts CASTEP")
+    potentials: Path | None = Field(
+        None, description="folder of pseudopotential files; default: CASTEP's on-the-fly library"
+    )
     library: str | None = Field(None, description="name of an on-the-fly library, e.g. C19")
     stand_in: bool = Field(False, description="the command is a test program behind CASTEP's files, not CASTEP")
-    wall_time_s: float | None = Field(None, gt=0)
+    wall_time_s: float | None = Field(None, gt=0, description="CASTEP stops cleanly a little before it, s")
 
 
 class QeSettings(_WithKeys):
@@ -102,8 +114,8 @@ class QeSettings(_WithKeys):
 
     section: ClassVar[str] = "qe"
 
-    command: tuple[str, ...] = ("pw.x",)
-    potentials: Path | None = None
+    command: tuple[str, ...] = Field(("pw.x",), description="starts pw.x")
+    potentials: Path | None = Field(None, description="folder of UPF files")
     potentials_of: dict[str, str] = Field(default_factory=dict, description="element: file name in the folder")
     wall_time_s: float | None = Field(None, gt=0, description="pw.x stops cleanly (max_seconds) a little before it")
 
@@ -116,18 +128,20 @@ class QeSettings(_WithKeys):
 class GpawSettings(_Section):
     """GPAW runs in this process, or under mpiexec with several."""
 
-    processes: int = Field(1, ge=1, le=4096)
+    processes: int = Field(
+        1, ge=1, le=4096, description="processes of GPAW: 1 runs inside anodeflow, more under mpiexec"
+    )
 
 
 class Settings(_Section):
     """One machine."""
 
-    runs: Path = Path("anodeflow-runs")
+    runs: Path = Field(Path("anodeflow-runs"), description="folder in which calculations leave their files")
     trust_imported: bool = Field(False, description="use imported calculations for other studies than their own")
-    vasp: VaspSettings = VaspSettings()
-    castep: CastepSettings = CastepSettings()
-    qe: QeSettings = QeSettings()
-    gpaw: GpawSettings = GpawSettings()
+    vasp: VaspSettings = Field(VaspSettings(), description="VASP on this machine")
+    castep: CastepSettings = Field(CastepSettings(), description="CASTEP on this machine")
+    qe: QeSettings = Field(QeSettings(), description="Quantum ESPRESSO on this machine")
+    gpaw: GpawSettings = Field(GpawSettings(), description="GPAW on this machine")
 
 
 def load_settings() -> Settings:
@@ -142,7 +156,7 @@ def load_settings() -> Settings:
     if named and not file.is_file():
         raise InputError(f"ANODEFLOW_SETTINGS names '{named}', which is not a file", "correct or unset it")
     data: dict[str, Any] = read_yaml(file) if file.is_file() else {}
-    for variable, (section, key) in _VARIABLES.items():
+    for variable, (section, key) in VARIABLES.items():
         value = os.environ.get(variable)
         if value:
             place = data if section is None else data.setdefault(section, {})
@@ -153,12 +167,12 @@ def load_settings() -> Settings:
 
 def given_in_environment() -> dict[str, str]:
     """Return the environment variables that override entries here, for a process that starts elsewhere."""
-    return {name: os.environ[name] for name in ("ANODEFLOW_SETTINGS", *_VARIABLES) if os.environ.get(name)}
+    return {name: os.environ[name] for name in ("ANODEFLOW_SETTINGS", *VARIABLES) if os.environ.get(name)}
 
 
 def variable_of(section: str, key: str) -> str:
     """Return the environment variable that overrides an entry."""
-    return next(name for name, place in _VARIABLES.items() if place == (section, key))
+    return next(name for name, place in VARIABLES.items() if place == (section, key))
 
 
 def settings_file() -> Path:
@@ -178,7 +192,7 @@ def listed_settings() -> list[dict[str, Any]]:
     """
     content, file = load_settings().model_dump(mode="json"), settings_file()
     written: dict[str, Any] = read_yaml(file) if file.is_file() else {}
-    variables = {place: variable for variable, place in _VARIABLES.items()}
+    variables = {place: variable for variable, place in VARIABLES.items()}
     rows = []
     for name, value in content.items():
         section = value if name in _SECTIONS else {None: value}

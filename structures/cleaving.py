@@ -45,7 +45,7 @@ class Cleaver:
     ----------
     lattice : ndarray, shape (3, 3)
         Smallest oriented cell in angstrom: a along x, b in the xy plane, c one lattice spacing high.
-    coords : ndarray, shape (atoms, 3)
+    coords : ndarray, shape (N, 3)
         Cartesian; molecules are whole and their centres lie between the lower and the upper cut of the cell.
     planes : list of ndarray
         Atoms of each plane, from below.

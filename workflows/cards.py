@@ -31,8 +31,12 @@ class KPoints(Written):
 
     model_config = ConfigDict(frozen=True)
 
-    mesh: tuple[_Mesh, _Mesh, _Mesh] | None = None
-    centre: Literal["gamma", "monkhorst-pack"] = "gamma"
+    mesh: tuple[_Mesh, _Mesh, _Mesh] | None = Field(
+        None, description="points along the three reciprocal vectors, the same for every cell"
+    )
+    centre: Literal["gamma", "monkhorst-pack"] = Field(
+        "gamma", description="of a mesh: on Gamma, or between the points as Monkhorst and Pack have it"
+    )
     spacing_per_angstrom: float | None = Field(
         None, gt=0.005, lt=1.0, description="reciprocal lengths without the factor 2 pi (CASTEP's convention)"
     )
@@ -49,8 +53,10 @@ class Smearing(Written):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["gaussian", "fermi-dirac", "methfessel-paxton", "marzari-vanderbilt", "none"]
-    width_ev: Annotated[float, zero_or_at_least(1e-4)] = Field(0.0, ge=0.0, le=1.0)
+    kind: Literal["gaussian", "fermi-dirac", "methfessel-paxton", "marzari-vanderbilt", "none"] = Field(
+        description="the function that electrons are spread by"
+    )
+    width_ev: Annotated[float, zero_or_at_least(1e-4)] = Field(0.0, ge=0.0, le=1.0, description="its width, eV")
 
 
 class Dynamics(Written):
@@ -58,10 +64,10 @@ class Dynamics(Written):
 
     model_config = ConfigDict(frozen=True)
 
-    ensemble: Literal["nvt", "nve"]
-    timestep_fs: float = Field(ge=0.01, le=10)
-    duration_ps: float = Field(ge=1e-4, le=100_000)
-    temperature_k: float = Field(ge=1, le=5000)
+    ensemble: Literal["nvt", "nve"] = Field(description="nvt: constant temperature; nve: constant energy")
+    timestep_fs: float = Field(ge=0.01, le=10, description="time between two steps, fs")
+    duration_ps: float = Field(ge=1e-4, le=100_000, description="length of a run, ps")
+    temperature_k: float = Field(ge=1, le=5000, description="temperature, K")
     thermostat: Literal["langevin", "nose-hoover"] | None = Field(None, description="of NVT; None: langevin")
     friction_per_ps: float | None = Field(None, ge=1e-4, le=1000, description="Langevin")
     damping_fs: float | None = Field(None, gt=1, le=10000, description="Nose-Hoover: period of the thermostat")
@@ -76,29 +82,43 @@ class MethodCard(Written):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
-    title: str = ""
-    source: str = ""
-    code: str | None = None
-    functional: str
-    potentials: str
+    name: str = Field(description="what studies and documents call the card")
+    title: str = Field("", description="what it is for, in a line")
+    source: str = Field("", description="the paper or person that the settings are from")
+    code: str | None = Field(None, description="program that the source names; its mesh is then taken as stated")
+    functional: str = Field(description="exchange-correlation functional, such as PBE")
+    potentials: str = Field(description="kind of potentials, such as PAW or ultrasoft")
     potentials_of: dict[str, str] | None = Field(
         None, description="element: VASP's symbol of its potential, e.g. Li: Li; other engines have their own"
     )
-    cutoff_ev: float | None = Field(None, gt=50, lt=5000)
-    kpoints: KPoints | None = None
-    spin: Literal["auto", "none", "collinear"] | None = None
-    smearing: Smearing | None = None
-    energy_tolerance_ev: float | None = Field(None, ge=1e-11, le=0.1)
-    force_tolerance_ev_per_angstrom: float = Field(gt=1e-5, le=0.5)
-    stress_tolerance_gpa: float = Field(0.05, gt=1e-4, le=5)
-    optimiser: str | None = None
-    relax_cell: bool
-    max_steps: int = Field(300, ge=1, le=100000)
-    vacuum_angstrom: float | None = Field(None, ge=5, le=100)
-    dipole_correction: bool = False
-    dynamics: Dynamics | None = None
-    assumed: dict[str, str] = Field(default_factory=dict)
+    cutoff_ev: float | None = Field(
+        None, gt=50, lt=5000, description="kinetic energy of the largest plane wave, eV; a card with it is of electrons"
+    )
+    kpoints: KPoints | None = Field(None, description="sampling of the Brillouin zone")
+    spin: Literal["auto", "none", "collinear"] | None = Field(
+        None, description="auto: polarised where the number of electrons is odd; none; collinear: always polarised"
+    )
+    smearing: Smearing | None = Field(None, description="occupation of the electrons; default: by metal or not")
+    energy_tolerance_ev: float | None = Field(
+        None, ge=1e-11, le=0.1, description="the self-consistent energy is converged to this, eV"
+    )
+    force_tolerance_ev_per_angstrom: float = Field(
+        gt=1e-5, le=0.5, description="a relaxation ends when no force is larger, eV/Å"
+    )
+    stress_tolerance_gpa: float = Field(
+        0.05, gt=1e-4, le=5, description="a relaxation of a cell ends when no stress is larger, GPa"
+    )
+    optimiser: str | None = Field(None, description="how the source moves atoms; VASP moves them so, too")
+    relax_cell: bool = Field(description="whether crystals relax their cell, too, or atoms only")
+    max_steps: int = Field(300, ge=1, le=100000, description="steps after which a relaxation counts as not converged")
+    vacuum_angstrom: float | None = Field(
+        None, ge=5, le=100, description="above slabs, Å, where the study does not say"
+    )
+    dipole_correction: bool = Field(False, description="of neutral slabs with one vacuum")
+    dynamics: Dynamics | None = Field(None, description="of molecular dynamics, where the study does not say")
+    assumed: dict[str, str] = Field(
+        default_factory=dict, description="settings that the source does not state, each with the reason for its value"
+    )
     base_hash: str | None = Field(None, description="hash of the card that this one was varied from")
 
     @model_validator(mode="after")

@@ -53,17 +53,23 @@ class PotentialDoc(Document):
 class StabilityResults(Document):
     """What follows from the phases of a set, raw before corrected."""
 
-    windows: list[WindowDoc] = Field(default_factory=list)
-    at_potentials: list[PotentialDoc] = Field(default_factory=list)
-    mixing: list[MixingDoc] = Field(default_factory=list)
-    ensembles: list[EnsembleDoc] = Field(default_factory=list)
+    windows: list[WindowDoc] = Field(
+        default_factory=list, description="potentials between which an electrolyte is stable"
+    )
+    at_potentials: list[PotentialDoc] = Field(
+        default_factory=list, description="phases at equilibrium with lithium at a potential"
+    )
+    mixing: list[MixingDoc] = Field(default_factory=list, description="what two phases react to")
+    ensembles: list[EnsembleDoc] = Field(
+        default_factory=list, description="spread of the configurations of an argyrodite"
+    )
 
 
 class StabilityStudyDoc(StabilityResults, StudyDoc):
     """The end of a stability study."""
 
-    doc_type: Literal["StabilityStudyDoc"] = "StabilityStudyDoc"
-    phases: list[StabilityPhaseDoc]
+    doc_type: Literal["StabilityStudyDoc"] = Field("StabilityStudyDoc", description="class of the document")
+    phases: list[StabilityPhaseDoc] = Field(description="energy of each crystal, and its height above the hull")
     engine_corrects: bool = Field(
         False, description="the engine's model was trained on corrected energies: raw ones are made by subtraction"
     )

@@ -69,9 +69,11 @@ class Study(Options):
     labelled: ClassVar[str] = ""
 
     study: str
-    title: str = ""
-    engine: str = "sevennet-0"
-    card: str = "embedded"
+    title: str = Field("", description="one line for tables and figures")
+    engine: str = Field("sevennet-0", description="what computes: see the page on engines")
+    card: str = Field(
+        "embedded", description="how accurately: a method card of the package, or the path of one of yours"
+    )
     cards: Cards | None = Field(
         None, description="another card of a role: crystal, slab, interface; with electrons only"
     )

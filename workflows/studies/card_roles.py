@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from anodeflow.errors import InputError
 from anodeflow.workflows.cards import MethodCard
@@ -29,9 +29,9 @@ _PLURAL: dict[Role, str] = {"crystal": "crystals", "slab": "slabs", "interface":
 class Cards(Written):
     """Names or paths of the cards of each role; a role without one has the study's ``card``."""
 
-    crystal: str | None = None
-    slab: str | None = None
-    interface: str | None = None
+    crystal: str | None = Field(None, description="card of crystals")
+    slab: str | None = Field(None, description="card of slabs and of what is on them")
+    interface: str | None = Field(None, description="card of interfaces")
 
     @field_validator("*", mode="before")
     @classmethod

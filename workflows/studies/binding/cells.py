@@ -38,8 +38,8 @@ _MergeDistance = Annotated[float, zero_or_at_least(0.01)]
 class Surface(Options):
     """The face of a host. The Miller index refers to the catalogue's cell (or the user's)."""
 
-    miller: Miller
-    termination: int | str = 0
+    miller: Miller = Field(description="index of the face, in the cell that is given")
+    termination: int | str = Field(0, description="number or label of `anodeflow build slab --list`")
     sides: Literal["top", "both"] = Field("top", description="Li on one face, or on both (two Li, no dipole)")
     supercell: tuple[Repeats, Repeats] | None = Field(
         None, description="in-plane repeats, so the coverage; default: from the study's slab"
@@ -56,8 +56,8 @@ class Surface(Options):
 class Host(Options):
     """One host: a catalogue crystal or a structure file."""
 
-    crystal: str
-    surface: Surface | None = None
+    crystal: str = Field(description="name of the catalogue, or a structure file")
+    surface: Surface | None = Field(None, description="the face that Li is put on; needed for the environment surface")
     merge_distance_angstrom: _MergeDistance = Field(
         0.7, ge=0, le=5, description="interstitial sites closer than this count as one"
     )
@@ -65,7 +65,9 @@ class Host(Options):
         None,
         description="default: fixed where the catalogue says so (dispersion-bound crystals), else the card's",
     )
-    environments: list[Environment] | None = None
+    environments: list[Environment] | None = Field(
+        None, description="where Li goes for this host; default: the study's"
+    )
     states: list[BulkState] | None = Field(
         None, min_length=1, description="of Li in the crystal; default: the study's, of those the host can have"
     )
@@ -88,18 +90,18 @@ class Bulk(Options):
     """How interstitial Li is put into a crystal."""
 
     min_image_distance_angstrom: float = Field(10.0, ge=4, le=40, description="between Li and its images")
-    max_atoms: int = Field(200, ge=2, le=2000)
+    max_atoms: int = Field(200, ge=2, le=2000, description="a larger cell is refused")
 
 
 class Slab(Options):
     """How the slabs of all hosts are built."""
 
-    min_thickness_angstrom: float = Field(10.0, ge=3, le=60)
+    min_thickness_angstrom: float = Field(10.0, ge=3, le=60, description="least thickness of slabs")
     min_lateral_angstrom: float = Field(8.0, ge=2, le=40, description="shortest distance between Li and its images")
     vacuum_angstrom: float | None = Field(
         None, ge=5, le=100, description=f"default: that of the card, else {VACUUM_WITH_LITHIUM_ANGSTROM:g}"
     )
-    max_atoms: int = Field(400, ge=2, le=2000)
+    max_atoms: int = Field(400, ge=2, le=2000, description="a larger cell is refused")
 
 
 class Cells(Options):

@@ -59,27 +59,42 @@ class BindingStudy(Study):
 
     kind: ClassVar[str] = "binding-energy"
 
-    study: Literal["binding-energy"]
-    hosts: list[Host] = Field(min_length=1)
-    environments: list[Environment] = Field(default=["bulk"], min_length=1)
+    study: Literal["binding-energy"] = Field(description="the kind of study")
+    hosts: list[Host] = Field(
+        min_length=1, description="crystals that Li is put into or onto; a name stands for {crystal: name}"
+    )
+    environments: list[Environment] = Field(
+        default=["bulk"], min_length=1, description="bulk: in a supercell; surface: on a slab; of hosts that do not say"
+    )
     states: list[BulkState] | None = Field(
         None, min_length=1, description="of Li in a crystal, of hosts that can have them; default: all"
     )
     reservoirs: dict[str, str] | None = Field(
         None, description="crystal that an element returns to when Li replaces it; default: the metal of the element"
     )
-    anodes: list[str] = Field(default_factory=list)
-    interphases: list[str] = Field(default_factory=list)
-    references: list[Convention] = Field(default=["bulk_metal", "neutral_atom"], min_length=1)
-    lithium_charge: Literal[0, 1] = 0
-    charged: Literal["refuse", "neutral"] = "refuse"
-    bulk: Bulk = Field(default_factory=Bulk)
-    slab: Slab = Field(default_factory=Slab)
+    anodes: list[str] = Field(default_factory=list, description="rows of dE: hosts that take Li up")
+    interphases: list[str] = Field(
+        default_factory=list, description="columns of dE: hosts between anode and electrolyte"
+    )
+    references: list[Convention] = Field(
+        default=["bulk_metal", "neutral_atom"],
+        min_length=1,
+        description="what E_Li is; the first leads tables and figures",
+    )
+    lithium_charge: Literal[0, 1] = Field(0, description="1: Li+, for engines that hold a charge")
+    charged: Literal["refuse", "neutral"] = Field(
+        "refuse",
+        description="what an engine without charges does when asked for Li+: refuse, or compute neutral Li and say so",
+    )
+    bulk: Bulk = Field(default_factory=Bulk, description="supercells of crystals")
+    slab: Slab = Field(default_factory=Slab, description="slabs of hosts that do not say")
     atom_box_angstrom: float | None = Field(
         None, ge=6, le=40, description="edge of the box of isolated Li, for engines with electrons; default 12"
     )
-    displacement_angstrom: Annotated[float, zero_or_at_least(1e-4)] = Field(0.05, ge=0, le=0.5)
-    seed: Seed = 0
+    displacement_angstrom: Annotated[float, zero_or_at_least(1e-4)] = Field(
+        0.05, ge=0, le=0.5, description="of every atom, seeded, so that no symmetry holds Li on a saddle"
+    )
+    seed: Seed = Field(0, description="of the displacements")
 
     @field_validator("hosts", mode="before")
     @classmethod

@@ -22,8 +22,8 @@ class CrystalStudy(Study):
 
     kind: ClassVar[str] = "crystal-properties"
 
-    study: Literal["crystal-properties"]
-    crystals: list[str] = Field(min_length=1)
+    study: Literal["crystal-properties"] = Field(description="the kind of study")
+    crystals: list[str] = Field(min_length=1, description="names of the catalogue, or structure files")
     cells: Literal["primitive"] | None = Field(
         None, description="primitive: compute the smallest cell, report it in the catalogue's setting; None: as given"
     )

@@ -27,31 +27,40 @@ _CLOSER_ANGSTROM = 0.8
 class _InterfaceSide(Options):
     """One side of an interface."""
 
-    crystal: str
-    miller: Miller
+    crystal: str = Field(description="name of the catalogue, or a structure file")
+    miller: Miller = Field(description="index of the face that is joined, in the cell that is given")
     layers: Layers | None = Field(None, ge=2, description="planes of atoms, in place of min_thickness_angstrom")
 
 
 class System(Options):
     """What moves: a crystal of the catalogue, a structure file as it is, or the interface of two crystals."""
 
-    name: str = ""
-    crystal: str | None = None
+    name: str = Field("", description="for tables and figures; default: made of what it is")
+    crystal: str | None = Field(None, description="name of the catalogue, or a structure file, whose cell may relax")
     structure: str | None = Field(None, description="a file; its cell is kept")
-    supercell: tuple[Repeats, Repeats, Repeats] = (1, 1, 1)
-    film: _InterfaceSide | None = None
-    substrate: _InterfaceSide | None = None
-    min_thickness_angstrom: float = Field(9.0, ge=2, le=100)
-    gap_angstrom: float = Field(2.3, ge=1, le=6)
+    supercell: tuple[Repeats, Repeats, Repeats] = Field(
+        (1, 1, 1), description="repeats of a crystal or structure along its vectors"
+    )
+    film: _InterfaceSide | None = Field(None, description="one side of an interface")
+    substrate: _InterfaceSide | None = Field(None, description="the other side")
+    min_thickness_angstrom: float = Field(9.0, ge=2, le=100, description="least thickness of each side of an interface")
+    gap_angstrom: float = Field(
+        2.3,
+        ge=1,
+        le=6,
+        description="between the sides before they are relaxed; with a search, the gap that cells are planned with",
+    )
     shift: Shift = Field((0.0, 0.0), description="in place of a search of the registry")
     registry: str | None = Field(None, description="the one to take, such as 'Li over S'; default: the lowest")
     registries: Literal[1] | None = Field(None, description="1: the lowest of a search, the default of an interface")
     search_engine: str | None = Field(None, description="potential that scores registries")
-    repeat: tuple[Repeats, Repeats] = (1, 1)
-    strained: Literal["film", "substrate", "both"] | None = None
-    max_strain_percent: float = Field(5.0, ge=1e-3, le=15)
-    max_area_angstrom2: float = Field(250.0, gt=1, le=2000)
-    max_atoms: int = Field(400, ge=2, le=5000)
+    repeat: tuple[Repeats, Repeats] = Field((1, 1), description="of the matched cell of an interface in the plane")
+    strained: Literal["film", "substrate", "both"] | None = Field(
+        None, description="which side takes the lattice of the other; both: half each; default: the softer"
+    )
+    max_strain_percent: float = Field(5.0, ge=1e-3, le=15, description="largest strain of a lattice match")
+    max_area_angstrom2: float = Field(250.0, gt=1, le=2000, description="largest area of a lattice match")
+    max_atoms: int = Field(400, ge=2, le=5000, description="a larger cell is refused")
     relax_height: bool = Field(
         True, description="the start of an interface relaxes its height, too; a reactive one may collapse in it"
     )
@@ -106,7 +115,7 @@ class Analysis(Options):
     """What is made of the trajectories."""
 
     pairs: list[str] = Field(default_factory=lambda: ["P-S", "Li-S", "Li-P", "Li-Cl"], description="where present")
-    r_max_angstrom: float = Field(8.0, gt=1, le=50)
+    r_max_angstrom: float = Field(8.0, gt=1, le=50, description="largest distance of g(r)")
     window_ps: float | None = Field(
         None, ge=1e-3, le=100_000, description="length of 'before' and 'after'; None: a fifth of the run, at most 1 ps"
     )

@@ -46,28 +46,44 @@ class DynamicsStudy(Study):
     kind: ClassVar[str] = "molecular-dynamics"
     labelled: ClassVar[str] = "systems"
 
-    study: Literal["molecular-dynamics"]
-    systems: list[System] = Field(min_length=1)
-    seeds: list[Seed] = Field(default=[1], min_length=1)
-    ensemble: Literal["nvt", "nve"] | None = None
-    timestep_fs: float | None = Field(None, ge=0.01, le=10)
-    temperature_k: float | None = Field(None, ge=1, le=5000)
+    study: Literal["molecular-dynamics"] = Field(description="the kind of study")
+    systems: list[System] = Field(min_length=1, description="what moves")
+    seeds: list[Seed] = Field(default=[1], min_length=1, description="one run each, of velocities and thermostat")
+    ensemble: Literal["nvt", "nve"] | None = Field(
+        None, description="nvt: constant temperature; nve: constant energy; default: the card's"
+    )
+    timestep_fs: float | None = Field(
+        None, ge=0.01, le=10, description="time between two steps; default: the card's, else 2"
+    )
+    temperature_k: float | None = Field(None, ge=1, le=5000, description="default: the card's, else 300")
     temperatures_k: list[Annotated[float, Field(ge=1, le=5000)]] | None = Field(
         None, min_length=2, description="in place of temperature_k: every system at each, and its Arrhenius law"
     )
-    duration_ps: float | None = Field(None, ge=1e-4, le=100_000)
-    thermostat: Literal["langevin", "nose-hoover"] | None = None
-    friction_per_ps: float | None = Field(None, ge=1e-4, le=1000)
-    damping_fs: float | None = Field(None, gt=1, le=10000)
-    chain_length: int | None = Field(None, ge=1, le=20)
+    duration_ps: float | None = Field(
+        None, ge=1e-4, le=100_000, description="length of each run, after equilibration; default: the card's"
+    )
+    thermostat: Literal["langevin", "nose-hoover"] | None = Field(
+        None, description="of nvt; default: the card's, else langevin"
+    )
+    friction_per_ps: float | None = Field(None, ge=1e-4, le=1000, description="of langevin; default: the card's")
+    damping_fs: float | None = Field(
+        None, gt=1, le=10000, description="of nose-hoover, period of the thermostat; default: the card's"
+    )
+    chain_length: int | None = Field(None, ge=1, le=20, description="of nose-hoover; default: the card's")
     equilibration_ps: float = Field(0.0, ge=0, le=1000, description="Langevin's, counted before time 0")
-    segment_ps: float = Field(1.0, ge=1e-5, le=1000)
+    segment_ps: float = Field(
+        1.0, ge=1e-5, le=1000, description="a run is computed in segments of this length, a job each"
+    )
     sample_every: int = Field(10, ge=1, le=10_000, description="steps between frames")
     relax_crystals: bool = Field(True, description="cells of crystals first; interfaces are built of the relaxed ones")
-    prerelax: bool = True
-    prerelax_force_ev_per_angstrom: float = Field(0.1, ge=0.01, le=0.5)
-    prerelax_max_steps: int = Field(60, ge=1, le=5000)
-    analysis: Analysis = Field(default_factory=Analysis)
+    prerelax: bool = Field(True, description="relax atoms before they move, so that no contact explodes")
+    prerelax_force_ev_per_angstrom: float = Field(
+        0.1, ge=0.01, le=0.5, description="that relaxation ends when no force is larger"
+    )
+    prerelax_max_steps: int = Field(
+        60, ge=1, le=5000, description="that relaxation ends after so many steps, converged or not"
+    )
+    analysis: Analysis = Field(default_factory=Analysis, description="what is made of the trajectories")
 
     @model_validator(mode="after")
     def _consistent(self) -> DynamicsStudy:

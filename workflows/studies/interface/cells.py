@@ -24,9 +24,9 @@ _MIN_FILMS = 4
 class Side(Options):
     """One side of the interface."""
 
-    crystal: str
-    miller: Miller
-    termination: int | str = 0
+    crystal: str = Field(description="name of the catalogue, or a structure file")
+    miller: Miller = Field(description="index of the face that is joined, in the cell that is given")
+    termination: int | str = Field(0, description="number or label of `anodeflow build slab --list`")
 
     @property
     def face(self) -> str:

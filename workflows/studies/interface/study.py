@@ -27,21 +27,23 @@ class InterfaceStudy(Study):
 
     kind: ClassVar[str] = "interface-energy"
 
-    study: Literal["interface-energy"]
-    film: Film
-    substrate: Substrate
+    study: Literal["interface-energy"] = Field(description="the kind of study")
+    film: Film = Field(description="side that is strained onto the other")
+    substrate: Substrate = Field(description="side that keeps its lattice")
     surfaces: list[SurfaceSpec] = Field(
         default_factory=list, description="free surfaces of both, for the work of adhesion"
     )
-    max_strain_percent: float = Field(5.0, ge=1e-3, le=15)
-    max_area_angstrom2: float = Field(200.0, gt=1, le=1000)
+    max_strain_percent: float = Field(5.0, ge=1e-3, le=15, description="largest strain of a lattice match")
+    max_area_angstrom2: float = Field(200.0, gt=1, le=1000, description="largest area of a lattice match")
     gap_angstrom: float = Field(2.5, ge=1, le=6, description="that cells are planned with, or built with a shift")
     registries: int | None = Field(None, ge=1, le=12, description="best of the search that are computed; default: 3")
     registry: str | None = Field(None, description="the only one to compute, such as 'Li over Cl'")
     search_engine: str | None = Field(None, description="potential that scores registries")
     shift: Shift = Field((0.0, 0.0), description="in place of a search, in fractions of the cell")
-    vacuum_angstrom: float | None = Field(None, ge=5, le=100)
-    max_atoms: int = Field(400, ge=2, le=2000)
+    vacuum_angstrom: float | None = Field(
+        None, ge=5, le=100, description="over free surfaces; default: that of the card"
+    )
+    max_atoms: int = Field(400, ge=2, le=2000, description="a larger cell is refused")
 
     @model_validator(mode="after")
     def _surfaces_belong(self) -> InterfaceStudy:

@@ -37,7 +37,7 @@ class Cell(Options):
     """How the cells are built."""
 
     min_image_distance_angstrom: float = Field(10.0, ge=4, le=40, description="between the defect and its images")
-    max_atoms: int = Field(300, ge=2, le=2000)
+    max_atoms: int = Field(300, ge=2, le=2000, description="a larger cell is refused")
     min_thickness_angstrom: float = Field(10.0, ge=3, le=60, description="of slabs, and of each side of an interface")
     vacuum_angstrom: float | None = Field(
         None, ge=5, le=100, description=f"default: that of the card, else {VACUUM_WITH_LITHIUM_ANGSTROM:g}"
@@ -47,21 +47,23 @@ class Cell(Options):
 class Side(Options):
     """One side of an interface."""
 
-    crystal: str
-    miller: Miller | None = None
-    termination: int | str = 0
+    crystal: str = Field(description="name of the catalogue, or a structure file")
+    miller: Miller | None = Field(None, description="index of the face that is joined, in the cell that is given")
+    termination: int | str = Field(0, description="number or label of `anodeflow build slab --list`")
     layers: Layers | None = Field(None, ge=2, description="planes of atoms; default: from the cell's thickness")
 
 
 class MigrationPath(Options):
     """Where lithium moves, and how: a crystal with a mechanism, or the two sides of an interface."""
 
-    mechanism: Mechanism
-    crystal: str | None = None
-    surface: Surface | None = None
-    film: Side | None = None
-    substrate: Side | None = None
-    max_distance_angstrom: float = Field(4.0, ge=0.5, le=15)
+    mechanism: Mechanism = Field(
+        description="what moves: a vacancy, an interstitial Li, Li on a surface, or Li at an interface"
+    )
+    crystal: str | None = Field(None, description="name of the catalogue, or a structure file")
+    surface: Surface | None = Field(None, description="the face that Li moves on")
+    film: Side | None = Field(None, description="side of an interface that is strained")
+    substrate: Side | None = Field(None, description="the other side")
+    max_distance_angstrom: float = Field(4.0, ge=0.5, le=15, description="longest hop that is looked for")
     hops: list[str] | None = Field(None, min_length=1, description="labels; default: all inequivalent hops")
     sites: list[str] | None = Field(None, min_length=2, description="orbits between which hops are looked for")
     shortest: int | None = Field(None, ge=1, le=1000, description="only so many of the shortest hops")

@@ -24,18 +24,21 @@ class MigrationStudy(Study):
 
     kind: ClassVar[str] = "migration"
 
-    study: Literal["migration"]
-    paths: list[MigrationPath] = Field(min_length=1)
-    cell: Cell = Field(default_factory=Cell)
+    study: Literal["migration"] = Field(description="the kind of study")
+    paths: list[MigrationPath] = Field(min_length=1, description="where lithium moves")
+    cell: Cell = Field(default_factory=Cell, description="how large the cells are")
     images: int | None = Field(None, ge=1, le=21, description="default: from the length of the path")
-    climb: bool = True
+    climb: bool = Field(True, description="the highest image climbs to the saddle")
     allow_concerted: bool = Field(False, description="accept hops on which a second atom moves far")
-    lithium_charge: Literal[0, 1] = 0
-    charged: Literal["refuse", "neutral"] = "refuse"
+    lithium_charge: Literal[0, 1] = Field(0, description="1: Li+, for engines that hold a charge")
+    charged: Literal["refuse", "neutral"] = Field(
+        "refuse",
+        description="what an engine without charges does when asked for Li+: refuse, or compute neutral Li and say so",
+    )
     displacement_angstrom: Annotated[float, zero_or_at_least(1e-4)] = Field(
         0.03, ge=0, le=0.3, description="of every atom, seeded, so that no symmetry holds an end point or a path"
     )
-    seed: Seed = 0
+    seed: Seed = Field(0, description="of the displacements")
 
     @field_validator("paths", mode="before")
     @classmethod

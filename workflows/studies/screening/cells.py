@@ -34,8 +34,8 @@ _WIDER_ANGSTROM = (0.0, 0.4, 0.8)
 class ScreenedSide(Options):
     """One crystal and its face, with the terminations that are tried."""
 
-    crystal: str
-    miller: Miller
+    crystal: str = Field(description="name of the catalogue, or a structure file")
+    miller: Miller = Field(description="index of the face that is joined, in the cell that is given")
     terminations: Literal["all"] | list[int | str] = Field("all", description="of `anodeflow build slab --list`")
     layers: Layers | None = Field(None, ge=2, description="planes of atoms; default: by thickness_angstrom")
     thickness_angstrom: float = Field(10.0, ge=1, le=100, description="least thickness")

@@ -32,9 +32,9 @@ class ScreeningStudy(Study):
 
     kind: ClassVar[str] = "interface-screening"
 
-    study: Literal["interface-screening"]
-    film: ScreenedSide
-    substrate: ScreenedSide
+    study: Literal["interface-screening"] = Field(description="the kind of study")
+    film: ScreenedSide = Field(description="side that is strained onto the other")
+    substrate: ScreenedSide = Field(description="side that keeps its lattice")
     matches: int = Field(1, ge=1, le=10, description="lattice matches of each pair of terminations")
     best: int = Field(3, ge=1, le=20, description="interfaces that the study's engine computes")
     candidates: int = Field(8, ge=1, le=24, description="registries scored for each match")
@@ -43,9 +43,9 @@ class ScreeningStudy(Study):
         description="crystals that atoms beyond whole formula units come from, by element; several are a range",
     )
     search_engine: str | None = Field(None, description="potential that screens")
-    max_strain_percent: float = Field(5.0, ge=1e-3, le=15)
-    max_area_angstrom2: float = Field(200.0, gt=1, le=1000)
-    max_atoms: int = Field(200, ge=2, le=2000)
+    max_strain_percent: float = Field(5.0, ge=1e-3, le=15, description="largest strain of a lattice match")
+    max_area_angstrom2: float = Field(200.0, gt=1, le=1000, description="largest area of a lattice match")
+    max_atoms: int = Field(200, ge=2, le=2000, description="larger cells are left out")
     gap_angstrom: float = Field(2.5, ge=1, le=6, description="that cells are planned with")
 
     @field_validator("reservoirs", mode="before")

@@ -15,10 +15,10 @@ class ArgyroditeSpec(Options):
     """An argyrodite as an ensemble of ordered configurations, the lowest of the Ewald energy."""
 
     argyrodite: str = Field(description="formula, e.g. Li5.5PS4.5Cl1.5")
-    configurations: int = Field(3, ge=1, le=12)
+    configurations: int = Field(3, ge=1, le=12, description="how many of the lowest ordered cells make the ensemble")
     formula_units: int | None = Field(None, ge=1, le=20, description="None: 4, or the next that fits")
     site_inversion: float | None = Field(None, ge=0, le=1, description="halide occupancy of the 4d site")
-    seed: int = 0
+    seed: int = Field(0, description="of the orderings that are drawn")
 
     @property
     def names(self) -> list[str]:

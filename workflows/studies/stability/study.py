@@ -32,7 +32,7 @@ class StabilityStudy(Study):
 
     kind: ClassVar[str] = "stability"
 
-    study: Literal["stability"]
+    study: Literal["stability"] = Field(description="the kind of study")
     electrolytes: list[str | ArgyroditeSpec] = Field(min_length=1, description="whose windows are wanted")
     temperature_k: float | None = Field(
         None, gt=0, le=3000, description="of the entropy of ideal disorder that is printed beside ensembles"

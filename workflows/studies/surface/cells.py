@@ -18,9 +18,9 @@ from anodeflow.yaml_input import Layers, Miller
 class SurfaceSpec(Options):
     """One face of one crystal. The Miller index refers to the catalogue's cell (or the user's)."""
 
-    crystal: str
-    miller: Miller
-    termination: int | str = 0
+    crystal: str = Field(description="name of the catalogue, or a structure file")
+    miller: Miller = Field(description="index of the face, in the cell that is given")
+    termination: int | str = Field(0, description="number or label of `anodeflow build slab --list`")
     layers: list[Layers] = Field(min_length=1, description="planes of atoms of each slab")
     symmetric: bool = Field(True, description="equal faces are preferred, even at the price of stoichiometry")
     chemical_potentials_ev: dict[str, Annotated[float, Field(ge=-1e6, le=1e6)]] | None = Field(

@@ -20,12 +20,12 @@ class SurfaceStudy(Study):
 
     kind: ClassVar[str] = "surface-energy"
 
-    study: Literal["surface-energy"]
-    surfaces: list[SurfaceSpec] = Field(min_length=1)
+    study: Literal["surface-energy"] = Field(description="the kind of study")
+    surfaces: list[SurfaceSpec] = Field(min_length=1, description="faces whose energy is wanted")
     vacuum_angstrom: float | None = Field(
         None, ge=5, le=100, description=f"default: that of the card, else {VACUUM_ANGSTROM:g}"
     )
-    max_atoms: int = Field(400, ge=2, le=2000)
+    max_atoms: int = Field(400, ge=2, le=2000, description="a larger slab is refused")
 
     @property
     def vacuum(self) -> float:

@@ -19,7 +19,7 @@ class VoltageStudy(Study):
 
     kind: ClassVar[str] = "voltage"
 
-    study: Literal["voltage"]
+    study: Literal["voltage"] = Field(description="the kind of study")
     host: str = Field("Al", description="crystal that takes up lithium")
     crystals: list[str] = Field(
         ["Al", "LiAl", "Li3Al2", "Li9Al4", "Li"], description="the host, what it forms with lithium, and Li metal"
