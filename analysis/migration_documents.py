@@ -88,13 +88,24 @@ class MigrationBarrierDoc(Document):
     jumps: list[JumpDoc] | None = Field(
         None, description="of the vacancy or the added atom, all that are equivalent, start to end; None: not known"
     )
+    place: str | None = Field(None, description="of a hop across a contact: between which planes, and how far sideways")
     rests_on: dict[str, str] = Field(default_factory=dict, description="fingerprints: crystal, host, start, end, band")
     engine: EngineRecord | None = Field(None, description="what computed")
     card: CardRecord | None = Field(None, description="how accurately")
     warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
     error: str | None = Field(None, description="why there is no result; none where there is one")
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("jumps",)
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("jumps", "place")
+
+
+class LandscapeDoc(Document):
+    """The hops across one contact, side by side."""
+
+    crystal: str
+    hops: list[str] = Field(default_factory=list, description="that have barriers, the lowest forward one first")
+    without: list[str] = Field(default_factory=list, description="that have none")
+    easiest: str | None = Field(None, description="the first of `hops`")
+    text: str = Field(description="the same as text, and which hop a paper most likely shows")
 
 
 class MigrationStudyDoc(StudyDoc):
@@ -104,7 +115,9 @@ class MigrationStudyDoc(StudyDoc):
     barriers: list[MigrationBarrierDoc]
     diffusion: list[HopDiffusionDoc] | None = Field(None, description="of each path, by its hops alone")
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "diffusion")
+    landscapes: list[LandscapeDoc] | None = Field(None, description="of each contact of which several hops are known")
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "diffusion", "landscapes")
 
     @property
     def complete(self) -> bool:
@@ -248,3 +261,39 @@ def _weighed(hop: MigrationBarrierDoc) -> list[WeighedJump]:
         back = JumpDoc(origin=jump.target, target=jump.origin, vector_angstrom=(-x, -y, -z))
         ways += [WeighedJump(jump=jump, barrier_ev=forward), WeighedJump(jump=back, barrier_ev=backward)]
     return ways
+
+
+def landscapes(barriers: list[MigrationBarrierDoc]) -> list[LandscapeDoc]:
+    """Return the hops across each contact side by side, for contacts of which the study has several.
+
+    A paper that shows one path across an interface shows the easiest it found: the lowest barrier forward is the one
+    to set beside it.
+
+    Parameters
+    ----------
+    barriers
+        Of a study.
+    """
+    contacts: dict[str, list[MigrationBarrierDoc]] = {}
+    for doc in barriers:
+        if doc.mechanism == "interface" and doc.hop:
+            contacts.setdefault(doc.crystal, []).append(doc)
+    return [_landscape(name, hops) for name, hops in contacts.items() if len(hops) > 1]
+
+
+def _landscape(contact: str, hops: list[MigrationBarrierDoc]) -> LandscapeDoc:
+    done = sorted((doc for doc in hops if doc.converged), key=lambda doc: (doc.forward_ev or 0.0, doc.hop))
+    without = [doc.hop for doc in hops if not doc.converged]
+    none = f"; no barrier of {', '.join(without)}" if without else ""
+    if not done:
+        return LandscapeDoc(crystal=contact, without=without, text=f"{contact}: no hop across it has a barrier{none}")
+    parts = [f"{doc.hop} {doc.forward_ev:.3f} eV in, {doc.backward_ev:.3f} eV back" for doc in done]
+    first = done[0]
+    where = "" if first.place is None else f" ({first.place})"
+    text = (
+        f"{contact}, landscape along the contact: {'; '.join(parts)}{none}. Easiest is {first.hop}{where}: of these "
+        "the most likely one where a paper shows a single path without saying which"
+    )
+    if without:
+        text += ", unless one without a barrier is easier"
+    return LandscapeDoc(crystal=contact, hops=[doc.hop for doc in done], without=without, easiest=first.hop, text=text)

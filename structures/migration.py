@@ -25,6 +25,8 @@ _VIA_ANGSTROM = 0.5
 #: Relaxed crystals keep their symmetry to this accuracy.
 SYMPREC_ANGSTROM = 0.02
 _SAME_POINT_ANGSTROM = 0.1
+#: Atoms whose heights differ by less than this lie in one plane of an interface as built.
+_SAME_PLANE_ANGSTROM = 0.3
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,51 @@ def choose_hops(hops: Sequence[Hop], labels: Sequence[str] | None) -> list[Hop]:
             hint = did_you_mean(label, known, f"known: {', '.join(h.text for h in hops)}")
             raise InputError(f"unknown hop '{label}'", hint)
     return [known[label] for label in dict.fromkeys(labels)]
+
+
+def kinds_of_crossing(host: Structure, hops: Sequence[Hop], element: str = "Li") -> list[tuple[Hop, str]]:
+    """Return one hop of each kind across an interface, in the order given, each with its geometry as text.
+
+    Hops are of one kind if they lead between the same planes over the same distance: in a cell of a few repeats there
+    are several that differ by atoms far from them alone.
+
+    Parameters
+    ----------
+    host
+        The interface the hops were found in, as built; its atoms carry the site property ``side``.
+    hops
+        Of mechanism ``interface``.
+    element
+        What hops; its atoms make the planes.
+
+    Returns
+    -------
+    list of (Hop, str)
+        The text is such as ``plane 1 of the film to plane 1 of the substrate, 2.57 angstrom, 1.44 of it sideways``.
+    """
+    planes = {side: _planes_from_contact(host, side, element) for side in ("film", "substrate")}
+    kinds: dict[tuple[int, int, float, float], tuple[Hop, str]] = {}
+    for hop in hops:
+        start, end = (host.lattice.get_cartesian_coords(np.mod(f, 1.0))[2] for f in (hop.start, hop.end))
+        first, second = (
+            1 + int(np.abs(planes[side] - height).argmin()) for side, height in (("film", start), ("substrate", end))
+        )
+        step = host.lattice.get_cartesian_coords(np.array(hop.end) - np.array(hop.start))
+        sideways = float(np.linalg.norm(step[:2]))
+        text = (
+            f"plane {first} of the film to plane {second} of the substrate, {hop.distance_angstrom:.2f} angstrom, "
+            f"{sideways:.2f} of it sideways"
+        )
+        kinds.setdefault((first, second, round(hop.distance_angstrom, 1), round(sideways, 1)), (hop, text))
+    return list(kinds.values())
+
+
+def _planes_from_contact(host: Structure, side: str, element: str) -> NDArray[np.float64]:
+    """Return the heights of the planes of one element on one side of contact 1, the nearest first, angstrom."""
+    sides, symbols = np.array(host.site_properties["side"]), np.array(element_symbols(host))
+    heights = np.sort(np.mod(host.frac_coords[(sides == side) & (symbols == element), 2], 1.0) * host.lattice.c)
+    planes = [group.mean() for group in np.split(heights, np.flatnonzero(np.diff(heights) > _SAME_PLANE_ANGSTROM) + 1)]
+    return np.array(planes if side == "film" else planes[::-1])
 
 
 # --- the sites -------------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def fixed_points(moves: Sequence[Move]) -> list[NDArray[np.float64]]:
         steps = np.array(list(product((-2, -1, 0, 1, 2), repeat=4)))
         solutions = (steps - right) @ np.linalg.pinv(rows).T
         exact = np.abs(solutions @ rows.T + right - steps).max(axis=1) < SAME_FRACTION
-        for point in solutions[exact] % 1.0:
+        for point in np.round(solutions[exact], 6) % 1.0:  # -1e-17 is 0, not almost 1, which would be sorted last
             if not _is_among(point, np.array(points).reshape(-1, 2)):
                 points.append(point)
     return sorted(points, key=lambda p: (-_stabiliser(p, moves), *(round(float(x), 3) for x in p)))

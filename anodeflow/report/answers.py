@@ -162,4 +162,5 @@ def migration_answer(document: MigrationStudyDoc) -> str:
         if b.forward_ev is not None and b.backward_ev is not None
     ]
     text = f"Migration barriers, lowest first: {_listed(parts)}." if parts else "No hop has a barrier."
+    text = " ".join([text, *(f"{landscape.text}." for landscape in document.landscapes or [])])
     return text if document.complete else f"{text} {_missing()}"

@@ -12,10 +12,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from factories import write_yaml
+from pymatgen.core import Structure
 
 from anodeflow.analysis.barriers import fit_barrier
 from anodeflow.analysis.figures.migration import migration_figure
-from anodeflow.analysis.migration_documents import BandDoc, MigrationStudyDoc, barrier_doc
+from anodeflow.analysis.migration_documents import (
+    BandDoc,
+    MigrationBarrierDoc,
+    MigrationStudyDoc,
+    barrier_doc,
+    landscapes,
+)
 from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import InputError
 from anodeflow.workflows.cards import load_card
@@ -25,7 +32,8 @@ from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.store.archive_documents import Archived, UnfitError
 from anodeflow.workflows.store.archive_numbers import NumbersCheck
 from anodeflow.workflows.studies import load_study
-from anodeflow.workflows.studies.migration.cells import build_host, hop_cells_of
+from anodeflow.workflows.studies.migration.cells import build_host, hop_cells_of, standard_contact
+from anodeflow.workflows.studies.registries import RegistryStage, with_its_symmetry
 
 TINY = {
     "study": "migration",
@@ -161,13 +169,77 @@ def test_surface_and_interface_are_planned(tmp_path):
     assert len(band.structure) == len(host.structure) - 1
 
 
-def test_a_chosen_hop_of_an_interface_says_out_of_how_many(tmp_path):
-    """The paper publishes none of its hops: the shortest depends on the registry, which is not searched."""
-    study = load_study(write(tmp_path, paths=[INTERFACE], cell={"min_thickness_angstrom": 6}))
+def crystals_as_relaxed(study, scale, seed):
+    """The crystals of a study as an engine leaves them: larger or smaller, their symmetry broken by its last digits."""
+    noise = np.random.default_rng(seed)
+    return [
+        Structure(
+            crystal.lattice.matrix * scale + noise.normal(scale=1e-7, size=(3, 3)), crystal.species,
+            crystal.frac_coords + noise.normal(scale=1e-7, size=(len(crystal), 3)),
+        )
+        for crystal in map(study.crystal, study.crystals_used())
+    ]  # fmt: skip
+
+
+def crossings(study, scale, seed, gap_angstrom):
+    """Hops of the study's interface between crystals of an engine, in the registry that its search found."""
     (path,) = study.paths
-    built, _ = build_host([study.crystal(name) for name in path.crystals], path, study.cell, 12.0)
-    (hop,) = hop_cells_of(built, built, path, study.cell)
-    assert re.match(r"1 of \d+ inequivalent hops across the contact as built", hop.notes[0])
+    unrelaxed = [study.crystal(name) for name in path.crystals]
+    relaxed = crystals_as_relaxed(study, scale, seed)
+    stage = next(entry for entry in study.declare() if isinstance(entry, RegistryStage))
+    found = stage.foreseen(relaxed, study.setup)
+    for registry in found.registries:
+        registry.gap_angstrom = gap_angstrom
+    exact = [with_its_symmetry(given, own) for given, own in zip(unrelaxed, relaxed, strict=True)]
+    built, _ = build_host(exact, path, study.cell, 12.0, found)
+    standard = standard_contact(unrelaxed, built, path, study.cell, found)
+    assert standard is not None
+    return found, hop_cells_of(built, built, path, study.cell, standard)
+
+
+def test_two_engines_name_the_same_hops_across_a_contact(tmp_path):
+    """Lengths, gaps and the last digits of crystals differ between engines; what a hop is called does not."""
+    path = {key: value for key, value in INTERFACE.items() if key != "shortest"} | {"landscape": 3}
+    study = load_study(write(tmp_path, paths=[path], cell={"min_thickness_angstrom": 6}))
+    (found, hops), (also_found, same_hops) = (
+        crossings(study, scale, seed, gap) for scale, seed, gap in ((0.997, 1, 2.1), (1.002, 2, 2.6))
+    )
+    shifts = [np.array([registry.shift for registry in doc.registries]) for doc in (found, also_found)]
+    assert np.allclose(*shifts, atol=1e-4)
+    assert [(hop.hop.label, hop.place) for hop in hops] == [(hop.hop.label, hop.place) for hop in same_hops]
+    assert len({hop.place for hop in hops}) == len(hops) == 3
+    assert all(hop.place.startswith("plane 1 of the film to plane 1 of the substrate") for hop in hops[:2])
+    for hop, same in zip(hops, same_hops, strict=True):
+        assert hop.hop.distance_angstrom == same.hop.distance_angstrom  # in the contact that nobody relaxed
+        sideways = []
+        for ends in (hop, same):
+            step = ends.end.cart_coords - ends.start.cart_coords
+            mover = np.linalg.norm(step, axis=1).argmax()
+            assert ends.start[int(mover)].specie.symbol == "Li"
+            sideways.append(step[mover] @ np.linalg.inv(ends.start.lattice.matrix))
+        assert np.allclose(sideways[0][:2], sideways[1][:2], atol=1e-5)  # the same atom goes the same way
+        assert re.match(r"3 of \d+ inequivalent hops, of \d+ kinds, across the contact as built", hop.notes[0])
+
+
+def test_a_landscape_names_the_easiest_hop_and_those_without_a_barrier():
+    known = {"crystal": "A || B", "mechanism": "interface"}
+    hops = [
+        MigrationBarrierDoc(**known, hop="film1-substrate1", converged=True, forward_ev=0.4, backward_ev=0.1),
+        MigrationBarrierDoc(
+            **known, hop="film2-substrate1", converged=True, forward_ev=0.2, backward_ev=0.5, place="x"
+        ),
+        MigrationBarrierDoc(**known, hop="film2-substrate2", error="no barrier"),
+        MigrationBarrierDoc(crystal="C", mechanism="vacancy", hop="Li1-Li1", converged=True, forward_ev=0.0),
+    ]
+    (landscape,) = landscapes(hops)
+    assert landscape.hops == ["film2-substrate1", "film1-substrate1"]
+    assert (landscape.easiest, landscape.without) == ("film2-substrate1", ["film2-substrate2"])
+    assert "film2-substrate1 0.200 eV in, 0.500 eV back" in landscape.text
+    assert "unless one without a barrier is easier" in landscape.text
+    assert landscapes(hops[:1]) == []
+    (nothing,) = landscapes([hops[2], hops[2].model_copy(update={"hop": "film1-substrate9"})])
+    assert nothing.easiest is None
+    assert "no hop across it has a barrier" in nothing.text
 
 
 def test_examples_and_the_paper_can_be_run(examples):
@@ -206,6 +278,8 @@ def test_only_cells_of_insulators_are_charged(tmp_path, engine):
         ({"paths": [{"crystal": "Li", "mechanism": "surface"}]}, 2, ["miller"]),
         ({"paths": [{"mechanism": "vacancy"}]}, 2, ["crystal"]),
         ({"paths": [{"mechanism": "interface", "film": {"crystal": "Li"}}]}, 2, ["substrate"]),
+        ({"paths": [INTERFACE | {"landscape": 2}]}, 2, ["give one of hops, shortest and landscape"]),
+        ({"paths": [TINY["paths"][0] | {"landscape": 2}]}, 2, ["landscape belongs to mechanism interface"]),
         ({"paths": [INTERFACE | {"film": {"crystal": "Al", "miller": [1, 0, 0], "layers": 4},
                                  "substrate": {"crystal": "Li2S", "miller": [1, 0, 0], "layers": 6}}]},
          2, ["the film of the interface holds no Li"]),

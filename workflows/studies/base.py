@@ -434,7 +434,7 @@ def last_document(
 # Settings added after studies were first stored: where a study does not use one, its hash stays what it was.
 _LATER = {
     "warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "cells", "states", "reservoirs", "registries",
-    "registry", "search_engine", "shift", "elastic", "strains", "temperatures_k",
+    "registry", "search_engine", "shift", "elastic", "strains", "temperatures_k", "landscape",
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from anodeflow.analysis.interface_registries import DEFAULT_SEARCH_ENGINE, Regis
 from anodeflow.documents import CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, EngineError, InputError
 from anodeflow.structures.registry_series import check_solid
+from anodeflow.structures.symmetry import keep_symmetry
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.registry import get_engine
@@ -178,6 +179,8 @@ class RegistryStage(Stage):
         Label of the only registry that counts.
     rigid
         Atoms do not relax in the search.
+    exact
+        Names and unrelaxed structures of crystals whose symmetry the relaxed ones are brought back to.
     """
 
     film: str
@@ -188,6 +191,7 @@ class RegistryStage(Stage):
     search_engine: str
     only: str | None = None
     rigid: bool = False
+    exact: list[tuple[str, Structure]] = Field(default_factory=list)
 
     @classmethod
     def of(cls, name: str, sides: Sequence[str], options: dict[str, Any], engine: str, **more: Any) -> RegistryStage:
@@ -221,6 +225,8 @@ class RegistryStage(Stage):
 
     def _search(self, needed: list[Any]) -> RegistrySearch:
         known = {**dict(zip(self.needs, needed, strict=True))}
+        for name, unrelaxed in self.exact:
+            known[crystal_label(name)] = with_its_symmetry(unrelaxed, known[crystal_label(name)])
         given = dict(self.as_given)
         film, substrate = (
             named_crystal(given.get(name) or known[crystal_label(name)], name) for name in (self.film, self.substrate)
@@ -297,6 +303,20 @@ class _Found(Result):
 def search_label(name: str) -> str:
     """Return the label of the search of an interface."""
     return f"{name}/registry search"
+
+
+def with_its_symmetry(unrelaxed: Structure, relaxed: Structure) -> Structure:
+    """Return a relaxed crystal without the noise by which its relaxation broke the symmetry it began with.
+
+    The last digits of a cell decide which way round a face is cut, so that the crystals of two engines would give
+    interfaces that are mirrored, or shifted, against each other.
+
+    Parameters
+    ----------
+    unrelaxed, relaxed
+        The same atoms in the same order.
+    """
+    return relaxed if unrelaxed == relaxed else keep_symmetry(unrelaxed, relaxed)
 
 
 def named_crystal(structure: Structure, name: str) -> Structure:

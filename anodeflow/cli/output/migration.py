@@ -10,7 +10,7 @@ from anodeflow.cli.output.tables import new_table, number, print_footing, print_
 
 if TYPE_CHECKING:
     from anodeflow.analysis.master_equation import HopDiffusionDoc
-    from anodeflow.analysis.migration_documents import MigrationStudyDoc
+    from anodeflow.analysis.migration_documents import LandscapeDoc, MigrationStudyDoc
 
 _NUMBERS = ("d (Å)", "from each", "forward (eV)", "backward (eV)", "± (eV)", "path (Å)", "images")
 
@@ -36,9 +36,16 @@ def print_migration(document: MigrationStudyDoc) -> None:
     for mode in dict.fromkeys(doc.charge_mode for doc in document.barriers):
         click.echo(mode[:1].upper() + mode[1:] + ".")
     click.echo("±: numerical, of fit and residual forces; it says nothing of the method.")
+    for landscape in document.landscapes or []:
+        _print_landscape(landscape)
     for diffusion in document.diffusion or []:
         _print_diffusion(diffusion)
     print_footing(document)
+
+
+def _print_landscape(doc: LandscapeDoc) -> None:
+    """Print the hops across one contact, and which of them a paper most likely shows."""
+    click.echo(f"{doc.text}.")
 
 
 def _print_diffusion(doc: HopDiffusionDoc) -> None:

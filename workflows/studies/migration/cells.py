@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from pymatgen.core import Structure
 
 from anodeflow.analysis.interface_registries import RegistrySearchDoc
-from anodeflow.errors import StructureError
+from anodeflow.errors import InputError, StructureError
 from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.interface_pairs import interface
-from anodeflow.structures.migration import Hop, Mechanism, choose_hops, lithium_hops
+from anodeflow.structures.interfaces import InterfaceModel
+from anodeflow.structures.migration import Hop, Mechanism, choose_hops, kinds_of_crossing, lithium_hops
 from anodeflow.structures.migration_paths import hop_cells
 from anodeflow.structures.registry import registry_at
 from anodeflow.structures.slabs import build_slab
 from anodeflow.structures.supercells import supercell_for
 from anodeflow.workflows.engines.contract import Task
+from anodeflow.workflows.jobs.registry_search import APART_ANGSTROM
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.binding.cells import Surface
 from anodeflow.workflows.studies.card_roles import Role
@@ -31,6 +34,8 @@ from anodeflow.yaml_input import Layers, Miller, Repeats, Shift
 _SYMPREC_ANGSTROM = 0.02
 #: A lattice atom that moves further than this while an interface or slab relaxes has left its site.
 _LEFT_ANGSTROM = 1.2
+#: Atoms of one contact built of crystals of two engines are this near to each other, on their side.
+_SAME_SITE_ANGSTROM = 0.7
 
 
 class Cell(Options):
@@ -67,6 +72,9 @@ class MigrationPath(Options):
     hops: list[str] | None = Field(None, min_length=1, description="labels; default: all inequivalent hops")
     sites: list[str] | None = Field(None, min_length=2, description="orbits between which hops are looked for")
     shortest: int | None = Field(None, ge=1, le=1000, description="only so many of the shortest hops")
+    landscape: int | None = Field(
+        None, ge=1, le=100, description="of an interface: one hop of each kind across the contact, so many kinds"
+    )
     max_strain_percent: float = Field(5.0, ge=1e-3, le=15, description="of an interface")
     max_area_angstrom2: float = Field(200.0, gt=1, le=1000, description="of an interface")
     gap_angstrom: float = Field(2.5, ge=1, le=6, description="of an interface, before it is relaxed")
@@ -95,8 +103,10 @@ class MigrationPath(Options):
                 if self.mechanism == "surface"
                 else f"'surface' belongs to mechanism surface, not {self.mechanism}"
             )
-        if self.hops is not None and self.shortest is not None:
-            raise ValueError("give either hops or shortest")
+        if sum(choice is not None for choice in (self.hops, self.shortest, self.landscape)) > 1:
+            raise ValueError("give one of hops, shortest and landscape")
+        if self.landscape is not None and self.mechanism != "interface":
+            raise ValueError(f"landscape belongs to mechanism interface, not {self.mechanism}")
         return self
 
     @property
@@ -148,7 +158,7 @@ def _side_name(side: Side) -> str:
 
 @dataclass(frozen=True)
 class HopCells:
-    """A hop with the two cells of its ends, unrelaxed."""
+    """A hop with the two cells of its ends, unrelaxed; of one across a contact where it leads, as text."""
 
     hop: Hop
     start: Structure
@@ -156,6 +166,7 @@ class HopCells:
     start_name: str
     end_name: str
     notes: list[str] = field(default_factory=list)
+    place: str | None = None
 
 
 def interface_options(path: MigrationPath, cell: Cell) -> dict[str, Any]:
@@ -211,17 +222,8 @@ def build_host(
         The primitive cell of a crystal; the slab; or the periodic interface, atoms marked with their ``side``.
     """
     if path.film is not None and path.substrate is not None:
-        structures = dict(zip(path.crystals, crystals, strict=True))
-        shift, gap = path.shift or (0.0, 0.0), path.gap_angstrom
-        if search is not None:
-            lowest = found_registries(search, 1)[0]
-            shift, gap = (lowest.shift[0] / path.repeat[0], lowest.shift[1] / path.repeat[1]), built_gap(lowest)
-        options = interface_options(path, cell) | {"shift": shift, "gap_angstrom": gap, "repeat": path.repeat}
-        model = interface(
-            named_crystal(structures[path.film.crystal], path.film.crystal),
-            named_crystal(structures[path.substrate.crystal], path.substrate.crystal),
-            **options,
-        )
+        gap = path.gap_angstrom if search is None else built_gap(found_registries(search, 1)[0])
+        model = _interface_of(crystals, path, cell, search, gap)
         text = (
             f"periodic cell with two contacts, {model.film.layers} film and {model.substrate.layers} substrate layers, "
             f"{model.area_angstrom2:.1f} square angstrom, film strained by {model.max_strain_percent:.1f} %, "
@@ -250,54 +252,154 @@ def build_host(
     return host, f"supercell ({shape}) of the primitive cell"
 
 
-def hop_cells_of(built: Structure, relaxed: Structure, path: MigrationPath, cell: Cell) -> list[HopCells]:
+def _interface_of(
+    crystals: list[Structure], path: MigrationPath, cell: Cell, search: RegistrySearchDoc | None, gap_angstrom: float
+) -> InterfaceModel:
+    """Return the interface of a path in the registry that was found, or with the shift of the study."""
+    if path.film is None or path.substrate is None:
+        raise InputError(f"path {path.label} has no two sides", "give film and substrate")
+    structures = dict(zip(path.crystals, crystals, strict=True))
+    shift = path.shift or (0.0, 0.0)
+    if search is not None:
+        lowest = found_registries(search, 1)[0]
+        shift = lowest.shift[0] / path.repeat[0], lowest.shift[1] / path.repeat[1]
+    options = interface_options(path, cell) | {"shift": shift, "gap_angstrom": gap_angstrom, "repeat": path.repeat}
+    return interface(
+        named_crystal(structures[path.film.crystal], path.film.crystal),
+        named_crystal(structures[path.substrate.crystal], path.substrate.crystal),
+        **options,
+    )
+
+
+def standard_contact(
+    unrelaxed: list[Structure], built: Structure, path: MigrationPath, cell: Cell, search: RegistrySearchDoc | None
+) -> Structure | None:
+    """Return the contact as crystals nobody relaxed make it, in the registry found: where hops are found and named.
+
+    Distances and symmetry in it depend on no engine, so that two engines name the same hop alike.
+
+    Parameters
+    ----------
+    unrelaxed
+        One for each of `path.crystals`.
+    built
+        The host of the relaxed crystals, before it was relaxed itself; its atoms carry the site property ``side``.
+    path, cell, search
+        As of :func:`build_host`.
+
+    Returns
+    -------
+    Structure or None
+        None where the relaxed crystals fit each other in another way, so that no atom can be named alike.
+    """
+    for gap in (path.gap_angstrom, APART_ANGSTROM):
+        try:
+            standard = _interface_of(unrelaxed, path, cell, search, gap).structure
+            break
+        except StructureError:  # atoms overlap in this registry at this gap
+            continue
+    else:
+        return None
+    return standard if _partners(standard, built) is not None else None
+
+
+def _partners(standard: Structure, built: Structure) -> list[int] | None:
+    """Return which atom of one contact is which of another; None if they are not the same but for their lengths."""
+    if len(standard) != len(built):
+        return None
+    kinds, of_built = (
+        np.array([f"{site.properties['side']} {site.specie.symbol}" for site in structure])
+        for structure in (standard, built)
+    )
+    sideways = built.frac_coords[None, :, :2] - standard.frac_coords[:, None, :2]
+    sideways = (sideways - np.round(sideways)) @ standard.lattice.matrix[:2, :2]
+    up = _heights_on_their_side(built)[None, :] - _heights_on_their_side(standard)[:, None]
+    distances = np.hypot(np.linalg.norm(sideways, axis=2), up)
+    distances[kinds[:, None] != of_built[None, :]] = np.inf
+    partners: list[int] = distances.argmin(axis=1).tolist()
+    if distances.min(axis=1).max() > _SAME_SITE_ANGSTROM or len(set(partners)) < len(partners):
+        return None
+    return partners
+
+
+def _heights_on_their_side(structure: Structure) -> NDArray[np.float64]:
+    """Return the height of every atom above the lowest of its side, angstrom."""
+    heights = np.mod(structure.frac_coords[:, 2], 1.0) * structure.lattice.c
+    sides = np.array(structure.site_properties["side"])
+    for side in ("film", "substrate"):
+        heights[sides == side] -= heights[sides == side].min()
+    return heights
+
+
+def hop_cells_of(
+    built: Structure, relaxed: Structure, path: MigrationPath, cell: Cell, standard: Structure | None = None
+) -> list[HopCells]:
     """Find the hops of a path, chosen as the study says, and make the cells of their ends.
 
     Parameters
     ----------
     built
-        The host as built; hops of an interface are found in it, where its symmetry is exact.
+        The host as built.
     relaxed
         The host as relaxed, atoms in the same order; the same where there is nothing to relax.
     path, cell
         What the study file says.
+    standard
+        Of an interface, where its hops are found and named: :func:`standard_contact`; None takes `built`.
 
     Raises
     ------
     InputError, StructureError
         See :mod:`anodeflow.structures.migration`.
     """
-    where = built if path.mechanism == "interface" else relaxed
-    hops = lithium_hops(where, path.mechanism, max_distance_angstrom=path.max_distance_angstrom, sites=path.sites)
-    chosen = choose_hops(hops, path.hops)[: path.shortest]
-    notes = []
-    if path.mechanism == "interface" and len(chosen) < len(hops):
-        notes.append(
-            f"{len(chosen)} of {len(hops)} inequivalent hops across the contact as built, whose registry was not "
-            "searched: crystals of another engine can put another hop first"
-        )
+    if path.mechanism == "interface":
+        return _crossings(built, relaxed, path, built if standard is None else standard)
+    hops = lithium_hops(relaxed, path.mechanism, max_distance_angstrom=path.max_distance_angstrom, sites=path.sites)
     matrix = None if path.needs_host else supercell_for(relaxed, cell.min_image_distance_angstrom, cell.max_atoms)
     cells = []
-    for hop in chosen:
-        placed = _in_relaxed_host(hop, built, relaxed) if path.mechanism == "interface" else hop
-        start, end = hop_cells(relaxed, placed, matrix)
-        cells.append(
-            HopCells(
-                hop,
-                start,
-                end,
-                f"Li on {hop.start_site}"
-                if path.mechanism in ("interstitial", "surface")
-                else f"no Li on {hop.end_site}",
-                f"{hop.label}/end",
-                notes,
-            )
-        )
+    for hop in choose_hops(hops, path.hops)[: path.shortest]:
+        start, end = hop_cells(relaxed, hop, matrix)
+        between = path.mechanism in ("interstitial", "surface")
+        start_name = f"Li on {hop.start_site}" if between else f"no Li on {hop.end_site}"
+        cells.append(HopCells(hop, start, end, start_name, f"{hop.label}/end"))
     return cells
 
 
-def _in_relaxed_host(hop: Hop, built: Structure, relaxed: Structure) -> Hop:
+def _crossings(built: Structure, relaxed: Structure, path: MigrationPath, standard: Structure) -> list[HopCells]:
+    """Return the chosen hops across a contact."""
+    hops = lithium_hops(standard, "interface", max_distance_angstrom=path.max_distance_angstrom, sites=path.sites)
+    kinds = kinds_of_crossing(standard, hops)
+    chosen = choose_hops(hops, path.hops)[: path.shortest]
+    if path.landscape is not None:
+        chosen = [hop for hop, _ in kinds[: path.landscape]]
+    notes = []
+    if len(chosen) < len(hops):
+        notes.append(
+            f"{len(chosen)} of {len(hops)} inequivalent hops, of {len(kinds)} kinds, across the contact as built"
+            + ("; the film is where the study says, no registry was searched" if path.registries is None else "")
+        )
+    if standard is built:
+        notes.append("hops are named in the contact of this engine's crystals: another engine may name them otherwise")
+    partners = _partners(standard, built) or list(range(len(built)))
+    places = [kinds_of_crossing(standard, [hop])[0][1] for hop in chosen]
+    cells = []
+    for hop, place in zip(chosen, places, strict=True):
+        start, end = hop_cells(relaxed, _in_relaxed_host(hop, standard, built, relaxed, partners))
+        cells.append(HopCells(hop, start, end, f"no Li on {hop.end_site}", f"{hop.label}/end", notes, place))
+    return cells
+
+
+def _in_relaxed_host(hop: Hop, standard: Structure, built: Structure, relaxed: Structure, partners: list[int]) -> Hop:
     """Return the same hop between the same two atoms' places after the host was relaxed.
+
+    Parameters
+    ----------
+    hop, standard
+        A hop, and the contact it was found in.
+    built, relaxed
+        The host before and after it was relaxed.
+    partners
+        Which atom of the host each of the contact is.
 
     Raises
     ------
@@ -306,8 +408,8 @@ def _in_relaxed_host(hop: Hop, built: Structure, relaxed: Structure) -> Hop:
     """
     ends = []
     for frac in (np.array(hop.start), np.array(hop.end)):
-        distances = built.lattice.get_all_distances([frac], built.frac_coords)[0]
-        atom = int(distances.argmin())
+        distances = standard.lattice.get_all_distances([frac], standard.frac_coords)[0]
+        atom = partners[int(distances.argmin())]
         step = relaxed.frac_coords[atom] - built.frac_coords[atom]
         step -= np.round(step)
         moved = float(np.linalg.norm(step @ relaxed.lattice.matrix))
@@ -317,7 +419,8 @@ def _in_relaxed_host(hop: Hop, built: Structure, relaxed: Structure) -> Hop:
                 "host relaxed, so its site is gone",
                 "choose another hop, face or termination",
             )
-        ends.append(frac + step)
+        away = relaxed.frac_coords[atom] - frac
+        ends.append(frac + away - np.round(away))
     length = float(np.linalg.norm(relaxed.lattice.get_cartesian_coords(ends[1] - ends[0])))
     start, end = ((float(x), float(y), float(z)) for x, y, z in ends)
     return replace(hop, start=start, end=end, distance_angstrom=length)

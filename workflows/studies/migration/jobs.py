@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
 from pymatgen.core import Structure
 
 from anodeflow.analysis.master_equation import JumpDoc
@@ -37,8 +38,15 @@ from anodeflow.workflows.studies.graph import (
     Travelling,
     crystal_label,
 )
-from anodeflow.workflows.studies.migration.cells import Cell, HopCells, MigrationPath, build_host, hop_cells_of
-from anodeflow.workflows.studies.registries import search_label
+from anodeflow.workflows.studies.migration.cells import (
+    Cell,
+    HopCells,
+    MigrationPath,
+    build_host,
+    hop_cells_of,
+    standard_contact,
+)
+from anodeflow.workflows.studies.registries import search_label, with_its_symmetry
 
 if TYPE_CHECKING:
     from jobflow import Job
@@ -99,9 +107,12 @@ class PathHost(HostCell):
     path: MigrationPath
     cell: Cell
     vacuum_angstrom: float
+    unrelaxed: list[Structure] = Field(default_factory=list)
 
     @classmethod
-    def of(cls, path: MigrationPath, cell: Cell, vacuum_angstrom: float) -> PathHost:
+    def of(
+        cls, path: MigrationPath, cell: Cell, vacuum_angstrom: float, unrelaxed: Sequence[Structure] = ()
+    ) -> PathHost:
         """Return the host of one path.
 
         Parameters
@@ -110,6 +121,8 @@ class PathHost(HostCell):
             What the study file says.
         vacuum_angstrom
             Over a slab, where the cell does not say.
+        unrelaxed
+            Of an interface, the crystals whose symmetry the relaxed ones are brought back to.
         """
         return cls(
             label=f"{path.label}/cell",
@@ -122,11 +135,12 @@ class PathHost(HostCell):
             path=path,
             cell=cell,
             vacuum_angstrom=vacuum_angstrom,
+            unrelaxed=list(unrelaxed),
         )
 
     def build(self, needed: list[Any]) -> BuiltCell:
         """See :meth:`HostCell.build`."""
-        crystals, search = _apart(self.path, needed)
+        crystals, search = _apart(self.path, needed, self.unrelaxed)
         structure, model = build_host(crystals, self.path, self.cell, self.vacuum_angstrom, search)
         return BuiltCell(structure=Structure(structure.lattice, structure.species, structure.frac_coords), model=model)
 
@@ -142,6 +156,8 @@ class PathHops(Stage):
         How the bands begin and move; its charge and displacement are those of the ends, too.
     charge_mode, caveats
         What is to be said of the barriers.
+    unrelaxed
+        Of an interface, the crystals in whose contact hops are found and named.
     """
 
     path: MigrationPath
@@ -150,6 +166,7 @@ class PathHops(Stage):
     band: BandOptions
     charge_mode: str
     caveats: list[str]
+    unrelaxed: list[Structure] = Field(default_factory=list)
 
     @classmethod
     def of(cls, path: MigrationPath, **options: Any) -> PathHops:
@@ -168,12 +185,13 @@ class PathHops(Stage):
     def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """See :meth:`Stage.lay_out`."""
         path = self.path
-        crystals, search = _apart(path, needed)
+        crystals, search = _apart(path, needed, self.unrelaxed)
         built, model = build_host(crystals, path, self.cell, self.vacuum_angstrom, search)
+        standard = standard_contact(self.unrelaxed, built, path, self.cell, search) if self.unrelaxed else None
         steps: dict[str, Step] = {}
         results = []
         relaxed = needed[-1] if path.needs_host else built
-        cells = hop_cells_of(built, relaxed, path, self.cell)
+        cells = hop_cells_of(built, relaxed, path, self.cell, standard)
         networks = _networks(relaxed, [hop.hop for hop in cells], path)
         for hop, jumps in zip(cells, networks, strict=True):
             mirror = mirrored_end(hop.start, hop.end, hop.start) is not None
@@ -189,7 +207,7 @@ class PathHops(Stage):
                     band=band.label,
                     start=start,
                     end=end,
-                    facts=_HopFacts.of(hop.hop, path, model, len(hop.start), self.charge_mode, jumps),
+                    facts=_HopFacts.of(hop, path, model, self.charge_mode, jumps),
                     caveats=[*self.caveats, *hop.notes],
                 )
             )
@@ -259,24 +277,26 @@ class _HopFacts(Travelling):
     symmetric: bool
     charge_mode: str
     jumps: list[JumpDoc] | None = None
+    place: str | None = None
 
     @classmethod
     def of(
-        cls, hop: Hop, path: MigrationPath, model: str, atoms: int, charge_mode: str, jumps: list[Jump] | None
+        cls, cells: HopCells, path: MigrationPath, model: str, charge_mode: str, jumps: list[Jump] | None
     ) -> _HopFacts:
         """Return what is known of one hop.
 
         Parameters
         ----------
-        hop, path
+        cells, path
             Which.
-        model, atoms
-            What its cell is, and how many atoms it has.
+        model
+            What its cell is.
         charge_mode
             Which charge the hopping lithium carries.
         jumps
             All that are equivalent to it.
         """
+        hop = cells.hop
         return cls(
             crystal=path.name,
             mechanism=path.mechanism,
@@ -284,13 +304,14 @@ class _HopFacts(Travelling):
             start_site=hop.start_site,
             end_site=hop.end_site,
             model=model,
-            atoms=atoms,
+            atoms=len(cells.start),
             distance_angstrom=hop.distance_angstrom,
             multiplicity=hop.multiplicity,
             multiplicity_back=hop.multiplicity_back,
             symmetric=hop.symmetric,
             charge_mode=charge_mode,
             jumps=None if jumps is None else [JumpDoc(**asdict(jump)) for jump in jumps],
+            place=cells.place,
         )
 
 
@@ -346,10 +367,12 @@ def _search(path: MigrationPath) -> list[str]:
     return [search_label(path.label)] if path.registries else []
 
 
-def _apart(path: MigrationPath, needed: list[Any]) -> tuple[list[Structure], Any]:
+def _apart(path: MigrationPath, needed: list[Any], unrelaxed: list[Structure]) -> tuple[list[Structure], Any]:
     """Return the crystals of what a path needs, and the search of its registry, if there is one."""
-    count = len(path.crystals)
-    return needed[:count], needed[count] if path.registries else None
+    crystals = needed[: len(path.crystals)]
+    if unrelaxed:
+        crystals = [with_its_symmetry(given, relaxed) for given, relaxed in zip(unrelaxed, crystals, strict=True)]
+    return crystals, needed[len(path.crystals)] if path.registries else None
 
 
 def _crystals(path: MigrationPath) -> list[str]:

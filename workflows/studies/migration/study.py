@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from anodeflow.analysis.migration_documents import MigrationStudyDoc, diffusion_by_hops
+from anodeflow.analysis.migration_documents import MigrationStudyDoc, diffusion_by_hops, landscapes
 from anodeflow.errors import EngineError
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.workflows.jobs.band import NO_CLIMB, BandOptions
@@ -141,10 +141,11 @@ class MigrationStudy(Study):
             crystal_step(name, self.crystal(name), task=crystal_task(name)) for name in self.crystals_used()
         ]
         for path in self.paths:
+            unrelaxed = [self.crystal(name) for name in path.crystals] if path.mechanism == "interface" else []
             if path.registries:
                 entries.append(self._search(path))
             if path.needs_host:
-                entries.append(PathHost.of(path, self.cell, vacuum))
+                entries.append(PathHost.of(path, self.cell, vacuum, unrelaxed))
             hops = PathHops.of(
                 path,
                 cell=self.cell,
@@ -152,6 +153,7 @@ class MigrationStudy(Study):
                 band=self.band_options(path),
                 charge_mode=self.charge_mode(path),
                 caveats=self.caveats(path),
+                unrelaxed=unrelaxed,
             )
             entries.append(hops)
         return entries
@@ -161,7 +163,8 @@ class MigrationStudy(Study):
         engine = search_engine(self.engine, self.warm_start, path.search_engine)
         sides = [side.crystal for side in (path.film, path.substrate) if side is not None]
         options = interface_options(path, self.cell)
-        return RegistryStage.of(path.label, sides, options, engine, only=path.registry)
+        exact = [(name, self.crystal(name)) for name in path.crystals]
+        return RegistryStage.of(path.label, sides, options, engine, only=path.registry, exact=exact)
 
     def summarised(self, entries: list[Entry]) -> list[str]:
         """See :meth:`Study.summarised`: the hops of every path."""
@@ -189,6 +192,7 @@ class MigrationStudy(Study):
             engine=next((doc.engine for doc in docs if doc.engine), None),
             barriers=docs,
             diffusion=diffusion_by_hops(docs) or None,
+            landscapes=landscapes(docs) or None,
             warnings=[f"{label}: no result, see the first failure of the run" for label in missing]
             + [
                 f"{d.crystal} {d.mechanism} {d.hop}: {w}"

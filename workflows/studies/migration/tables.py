@@ -14,7 +14,7 @@ _KEYS = (
 
 
 def _rows(out: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{key: out[key] for key in _KEYS}]
+    return [{key: out[key] for key in _KEYS} | {"place": out.get("place")}]
 
 
 TABLES = (
