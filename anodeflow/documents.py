@@ -164,8 +164,11 @@ class StudyDoc(Document):
     warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
     software: dict[str, str] = Field(default_factory=dict, description="versions of packages")
     finished_at: str | None = Field(None, description="when the last result was put together")
+    check: dict[str, Any] | None = Field(
+        None, description="what an engine with electrons says of it: the content of an analysis.checks.CheckDoc"
+    )
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("cards",)
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("cards", "check")
 
     @property
     def cards_text(self) -> str:

@@ -25,6 +25,8 @@ REASONS_OF_LONELY_NAMES: dict[str, str] = {
     "CrystalEntry": _RECORD,
     "Registry": _RECORD,
     "RankedRegistry": _RECORD,
+    "ForceErrors": _RECORD,
+    "StateDifference": _RECORD,
     "VoltageStep": _RECORD,
     "VacuumLevel": _RECORD,
     "DecompositionField": _RECORD,

@@ -23,12 +23,13 @@ from anodeflow.errors import InputError
     help="File to write (.png, .pdf, .svg); may be given several times.",
 )
 @store_option
+@click.option("--check", is_flag=True, help="Draw its check by an engine with electrons instead: forces and energies.")
 @json_option
-def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) -> None:
+def figure(study: str, outputs: tuple[Path, ...], store: Path, check: bool, as_json: bool) -> None:
     """Draw the figure of STUDY (its file, or the first digits of its hash) from the store; nothing is computed."""
     for file in outputs:
         check_figure_path(file)
-    from anodeflow.cli.output.studies import imported_line, stored_study, write_figure
+    from anodeflow.cli.output.studies import imported_line, stored_study, write_check_figure, write_figure
     from anodeflow.workflows.store import open_documents, store_shown
     from anodeflow.workflows.studies.comparison import disagreements
     from anodeflow.workflows.studies.stored import finished_study
@@ -42,7 +43,10 @@ def figure(study: str, outputs: tuple[Path, ...], store: Path, as_json: bool) ->
         line = "engines of the store disagree by more than this result claims: anodeflow compare"
         below = line if below is None else f"{below}\n{line}"
     for file in outputs:
-        write_figure(document, file, below)
+        if check:
+            write_check_figure(document, file)
+        else:
+            write_figure(document, file, below)
     if as_json:
         click.echo(json.dumps({"study_hash": document.study_hash, "files": [str(file) for file in outputs]}))
     else:

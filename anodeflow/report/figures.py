@@ -15,6 +15,8 @@ from anodeflow.workflows.studies.registry import load
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from anodeflow.documents import StudyDoc
+
 # Of a figure with the points of long trajectories.
 _LARGEST_SVG_BYTES = 500_000
 
@@ -57,6 +59,27 @@ def figure_of(record: StudyRecord) -> PageFigure:
         drawn = load(record.kind.figure)(document)
     except AnodeflowError as error:
         return PageFigure(why_not=str(error))
+    return _page_figure(drawn, document)
+
+
+def check_figure_of(record: StudyRecord) -> PageFigure | None:
+    """Return the figure of the check of a study by an engine with electrons; None for a study without."""
+    from anodeflow.analysis.checks import CheckDoc
+    from anodeflow.analysis.figures.checks import check_figure
+
+    if record.document.check is None:
+        return None
+    check = CheckDoc.model_validate(record.document.check)
+    if check.engine.stand_in or check.check_engine.stand_in:
+        return PageFigure(why_not="no figure of what a stand-in computed")
+    try:
+        return _page_figure(check_figure(check), record.document)
+    except AnodeflowError as error:
+        return PageFigure(why_not=str(error))
+
+
+def _page_figure(drawn: Figure, document: StudyDoc) -> PageFigure:
+    """Return a figure in both forms, and close it."""
     import matplotlib.pyplot as plt
 
     from anodeflow.analysis.figures.style import in_style

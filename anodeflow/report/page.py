@@ -11,7 +11,7 @@ from typing import Any
 
 from anodeflow.report import answers
 from anodeflow.report.citations import bibtex, dois
-from anodeflow.report.figures import PageFigure, figure_of
+from anodeflow.report.figures import PageFigure, check_figure_of, figure_of
 from anodeflow.report.record import StudyRecord
 from anodeflow.report.rows import PageTable, page_table, tables_of
 from anodeflow.report.structures import structures_of
@@ -58,6 +58,7 @@ def report_page(record: StudyRecord, printed: str) -> str:
         "document": record.document,
         "answer": _answer(record),
         "figure": figure,
+        "check_figure": check_figure_of(record),
         "tables": tables_of(record),
         "calculations": _calculations(record),
         "calculation_table": _calculation_table(record),

@@ -9,6 +9,7 @@ from typing import Any
 
 from anodeflow.columns import head
 from anodeflow.report.record import StudyRecord
+from anodeflow.workflows.studies.tables import TABLES as SHARED_TABLES
 
 # What every row of one study says in the same way.
 _COMMON = {"study_hash", "engine", "engine_kind", "card", "completed_at", "doc_type"}
@@ -55,7 +56,8 @@ class PageTable:
 def tables_of(record: StudyRecord) -> list[PageTable]:
     """Return the tables of the study's kind that have rows; each row with the calculations it rests on."""
     known, page_tables = set(record.computed), []
-    for table in record.kind.tables:
+    checks = [table for table in SHARED_TABLES if table.doc_type == "CheckDoc"]
+    for table in (*record.kind.tables, *checks):
         rows = []
         for output in record.outputs(table.doc_type):
             rests_on = tuple(sorted(_fingerprints_in(output, known)))

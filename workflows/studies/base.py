@@ -34,6 +34,8 @@ from anodeflow.workflows.studies.card_roles import (
     check_roles,
     for_electrons,
 )
+from anodeflow.workflows.studies.checking.jobs import add_check, check_preflight, planned_points, with_check
+from anodeflow.workflows.studies.checking.options import Check, identity_of
 from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import jobs_of, plan
 from anodeflow.workflows.studies.own_crystals import check_names, gather_names
@@ -82,6 +84,10 @@ class Study(Options):
     )
     structures: dict[str, str] | None = Field(
         None, description="own structures by name: their files; or write {crystal: FILE, name: NAME} for a crystal"
+    )
+    check: Check | None = Field(
+        None,
+        description="structures that an engine with electrons computes again",
     )
     _folder: Path = Path()
     _dry: bool = False
@@ -143,7 +149,7 @@ class Study(Options):
     def written_card(self) -> MethodCard:
         """The card of the study file (a path is relative to it); without one, the most special of those by role."""
         named = [] if self.cards is None or "card" in self.model_fields_set else list(self.cards.named().values())
-        return load_card(self._beside(named[0] if named else self.card))
+        return load_card(self.beside(named[0] if named else self.card))
 
     @cached_property
     def role_cards(self) -> dict[Role, MethodCard]:
@@ -156,7 +162,7 @@ class Study(Options):
         """
         if self.cards is None or not self.loaded_engine.capabilities.electrons:
             return {}
-        named = {role: load_card(self._beside(name)) for role, name in self.cards.named().items()}
+        named = {role: load_card(self.beside(name)) for role, name in self.cards.named().items()}
         every: dict[str, MethodCard] = {} if len(named) == len(ROLES) else {"study": self.method}
         every |= {str(role): card for role, card in named.items()}
         check_roles(every, self.loaded_engine, self.elements())
@@ -172,10 +178,10 @@ class Study(Options):
         return load_crystal(self._file_of(name))
 
     def _file_of(self, name: str) -> str | Path:
-        """Return the file of an own structure of this name, else what :meth:`_beside` returns."""
-        return self._beside((self.structures or {}).get(name, name))
+        """Return the file of an own structure of this name, else what :meth:`beside` returns."""
+        return self.beside((self.structures or {}).get(name, name))
 
-    def _beside(self, name: str) -> str | Path:
+    def beside(self, name: str) -> str | Path:
         """Return the file of this name beside the study file, or the name where there is none."""
         beside = self._folder / name
         try:
@@ -200,6 +206,8 @@ class Study(Options):
         }
         if record.potentials:
             content["potentials"] = record.potentials
+        if self.check is not None:
+            content["check"] = identity_of(self, self.check)
         return json_sha256(content, sort_keys=True)[:16]
 
     def hashed_settings(self) -> dict[str, Any]:
@@ -221,14 +229,15 @@ class Study(Options):
             If the study could not be run.
         """
         missing = [*self.missing(), *self._missing_for_warm_start()]
+        checked = [] if self.check is None else check_preflight(self, self.check, self._dry)
         if self._dry and missing:
-            return [*self.notes_on_cards(), *(f"missing: {item}" for item in missing)]
+            return [*self.notes_on_cards(), *(f"missing: {item}" for item in missing), *checked]
         if missing:
             raise EngineError(
                 f"engine '{self.engine}' cannot run here: {'; '.join(missing)}",
                 "supply it, or see what would be sent: anodeflow plan STUDY --write DIR",
             )
-        return [*self.notes_on_cards(), *self._engine_notes()]
+        return [*self.notes_on_cards(), *self._engine_notes(), *checked]
 
     def notes_on_cards(self) -> list[str]:
         """Return which cards the roles have, and what was not taken as it is written."""
@@ -351,10 +360,25 @@ class Study(Options):
         """
         raise NotImplementedError
 
+    def is_state(self, label: str) -> bool:
+        """Return whether a calculation of this label, which is not a reference, is a state to be checked."""
+        return True
+
+    def moving_frames(self) -> dict[str, int]:
+        """Return how many frames the dynamics of each system will have; nothing for a study without."""
+        return {}
+
+    @cached_property
+    def planned_without_check(self) -> list[Step]:
+        """Every calculation but those of the check, on catalogue geometries."""
+        return plan(self.declare(), self.setup)
+
     @cached_property
     def planned(self) -> list[Step]:
         """Every calculation, on catalogue geometries."""
-        return plan(self.declare(), self.setup)
+        if self.check is None:
+            return self.planned_without_check
+        return [*self.planned_without_check, *planned_points(self, self.check)]
 
     def flow(self) -> Flow:
         """Return the study as a jobflow Flow: what it declares, and its last document."""
@@ -365,7 +389,8 @@ class Study(Options):
         labels = self.summarised(entries)
         settings = type(self).model_validate(self.model_dump())  # without the engine and what else it has loaded
         record = Record(identity=identity, setup=self.setup, sources=self.sources())
-        summary = _summarise(settings, record, labels, [outputs[label] for label in labels], self.facts())
+        checked = None if self.check is None else add_check(self, self.check, settings, jobs, list(outputs.values()))
+        summary = _summarise(settings, record, labels, [outputs[label] for label in labels], self.facts(), checked)
         identity.identify(summary, SUMMARY)
         return Flow([*jobs, summary], output=summary.output, name=self.title or self.kind)
 
@@ -379,7 +404,9 @@ class Record(Travelling):
 
 
 @deferred_job(takes_missing=True)
-def _summarise(study: Study, record: Record, labels: list[str], docs: list[Any], facts: Any = None) -> StudyDoc:
+def _summarise(
+    study: Study, record: Record, labels: list[str], docs: list[Any], facts: Any = None, check: Any = None
+) -> StudyDoc:
     """Make the last document of a study.
 
     Parameters
@@ -392,8 +419,11 @@ def _summarise(study: Study, record: Record, labels: list[str], docs: list[Any],
         What it is made of; None for what was not computed.
     facts
         What :meth:`Study.facts` returned.
+    check
+        The document of the check; None where there is none.
     """
-    return study.document(dict(zip(labels, docs, strict=True)), record, facts)
+    document = study.document(dict(zip(labels, docs, strict=True)), record, facts)
+    return document if study.check is None else with_check(document, check)
 
 
 D = TypeVar("D", bound=StudyDoc)
@@ -434,7 +464,7 @@ def last_document(
 # Settings added after studies were first stored: where a study does not use one, its hash stays what it was.
 _LATER = {
     "warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "cells", "states", "reservoirs", "registries",
-    "registry", "search_engine", "shift", "elastic", "strains", "temperatures_k", "landscape",
+    "registry", "search_engine", "shift", "elastic", "strains", "temperatures_k", "landscape", "check",
 }  # fmt: skip
 
 

@@ -20,6 +20,17 @@ def _study_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"study": out["study"], "title": out["title"], "warnings": len(out["warnings"])}]
 
 
+def _check_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
+    shared = {
+        "check_engine": out["check_engine"]["name"],
+        "check_card": out["check_card"]["name"],
+        "structures": sum(1 for structure in out["structures"] if structure["error"] is None),
+        "energy_rmse_ev_per_atom": out["energy_rmse_ev_per_atom"],
+    }
+    rows = [{"forces_on": errors["name"], **errors, **shared} for errors in out["forces"]]
+    return [{**row, "error": out["error"], "warnings": out["warnings"]} for row in rows or [shared]]
+
+
 TABLES = (
     Table(
         "calculations",
@@ -32,6 +43,13 @@ TABLES = (
         # of the atoms only their number
         fields=(*_OF_CALCULATIONS, "engine.name", "engine.kind", "engine.stand_in", "card.name",
                 "structure.sites.label"),
+    ),
+    Table(
+        "checks",
+        "CheckDoc",
+        _check_rows,
+        ("forces_on", "scope", "atoms", "rmse_ev_per_angstrom", "slope", "slope_se", "energy_rmse_ev_per_atom",
+         "engine", "check_engine", "study_hash"),
     ),
     Table(
         "studies",

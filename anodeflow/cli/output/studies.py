@@ -79,6 +79,11 @@ def print_study(document: Any, as_json: bool, imported: str | None = None, disag
         print_json(content | {"warnings": [*content["warnings"], *disagreements]})
         return
     load(kind_of_document(document.doc_type).printer)(document)
+    if document.check is not None:
+        from anodeflow.analysis.checks import CheckDoc
+        from anodeflow.cli.output.checks import print_check
+
+        print_check(CheckDoc.model_validate(document.check))
     if document.engine.stand_in:
         click.echo(
             f"NOT A RESULT: computed by {document.engine.kind}; these numbers test the workflow and mean nothing"
@@ -111,9 +116,33 @@ def write_figure(document: Any, file: Path, imported: str | None = None) -> None
     if document.engine.stand_in:
         raise InputError(f"no figure of what {document.engine.kind} computed", "run the study with the real program")
     figure = load(kind_of_document(document.doc_type).figure)(document)
+    if document.check is not None:
+        from anodeflow.analysis.checks import CheckDoc
+
+        add_to_footer(figure, CheckDoc.model_validate(document.check).text)
     if imported is not None:
         add_to_footer(figure, imported)
     save_figure(figure, file)
+
+
+def write_check_figure(document: StudyDoc, file: Path) -> None:
+    """Draw the check of a study to a file, atomically.
+
+    Raises
+    ------
+    InputError
+        If the study has none, or a stand-in computed it.
+    """
+    from anodeflow.analysis.checks import CheckDoc
+    from anodeflow.analysis.figures.checks import check_figure
+    from anodeflow.analysis.figures.style import save_figure
+
+    if document.check is None:
+        raise InputError("the study has no check", "add check: {engine: gpaw, lowest: 1} to its file, and run it")
+    check = CheckDoc.model_validate(document.check)
+    if check.engine.stand_in or check.check_engine.stand_in:
+        raise InputError("no figure of what a stand-in computed", "run the study with the real program")
+    save_figure(check_figure(check), file)
 
 
 def write_figures(document: Any, files: tuple[Path, ...], imported: str | None = None) -> None:

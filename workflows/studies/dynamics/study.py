@@ -196,7 +196,7 @@ class DynamicsStudy(Study):
     def crystal(self, name: str) -> Structure:
         """See :meth:`Study.crystal`; the formula of an argyrodite gives its lowest ordered configuration."""
         if any(system.structure == name for system in self.systems):
-            return read_structure(Path(self._beside(name)))
+            return read_structure(Path(self.beside(name)))
         where = self._file_of(name)
         return slab_spec(where, (1, 0, 0)).bulk
 
@@ -289,6 +289,15 @@ class DynamicsStudy(Study):
         engine = search_engine(self.engine, self.warm_start, system.search_engine)
         more = {"as_given": as_given, "only": system.registry, "rigid": True}
         return RegistryStage.of(system.label, system.crystals, system.options, engine, **more)
+
+    def is_state(self, label: str) -> bool:
+        """See :meth:`Study.is_state`: none, as what moves is checked by frames."""
+        return False
+
+    def moving_frames(self) -> dict[str, int]:
+        """See :meth:`Study.moving_frames`: those of production, all seeds and temperatures."""
+        steps = max(last for _, last in self.segments())
+        return {system.label: len(self.runs) * (steps // self.sample_every + 1) for system in self.systems}
 
     def summarised(self, entries: list[Entry]) -> list[str]:
         """See :meth:`Study.summarised`: the systems."""

@@ -119,6 +119,10 @@ class InterfaceStudy(Study):
         search = RegistryStage.of("interface", self.crystals_used(), options, self.scorer, only=self.registry)
         return [*crystals, search, RegistryCells.of(self.pair, self.registries or 1), series, *free]
 
+    def is_state(self, label: str) -> bool:
+        """See :meth:`Study.is_state`: interface cells, not the strained references or free slabs."""
+        return label.startswith("interface/") and ("registry" in label or "layers" in label)
+
     def summarised(self, entries: list[Entry]) -> list[str]:
         """See :meth:`Study.summarised`: without the search, which the interface holds."""
         return [label for label in super().summarised(entries) if label not in (REGISTRIES, search_label("interface"))]

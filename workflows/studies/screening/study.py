@@ -86,7 +86,7 @@ class ScreeningStudy(Study):
 
     def crystal(self, name: str) -> Structure:
         """See :meth:`Study.crystal`; the formula of an argyrodite gives its lowest ordered configuration."""
-        return slab_spec(self._beside(name), (1, 0, 0)).bulk
+        return slab_spec(self.beside(name), (1, 0, 0)).bulk
 
     def crystals_used(self) -> list[str]:
         """See :meth:`Study.crystals_used`."""
@@ -144,6 +144,10 @@ class ScreeningStudy(Study):
 
     def _by_potential(self, step: CalculationStep, label: str) -> CalculationStep:
         return replace(step, label=label, **potential(self.scorer))
+
+    def is_state(self, label: str) -> bool:
+        """See :meth:`Study.is_state`: the cells of the best interfaces."""
+        return label.startswith("best ") and label.endswith("/cell")
 
     def document(self, results: Documents, record: Record, facts: None) -> ScreeningStudyDoc:
         """See :meth:`Study.document`: what was screened, and the best."""

@@ -1,0 +1,108 @@
+"""Figure of a check: forces of the study's engine against those with electrons with their slopes, and energy errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from anodeflow.analysis.checks import CheckDoc
+from anodeflow.analysis.figures.style import SERIES, computed_by, in_style, mark_panel, write_footer
+from anodeflow.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_POINTS = 3000
+
+
+def check_figure(document: CheckDoc) -> Figure:
+    """Draw forces by component, slopes by element and environment, and what is left of the energies.
+
+    Raises
+    ------
+    InputError
+        If no structure has forces of both engines.
+    """
+    if not document.forces:
+        raise InputError("the check has no forces to draw", document.error or "see its warnings")
+    slopes = any(errors.slope is not None for errors in document.forces)
+    energies = document.energy_rmse_ev_per_atom is not None
+    panels = 1 + slopes + energies
+    with in_style():
+        figure, grid = plt.subplots(1, panels, figsize=(3.1 * panels, 3.0), squeeze=False, layout="constrained")
+        axes = list(grid.flat)
+        _draw_parity(axes[0], document)
+        if slopes:
+            _draw_slopes(axes[1], document)
+        if energies:
+            _draw_energies(axes[-1], document)
+        for number, panel in enumerate(axes if panels > 1 else []):
+            mark_panel(panel, number)
+        write_footer(
+            figure,
+            f"checked: {computed_by(document.engine, document.card)}",
+            f"with electrons: {computed_by(document.check_engine, document.check_card)}; bars: 95 % confidence",
+        )
+    return figure
+
+
+def _draw_parity(axes: Axes, document: CheckDoc) -> None:
+    elements = [errors.name for errors in document.forces if errors.scope == "element"]
+    largest = 0.0
+    for number, element in enumerate(elements):
+        x, y = _components(document, element)
+        largest = max(largest, float(np.abs(x).max()), float(np.abs(y).max()))
+        step = -(-len(x) // _MOST_POINTS)
+        colour, marker = SERIES[number % len(SERIES)]
+        axes.plot(x[::step], y[::step], marker, color=colour, ms=2.5, mew=0, alpha=0.6, label=element)
+    edge = 1.05 * largest or 1.0
+    axes.plot([-edge, edge], [-edge, edge], color="0.5", lw=0.8, label="equal")
+    every = document.errors_of("all", "all")
+    if every is not None and every.slope is not None:
+        ends = np.array([-edge, edge])
+        axes.plot(ends, every.slope * ends, "k--", lw=0.9, label=f"slope {every.slope_text}")
+    axes.set_xlim(-edge, edge)
+    axes.set_ylim(-edge, edge)
+    axes.set_aspect("equal")
+    axes.set_xlabel(f"force component by {document.check_engine.name} (eV/Å)")
+    axes.set_ylabel(f"by {document.engine.name.partition(':')[0]} (eV/Å)")
+    axes.legend(fontsize=6, loc="upper left")
+
+
+def _components(document: CheckDoc, element: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return components of forces on an element: with electrons, by the study's engine."""
+    pairs = []
+    for structure in document.structures:
+        chosen = np.array(structure.species) == element
+        if structure.compared and structure.forces_ev_per_angstrom is not None and chosen.any():
+            both = (structure.check_forces_ev_per_angstrom, structure.forces_ev_per_angstrom)
+            pairs.append([np.asarray(forces, dtype=float)[chosen].ravel() for forces in both])
+    x, y = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return x, y
+
+
+def _draw_slopes(axes: Axes, document: CheckDoc) -> None:
+    shown = [e for e in document.forces if e.slope is not None and e.scope != "kind"]
+    for place, errors in enumerate(shown):
+        half = None if errors.slope_se is None else 1.96 * errors.slope_se
+        colour, marker = SERIES[("all", "element", "environment").index(errors.scope)]
+        axes.errorbar(errors.slope or 0.0, place, xerr=half, color=colour, marker=marker, ms=4, capsize=2, lw=0.8)
+    axes.axvline(1.0, color="0.5", lw=0.8)
+    names = [e.name if e.scope == "all" else f"{e.name} ({e.scope})" for e in shown]
+    axes.set_yticks(range(len(shown)), names, fontsize=6)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.margins(x=0.15)
+    axes.set_xlabel("slope of forces (1: neither soft nor stiff)")
+
+
+def _draw_energies(axes: Axes, document: CheckDoc) -> None:
+    shown = [s for s in document.structures if s.error_ev_per_atom is not None]
+    values = [1000 * (s.error_ev_per_atom or 0.0) for s in shown]
+    axes.barh(range(len(shown)), values, color=SERIES[0][0], height=0.6)
+    axes.axvline(0.0, color="0.5", lw=0.8)
+    axes.set_yticks(range(len(shown)), [s.label.removeprefix("check/") for s in shown], fontsize=6)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel("energy error (meV/atom)")

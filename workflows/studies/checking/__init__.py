@@ -1,0 +1,1 @@
+"""Results of any study checked by an engine with electrons."""
