@@ -51,10 +51,12 @@ ODD: dict[str, Any] = {"zero": 0, "negative": -1, "tiny": 1e-12}
 LARGE: dict[str, Any] = {"a hundred": 100, "a thousand": 1000, "a million": 10**6}
 
 _SIGNED = {"miller", "shift", "chemical_potentials_ev"}
+_FROM_ZERO = {"potentials_v"}  # Li metal is at 0 V
 _MAY_BE: dict[str, set[str]] = {
     "negative": _SIGNED,
-    "tiny": {"shift", "chemical_potentials_ev"},
+    "tiny": {"shift", "chemical_potentials_ev"} | _FROM_ZERO,
     "zero": _SIGNED
+    | _FROM_ZERO
     | {
         "seed", "seeds", "displacement_angstrom", "merge_distance_angstrom", "equilibration_ps", "termination",
         "lithium_charge", "width_ev",

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anodeflow.cli.exits import WITHOUT_RESULT
-from anodeflow.cli.options import check_figure_path, json_option, store_option, study_argument, workers_option
+from anodeflow.cli.options import (
+    check_figure_path,
+    json_option,
+    store_option,
+    study_argument,
+    trust_option,
+    workers_option,
+)
 from anodeflow.errors import AnodeflowError, InputError
 
 if TYPE_CHECKING:
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 @store_option
 @workers_option
 @click.option("--threads", type=click.IntRange(1, 256), envvar="ANODEFLOW_THREADS", help="Threads a worker.")
+@trust_option
 @click.option("--stored", is_flag=True, help="Compute nothing: only what the store holds.")
 @click.option(
     "--figure",
@@ -52,12 +60,13 @@ def compare(
         check_figure_path(file)
     from anodeflow.cli.output.comparison import comparison_rows, print_comparison
     from anodeflow.cli.output.console import print_csv, print_json
+    from anodeflow.workflows.store import store_shown
     from anodeflow.workflows.studies import load_study
     from anodeflow.workflows.studies.comparison import compare_documents
 
     loaded, outputs, refused = load_study(study), [], {}
     for name, card in asked_engines(engines):
-        again = f"anodeflow compare {study} --engines {engines}"
+        again = f"anodeflow compare {study} --engines {engines} --store {store_shown(store)}"
         try:
             outputs.append(_answer(loaded.with_changes(engine=name, card=card), store, again, workers, threads, stored))
         except AnodeflowError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,23 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return as_json(_wide_option(command))
 
 
+def _use_imported(_: click.Context, __: click.Parameter, trust: bool) -> bool:
+    if trust:
+        from anodeflow.settings import VARIABLE_OF_TRUST
+
+        os.environ[VARIABLE_OF_TRUST] = "true"  # for the workers, too
+    return trust
+
+
+_trust_option = partial(
+    click.option,
+    "--trust",
+    is_flag=True,
+    callback=_use_imported,
+    help="Also use imported calculations that came with another study.  [default: do not]",
+)
+trust_option = _trust_option(expose_value=False)
+trust_argument_option = _trust_option()
 json_text_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 

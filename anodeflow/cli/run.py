@@ -16,6 +16,7 @@ from anodeflow.cli.options import (
     json_option,
     store_option,
     study_argument,
+    trust_option,
     workers_option,
 )
 from anodeflow.errors import InputError
@@ -38,9 +39,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="Also draw the figure to this file (.png, .pdf, .svg); may be given several times.",
 )
-@click.option(
-    "--trust", is_flag=True, help="Also use imported calculations that came with another study.  [default: do not]"
-)
+@trust_option
 @click.option(
     "--progress",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -59,7 +58,6 @@ def run(
     workers: int | None,
     threads: int | None,
     figures: tuple[Path, ...],
-    trust: bool,
     progress: Path | None,
     patience: float | None,
     show: bool,
@@ -70,10 +68,6 @@ def run(
         check_figure_path(file)
     if progress is not None:
         check_folder(progress, "progress file")
-    if trust:
-        from anodeflow.settings import VARIABLE_OF_TRUST
-
-        os.environ[VARIABLE_OF_TRUST] = "true"  # for the workers, too
     from anodeflow.cli.output.studies import imported_line, print_study, write_figures
     from anodeflow.workflows.store import open_documents, store_shown
     from anodeflow.workflows.studies import load_study

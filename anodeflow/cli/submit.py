@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from anodeflow.cli.options import folder_option, json_text_option, study_argument
+from anodeflow.cli.options import folder_option, json_text_option, study_argument, trust_argument_option
 from anodeflow.errors import InputError
 
 
@@ -19,9 +18,7 @@ from anodeflow.errors import InputError
 @click.option("--dry-run", is_flag=True, help="Only show what would be sent.")
 @click.option("--tag", "tags", multiple=True, help="A word put on every job; may be given several times.")
 @click.option("--again", is_flag=True, help="Run again what failed in a study that was submitted before.")
-@click.option(
-    "--trust", is_flag=True, help="Also use imported calculations that came with another study.  [default: do not]"
-)
+@trust_argument_option
 @click.option(
     "--jobflow-remote",
     "remote",
@@ -45,10 +42,6 @@ def submit(
             "--trust is for a study that is submitted with FireWorks for the first time",
             "set trust_imported: true in the settings of the machines that compute",
         )
-    if trust:
-        from anodeflow.settings import VARIABLE_OF_TRUST
-
-        os.environ[VARIABLE_OF_TRUST] = "true"  # what is in the store counts as finished here, too
     if remote is not None:
         _submit_remote(study, folder, remote, tags, dry_run, again, as_json)
         return

@@ -35,7 +35,7 @@ class StabilityStudy(Study):
     study: Literal["stability"] = Field(description="the kind of study")
     electrolytes: list[str | ArgyroditeSpec] = Field(min_length=1, description="whose windows are wanted")
     temperature_k: float | None = Field(
-        None, gt=0, le=3000, description="of the entropy of ideal disorder that is printed beside ensembles"
+        None, ge=1, le=3000, description="of the entropy of ideal disorder that is printed beside ensembles"
     )
     anodes: list[str] = Field(["Li", "Li9Al4", "LiAl", "Al"], description="mixed with each electrolyte and coating")
     coatings: list[str] = Field(["LiCl", "Li2S", "Li3P"], description="mixed with each anode and electrolyte")
