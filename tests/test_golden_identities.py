@@ -222,9 +222,13 @@ def registries_as_listed(step, key, place):
 @pytest.mark.parametrize(
     ("file", "engine"),
     [
-        *((file, AS_WRITTEN) for file in [*EXAMPLES, f"{PAPERS}/cui2026-migration.yaml"]),
+        *(
+            # of each kind the first in the tests that everybody runs: the others together take over 20 s
+            pytest.param(file, AS_WRITTEN, marks=[pytest.mark.slow] if file.startswith("examples/dft") else [])
+            for file in [*EXAMPLES, f"{PAPERS}/cui2026-migration.yaml"]
+        ),
         *((file, engine) for engine in (*PROGRAMS, *POTENTIALS) for file in FEW),
-        ("examples/interface-energy.yaml", "vasp"),
+        pytest.param("examples/interface-energy.yaml", "vasp", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_has_the_calculations_of_its_plan_and_finds_each_where_it_was(file, engine, tmp_path):

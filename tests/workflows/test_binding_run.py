@@ -12,6 +12,9 @@ from factories import write_yaml
 
 from anodeflow.workflows.store import integrity_check, open_job_store
 
+# The run that they all look at takes over 20 s; the README's first command is such a run, too.
+pytestmark = pytest.mark.slow
+
 TINY = {
     "study": "binding-energy",
     "title": "tiny",
@@ -205,7 +208,6 @@ def energies(document):
     return {(h["crystal"], h["state"]): h["binding_energy_ev"]["bulk_metal"] for h in document["hosts"]}
 
 
-@pytest.mark.slow
 def test_ctrl_c_is_clean_and_the_run_goes_on_later(finished, anodeflow, tmp_path):
     write_study(tmp_path)
     process = start(tmp_path)
@@ -228,7 +230,6 @@ def test_ctrl_c_is_clean_and_the_run_goes_on_later(finished, anodeflow, tmp_path
     )
 
 
-@pytest.mark.slow
 def test_kill_9_of_everything_loses_no_finished_calculation(finished, anodeflow, tmp_path):
     write_study(tmp_path)
     process = start(tmp_path)
@@ -250,7 +251,6 @@ def test_kill_9_of_everything_loses_no_finished_calculation(finished, anodeflow,
     )
 
 
-@pytest.mark.slow
 def test_a_killed_worker_is_replaced(tmp_path):
     write_study(tmp_path)
     process = start(tmp_path, "--workers", "1")
@@ -261,7 +261,6 @@ def test_a_killed_worker_is_replaced(tmp_path):
     assert all(h["binding_energy_ev"] for h in json.loads(out)["hosts"])
 
 
-@pytest.mark.slow
 def test_unconverged_never_becomes_a_binding_energy(tmp_path, anodeflow, command):
     from anodeflow.workflows.cards import load_card
 
