@@ -2,7 +2,7 @@
 
 Run ``python benchmarks/kills.py [number of kills, 20]``: some minutes. Elastic constants of seven crystals with the
 embedded engine, 4 workers of one thread. After a random time a random process of the run, the parent every second time,
-gets SIGKILL. A dead parent's run is started again by its own command; a run that ended begins anew in another store.
+gets SIGKILL. A dead parent's run is started again by its own command; a run that ended begins again in another store.
 
 Counted as lost: a result that was in the store before a kill and is not after it, or is another; a worker that lives
 more than 5 s without its parent; a store that fails its own checks; a final number that differs in any bit from that of
