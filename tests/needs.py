@@ -15,3 +15,11 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="nee
 needs_linux = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="needs Linux, which ends children with their parent"
 )
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+_BROWSER_PACKAGES = [name for name in ("playwright", "axe_playwright_python") if importlib.util.find_spec(name) is None]
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None or bool(_BROWSER_PACKAGES),
+    reason="needs the program chromium (Debian: chromium)"
+    if CHROMIUM is None
+    else f"needs the package {' and '.join(_BROWSER_PACKAGES)} (pip install -e '.[browser]')",
+)

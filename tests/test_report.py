@@ -109,7 +109,7 @@ def test_every_link_and_label_has_its_goal(pages, name):
     assert len(identities) == len(set(identities))
     assert {a["href"][1:] for a, _ in page.of("a") if a["href"].startswith("#")} <= set(identities)
     assert all(a.get("alt") for a, _ in page.of("img"))
-    assert all(a.get("aria-label") for a, _ in page.of("div", role="img"))
+    assert all(a.get("aria-label") for a, _ in page.of("div", role="group"))
     assert [tag for tag, _, _ in page.elements if tag in ("h1", "h2")].count("h1") == 1
 
 
@@ -331,3 +331,12 @@ def test_the_script_is_javascript(pages, tmp_path):
     script.write_text([t for a, t in pages["surface-li"].of("script") if not a.get("type")][-1])
     done = subprocess.run(["node", "--check", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_pdf_without_chromium_is_refused_before_anything_is_written(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    status, _, error = command("report", RESULTS / "adsorption.zip", "-o", "r.html", "--pdf", "r.pdf", cwd=tmp_path)
+    assert status
+    assert "needs Chromium" in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: Names of files that a program reads, as far as an archive may hold them.
 _INPUTS = re.compile(r"(INCAR|KPOINTS|POSCAR|POTCAR\.spec)|.+\.(pwi|in|cell|param|py|vasp|json)")
 _LONGEST_INPUT_BYTES, _ALL_INPUTS_BYTES = 20_000, 1_000_000
+#: GPAW reads no file: what it was given stands in its output, between these words.
+_GPAW_OUTPUT, _GPAW_GIVEN = "gpaw.txt", re.compile(r"^Input parameters:.*?(?=^Number of symmetries|\Z)", re.M | re.S)
+_LONGEST_GPAW_BYTES = 2_000_000
 
 
 @dataclass
@@ -83,10 +86,18 @@ class StudyRecord:
         """
         self.files[folder] = names
         for name, size in names:
-            held = sum(map(len, self.inputs.values()))
-            short = size <= _LONGEST_INPUT_BYTES and held + size <= _ALL_INPUTS_BYTES
-            if _INPUTS.fullmatch(name.split("/")[-1]) and short:
-                self.inputs[f"{folder}/{name}"] = read(name).decode("utf-8", "replace")
+            last = name.split("/")[-1]
+            if _INPUTS.fullmatch(last) and size <= _LONGEST_INPUT_BYTES:
+                self._take(f"{folder}/{name}", read(name).decode("utf-8", "replace"))
+            elif last == _GPAW_OUTPUT and size <= _LONGEST_GPAW_BYTES:
+                given = _GPAW_GIVEN.search(read(name).decode("utf-8", "replace"))
+                if given:
+                    self._take(f"{folder}/{name}: what it was given", given[0][:_LONGEST_INPUT_BYTES])
+
+    def _take(self, name: str, text: str) -> None:
+        """Keep the text of an input, as long as there is room."""
+        if sum(map(len, self.inputs.values())) + len(text) <= _ALL_INPUTS_BYTES:
+            self.inputs[name] = text
 
 
 def read_record(study: str, store: Path, imported: Callable[[Store, str], str | None]) -> StudyRecord:

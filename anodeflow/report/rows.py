@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from anodeflow.columns import head
+from anodeflow.columns import cell_text, head
 from anodeflow.report.record import StudyRecord
 from anodeflow.workflows.studies.tables import TABLES as SHARED_TABLES
 
@@ -93,10 +93,12 @@ def page_table(name: str, rows: list[dict[str, Any]], known: set[str], first: It
     names = [key for key in every if key not in _COMMON and any(row.get(key) not in (None, "", [], {}) for row in rows)]
     shown = {*wanted, "rests_on", "error", "warnings"} if wanted else set(names)
     columns = [Column(key, head(key), any(_is_number(row.get(key)) for row in rows), key in shown) for key in names]
-    return PageTable(name.replace("-", " "), columns, [[_cell(row.get(key), known) for key in names] for row in rows])
+    return PageTable(
+        name.replace("-", " "), columns, [[_cell(key, row.get(key), known) for key in names] for row in rows]
+    )
 
 
-def _cell(value: Any, known: set[str]) -> Cell:
+def _cell(name: str, value: Any, known: set[str]) -> Cell:
     """Return a value of a row as a cell."""
     links = tuple(sorted(_fingerprints_in(value, known)))
     if links and isinstance(value, str | list | dict):
@@ -104,8 +106,7 @@ def _cell(value: Any, known: set[str]) -> Cell:
     if isinstance(value, bool):
         return Cell("yes" if value else "no")
     if _is_number(value):
-        text = str(value) if isinstance(value, int) else f"{value:.6g}"
-        return Cell(text.replace("-", "−"), value=repr(value))
+        return Cell(cell_text(name, value).replace("-", "−"), value=repr(value))
     if value is None or value in ("", [], {}):
         return Cell("–")
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
