@@ -23,13 +23,13 @@ def chromium() -> str:
     InputError
         If none is on PATH.
     """
-    found = next(filter(None, map(shutil.which, _PROGRAMS)), None)
-    if found is None:
+    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    if program is None:
         raise InputError(
             f"--pdf needs Chromium, and none of {', '.join(_PROGRAMS)} is on PATH",
             "install one (Debian: chromium), or print the .html from a browser",
         )
-    return found
+    return program
 
 
 def print_to_pdf(program: str, page: Path, file: Path) -> None:
@@ -64,8 +64,8 @@ def print_to_pdf(program: str, page: Path, file: Path) -> None:
             reason = "it took too long" if isinstance(error, subprocess.TimeoutExpired) else error.strerror
             raise InputError(f"{program} printed nothing: {reason}", "print the .html from a browser") from None
         if done.returncode or not printed.is_file():
-            said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-            raise InputError(f"{program} printed nothing: {said}", "print the .html from a browser")
+            message = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+            raise InputError(f"{program} printed nothing: {message}", "print the .html from a browser")
         content = printed.read_bytes()
     try:
         write_atomically(file, content)
