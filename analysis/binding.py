@@ -76,8 +76,12 @@ class SiteResult(Document):
     calculation: str | None = Field(None, description="fingerprint")
     ionic_steps: int = 0
     notes: list[str] = Field(default_factory=list)
+    work_function_ev: float | None = Field(None, description="of the slab with Li, over the face that carries it")
+    ion_binding_energy_ev: float | None = Field(
+        None, description="E_int(Li+) = E_int(Li, free atom) + W - IE of the neutral slab, eV per Li"
+    )
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("removed",)
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("removed", "work_function_ev", "ion_binding_energy_ev")
 
 
 class BindingEnergyDoc(Document):
@@ -107,6 +111,8 @@ class BindingEnergyDoc(Document):
     charges: dict[str, int] = Field(default_factory=dict, description="q_AB, q_A, q_B per Li, in e")
     image_charge_correction_ev: float = Field(0.0, description="added to E_AB of a charged bulk cell")
     charge_mode: str = Field("neutral", description="as text; says so if an ion was asked for and not run")
+    work_function_ev: float | None = Field(None, description="of the slab with Li on its lowest site")
+    ion_binding_energy_ev: float | None = Field(None, description="E_int(Li+) of the lowest site by its work function")
     host_calculation: str | None = Field(None, description="fingerprint of the host without the added Li")
     image_distance_angstrom: float | None = Field(None, description="shortest Li-Li image distance")
     engine: EngineRecord | None = Field(None, description="what computed")
@@ -114,7 +120,7 @@ class BindingEnergyDoc(Document):
     warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
     error: str | None = Field(None, description="why there is no result; none where there is one")
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("state", "reservoirs")
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("state", "reservoirs", "work_function_ev", "ion_binding_energy_ev")
 
     @property
     def li_state(self) -> State:
@@ -149,8 +155,11 @@ class DescriptorMatrix(Document):
     refused: list[str] = Field(default_factory=list, description="pairs without a value, and why")
     kind: Kind | None = Field(None, description="of the states; None in documents of before: added")
     states: dict[str, State] | None = Field(None, description="the state that each host's number is of")
+    d_e_ion_ev: list[list[float | None]] | None = Field(
+        None, description="dE(Li+) = dE + W(Y) - W(X) of the same pairs; None where no slab has its work function"
+    )
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("kind", "states")
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("kind", "states", "d_e_ion_ev")
 
 
 class BindingStudyDoc(StudyDoc):

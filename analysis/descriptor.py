@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from anodeflow.analysis.binding import BindingEnergyDoc, Convention, DescriptorMatrix
 from anodeflow.analysis.comparable import check_functionals
+from anodeflow.analysis.vacuum_level import ion_descriptor_ev
 from anodeflow.errors import ConvergenceError, ReferenceMismatchError
 from anodeflow.lithium_states import Kind
 
@@ -162,4 +163,20 @@ def descriptor_matrix(
         refused=refused,
         kind=kind,
         states={name: doc.li_state for name, doc in lowest.items() if doc.converged},
+        d_e_ion_ev=_of_ions(lowest, anodes, interphases, rows),
     )
+
+
+def _of_ions(
+    lowest: dict[str, BindingEnergyDoc], anodes: list[str], interphases: list[str], rows: list[list[float | None]]
+) -> list[list[float | None]] | None:
+    """Return dE(Li+) of the pairs of a matrix whose slabs have work functions; None if there is no such pair."""
+    work = {name: doc.work_function_ev for name, doc in lowest.items()}
+    ions: list[list[float | None]] = []
+    for x, row in zip(anodes, rows, strict=True):
+        ions.append([])
+        for y, d_e in zip(interphases, row, strict=True):
+            of_x, of_y = work.get(x), work.get(y)
+            known = d_e is not None and of_x is not None and of_y is not None
+            ions[-1].append(ion_descriptor_ev(d_e or 0.0, of_x or 0.0, of_y or 0.0) if known else None)
+    return ions if any(value is not None for row in ions for value in row) else None

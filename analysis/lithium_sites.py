@@ -15,8 +15,10 @@ from anodeflow.analysis.binding import (
     binding_energies,
     makov_payne_ev,
 )
+from anodeflow.analysis.reference_values import reference_value
 from anodeflow.analysis.relaxation_uncertainty import relaxation_uncertainty_ev
 from anodeflow.analysis.reservoirs import Reservoir
+from anodeflow.analysis.vacuum_level import ion_binding_energy_ev
 from anodeflow.documents import CalculationDoc, Document
 from anodeflow.lithium_states import State
 
@@ -191,6 +193,7 @@ def host_result(
         return result
     result.best_site = best.label
     result.binding_energy_ev = dict(best.binding_energy_ev)
+    result.work_function_ev, result.ion_binding_energy_ev = best.work_function_ev, best.ion_binding_energy_ev
     chosen = next(d for d in with_li if d is not None and d.fingerprint == best.calculation)
     result.numerical_uncertainty_ev = float(
         (relaxation_uncertainty_ev(chosen) + relaxation_uncertainty_ev(pristine)) / n_li
@@ -276,11 +279,25 @@ def _site(energies: _Energies, doc: CalculationDoc | None, start: SiteStart) -> 
             return site
     site.status = "converged"
     site.binding_energy_ev = energies.of(doc, start.removed)
+    _add_ion(site, doc)
     if energies.held:
         site.coordination_end = start.shell
     else:
         _describe_lithium(site, doc.structure, len(remaining), start)
     return site
+
+
+def _add_ion(site: SiteResult, doc: CalculationDoc) -> None:
+    """Add E_int(Li+) by the vacuum level, where the potential of the neutral slab with Li is known."""
+    if doc.levels is None or doc.charge:
+        return
+    if doc.levels.error is not None:
+        site.notes.append(f"no work function: {doc.levels.error}")
+    site.work_function_ev = doc.levels.work_function_ev
+    adsorption = site.binding_energy_ev.get("neutral_atom")
+    if site.work_function_ev is not None and adsorption is not None:
+        ionisation = reference_value("li_ionisation_energy_pbe").value
+        site.ion_binding_energy_ev = ion_binding_energy_ev(adsorption, site.work_function_ev, ionisation)
 
 
 def _describe_lithium(site: SiteResult, end: Structure, index: int, start: SiteStart) -> None:

@@ -25,6 +25,7 @@ from anodeflow.analysis.comparable import (
     energy_per_unit,
 )
 from anodeflow.analysis.fits import Interval, LineFit, fit_line
+from anodeflow.analysis.work_functions import WorkFunctionDoc
 from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord
 from anodeflow.errors import InputError
 from anodeflow.units import EV_PER_A2_TO_J_PER_M2
@@ -130,15 +131,14 @@ class SurfaceEnergyDoc(Document):
     unit_formula: str | None = Field(None, description="the formula unit that N counts")
     reference: str = Field(default="", description="what gamma is measured against, as text")
     references: list[str] = Field(default_factory=list, description="fingerprints of the bulk calculations")
-    other_card: str | None = Field(
-        default=None, description="how the card of the crystal differs from that of the slabs; None: it does not"
-    )
+    other_card: str | None = Field(None, description="how the crystal's card differs from the slabs'; None: not at all")
     engine: EngineRecord | None = Field(None, description="what computed")
     card: CardRecord | None = Field(None, description="how accurately")
     warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
     error: str | None = Field(None, description="why there is no result; none where there is one")
+    work_function: WorkFunctionDoc | None = Field(None, description="of the face, where the engine gives it")
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("other_card",)
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("other_card", "work_function")
 
     @property
     def converged(self) -> bool:

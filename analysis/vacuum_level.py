@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from anodeflow.documents import SlabLevels
 from anodeflow.errors import InputError
 
 #: Vacuum is where the potential has no slope, over at least this height.
@@ -110,6 +111,34 @@ def vacuum_levels(potential: PlanarPotential) -> dict[Side, VacuumLevel]:
     around = _lowest_between(potential, second, first)
     # going up, the layer after the slab is over its top
     return {"bottom": first, "top": second} if between < around else {"bottom": second, "top": first}
+
+
+def slab_levels(
+    potential: PlanarPotential, level_ev: float, level: Literal["Fermi level", "highest occupied level"]
+) -> SlabLevels:
+    """Return the levels of a slab; one without a flat vacuum has none in the vacuum, and says why.
+
+    Parameters
+    ----------
+    potential
+        Of the slab.
+    level_ev, level
+        The level of the electrons that leave first, and what it is.
+    """
+    try:
+        levels = vacuum_levels(potential)
+        work_function_ev(levels["top"], level_ev)
+    except InputError as error:
+        return SlabLevels(level_ev=level_ev, level=level, error=str(error))
+    both = levels.values()
+    return SlabLevels(
+        level_ev=level_ev,
+        level=level,
+        top_ev=levels["top"].level_ev,
+        bottom_ev=levels["bottom"].level_ev,
+        spread_ev=max(layer.spread_ev for layer in both),
+        height_angstrom=min(layer.height_angstrom for layer in both),
+    )
 
 
 def work_function_ev(level: VacuumLevel, fermi_ev: float) -> float:

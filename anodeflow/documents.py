@@ -106,6 +106,25 @@ class ComputedDoc(Document):
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("reason",)
 
 
+class SlabLevels(Document):
+    """Levels of the electrons of a slab: in the vacuum over its faces, and of the last that it holds."""
+
+    level_ev: float = Field(description="of the electrons that leave first, on the scale of the vacuum levels")
+    level: Literal["Fermi level", "highest occupied level"]
+    top_ev: float | None = Field(None, description="vacuum level over the top; None: the vacuum is not flat")
+    bottom_ev: float | None = Field(None, description="under the bottom; the same where one vacuum joins the faces")
+    spread_ev: float | None = Field(
+        None, description="largest minus smallest potential where the vacuum counts as flat"
+    )
+    height_angstrom: float | None = Field(None, description="of the lower one of the flat layers")
+    error: str | None = Field(None, description="why there is no vacuum level")
+
+    @property
+    def work_function_ev(self) -> float | None:
+        """W = V_vacuum - E_level over the top, the face that carries Li."""
+        return None if self.top_ev is None else self.top_ev - self.level_ev
+
+
 class CalculationDoc(ComputedDoc):
     """The end of every calculation, whatever the engine."""
 
@@ -129,9 +148,12 @@ class CalculationDoc(ComputedDoc):
     warm_start: EngineRecord | None = Field(
         None, description="the engine that relaxed the geometry this one started from"
     )
+    levels: SlabLevels | None = Field(None, description="of a slab, from engines that give its potential")
     arrays: dict[str, Any] | None = Field(
         None, description="forces (N, 3) eV/angstrom; per step: energies eV, positions, cells; stored apart"
     )
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*ComputedDoc.LEFT_OUT_IF_NONE, "levels")
 
     @property
     def energy_per_atom_ev(self) -> float:

@@ -7,7 +7,7 @@ import yaml
 from monty.json import MontyDecoder, MontyEncoder
 from pymatgen.core import Structure
 
-from anodeflow.errors import InputError
+from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.studies import load_study
 from anodeflow.workflows.studies.graph import HostCell, Stage, Step
@@ -135,3 +135,18 @@ def test_the_vacuum_is_that_of_the_study_then_of_the_card_then_the_default(study
         assert study("surface-energy", card=name).vacuum == study("interface-energy", card=name).vacuum == default[0]
         assert study("binding-energy", card=name).cells.slab.vacuum_angstrom == default[1]
     assert study("surface-energy", card="ten.yaml", vacuum_angstrom=20).vacuum == 20
+
+
+def test_a_slab_under_several_vacuums_is_planned_for_engines_that_give_its_levels(study):
+    plain = study("surface-energy")
+    several = study("surface-energy", vacuums_angstrom=[10, plain.vacuum, 25])
+    labels = {step.label for step in several.planned} - {step.label for step in plain.planned}
+    assert labels == {f"LiCl(100)/6 layers/cleaved, vacuum {vacuum}" for vacuum in (10, 25)}
+    heights = {step.label: step.structure.lattice.c for step in several.planned}
+    tall, flat = (heights[f"LiCl(100)/6 layers/cleaved, vacuum {vacuum}"] for vacuum in (25, 10))
+    assert tall - flat == pytest.approx(15)
+    assert several.hash != plain.hash
+    with pytest.raises(EngineError, match="engine 'chgnet' gives no vacuum level"):
+        several.preflight()
+    with pytest.raises(InputError, match="names one twice"):
+        study("surface-energy", vacuums_angstrom=[10, 10])

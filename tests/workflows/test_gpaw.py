@@ -7,6 +7,7 @@ from needs import needs_gpaw, needs_mpiexec
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.binding import makov_payne_ev
+from anodeflow.documents import SlabLevels
 from anodeflow.errors import EngineError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows import monitor
@@ -140,8 +141,17 @@ def test_a_dipole_correction_does_not_touch_a_symmetric_slab_wherever_it_lies(gp
     card = quick(kpoints=KPoints(mesh=(3, 3, 1)), dipole_correction=True, energy_tolerance_ev=1e-5)
     assert electronic(slab, "static", card).dipole_axis == 2
     plain = gpaw.compute(Request(slab, "static", card.model_copy(update={"dipole_correction": False}))).energy_ev
+    work_functions = []
     for cell in (slab, moved):
-        assert gpaw.compute(Request(cell, "static", card)).energy_ev == pytest.approx(plain, abs=1e-4)
+        outcome = gpaw.compute(Request(cell, "static", card))
+        assert outcome.energy_ev == pytest.approx(plain, abs=1e-4)
+        levels = SlabLevels(**outcome.levels)
+        work_functions.append(levels.work_function_ev)
+        assert levels.level == "Fermi level"
+        assert levels.top_ev == pytest.approx(levels.bottom_ev, abs=0.02)
+        assert levels.spread_ev < 0.1
+    assert work_functions[0] == pytest.approx(work_functions[1], abs=0.02)
+    assert work_functions[0] == pytest.approx(3.0, abs=0.5)  # Li(100): 2.9 to 3.0 eV; this one is thin and rough
 
 
 def test_the_script_it_writes_says_what_it_computes(gpaw, tmp_path):

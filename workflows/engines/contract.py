@@ -69,6 +69,8 @@ class Capabilities:
     inputs: bool = False
     # relaxes ions with anodeflow's optimiser, which can begin with the curvatures of another engine
     takes_curvatures: bool = False
+    # gives the levels of a slab with its energy: vacuum and Fermi level
+    vacuum_level: bool = False
 
 
 @dataclass
@@ -87,6 +89,8 @@ class Outcome:
     reason: Reason | None = None
     warnings: list[str] = field(default_factory=list)
     arrays: dict[str, Any] = field(default_factory=dict)
+    #: Fields of :class:`~anodeflow.documents.SlabLevels`, of slabs, where the engine knows the potential.
+    levels: dict[str, Any] | None = None
 
     @property
     def converged(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from pymatgen.core import Structure
 
-from anodeflow.documents import CalculationDoc, EngineRecord
+from anodeflow.documents import CalculationDoc, EngineRecord, SlabLevels
 from anodeflow.structures.symmetry import keep_symmetry
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
@@ -132,6 +132,7 @@ class Calculation(Recognised[CalculationDoc]):
             warnings=notes,
             error=outcome.error,
             reason=outcome.reason,
+            levels=None if outcome.levels is None else SlabLevels(**outcome.levels),
             arrays=outcome.arrays,
         )
 

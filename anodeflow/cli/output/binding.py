@@ -34,9 +34,11 @@ def print_binding(document: BindingStudyDoc) -> None:
 
 def _print_hosts(document: BindingStudyDoc) -> None:
     energies = [f"E_int (eV/Li) {_words(convention)}" for convention in document.conventions]
+    ions = any(host.work_function_ev is not None for host in document.hosts)
+    levels = ["W (eV)", "E_int (eV/Li) Li+"] if ions else []
     table = new_table(
-        ["host", "where", "state", *energies, "± (eV)", "best site", "neighbours", "sites", "notes"],
-        [*energies, "± (eV)"],
+        ["host", "where", "state", *energies, *levels, "± (eV)", "best site", "neighbours", "sites", "notes"],
+        [*energies, *levels, "± (eV)"],
         spare=["neighbours", "sites", *energies[:-1], "± (eV)"],
     )
     for host in document.hosts:
@@ -47,6 +49,7 @@ def _print_hosts(document: BindingStudyDoc) -> None:
             host.environment + (f" {host.face}" if host.face else ""),
             host.li_state + "".join(f", {reservoir.text}" for reservoir in host.reservoirs or []),
             *[f"{host.binding_energy_ev[c]:+.3f}" if host.converged else "–" for c in document.conventions],
+            *([number(host.work_function_ev), number(host.ion_binding_energy_ev)] if ions else []),
             number(host.numerical_uncertainty_ev),
             host.best_site or "–",
             (best.coordination_end or "–") if best else "–",
@@ -63,12 +66,19 @@ def _words(convention: str) -> str:
 def _print_matrix(matrix: DescriptorMatrix) -> None:
     kind = matrix.kind or "added"
     click.echo(f"dE(anode, interphase) = E_int(interphase) - E_int(anode), eV, {matrix.environment}, {kind} Li")
+    _print_values(matrix, matrix.d_e_ev)
+    if matrix.d_e_ion_ev is not None:
+        click.echo("The same of Li+, whose electron leaves each face to the vacuum: dE(Li+) = dE + W(Y) - W(X)")
+        _print_values(matrix, matrix.d_e_ion_ev)
+    for line in matrix.refused:
+        click.echo(line)
+
+
+def _print_values(matrix: DescriptorMatrix, values: list[list[float | None]]) -> None:
     states = matrix.states or {}
     heads = [f"{name}\n{states[name]}" if name in states else name for name in matrix.interphases]
     table = new_table(["anode", *heads], heads)
-    for name, row in zip(matrix.anodes, matrix.d_e_ev, strict=True):
+    for name, row in zip(matrix.anodes, values, strict=True):
         label = f"{name}, {states[name]}" if name in states else name
         table.add_row(label, *["–" if value is None else f"{value:+.2f}" for value in row])
     table.print()
-    for line in matrix.refused:
-        click.echo(line)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anodeflow.cli.output.tables import interval, new_table, print_footing, print_heading
+import click
+
+from anodeflow.cli.output.tables import interval, new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
     from anodeflow.analysis.study_documents import SurfaceStudyDoc
     from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
+    from anodeflow.analysis.work_functions import WorkFunctionDoc
 
 
 def print_surfaces(document: SurfaceStudyDoc) -> None:
@@ -44,6 +47,19 @@ def print_surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
             interval(doc.gamma_unrelaxed_j_per_m2, None),
             doc.error or doc.warnings,
         )
+    table.print()
+    for doc in surfaces:
+        if doc.work_function is not None:
+            _print_work_functions(doc.work_function)
+
+
+def _print_work_functions(doc: WorkFunctionDoc) -> None:
+    """Print the work function of every slab of a face."""
+    click.echo(f"{doc.text} ({doc.level})")
+    table = new_table(("slab", "layers", "vacuum (Å)", "W (eV)", "W below (eV)", "flat within (eV)", "notes"))
+    for row in doc.rows:
+        values = [number(value) for value in (row.work_function_ev, row.bottom_ev, row.spread_ev)]
+        table.add_row(row.label, str(row.layers), f"{row.vacuum_angstrom:.1f}", *values, row.error or "")
     table.print()
 
 

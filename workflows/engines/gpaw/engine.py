@@ -38,7 +38,7 @@ class GpawEngine(Engine):
     cost_uncertainty = UNCERTAINTY
     capabilities = Capabilities(
         electrons=True, charge=True, spin=True, stress=True, kpoints=True, neb=True, md=True, isolated_atoms=True,
-        files=True, inputs=True, takes_curvatures=True,
+        files=True, inputs=True, takes_curvatures=True, vacuum_level=True,
     )  # fmt: skip
 
     def record(self, elements: Iterable[str] = ()) -> EngineRecord:

@@ -1,13 +1,19 @@
-"""What GPAW gives: how it says that the electrons did not converge, and the slab back where it was."""
+"""What GPAW gives: how it says that the electrons did not converge, and the levels of a slab."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 from pymatgen.core import Structure
 
+from anodeflow.analysis.vacuum_level import PlanarPotential, slab_levels
 from anodeflow.workflows.engines.contract import Outcome, Reason, Task
 from anodeflow.workflows.engines.gpaw.inputs import LOG
+
+#: A slab whose levels are this far apart is an insulator, and its smeared Fermi level lies anywhere between.
+_GAP_EV = 0.5
 
 
 def is_scf_failure(error: Exception) -> bool:
@@ -37,3 +43,29 @@ def unconverged(structure: Structure, task: Task, iterations: int, folder: Path 
         error=f"electrons not converged in {iterations} iterations ({where})",
         reason=Reason.ELECTRONS,
     )
+
+
+def levels_of(calculator: Any, structure: Structure, axis: int) -> dict[str, Any]:
+    """Return the fields of :class:`~anodeflow.documents.SlabLevels` of a slab that was computed.
+
+    All processes of a run take part.
+
+    Parameters
+    ----------
+    calculator
+        GPAW's, converged.
+    structure
+        The slab.
+    axis
+        Of the vacuum.
+    """
+    values = np.asarray(calculator.get_electrostatic_potential())
+    average = values.mean(axis=tuple(other for other in range(3) if other != axis))
+    first, second = (structure.lattice.matrix[other] for other in range(3) if other != axis)
+    height = float(structure.volume / np.linalg.norm(np.cross(first, second)))
+    homo, lumo = (float(level) for level in calculator.get_homo_lumo())
+    level: Literal["Fermi level", "highest occupied level"] = "highest occupied level"
+    if not lumo - homo > _GAP_EV:
+        homo, level = float(calculator.get_fermi_level()), "Fermi level"
+    potential = PlanarPotential(np.arange(len(average)) * height / len(average), average, height)
+    return slab_levels(potential, homo, level).model_dump()

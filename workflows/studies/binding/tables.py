@@ -26,6 +26,8 @@ def _binding_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
             "environment": out["environment"],
             "state": _state(out),
             **energies,
+            "work_function_ev": out.get("work_function_ev"),
+            "ion_binding_energy_ev": out.get("ion_binding_energy_ev"),
             "numerical_uncertainty_ev": out["numerical_uncertainty_ev"],
             "best_site": out["best_site"],
             "reservoirs": _reservoirs(out),
@@ -48,6 +50,8 @@ def _site_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
             "site": site["label"],
             "status": site["status"],
             **{f"binding_energy_ev_{name}": value for name, value in site["binding_energy_ev"].items()},
+            "work_function_ev": site.get("work_function_ev"),
+            "ion_binding_energy_ev": site.get("ion_binding_energy_ev"),
             "coordination_end": site["coordination_end"],
             "li_displacement_angstrom": site["li_displacement_angstrom"],
             "same_minimum_as": site["same_minimum_as"],
@@ -73,6 +77,7 @@ def _descriptor_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
             "anode_state": _state_in(matrix, anode),
             "interphase_state": _state_in(matrix, interphase),
             "d_e_ev": matrix["d_e_ev"][i][j],
+            "d_e_ion_ev": matrix["d_e_ion_ev"][i][j] if matrix.get("d_e_ion_ev") else None,
         }
         for matrix in out["descriptors"]
         for i, anode in enumerate(matrix["anodes"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from pydantic import Field
 from pymatgen.core import Structure
 
 from anodeflow.analysis.surface_energy import SlabMember, SurfaceEnergyDoc, surface_energy_doc
+from anodeflow.analysis.work_functions import work_function_doc
 from anodeflow.documents import CalculationDoc
 from anodeflow.errors import AnodeflowError, EngineError
 from anodeflow.structures.slabs import SlabModel
@@ -31,9 +34,12 @@ class SlabSeries(Stage):
     surface: SurfaceSpec
     vacuum_angstrom: float
     max_atoms: int
+    vacuums_angstrom: list[float] = Field(default_factory=list)
 
     @classmethod
-    def of(cls, surface: SurfaceSpec, vacuum_angstrom: float, max_atoms: int) -> SlabSeries:
+    def of(
+        cls, surface: SurfaceSpec, vacuum_angstrom: float, max_atoms: int, vacuums_angstrom: Sequence[float] = ()
+    ) -> SlabSeries:
         """Return the slabs of one surface.
 
         Parameters
@@ -44,6 +50,8 @@ class SlabSeries(Stage):
             Over each slab.
         max_atoms
             A larger slab is refused.
+        vacuums_angstrom
+            The thickest slab as cleaved is computed under each of these, too.
         """
         return cls(
             label=f"{surface.label}/slabs",
@@ -51,6 +59,7 @@ class SlabSeries(Stage):
             surface=surface,
             vacuum_angstrom=vacuum_angstrom,
             max_atoms=max_atoms,
+            vacuums_angstrom=list(vacuums_angstrom),
         )
 
     def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
@@ -60,6 +69,12 @@ class SlabSeries(Stage):
         for model in models:
             label, structure = _slab_label(self.surface, model.layers), model.structure
             steps += [self._step(f"{label}/cleaved", structure), self._step(label, structure, relaxed=True)]
+        thickest = f"{_slab_label(self.surface, models[-1].layers)}/cleaved"
+        vacuums = {thickest: models[-1].vacuum_angstrom}
+        for vacuum in self.vacuums_angstrom:
+            label = f"{thickest}, vacuum {vacuum:g}"
+            steps.append(self._step(label, slabs(needed[0], self.surface, vacuum, self.max_atoms)[-1].structure))
+            vacuums[label] = vacuum
         crystal = aligned_crystal(models[-1], self.surface, setup)
         if crystal is not None:
             steps.append(self._step(_aligned_label(self.surface), crystal))
@@ -71,6 +86,8 @@ class SlabSeries(Stage):
             termination=models[0].termination,
             cell=models[0].cell,
             other_card=setup.unlike("slab", "crystal"),
+            vacuum_angstrom=models[-1].vacuum_angstrom,
+            vacuums=vacuums,
         )
         return Layout(steps, [result])
 
@@ -120,9 +137,27 @@ class _SurfaceResult(Result):
     termination: str
     cell: str
     other_card: str | None = None
+    vacuum_angstrom: float = 0.0
+    vacuums: dict[str, float] = Field(default_factory=dict)
 
     def document(self, docs: Documents) -> SurfaceEnergyDoc:
         """See :meth:`Result.document`."""
+        doc = self._energy(docs)
+        doc.work_function = work_function_doc(self._slabs(docs))
+        if doc.work_function is not None and doc.work_function.work_function_ev is None:
+            doc.warnings.append(doc.work_function.text)
+        return doc
+
+    def _slabs(self, docs: Documents) -> list[tuple[CalculationDoc, int, float]]:
+        """Return the slabs that were computed: all relaxed ones, and the thickest as cleaved under every vacuum."""
+        relaxed = [
+            (_slab_label(self.surface, facts.layers), facts.layers, self.vacuum_angstrom) for facts in self.slabs
+        ]
+        cleaved = [(label, self.slabs[-1].layers, vacuum) for label, vacuum in self.vacuums.items()]
+        found = [(docs.get(label), layers, vacuum) for label, layers, vacuum in [*relaxed, *cleaved]]
+        return [(doc, layers, vacuum) for doc, layers, vacuum in found if doc is not None]
+
+    def _energy(self, docs: Documents) -> SurfaceEnergyDoc:
         aligned = docs.get(_aligned_label(self.surface))
         try:
             members = [self._member(facts, docs) for facts in self.slabs]

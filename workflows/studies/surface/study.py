@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from anodeflow.analysis.study_documents import SurfaceStudyDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
+from anodeflow.errors import EngineError
 from anodeflow.structures.defaults import VACUUM_ANGSTROM
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec
 from anodeflow.workflows.studies.surface.jobs import SlabSeries
+
+_Vacuum = Annotated[float, Field(ge=5, le=100)]
 
 
 class SurfaceStudy(Study):
@@ -25,7 +28,20 @@ class SurfaceStudy(Study):
     vacuum_angstrom: float | None = Field(
         None, ge=5, le=100, description=f"default: that of the card, else {VACUUM_ANGSTROM:g}"
     )
+    vacuums_angstrom: list[_Vacuum] | None = Field(
+        None,
+        min_length=1,
+        max_length=8,
+        description="the thickest slab as cleaved is computed under each of these, too",
+    )
     max_atoms: int = Field(400, ge=2, le=2000, description="a larger slab is refused")
+
+    @model_validator(mode="after")
+    def _other_vacuums(self) -> SurfaceStudy:
+        given = self.vacuums_angstrom or []
+        if len(set(given)) != len(given):
+            raise ValueError(f"vacuums_angstrom {given} names one twice; give each once")
+        return self
 
     @property
     def vacuum(self) -> float:
@@ -39,14 +55,26 @@ class SurfaceStudy(Study):
     def preflight(self) -> list[str]:
         """See :meth:`Study.preflight`."""
         notes = super().preflight()
+        if self.vacuums_angstrom and not self.loaded_engine.capabilities.vacuum_level:
+            raise EngineError(
+                f"vacuums_angstrom: engine '{self.engine}' gives no vacuum level of a slab",
+                "leave it out, or use gpaw; for other programs with electrons see anodeflow workfunction",
+            )
         return [*notes, *self.check_cells()]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: the crystals, then the slabs of each surface."""
         return [
             *(crystal_step(name, self.crystal(name)) for name in self.crystals_used()),
-            *(SlabSeries.of(surface, self.vacuum, self.max_atoms) for surface in self.surfaces),
+            *(
+                SlabSeries.of(surface, self.vacuum, self.max_atoms, self._further_vacuums())
+                for surface in self.surfaces
+            ),
         ]
+
+    def _further_vacuums(self) -> list[float]:
+        """Return the vacuums of :attr:`vacuums_angstrom` but for that of all slabs."""
+        return sorted(v for v in self.vacuums_angstrom or [] if v != self.vacuum)
 
     def document(self, results: Documents, record: Record, facts: None) -> SurfaceStudyDoc:
         """See :meth:`Study.document`: all surfaces."""

@@ -15,6 +15,7 @@ _KEYS = (
 def _rows(out: dict[str, Any]) -> list[dict[str, Any]]:
     shown = {key: out[key] for key in _KEYS}
     shown["thickness"] = (out.get("thickness") or {}).get("text")  # older documents have no verdict
+    shown["work_function_ev"] = (out.get("work_function") or {}).get("work_function_ev")
     return [{**shown, "face": "".join(map(str, out["miller"]))}]
 
 
@@ -23,10 +24,12 @@ TABLES = (
         "surfaces",
         "SurfaceEnergyDoc",
         _rows,
-        ("crystal", "face", "termination", "method", "gamma_j_per_m2", "gamma_unrelaxed_j_per_m2", "engine", "card",
+        ("crystal", "face", "termination", "method", "gamma_j_per_m2", "gamma_unrelaxed_j_per_m2", "work_function_ev",
+         "engine", "card",
          "study_hash"),
         by_crystal=True,
         keys=("crystal", "face", "termination"),
-        compared={"gamma_j_per_m2": "gamma_ci_j_per_m2", "gamma_unrelaxed_j_per_m2": None},
+        compared={"gamma_j_per_m2": "gamma_ci_j_per_m2", "gamma_unrelaxed_j_per_m2": None,
+                  "work_function_ev": None},
     ),
 )  # fmt: skip
