@@ -102,6 +102,29 @@ def with_shift(model: InterfaceModel, shift: Sequence[float], gap_angstrom: floa
     )
 
 
+def standard_shift(model: InterfaceModel, shift: Sequence[float]) -> tuple[float, float]:
+    """Return the same registry by the least of all shifts that symmetry makes equal, contacts exchanged or not.
+
+    Which of them a search names depends on the last digits of the crystals.
+
+    Parameters
+    ----------
+    model
+        The interface.
+    shift
+        In fractions of its cell.
+    """
+    cell = displacement_lattice(model)
+    away = (np.asarray(shift) - np.asarray(model.shift)) @ np.linalg.inv(cell)
+    images = [np.round(w @ away + t, 6) % 1.0 for w, t in shift_moves(model)] or [np.round(away, 6) % 1.0]
+    # in fractions of the cell from where the film of shift (0, 0) stands, which does not depend on `model.shift`
+    origin = np.asarray(model.shift) @ np.linalg.inv(cell)
+    places = [np.round(image + origin, 6) % 1.0 for image in images]
+    least = min(places, key=lambda place: tuple(np.round(place, 3) % 1.0))
+    x, y = least @ cell
+    return float(x), float(y)
+
+
 def fixed_points(moves: Sequence[Move]) -> list[NDArray[np.float64]]:
     """Return points that moves shared by both sides leave in place, and no neighbour of them; the most symmetric first.
 
@@ -116,7 +139,7 @@ def fixed_points(moves: Sequence[Move]) -> list[NDArray[np.float64]]:
         steps = np.array(list(product((-2, -1, 0, 1, 2), repeat=4)))
         solutions = (steps - right) @ np.linalg.pinv(rows).T
         exact = np.abs(solutions @ rows.T + right - steps).max(axis=1) < SAME_FRACTION
-        for point in np.round(solutions[exact], 6) % 1.0:  # -1e-17 is 0, not almost 1, which would be sorted last
+        for point in solutions[exact] % 1.0:
             if not _is_among(point, np.array(points).reshape(-1, 2)):
                 points.append(point)
     return sorted(points, key=lambda p: (-_stabiliser(p, moves), *(round(float(x), 3) for x in p)))

@@ -20,6 +20,7 @@ from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.structures.migration import Hop, Mechanism, choose_hops, kinds_of_crossing, lithium_hops
 from anodeflow.structures.migration_paths import hop_cells
 from anodeflow.structures.registry import registry_at
+from anodeflow.structures.shifts import standard_shift
 from anodeflow.structures.slabs import build_slab
 from anodeflow.structures.supercells import supercell_for
 from anodeflow.workflows.engines.contract import Task
@@ -263,12 +264,12 @@ def _interface_of(
     if search is not None:
         lowest = found_registries(search, 1)[0]
         shift = lowest.shift[0] / path.repeat[0], lowest.shift[1] / path.repeat[1]
-    options = interface_options(path, cell) | {"shift": shift, "gap_angstrom": gap_angstrom, "repeat": path.repeat}
-    return interface(
-        named_crystal(structures[path.film.crystal], path.film.crystal),
-        named_crystal(structures[path.substrate.crystal], path.substrate.crystal),
-        **options,
-    )
+    options = interface_options(path, cell) | {"repeat": path.repeat}
+    film, substrate = (named_crystal(structures[side.crystal], side.crystal) for side in (path.film, path.substrate))
+    if search is not None:
+        apart = interface(film, substrate, **options | {"gap_angstrom": APART_ANGSTROM})
+        shift = standard_shift(apart, shift)
+    return interface(film, substrate, **options | {"shift": shift, "gap_angstrom": gap_angstrom})
 
 
 def standard_contact(
