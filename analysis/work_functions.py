@@ -10,7 +10,7 @@ from pydantic import Field
 from anodeflow.documents import CalculationDoc, Document
 
 #: A work function that changes by less than this is converged.
-CONVERGED_EV = 0.05
+_CONVERGED_EV = 0.05
 
 
 class WorkFunctionRow(Document):
@@ -106,6 +106,6 @@ def _text(
         if change is None:
             parts.append(f"not known between {what}: only one was computed")
         else:
-            verdict = "converged" if change < CONVERGED_EV else "not converged"
+            verdict = "converged" if change < _CONVERGED_EV else "not converged"
             parts.append(f"changes by {change:.3f} eV between {what}: {verdict}")
     return "; ".join(parts)
