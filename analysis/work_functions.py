@@ -102,10 +102,10 @@ def _text(
         why = next((row.error for row in rows if row.error), "no relaxed slab has its potential")
         return f"no work function: {why}"
     parts = [f"work function {answer.work_function_ev:.3f} eV ({answer.layers} layers)"]
-    for what, change in (("the two thickest slabs", thickness), ("the vacuums", vacuum)):
+    for compared, change in (("the two thickest slabs", thickness), ("the vacuums", vacuum)):
         if change is None:
-            parts.append(f"not known between {what}: only one was computed")
+            parts.append(f"not known between {compared}: only one was computed")
         else:
             verdict = "converged" if change < _CONVERGED_EV else "not converged"
-            parts.append(f"changes by {change:.3f} eV between {what}: {verdict}")
+            parts.append(f"changes by {change:.3f} eV between {compared}: {verdict}")
     return "; ".join(parts)
