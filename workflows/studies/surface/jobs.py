@@ -154,8 +154,8 @@ class _SurfaceResult(Result):
             (_slab_label(self.surface, facts.layers), facts.layers, self.vacuum_angstrom) for facts in self.slabs
         ]
         cleaved = [(label, self.slabs[-1].layers, vacuum) for label, vacuum in self.vacuums.items()]
-        found = [(docs.get(label), layers, vacuum) for label, layers, vacuum in [*relaxed, *cleaved]]
-        return [(doc, layers, vacuum) for doc, layers, vacuum in found if doc is not None]
+        computed = [(docs.get(label), layers, vacuum) for label, layers, vacuum in [*relaxed, *cleaved]]
+        return [(doc, layers, vacuum) for doc, layers, vacuum in computed if doc is not None]
 
     def _energy(self, docs: Documents) -> SurfaceEnergyDoc:
         aligned = docs.get(_aligned_label(self.surface))
