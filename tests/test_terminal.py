@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from click import unstyle
 from click.testing import CliRunner
 
 from anodeflow.cli.main import cli
+from anodeflow.cli.output import progress
 from anodeflow.cli.output.grid import Grid
 from anodeflow.cli.output.tables import print_rows
+from anodeflow.cli.results import distinct_rows, frame
 from anodeflow.columns import cell_text, duration, head
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "dft" / "results"
 
 
 @pytest.fixture
@@ -81,3 +88,56 @@ def test_heads_have_units_and_cells_fixed_decimals():
 def test_long_times_are_hours():
     assert duration(2245.2 * 60) == "37.4 h"
     assert duration(20) == "20 s"
+
+
+class Planned:
+    """A study of ten calculations of 60 s each, as the display of a run sees it."""
+
+    def __init__(self):
+        self.planned = [SimpleNamespace(label=f"Li/{n}", expected_steps=10) for n in range(10)]
+
+    def seconds_of(self, _):
+        return 60.0
+
+
+def test_time_left_is_the_plans_at_first_and_then_what_was_measured(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    display = progress.RunDisplay(Planned(), 2, [])
+    assert display.seconds_left() == pytest.approx(300)
+    # a machine three times as slow: known soon, and exact at the end
+    for n in range(8):
+        display.running(f"Li/{n}")
+        clock[0] += 90
+        display.done(f"Li/{n}", reused=False)
+        true = (9 - n) * 90
+        if n >= 1:
+            assert true / 1.5 < display.seconds_left() < 1.5 * true
+    display.running("Li/8")
+    before = display.seconds_left()
+    display.step("Li/8", 5, -1.0, 0.1)
+    assert display.seconds_left() < before
+    assert "left" in display.time_left()
+
+
+def test_an_empty_table_says_what_is_stored(tmp_path, command):
+    store = tmp_path / "s.sqlite"
+    command("import", EXAMPLES / "crystals.zip", "--store", store)
+    _, text, _ = command("results", "--store", store)
+    assert "calculations stored, no rows of --what binding yet" in text
+    assert "--what crystals" in text
+    _, text, _ = command("results", "--store", store, "--what", "crystals", "--crystal", "Cu")
+    assert "matches --crystal Cu in the table crystals" in text
+    _, text, _ = command("import", EXAMPLES / "crystals-primitive.zip", "--store", store)
+    status, out, said = command("results", "--store", store, "--what", "crystals", "--csv", "--limit", "2")
+    assert (status, len(out.splitlines())) == (0, 3)
+    assert "crystals: 2 rows as CSV" in said
+    table = frame(store, "crystals", crystal="LiAl")
+    assert set(table["engine_version"]) == {"gpaw 26.7.0"}
+    assert frame(store, "binding").empty
+
+
+def test_rows_that_say_the_same_are_shown_once():
+    row = {"crystal": "Li", "a_angstrom": 3.44, "study_hash": "1", "completed_at": "2026", "imported": None}
+    rows = [row, row | {"study_hash": "2"}, row | {"a_angstrom": 3.45}]
+    assert distinct_rows(rows) == [rows[0], rows[2]]

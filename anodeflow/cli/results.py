@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from jobflow import JobStore
     from maggma.core import Store
+    from pandas import DataFrame
 
 _SCREENFUL = 200
 _DEFAULT, _CALCULATIONS = "binding", "calculations"
@@ -55,10 +56,18 @@ _OPERATORS = {
 @click.option("--converged/--unconverged", default=None, help="Only what did, or did not, converge.")
 @click.option("--query", help="A Mongo-style filter on the stored documents, as JSON.")
 @click.option("--limit", type=click.IntRange(1), help=f"At most so many rows.  [default: all; {_SCREENFUL} in a table]")
+@click.option("--distinct", is_flag=True, help="One row where several studies hold the same.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV instead of a table.")
 @json_option
 def results(
-    store: Path, name: str | None, list_fields: bool, as_json: bool, as_csv: bool, limit: int | None, **filters: Any
+    store: Path,
+    name: str | None,
+    list_fields: bool,
+    as_json: bool,
+    as_csv: bool,
+    distinct: bool,
+    limit: int | None,
+    **filters: Any,
 ) -> None:
     """Query the results store, newest first."""
     if as_json and as_csv:
@@ -74,12 +83,15 @@ def results(
     if filters["study_hash"] is not None and names_a_file(filters["study_hash"]):
         filters["study_hash"] = hash_of_file(documents, filters["study_hash"])
     name = name or _first_table(documents, filters["study_hash"])
-    if as_csv:
-        print_csv(rows_of(documents, name, limit=limit, **filters), empty=tables()[name].columns)
-        return
     # One row more than is shown tells whether there are more.
-    most = limit or (None if as_json else _SCREENFUL)
-    rows = rows_of(documents, name, limit=most + 1 if most else None, **filters)
+    most = limit or (None if as_json or as_csv else _SCREENFUL)
+    rows = rows_of(documents, name, limit=most + 1 if most and not distinct else None, **filters)
+    if distinct:
+        rows = distinct_rows(rows)
+    if as_csv:
+        print_csv(rows[:limit], empty=tables()[name].columns)
+        click.echo(f"{name}: {len(rows[:limit])} rows as CSV", err=True)
+        return
     if most and len(rows) > most:
         del rows[most:]
         if limit is None:
@@ -87,12 +99,33 @@ def results(
     columns = tables()[name].columns
     if any(row.get("imported") for row in rows):
         columns = (*columns, "imported")
-    empty = f"nothing in {store_shown(store)} matches"
-    if not rows and not as_json and name != _CALCULATIONS and not any(v is not None for v in filters.values()):
-        stored = documents.count({"index": 1, "output.doc_type": "CalculationDoc"})
-        empty = f"{store_shown(store)} holds no rows of --what {name} yet"
-        empty += f"; {stored} calculations are stored: --what {_CALCULATIONS}" if stored else ""
-    print_rows(rows, as_json, empty=empty, columns=columns)
+    print_rows(
+        rows, as_json, empty="" if rows else _why_empty(documents, name, store_shown(store), filters), columns=columns
+    )
+
+
+def distinct_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the newest of rows that say the same but for the study, when it ended and where it came from."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        told = {key: value for key, value in row.items() if key not in ("study_hash", "completed_at", "imported")}
+        first.setdefault(json.dumps(told, sort_keys=True, default=str), row)
+    return list(first.values())
+
+
+def _why_empty(store: JobStore | Store, name: str, where: str, filters: dict[str, Any]) -> str:
+    """Return why a table has no rows: what the filters left out, or what the store holds in its place."""
+    asked = {"study_hash": "study"}
+    given = [f"--{asked.get(key, key)} {value}" for key, value in filters.items() if value is not None]
+    if given and rows_of(store, name, limit=1):
+        return f"nothing in {where} matches {' '.join(given)} in the table {name}"
+    stored = store.count({"index": 1, "output.doc_type": "CalculationDoc"})
+    if not stored:
+        return f"{where}: nothing is stored yet"
+    kinds = dict.fromkeys(row["study"] for row in rows_of(store, "studies"))
+    others = [f"--what {load(kind.results)[0].name}" for kind in STUDIES if kind.name in kinds and kind.results]
+    text = f"{where}: {stored} calculations stored, no rows of --what {name} yet"
+    return f"{text}; there are {', '.join([*(o for o in others if o != f'--what {name}'), f'--what {_CALCULATIONS}'])}"
 
 
 def _print_fields(table: Table, as_json: bool) -> None:
@@ -104,13 +137,46 @@ def _print_fields(table: Table, as_json: bool) -> None:
 
 
 def _first_table(store: JobStore | Store, study: str | None) -> str:
-    """Return the first table of the kind of a study, given by its hash; the default where none or no kind is known."""
+    """Return the first table with rows of a study, given by its hash; the default where none or no kind is known."""
     if study is None:
         return _DEFAULT
     summary = store.query_one({"metadata.study_hash": {"$regex": f"^{_hex(study)}"}}, ["metadata.study"])
     kind = summary["metadata"].get("study") if summary else None
     tables_of_kind = [t.name for k in STUDIES if k.name == kind and k.results for t in load(k.results)]
-    return tables_of_kind[0] if tables_of_kind else _DEFAULT
+    filled = (table for table in tables_of_kind if rows_of(store, table, study_hash=study, limit=1))
+    return next(filled, tables_of_kind[0] if tables_of_kind else _DEFAULT)
+
+
+def frame(store: str | Path, name: str = _DEFAULT, **filters: Any) -> DataFrame:
+    """Return one table of a store as a pandas DataFrame.
+
+    Parameters
+    ----------
+    store
+        Results file, database or cluster folder.
+    name
+        Name of the table, as ``anodeflow results --what`` has it.
+    **filters
+        See :func:`rows_of`.
+
+    Returns
+    -------
+    DataFrame
+        One row each, newest first; empty with the table's columns where there is none.
+
+    Raises
+    ------
+    InputError, StoreError
+        If the table does not exist, a filter says nothing of it, or the store cannot be read.
+    """
+    import pandas
+
+    from anodeflow.workflows.store import open_documents
+
+    if name not in tables():
+        raise InputError(f"no table '{name}'", f"known: {', '.join(tables())}")
+    rows = rows_of(open_documents(Path(store)), name, **filters)
+    return pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=list(tables()[name].columns))
 
 
 # long: a third or more of it is documentation
@@ -289,6 +355,7 @@ def _common(doc: dict[str, Any]) -> dict[str, Any]:
     return {
         "engine": f"{engine['name']} (STAND-IN)" if engine.get("stand_in") else engine.get("name"),
         "engine_kind": engine.get("kind"),
+        "engine_version": engine.get("version"),
         "card": card.get("name"),
         "study_hash": doc.get("metadata", {}).get("study_hash"),
         "completed_at": doc.get("completed_at"),

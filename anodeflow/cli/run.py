@@ -11,8 +11,10 @@ import click
 
 from anodeflow.cli.exits import INTERRUPTED, WITHOUT_RESULT
 from anodeflow.cli.options import (
+    card_option,
     check_figure_path,
     check_folder,
+    engine_option,
     json_option,
     store_option,
     study_argument,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 @click.command()
 @study_argument
 @store_option
+@engine_option
+@card_option
 @workers_option
 @click.option("--threads", type=click.IntRange(1, 256), envvar="ANODEFLOW_THREADS", help="Threads a worker.")
 @click.option(
@@ -55,6 +59,8 @@ if TYPE_CHECKING:
 def run(
     study: Path,
     store: Path,
+    engine: str | None,
+    card: str | None,
     workers: int | None,
     threads: int | None,
     figures: tuple[Path, ...],
@@ -74,7 +80,10 @@ def run(
     from anodeflow.workflows.studies.comparison import disagreements
 
     again = f"anodeflow run {study} --store {store_shown(store)}"
-    document, report = run_study(load_study(study), store, again, workers, threads, progress, patience)
+    again += "".join(f" --{name} {value}" for name, value in (("engine", engine), ("card", card)) if value)
+    document, report = run_study(
+        load_study(study).with_changes(engine=engine, card=card), store, again, workers, threads, progress, patience
+    )
     documents = open_documents(store)
     imported = imported_line(documents, document.study_hash)
     print_study(document, as_json, imported, disagreements(documents, document))

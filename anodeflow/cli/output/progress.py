@@ -9,13 +9,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.text import Text
+
+from anodeflow.columns import duration
 
 if TYPE_CHECKING:
     from anodeflow.workflows.local.runner import RunReport
     from anodeflow.workflows.studies.base import Study
+
+_BAR_WIDTH = 60
+#: Share of a study that counts as if it had been computed at the plan's speed.
+_BELIEVED = 0.05
 
 
 class RunDisplay:
@@ -35,6 +42,8 @@ class RunDisplay:
         self._weights = {c.label: study.seconds_of(c) for c in study.planned}
         # Labels of molecular dynamics, whose steps are shown as time.
         self._timesteps = {c.label: c.timestep_fs for c in study.planned if hasattr(c, "timestep_fs")}
+        self._steps = {c.label: max(1, c.expected_steps) for c in study.planned}
+        self._steps_done: dict[str, int] = {}
         self._first_steps: dict[str, tuple[int, float]] = {}
         self._workers = workers
         self._done: set[str] = set()
@@ -68,6 +77,7 @@ class RunDisplay:
 
     def step(self, label: str, step: int, energy_ev: float, max_force: float) -> None:
         """See :class:`anodeflow.workflows.local.runner.Listener`."""
+        self._steps_done[label] = step
         if label in self._timesteps:
             self._running[label] = self._moved(label, step)
             return
@@ -102,24 +112,41 @@ class RunDisplay:
         """Calculations planned, or more if more have turned up."""
         return len(self._weights.keys() | self._done | self._running.keys())
 
-    def time_left(self) -> str:
-        """Return the time left, by the cost of what is done and what is not; empty at the beginning."""
-        elapsed = time.monotonic() - self._started
-        left = sum(weight for label, weight in self._weights.items() if label not in self._done)
-        if self._computed_weight < 0.02 * sum(self._weights.values()) or elapsed < 10:
-            return ""
-        seconds = left * elapsed / self._computed_weight
-        return f"about {_duration(seconds)} left"
+    def seconds_left(self) -> float:
+        """Return the time left: the plan's estimate at first, corrected by how long what is done has taken.
 
-    def __rich__(self) -> Text:
-        elapsed = _duration(time.monotonic() - self._started)
+        What is done weighs against a twentieth of the study at the plan's own speed, so that the first calculations,
+        which are the small ones, do not decide alone.
+        """
+        total = sum(self._weights.values())
+        halfway = sum(
+            self._weights[label] * min(0.9, step / self._steps[label])
+            for label, step in self._steps_done.items()
+            if label in self._running and label in self._weights
+        )
+        left = sum(weight for label, weight in self._weights.items() if label not in self._done) - halfway
+        busy = self._workers * (time.monotonic() - self._started)
+        believed = _BELIEVED * total
+        slower = (busy + believed) / (self._computed_weight + halfway + believed) if total else 1.0
+        longest = max((w for label, w in self._weights.items() if label not in self._done), default=0.0)
+        return slower * max(left / self._workers, min(longest, left))
+
+    def time_left(self) -> str:
+        """Return the time left as text."""
+        return f"about {duration(self.seconds_left())} left"
+
+    def __rich__(self) -> RenderableType:
+        elapsed = duration(time.monotonic() - self._started)
         running = "   ".join(f"{label} ({state})" for label, state in self._running.items()) or "preparing"
         head = f"{len(self._done)} of {self.total} calculations done, {elapsed} so far, {self.time_left()}"
-        return Text(f"{head.rstrip(', ')}\n{running}", overflow="ellipsis", no_wrap=True)
+        total = sum(self._weights.values())
+        done = sum(weight for label, weight in self._weights.items() if label in self._done)
+        bar = ProgressBar(total=total or 1.0, completed=done, width=_BAR_WIDTH)
+        return Group(bar, Text(f"{head}\n{running}", overflow="ellipsis", no_wrap=True))
 
     def _line(self, label: str) -> None:
         if self._live is None:
-            self._print(f"[{len(self._done)}/{self.total}] {label} done; {self.time_left() or 'starting'}")
+            self._print(f"[{len(self._done)}/{self.total}] {label} done; {self.time_left()}")
 
     def _print(self, text: str) -> None:
         if self._live is not None:
@@ -139,7 +166,7 @@ class RunDisplay:
         store
             Where the results are.
         """
-        text = f"{report.computed} calculations computed, {report.reused} reused, in {_duration(report.wall_time_s)}"
+        text = f"{report.computed} calculations computed, {report.reused} reused, in {duration(report.wall_time_s)}"
         if report.interrupted:
             text = f"stopped; {text}. Continue with: {again}"
         elif report.fatal is not None:
@@ -147,11 +174,3 @@ class RunDisplay:
 
             text = f"stopped by an error; {text}. What is finished is kept in {store_shown(store)}"
         click.echo(text, err=True)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
