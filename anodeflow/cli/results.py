@@ -108,8 +108,8 @@ def distinct_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the newest of rows that say the same but for the study, when it ended and where it came from."""
     first: dict[str, dict[str, Any]] = {}
     for row in rows:
-        told = {key: value for key, value in row.items() if key not in ("study_hash", "completed_at", "imported")}
-        first.setdefault(json.dumps(told, sort_keys=True, default=str), row)
+        same = {key: value for key, value in row.items() if key not in ("study_hash", "completed_at", "imported")}
+        first.setdefault(json.dumps(same, sort_keys=True, default=str), row)
     return list(first.values())
 
 
