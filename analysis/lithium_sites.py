@@ -26,6 +26,11 @@ from anodeflow.lithium_states import State
 _SAME_MINIMUM_EV = 0.005
 # A host atom that moved further than this means that the host was rebuilt, not only strained.
 _RECONSTRUCTED_ANGSTROM = 1.0
+# Of an insulator a charged cell has no zero that another one shares.
+_NOT_ALIGNED = (
+    "charged cell without potential alignment (FNV): its energy is against the mean potential of this very cell, and "
+    "dE of two hosts is wrong by the difference of theirs; take Li+ from neutral slabs by their work functions"
+)
 # Li further than this from every host atom has left the surface.
 _DESORBED_ANGSTROM = 4.5
 
@@ -328,13 +333,15 @@ def _image_charges(
     if dielectric_constant is None:
         return 0.0, [
             "charged cell without correction for its periodic images: right for a metal, which screens them; "
-            "for an insulator give the host's dielectric_constant"
+            "for an insulator give the host's dielectric_constant",
+            _NOT_ALIGNED,
         ]
     edge = pristine.structure.volume ** (1 / 3)
     correction = makov_payne_ev(charge, edge) / dielectric_constant
     return correction, [
         f"image charges corrected by {correction:+.3f} eV (Makov-Payne, cube of {edge:.2f} Å, "
-        f"dielectric constant {dielectric_constant:g})"
+        f"dielectric constant {dielectric_constant:g})",
+        _NOT_ALIGNED,
     ]
 
 

@@ -94,6 +94,24 @@ def test_a_charged_slab_or_one_without_levels_gives_no_ion():
     assert "no work function: the vacuum is not flat" in doc.sites[0].notes
 
 
+@pytest.mark.parametrize("dielectric_constant", [None, 11.0])
+def test_a_charged_insulator_is_flagged_as_not_aligned(dielectric_constant):
+    salt = Structure(Lattice.cubic(5.7), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    cell = salt.copy().append("Li", (0.25, 0.25, 0.25))
+    ion = calculation_doc(7.0, Structure(Lattice.cubic(12), ["Li"], [[0.5] * 3]), label="Li/ion", charge=1)
+    lithium = calculation_doc(-3.8, METAL, label="Li/crystal")
+    doc = host_result(
+        pristine=calculation_doc(-7.0, salt, label="host"),
+        with_li=[calculation_doc(-5.0, cell, label="with Li", charge=1)],
+        starts=[SiteStart(label="i1", kind="interstitial", frac_coords=(0.25, 0.25, 0.25), multiplicity=1,
+                          nearest_distance_angstrom=2.5, coordination="1 Cl")],
+        references=lithium_references(lithium, ["ion"], {"ion": ion}), metal=lithium, crystal="Y", environment="bulk",
+        description="made up", charge_mode="Li+", state="interstitial", dielectric_constant=dielectric_constant,
+    )  # fmt: skip
+    assert any("without potential alignment (FNV)" in warning for warning in doc.warnings)
+    assert (doc.image_charge_correction_ev > 0) == (dielectric_constant is not None)
+
+
 @given(fermi=zero, moved=zero, w_x=work, w_y=work, e_x=zero, e_y=zero, atom=zero)
 def test_d_e_of_ions_knows_no_zero(fermi, moved, w_x, w_y, e_x, e_y, atom):
     """Neither the zero of a potential nor the energy of the free atom is left in it: only both work functions."""
