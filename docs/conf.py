@@ -1,13 +1,24 @@
 """How the site is built: ``sphinx-build -W -n --keep-going docs docs/_build/site`` (see CONTRIBUTING.md)."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import anodeflow
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
+# Their cells run as in a plain terminal of 80 columns; ipykernel would ask for colours and bars that move.
+ipython = Path(tempfile.mkdtemp(prefix="anodeflow-docs-"))
+atexit.register(shutil.rmtree, ipython, ignore_errors=True)
+(ipython / "profile_default").mkdir()
+(ipython / "profile_default" / "ipython_kernel_config.py").write_text(
+    'get_config().InteractiveShellApp.exec_lines = [\'import os; os.environ.update(TERM="dumb", COLUMNS="88")\']\n'
+)
+os.environ["IPYTHONDIR"] = str(ipython)
 # the notebooks call `anodeflow` of this environment, and one thread of each library is enough for their small cells
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 os.environ.setdefault("OMP_NUM_THREADS", "1")

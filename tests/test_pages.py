@@ -111,6 +111,7 @@ def test_commands_within_the_text_parse(page, any_path, capsys):
 
 @each_page
 def test_files_load(page, tmp_path):
+    from anodeflow.analysis.cell_arithmetic import Cells
     from anodeflow.settings import Settings
     from anodeflow.workflows.cards import MethodCard, load_card
     from anodeflow.workflows.studies import load_study
@@ -123,12 +124,14 @@ def test_files_load(page, tmp_path):
         content = yaml.safe_load(text)
         if "study" in content:
             load_study(file)
+        elif "cells" in content:
+            validate(Cells, read_yaml(file), file)
         elif set(content) <= set(MethodCard.model_fields) and "functional" in content:
             load_card(file)
         elif set(content) <= set(Settings.model_fields):
             validate(Settings, read_yaml(file), file)
         else:
-            pytest.fail(f"{page.name}: block {number} is neither a study, a card nor settings")
+            pytest.fail(f"{page.name}: block {number} is neither a study, cells, a card nor settings")
 
 
 @each_page

@@ -121,7 +121,7 @@ build.add_command(interface)
 @click.argument("formula")
 @click.option("--formula-units", type=click.IntRange(1), help="Formula units in the cell; default: the fewest from 4.")
 @click.option("--n", "number", type=click.IntRange(1), default=5, show_default=True, help="Configurations.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the orderings that are drawn.")
 @click.option("--anion-order", type=click.Choice(["auto", "ordered", "random", "lowest"]), default="auto",
               show_default=True, help="How S and the halide share the free-anion sites.")  # fmt: skip
 @click.option("--lattice", type=float, help="Edge of the cubic cell, angstrom; default: 9.86, or that of the file.")

@@ -23,7 +23,7 @@ def hpc() -> None:
 
 
 @hpc.command()
-@click.option("--scheduler", type=click.Choice(["slurm", "pbs", "sge"]), required=True)
+@click.option("--scheduler", type=click.Choice(["slurm", "pbs", "sge"]), required=True, help="What this cluster has.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to make.")
 @click.option("--account", help="Account or project that the time is charged to.")
 @click.option("--partition", help="Partition or queue.")
@@ -34,6 +34,7 @@ def hpc() -> None:
     type=click.Choice(["vasp", "castep", "qe", "gpaw", "potential"]),
     default="potential",
     show_default=True,
+    help="What the jobs of this folder start; decides the settings that are written.",
 )
 @click.option("--gpu", is_flag=True, help="Ask for one GPU a node.")
 @click.option("--cores", type=click.IntRange(1, 1024), help="Cores of a node to use.  [default: 16; 4 for a potential]")

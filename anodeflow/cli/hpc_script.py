@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--walltime", default="24:00:00", show_default=True, help="Time of each job.")
 @click.option("--stop-before", type=click.IntRange(10, 3600), default=120, show_default=True,
               help="Seconds of it that are kept for stopping.")  # fmt: skip
-@click.option("--nodes", type=click.IntRange(1, 10000), default=1, show_default=True)
+@click.option("--nodes", type=click.IntRange(1, 10000), default=1, show_default=True, help="Nodes of the allocation.")
 @click.option("--cores", type=click.IntRange(1, 1024), help="Cores of each node.  [default: 16; 4 for a potential]")
 @click.option("--workers", type=click.IntRange(1, 1024),
               help="Calculations at once.  [default: 1 over all nodes; one a core for a potential]")  # fmt: skip

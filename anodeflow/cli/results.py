@@ -43,7 +43,7 @@ _OPERATORS = {
 )
 @click.option("--fields", "list_fields", is_flag=True, help="List what --query may name for this table.")
 @click.option("--crystal", help="Only this host.")
-@click.option("--environment", type=click.Choice(["bulk", "surface"]))
+@click.option("--environment", type=click.Choice(["bulk", "surface"]), help="Only Li in crystals, or only on surfaces.")
 @click.option("--state", type=click.Choice(STATES), help="Only Li in this state.")
 @click.option("--engine", help="Only this engine.")
 @click.option("--card", help="Only this method card.")
