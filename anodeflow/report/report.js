@@ -49,7 +49,7 @@
       const rows = Array.from(table.tBodies[0].rows), wanted = filter.value.trim().toLowerCase();
       rows.forEach((row) => { row.hidden = !row.textContent.toLowerCase().includes(wanted); });
       const shown = rows.filter((row) => !row.hidden).length;
-      count.textContent = wanted ? shown + " of " + rows.length + " rows" : rows.length + " rows";
+      count.textContent = wanted ? shown + " of " + rows.length + " rows" : rows.length + (rows.length === 1 ? " row" : " rows");
     }
     filter.addEventListener("input", choose);
     choose();
