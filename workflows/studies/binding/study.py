@@ -14,7 +14,7 @@ from anodeflow.errors import EngineError, InputError
 from anodeflow.lithium_states import KINDS, Kind, State
 from anodeflow.structures.catalogue import crystal_names
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
-from anodeflow.structures.lattice_sites import replaced_elements
+from anodeflow.structures.lattice_sites import replaced_elements, states_of_crystal
 from anodeflow.workflows.cards import Smearing
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Record, Study, last_document
@@ -306,9 +306,10 @@ class BindingStudy(Study):
             )
         lacking = [state for state in self.states or [] if state not in possible]
         if lacking and in_bulk:
+            can_have = {state for host in in_bulk for state in states_of_crystal(self.crystal(host.crystal))}
             raise InputError(
                 f"no host of the study can have Li in state '{lacking[0]}' in its crystal",
-                f"states of its hosts: {', '.join(sorted(possible)) or 'none'}",
+                f"states of its hosts: {', '.join(sorted(can_have))}",
             )
         empty = [host.label for host in in_bulk if not self.states_of(host, "bulk")]
         if empty:
