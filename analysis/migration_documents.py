@@ -101,7 +101,7 @@ class MigrationBarrierDoc(Document):
 class LandscapeDoc(Document):
     """The hops across one contact, side by side."""
 
-    crystal: str
+    crystal: str = Field(description="the two sides, such as `LiAl(110) || Li2S(110)`")
     hops: list[str] = Field(default_factory=list, description="that have barriers, the lowest forward one first")
     without: list[str] = Field(default_factory=list, description="that have none")
     easiest: str | None = Field(None, description="the first of `hops`")

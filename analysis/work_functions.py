@@ -16,22 +16,22 @@ _CONVERGED_EV = 0.05
 class WorkFunctionRow(Document):
     """The work function of one slab."""
 
-    label: str
+    label: str = Field(description="of the calculation")
     calculation: str = Field(description="fingerprint")
-    layers: int
-    vacuum_angstrom: float
-    relaxed: bool
+    layers: int = Field(description="planes of atoms")
+    vacuum_angstrom: float = Field(description="over the slab")
+    relaxed: bool = Field(description="whether the atoms were relaxed; else as cleaved")
     work_function_ev: float | None = Field(None, description="over the top; None: see `error`")
     bottom_ev: float | None = Field(None, description="under the bottom")
     spread_ev: float | None = Field(None, description="of the potential where the vacuum counts as flat")
-    energy_ev: float | None = None
-    error: str | None = None
+    energy_ev: float | None = Field(None, description="of the slab")
+    error: str | None = Field(None, description="why there is no work function")
 
 
 class WorkFunctionDoc(Document):
     """The work function of a face: that of the thickest relaxed slab."""
 
-    work_function_ev: float | None = None
+    work_function_ev: float | None = Field(None, description="of the thickest relaxed slab, over its top")
     level: str = Field("Fermi level", description="what the electron leaves from")
     rows: list[WorkFunctionRow] = Field(default_factory=list, description="thinnest first, then by the vacuum")
     thickness_change_ev: float | None = Field(None, description="between the two thickest relaxed slabs")

@@ -110,7 +110,7 @@ class SlabLevels(Document):
     """Levels of the electrons of a slab: in the vacuum over its faces, and of the last that it holds."""
 
     level_ev: float = Field(description="of the electrons that leave first, on the scale of the vacuum levels")
-    level: Literal["Fermi level", "highest occupied level"]
+    level: Literal["Fermi level", "highest occupied level"] = Field(description="which of the two `level_ev` is")
     top_ev: float | None = Field(None, description="vacuum level over the top; None: the vacuum is not flat")
     bottom_ev: float | None = Field(None, description="under the bottom; the same where one vacuum joins the faces")
     spread_ev: float | None = Field(
