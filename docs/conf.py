@@ -11,12 +11,12 @@ import anodeflow
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
-# Their cells run as in a plain terminal of 80 columns; ipykernel would ask for colours and bars that move.
+# what the kernel of the tutorials runs first
 ipython = Path(tempfile.mkdtemp(prefix="anodeflow-docs-"))
 atexit.register(shutil.rmtree, ipython, ignore_errors=True)
 (ipython / "profile_default").mkdir()
 (ipython / "profile_default" / "ipython_kernel_config.py").write_text(
-    'get_config().InteractiveShellApp.exec_lines = [\'import os; os.environ.update(TERM="dumb", COLUMNS="88")\']\n'
+    f"get_config().InteractiveShellApp.exec_files = [{str(HERE / '_extensions' / 'kernel_startup.py')!r}]\n"
 )
 os.environ["IPYTHONDIR"] = str(ipython)
 # the notebooks call `anodeflow` of this environment, and one thread of each library is enough for their small cells
@@ -33,14 +33,13 @@ extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "from_models",
     "api_pages",
     "links_to_the_tree",
 ]
 exclude_patterns = ["_build", "_extensions", "jupyter_execute"]
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4
 
 # A notebook runs in an empty folder, again when its cells change; an error in a cell is an error of the build.
@@ -48,7 +47,6 @@ nb_execution_mode = "cache"
 nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
-nb_merge_streams = True
 
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"

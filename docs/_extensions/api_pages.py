@@ -74,6 +74,8 @@ def pages() -> dict[str, str]:
 def _docstring(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Take ``|F|`` for what it is, and add the fields of a model, which have descriptions in place of docstrings."""
     lines[:] = [line if "``" in line else re.sub(r"\|(?=\w)", r"\\|", line) for line in lines]
+    if kind in ("data", "attribute", "property"):
+        lines.insert(0, "")  # napoleon takes what stands before a colon in the first line for a type
     if kind == "class" and inspect.isclass(thing) and issubclass(thing, BaseModel):
         own = inspect.get_annotations(thing)
         rows = [f"* ``{key}``: {f.description or ''}" for key, f in thing.model_fields.items() if key in own]
