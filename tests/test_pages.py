@@ -74,8 +74,8 @@ def problem(words):
 
 def parse(words):
     """Parse a command as click does, without running it."""
-    # a placeholder; the table of the kind of study that a page adds
-    if words[0] == "COMMAND" or "bulk-moduli" in words:
+    # placeholders; the table of the kind of study that a page adds
+    if words[0] in ("COMMAND", "...") or "bulk-moduli" in words:
         return
     command, context, name = cli, None, "anodeflow"
     while True:
