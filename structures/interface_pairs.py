@@ -12,6 +12,8 @@ from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, slab_spec, y
 from anodeflow.structures.interfaces import COMFORTABLE_STRAIN, InterfaceModel, build_interface
 from anodeflow.structures.matching import Strained, lattice_matches
 
+_MOST_REPEATED = 5000  # atoms
+
 
 # long: most of it is documentation
 def interface(
@@ -55,7 +57,7 @@ def interface(
     strained
         If absent the softer side of `interface_sides.YOUNG_MODULUS_GPA`, else the film.
     max_strain, max_area_angstrom2, max_atoms
-        Limits; `max_atoms` counts one matched cell.
+        Limits; `max_atoms` counts one matched cell. One that is repeated has at most 5000 atoms.
     comfortable_strain
         Of all matches strained less than this the one with the fewest atoms is taken; if there is none, the least
         strained.
@@ -111,6 +113,5 @@ def interface(
     if match is not None:
         chosen = matches[match]
     repeat = options.get("repeat", (1, 1))
-    return build_interface(
-        slabs[0], slabs[1], chosen, max_strain=max_strain, max_atoms=max_atoms * repeat[0] * repeat[1], **options
-    )
+    repeated = max(max_atoms, min(max_atoms * repeat[0] * repeat[1], _MOST_REPEATED))
+    return build_interface(slabs[0], slabs[1], chosen, max_strain=max_strain, max_atoms=repeated, **options)

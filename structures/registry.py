@@ -102,7 +102,8 @@ def registries(model: InterfaceModel) -> tuple[Registry, ...]:
     tuple of Registry
         Of contact 1 and, in a periodic cell, of contact 2.
     """
-    return tuple(registry_at(model, contact) for contact in range(1, model.contacts + 1))
+    turns = _turns(model)
+    return tuple(_registry_at(model, contact, None, turns) for contact in range(1, model.contacts + 1))
 
 
 def registry_at(model: InterfaceModel, contact: int = 1, structure: Structure | None = None) -> Registry:
@@ -124,22 +125,36 @@ def registry_at(model: InterfaceModel, contact: int = 1, structure: Structure | 
     """
     if contact not in range(1, model.contacts + 1):
         raise InputError(f"contact {contact} of {model.name}", f"the cell has contacts 1 to {model.contacts}")
+    return _registry_at(model, contact, structure, _turns(model))
+
+
+def _turns(model: InterfaceModel) -> list[NDArray[np.float64]]:
+    """Return what symmetry does to displacements; of thousands of atoms this takes seconds."""
+    return [w for w, _ in shift_moves(model, exchanging=False)]
+
+
+def _registry_at(
+    model: InterfaceModel, contact: int, structure: Structure | None, turns: list[NDArray[np.float64]]
+) -> Registry:
     cell = (structure or model.structure).lattice.matrix[:2, :2]
     film_face = _face(model, "film", "lower" if contact == 1 else "upper", structure)
     substrate_face = _face(model, "substrate", "upper" if contact == 1 else "lower", structure)
     film_atoms, substrate_atoms = _named(film_face), _named(substrate_face)
     displacements = displacement_lattice(model)
     back = np.linalg.inv(displacements @ cell)
-    turns = [w for w, _ in shift_moves(model, exchanging=False)]
     # of all pairs of named atoms, and of all that symmetry makes of each, the shortest vector; then the least fractions
+    pairs = [(f, s) for f, s in product(film_atoms.positions, substrate_atoms.positions)]
     best = None
-    for f, s in product(film_atoms.positions, substrate_atoms.positions):
-        for turn in turns:
-            fractions = np.round(turn @ ((f - s) @ back), 3) % 1.0 + 0.0
+    if pairs:
+        apart = np.array([f - s for f, s in pairs]) @ back
+        turned = np.round(np.einsum("tij,pj->pti", np.array(turns), apart), 3) % 1.0 + 0.0
+        # most pairs of a repeated cell say the same: of each displacement the first
+        fractions_of_all, first = np.unique(turned.reshape(-1, 2), axis=0, return_index=True)
+        for fractions, place in zip(fractions_of_all, first, strict=True):
             vector = _shortest(fractions, displacements @ cell)
             key = (round(float(np.linalg.norm(vector)), 2), *fractions.tolist())
             if best is None or key < best[0]:
-                best = key, vector, f
+                best = key, vector, pairs[place // len(turns)][0]
     if best is None:
         raise StructureError(f"{model.name} has a face without atoms", "report this interface")
     key, vector, over = best

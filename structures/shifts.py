@@ -120,7 +120,7 @@ def standard_shift(model: InterfaceModel, shift: Sequence[float]) -> tuple[float
     # in fractions of the cell from where the film of shift (0, 0) stands, which does not depend on `model.shift`
     origin = np.asarray(model.shift) @ np.linalg.inv(cell)
     places = [np.round(image + origin, 6) % 1.0 for image in images]
-    least = min(places, key=lambda place: tuple(np.round(place, 3) % 1.0))
+    least = min(places, key=lambda place: (np.round(place, 3) % 1.0).tolist())
     x, y = least @ cell
     return float(x), float(y)
 

@@ -30,6 +30,11 @@ SURFACE = {
     "study": "surface-energy",
     "surfaces": [{"crystal": "LiCl", "miller": [1, 0, 0], "layers": [4, 6, 8, 10]}],
 }
+CONTACT = {
+    "film": {"crystal": "Li", "miller": [1, 0, 0], "layers": 15},
+    "substrate": {"crystal": "LiCl", "miller": [1, 0, 0], "layers": 9},
+    "max_strain_percent": 7,
+}
 DYNAMICS = {
     "study": "molecular-dynamics",
     "card": "lacss2024-aimd",
@@ -98,6 +103,7 @@ def test_a_surface_study_of_nonsense_is_refused_before_anything_is_built(change,
         ({"duration_ps": 100_000, "segment_ps": 0.02}, "5000000 jobs"),
         ({"systems": [{"crystal": "Al", "supercell": [100, 100, 100]}]}, "has 4000000 atoms, more than max_atoms=400"),
         ({"systems": [{"crystal": "Al", "repeat": [10**30, 1]}]}, "repeat"),  # unused, and still nonsense
+        ({"systems": [CONTACT | {"repeat": [100, 2]}]}, "atoms, more than max_atoms=5000"),
     ],
 )
 def test_dynamics_of_nonsense_are_refused_before_anything_is_built(change, reason, tmp_path):
