@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Kind = Literal["lowest", "disputed", "displaced", "frame"]
 
 #: Kinds of structures at which the study's engine has forces of their full size.
-_AWAY_FROM_MINIMA: tuple[Kind, ...] = ("displaced", "frame")
+AWAY_FROM_MINIMA: tuple[Kind, ...] = ("displaced", "frame")
 #: A slope nearer to one than this is not remarked upon.
 _SLOPE_TOLERANCE = 0.05
 #: With fewer structures, the errors of single atoms are what is independent.
@@ -245,7 +245,7 @@ def _force_errors(structures: list[CheckedStructure]) -> Iterable[ForceErrors]:
     by_check = np.concatenate([np.asarray(s.check_forces_ev_per_angstrom, dtype=float) for s in structures])
     counts = [len(s.species) for s in structures]
     number = np.repeat(np.arange(len(structures)), counts)
-    away = np.repeat([s.kind in _AWAY_FROM_MINIMA for s in structures], counts)
+    away = np.repeat([s.kind in AWAY_FROM_MINIMA for s in structures], counts)
     scopes: list[tuple[Literal["all", "element", "environment", "kind"], list[str]]] = [
         ("all", ["all"] * len(number)),
         ("element", [element for s in structures for element in s.species]),

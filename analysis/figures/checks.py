@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from anodeflow.analysis.checks import CheckDoc
+from anodeflow.analysis.checks import AWAY_FROM_MINIMA, CheckDoc
 from anodeflow.analysis.figures.style import SERIES, computed_by, in_style, mark_panel, write_footer
 from anodeflow.errors import InputError
 
@@ -51,13 +51,20 @@ def check_figure(document: CheckDoc) -> Figure:
 
 def _draw_parity(axes: Axes, document: CheckDoc) -> None:
     elements = [errors.name for errors in document.forces if errors.scope == "element"]
-    largest = 0.0
+    largest, minima = 0.0, False
     for number, element in enumerate(elements):
-        x, y = _components(document, element)
-        largest = max(largest, float(np.abs(x).max()), float(np.abs(y).max()))
-        step = -(-len(x) // _MOST_POINTS)
         colour, marker = SERIES[number % len(SERIES)]
-        axes.plot(x[::step], y[::step], marker, color=colour, ms=2.5, mew=0, alpha=0.6, label=element)
+        for fitted in (True, False):
+            x, y = _components(document, element, fitted)
+            if not len(x):
+                continue
+            largest = max(largest, float(np.abs(x).max()), float(np.abs(y).max()))
+            step, face = -(-len(x) // _MOST_POINTS), colour if fitted else "none"
+            label = element if fitted or not len(_components(document, element, True)[0]) else None
+            axes.plot(x[::step], y[::step], marker, color=colour, mfc=face, ms=2.5, mew=0.4, alpha=0.6, label=label)
+            minima = minima or not fitted
+    if minima:
+        axes.plot([], [], "o", color="0.3", mfc="none", ms=2.5, mew=0.4, label="relaxed by it: not fitted")
     edge = 1.05 * largest or 1.0
     axes.plot([-edge, edge], [-edge, edge], color="0.5", lw=0.8, label="equal")
     every = document.errors_of("all", "all")
@@ -72,15 +79,23 @@ def _draw_parity(axes: Axes, document: CheckDoc) -> None:
     axes.legend(fontsize=6, loc="upper left")
 
 
-def _components(document: CheckDoc, element: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return components of forces on an element: with electrons, by the study's engine."""
-    pairs = []
+def _components(document: CheckDoc, element: str, fitted: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return components of forces on an element: with electrons, by the study's engine.
+
+    Parameters
+    ----------
+    document, element
+        Of which.
+    fitted
+        Of structures that the slope is fitted to, or of those that the engine relaxed.
+    """
+    pairs = [np.zeros((2, 0))]
     for structure in document.structures:
         chosen = np.array(structure.species) == element
-        if structure.compared and structure.forces_ev_per_angstrom is not None and chosen.any():
+        if structure.forces_ev_per_angstrom is not None and (structure.kind in AWAY_FROM_MINIMA) is fitted:
             both = (structure.check_forces_ev_per_angstrom, structure.forces_ev_per_angstrom)
-            pairs.append([np.asarray(forces, dtype=float)[chosen].ravel() for forces in both])
-    x, y = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+            pairs.append(np.array([np.asarray(forces, dtype=float)[chosen].ravel() for forces in both]))
+    x, y = np.concatenate(pairs, axis=1)
     return x, y
 
 

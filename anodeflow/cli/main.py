@@ -10,6 +10,7 @@ from anodeflow.cli.group import Commands
 
 _COMMANDS = {
     "analyse": "anodeflow.cli.analyse:analyse",
+    "audit": "anodeflow.cli.audit:audit",
     "browse": "anodeflow.cli.browse:browse",
     "build": "anodeflow.cli.build:build",
     "cards": "anodeflow.cli.inventory:cards",

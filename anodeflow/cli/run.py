@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     help="Also draw the figure to this file (.png, .pdf, .svg); may be given several times.",
 )
 @trust_option
+@click.option("--force", is_flag=True, help="Also run dynamics with a model file that failed its audit.")
 @click.option(
     "--progress",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -64,6 +65,7 @@ def run(
     workers: int | None,
     threads: int | None,
     figures: tuple[Path, ...],
+    force: bool,
     progress: Path | None,
     patience: float | None,
     show: bool,
@@ -81,9 +83,9 @@ def run(
 
     again = f"anodeflow run {study} --store {store_shown(store)}"
     again += "".join(f" --{name} {value}" for name, value in (("engine", engine), ("card", card)) if value)
-    document, report = run_study(
-        load_study(study).with_changes(engine=engine, card=card), store, again, workers, threads, progress, patience
-    )
+    again += " --force" if force else ""
+    loaded = load_study(study).with_changes(engine=engine, card=card)
+    document, report = run_study(loaded, store, again, workers, threads, progress, patience, force)
     documents = open_documents(store)
     imported = imported_line(documents, document.study_hash)
     print_study(document, as_json, imported, disagreements(documents, document))
@@ -102,6 +104,7 @@ def run_study(
     threads: int | None,
     progress: Path | None = None,
     patience_s: float | None = None,
+    force: bool = False,
 ) -> tuple[StudyDoc, RunReport]:
     """Run a study; Ctrl-C ends the process with status 130 and says how to continue.
 
@@ -119,6 +122,8 @@ def run_study(
         JSON file that says how far the run is; None for none.
     patience_s
         Seconds that calculations get to stop; None for the default.
+    force
+        Dynamics with a model that failed its audit are run.
 
     Returns
     -------
@@ -132,6 +137,7 @@ def run_study(
     """
     from anodeflow.cli.output.progress import RunDisplay
     from anodeflow.cli.output.studies import imported_notes, stored_study
+    from anodeflow.workflows.jobs.audit import refuse_failed
     from anodeflow.workflows.local.defaults import default_workers
     from anodeflow.workflows.local.noted import NotedProgress
     from anodeflow.workflows.local.runner import PATIENCE_S, LocalRunner
@@ -139,6 +145,8 @@ def run_study(
 
     notes = study.preflight()
     job_store = open_job_store(store)
+    if ":" in study.engine and study.moving_frames() and not force:
+        refuse_failed(job_store, [study.engine])
     notes += imported_notes(job_store, study.hash)
     number, each = default_workers()
     with RunDisplay(study, workers or number, notes) as display:

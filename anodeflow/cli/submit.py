@@ -19,6 +19,7 @@ from anodeflow.errors import InputError
 @click.option("--tag", "tags", multiple=True, help="A word put on every job; may be given several times.")
 @click.option("--again", is_flag=True, help="Run again what failed in a study that was submitted before.")
 @trust_argument_option
+@click.option("--force", is_flag=True, help="Also send dynamics with a model file that failed its audit.")
 @click.option(
     "--jobflow-remote",
     "remote",
@@ -33,6 +34,7 @@ def submit(
     tags: tuple[str, ...],
     again: bool,
     trust: bool,
+    force: bool,
     remote: str | None,
     as_json: bool,
 ) -> None:
@@ -48,13 +50,15 @@ def submit(
     from anodeflow.workflows.cluster.folder import find_folder
     from anodeflow.workflows.cluster.launchpad import use_environment
     from anodeflow.workflows.cluster.submission import submit_study
+    from anodeflow.workflows.jobs.audit import refuse_failed
+    from anodeflow.workflows.store import open_job_store
     from anodeflow.workflows.studies import load_study
 
-    cluster = find_folder(folder)
+    cluster, loaded = find_folder(folder), load_study(study)
     use_environment(cluster)
-    report = submit_study(
-        load_study(study), study, cluster, tags=tags, dry_run=dry_run, again=again, trust_imported=trust
-    )
+    if ":" in loaded.engine and loaded.moving_frames() and not force:
+        refuse_failed(open_job_store(cluster.store), [loaded.engine])
+    report = submit_study(loaded, study, cluster, tags=tags, dry_run=dry_run, again=again, trust_imported=trust)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
         return

@@ -31,6 +31,12 @@ def _check_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**row, "error": out["error"], "warnings": out["warnings"]} for row in rows or [shared]]
 
 
+def _audit_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
+    passed = not (out["problems"] or out["unfinished"])
+    verdict = {"passed": passed, "model_hash": out["engine"]["hash"], "warnings": out["problems"]}
+    return [{key: value for key, value in phase.items() if key != "problems"} | verdict for phase in out["phases"]]
+
+
 TABLES = (
     Table(
         "calculations",
@@ -50,6 +56,15 @@ TABLES = (
         _check_rows,
         ("forces_on", "scope", "atoms", "rmse_ev_per_angstrom", "slope", "slope_se", "energy_rmse_ev_per_atom",
          "engine", "check_engine", "study_hash"),
+    ),
+    Table(
+        "audits",
+        "AuditDoc",
+        _audit_rows,
+        ("crystal", "volume_change_percent", "lowest_displaced_ev_per_atom", "closest", "drift_ev_per_atom_ps",
+         "dynamics_ps", "passed", "engine"),
+        crystal_columns=("crystal",),
+        convergence=None,
     ),
     Table(
         "studies",

@@ -1,0 +1,70 @@
+"""`anodeflow audit`: look for what would go wrong with a potential, before it is used."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from anodeflow.cli.exits import WITHOUT_RESULT
+from anodeflow.cli.options import json_option, store_option
+
+
+@click.command()
+@click.argument("engine")
+@click.option("--phases", help="Crystals, with commas.  [default: those of anodes, electrolytes and interphases]")
+@click.option("--temperature", "temperature_k", type=float, default=600.0, show_default=True, help="Of dynamics, K.")
+@click.option("--picoseconds", type=float, default=1.0, show_default=True, help="Of dynamics of each phase.")
+@click.option("--minutes", type=float, default=20.0, show_default=True, help="After which it ends, and says so.")
+@click.option("--again", is_flag=True, help="Also where the store holds an audit of this model.")
+@store_option
+@json_option
+def audit(
+    engine: str,
+    phases: str | None,
+    temperature_k: float,
+    picoseconds: float,
+    minutes: float,
+    again: bool,
+    store: Path,
+    as_json: bool,
+) -> None:
+    """Audit ENGINE, a potential or its model file: holes at short distances, cells, drift, short dynamics.
+
+    The verdict is kept in the store; dynamics with a model file that failed are refused.
+    """
+    from anodeflow.workflows.local.defaults import default_workers
+
+    # before the model's library starts: more threads than cores that are free take many times as long
+    os.environ.setdefault("OMP_NUM_THREADS", str(default_workers()[1]))
+    from pydantic import ValidationError
+
+    from anodeflow.cli.output.audits import print_audit
+    from anodeflow.cli.output.console import print_json
+    from anodeflow.errors import InputError
+    from anodeflow.workflows.engines.registry import get_engine
+    from anodeflow.workflows.jobs.audit import AuditSettings, audit_key, audited, keep_audit, stored_audit
+    from anodeflow.workflows.store import open_job_store
+
+    given: dict[str, Any] = {"temperature_k": temperature_k, "picoseconds": picoseconds, "minutes": minutes}
+    if phases is not None:
+        given["phases"] = tuple(dict.fromkeys(filter(None, map(str.strip, phases.split(",")))))
+    try:
+        settings = AuditSettings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"--{first['loc'][0]}: {first['msg'].lower()}", "see anodeflow audit --help") from None
+    key = audit_key(get_engine(engine).record(), settings)  # refuses an engine that is not there
+    job_store = open_job_store(store)
+    document = None if again else stored_audit(job_store, key)
+    if document is None or document.unfinished:
+        document = audited(engine, settings, lambda text: click.echo(f"audit: {text}", err=True))
+        keep_audit(job_store, document)
+    if as_json:
+        print_json(document.model_dump(mode="json") | {"passed": document.passed})
+    else:
+        print_audit(document)
+    if not document.passed:
+        raise SystemExit(WITHOUT_RESULT)
