@@ -15,7 +15,8 @@ from anodeflow.cli.main import cli
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 WRITTEN = [p for p in sorted(DOCS.rglob("*.md")) if not {"reference", "_build"} & set(p.relative_to(DOCS).parts)]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *WRITTEN]
+_ABOVE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
+PAGES = [*(ROOT / name for name in _ABOVE), *WRITTEN]
 _FENCE = re.compile(r"^(`{3,})([^\n]*)\n(.*?)^\1 *$", re.S | re.M)
 _CONTROL = {"&&", "||", "|", ";", "&", ">", ">>", "<", "2>", "(", ")"}
 
@@ -105,8 +106,17 @@ def test_commands_within_the_text_parse(page, any_path, capsys):
     text = _FENCE.sub("", page.read_text())
     for inline in re.findall(r"`(anodeflow [^`]+)`", text):
         found = problem(shlex.split(inline)[1:])
-        only_named = isinstance(found, click.MissingParameter | click.exceptions.NoArgsIsHelpError)
+        only_named = isinstance(
+            found, click.MissingParameter | click.BadOptionUsage | click.exceptions.NoArgsIsHelpError
+        )
         assert found is None or only_named, inline
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").rglob("*.yaml")), ids=lambda path: path.name)
+def test_commands_in_examples_parse(example, any_path, capsys):
+    comments = re.findall(r"^# +(anodeflow .*?)(?:   |$)", example.read_text(), re.M)
+    for words in commands("\n".join(comments)):
+        assert problem(words) is None, words
 
 
 @each_page
