@@ -26,6 +26,8 @@ from anodeflow.errors import InputError
 #: Vacuum is where the potential has no slope, over at least this height.
 _FLAT_EV_PER_ANGSTROM = 0.02
 _LEAST_HEIGHT_ANGSTROM = 2.0
+#: So much of a flat layer lies in the half of the vacuum of the face that it belongs to.
+_LEAST_SHARED_ANGSTROM = 0.75
 
 Side = Literal["top", "bottom"]
 
@@ -114,19 +116,24 @@ def vacuum_levels(potential: PlanarPotential) -> dict[Side, VacuumLevel]:
 
 
 def slab_levels(
-    potential: PlanarPotential, level_ev: float, level: Literal["Fermi level", "highest occupied level"]
+    potential: PlanarPotential,
+    vacuum_angstrom: tuple[float, float],
+    level_ev: float,
+    level: Literal["Fermi level", "highest occupied level"],
 ) -> SlabLevels:
-    """Return the levels of a slab; one without a flat vacuum has none in the vacuum, and says why.
+    """Return the levels of a slab; a face without a flat vacuum has none there, and the top says why.
 
     Parameters
     ----------
     potential
         Of the slab.
+    vacuum_angstrom
+        Where the vacuum begins, over the top of the slab, and how high it is.
     level_ev, level
         The level of the electrons that leave first, and what it is.
     """
     try:
-        levels = vacuum_levels(potential)
+        levels = _levels_of_faces(potential, *vacuum_angstrom)
         work_function_ev(levels["top"], level_ev)
     except InputError as error:
         return SlabLevels(level_ev=level_ev, level=level, error=str(error))
@@ -135,10 +142,39 @@ def slab_levels(
         level_ev=level_ev,
         level=level,
         top_ev=levels["top"].level_ev,
-        bottom_ev=levels["bottom"].level_ev,
+        bottom_ev=levels["bottom"].level_ev if "bottom" in levels else None,
         spread_ev=max(layer.spread_ev for layer in both),
         height_angstrom=min(layer.height_angstrom for layer in both),
     )
+
+
+def _levels_of_faces(potential: PlanarPotential, start: float, height: float) -> dict[Side, VacuumLevel]:
+    """Return the flat layer over the top, and that under the bottom if there is one.
+
+    A layer belongs to the face in whose half of the vacuum it lies; one that joins the faces reaches into both.
+
+    Raises
+    ------
+    InputError
+        If there is none over the top.
+    """
+    vacuum_levels(potential)  # says what is wrong if there is none at all
+    middle = start + height / 2
+    faces: dict[Side, VacuumLevel] = {}
+    sides: tuple[tuple[Side, float, float], ...] = (("top", start, middle), ("bottom", middle, start + height))
+    for side, low, high in sides:
+        best = 0.0
+        for layer in _flat_layers(potential):
+            begin = start + (layer.start_angstrom - start) % potential.height_angstrom
+            shared = min(begin + layer.height_angstrom, high) - max(begin, low)
+            if shared > max(best, _LEAST_SHARED_ANGSTROM):
+                best, faces[side] = shared, layer
+    if "top" not in faces:
+        raise InputError(
+            f"the vacuum over the top is not flat over {_LEAST_HEIGHT_ANGSTROM:g} angstrom",
+            "add more vacuum, and a dipole correction to a slab of two different faces",
+        )
+    return faces
 
 
 def work_function_ev(level: VacuumLevel, fermi_ev: float) -> float:

@@ -112,7 +112,7 @@ class SlabLevels(Document):
     level_ev: float = Field(description="of the electrons that leave first, on the scale of the vacuum levels")
     level: Literal["Fermi level", "highest occupied level"] = Field(description="which of the two `level_ev` is")
     top_ev: float | None = Field(None, description="vacuum level over the top; None: the vacuum is not flat")
-    bottom_ev: float | None = Field(None, description="under the bottom; the same where one vacuum joins the faces")
+    bottom_ev: float | None = Field(None, description="under the bottom; None: not flat there")
     spread_ev: float | None = Field(
         None, description="largest minus smallest potential where the vacuum counts as flat"
     )

@@ -15,6 +15,7 @@ from anodeflow.analysis.vacuum_level import (
     PlanarPotential,
     ion_binding_energy_ev,
     ion_descriptor_ev,
+    slab_levels,
     vacuum_levels,
     work_function_ev,
 )
@@ -221,3 +222,26 @@ def test_the_command_prints_the_ion(tmp_path, command):
         status, out, err = command("workfunction", *arguments)
         assert (status, out) == (2, "")
         assert len(err.strip().splitlines()) == 1
+
+
+def test_a_face_takes_only_the_flat_layer_of_its_own_half_of_the_vacuum():
+    """A layer over one face is not the level of the other, behind the step of the dipole correction."""
+    vacuum = (10.0, 16.0)  # the slab reaches from 2 to 10 of 24 angstrom; the step is at 18, its middle
+    both = slab_levels(slab(3.0, 3.8), vacuum, FERMI, "Fermi level")
+    assert (both.top_ev, both.bottom_ev) == (pytest.approx(3.0, abs=5e-3), pytest.approx(3.8, abs=5e-3))
+    assert both.work_function_ev == pytest.approx(4.2, abs=5e-3)
+    joined = slab_levels(slab(), vacuum, FERMI, "Fermi level")
+    assert joined.top_ev == joined.bottom_ev
+    for tilted, known in ((slice(0, 60), "top_ev"), (slice(70, 180), "bottom_ev")):
+        plain = slab(3.0, 3.8)
+        values = plain.potential_ev.copy()
+        values[tilted] += 0.05 * (plain.z_angstrom[tilted] - plain.z_angstrom[tilted][0])
+        if known == "top_ev":  # below the slab, across the end of the cell
+            values[180:] += 0.05 * (plain.z_angstrom[180:] - 24)
+        levels = slab_levels(PlanarPotential(plain.z_angstrom, values, HEIGHT), vacuum, FERMI, "Fermi level")
+        if known == "top_ev":
+            assert levels.top_ev == pytest.approx(3.0, abs=5e-3)
+            assert levels.bottom_ev is None
+        else:
+            assert levels.work_function_ev is None
+            assert "over the top is not flat" in levels.error

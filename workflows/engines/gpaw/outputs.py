@@ -11,6 +11,7 @@ from pymatgen.core import Structure
 from anodeflow.analysis.vacuum_level import PlanarPotential, slab_levels
 from anodeflow.workflows.engines.contract import Outcome, Reason, Task
 from anodeflow.workflows.engines.gpaw.inputs import LOG
+from anodeflow.workflows.engines.plane_waves.electronic import widest_gap
 
 #: A slab whose levels are this far apart is an insulator, and its smeared Fermi level lies anywhere between.
 _GAP_EV = 0.5
@@ -60,6 +61,8 @@ def levels_of(calculator: Any, structure: Structure, axis: int) -> dict[str, Any
         Of the vacuum.
     """
     values = np.asarray(calculator.get_electrostatic_potential())
+    atoms = calculator.atoms
+    frame = Structure(structure.lattice.matrix, structure.species, atoms.get_scaled_positions(wrap=False))
     average = values.mean(axis=tuple(other for other in range(3) if other != axis))
     first, second = (structure.lattice.matrix[other] for other in range(3) if other != axis)
     height = float(structure.volume / np.linalg.norm(np.cross(first, second)))
@@ -68,4 +71,5 @@ def levels_of(calculator: Any, structure: Structure, axis: int) -> dict[str, Any
     if not lumo - homo > _GAP_EV:
         homo, level = float(calculator.get_fermi_level()), "Fermi level"
     potential = PlanarPotential(np.arange(len(average)) * height / len(average), average, height)
-    return slab_levels(potential, homo, level).model_dump()
+    gap, middle = widest_gap(frame, axis)
+    return slab_levels(potential, ((middle - gap / 2) * height, gap * height), homo, level).model_dump()
