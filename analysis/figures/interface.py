@@ -112,7 +112,7 @@ def _draw_fit(axes: Axes, doc: InterfaceEnergyDoc, fit: LineFit, grid: np.ndarra
         zorder=4, label="computed cells",
     )  # fmt: skip
     low, high = doc.gamma_sum_ci_j_per_m2 or (2 * fit.intercept_ci[0], 2 * fit.intercept_ci[1])
-    half = (high - low) / 4
+    half = doc.uncertainty_j_per_m2 or (high - low) / 4
     axes.errorbar(
         0, fit.intercept, yerr=half, fmt="D", color=_INTERCEPT, ms=4.8, mec="white", mew=0.5, capsize=3,
         elinewidth=1.1, zorder=5, clip_on=False,
@@ -156,13 +156,18 @@ def _strain_text(doc: InterfaceEnergyDoc) -> str:
     return text
 
 
+def _error_bar(doc: InterfaceEnergyDoc) -> str:
+    known = [part.name for part in doc.uncertainty if part.half_width_j_per_m2 is not None]
+    return ", ".join(known) if known and doc.uncertainty_j_per_m2 else "fit"
+
+
 def _caption(doc: InterfaceEnergyDoc) -> list[str]:
     parts = [f"{doc.contact}."] if doc.contact else []
     if doc.strain_percent is not None:
         parts.append(f"Film strained by {signed(doc.strain_percent, 1)} %.")
     if not doc.contacts_equivalent:
         parts.append("The contacts differ: only their sum is defined.")
-    parts.append(f"Error bar: {percent_confidence(doc.confidence_level)}.")
+    parts.append(f"Error bar: {_error_bar(doc)}, {percent_confidence(doc.confidence_level)}.")
     lines = [" ".join(parts)]
     more = []
     if doc.contacts:
