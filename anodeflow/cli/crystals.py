@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from anodeflow.cli.options import json_option
+from anodeflow.cli.options import check_folder, json_option
+from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -17,11 +18,21 @@ _COLUMNS = ("name", "kind", "space_group", "cell", "atoms", "density_g_per_cm3",
 
 @click.command()
 @click.argument("name", required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the crystal to this file: .cif, .vasp, .xyz or POSCAR.",
+)
 @json_option
-def crystals(name: str | None, as_json: bool) -> None:
+def crystals(name: str | None, output: Path | None, as_json: bool) -> None:
     """List the crystal catalogue, or show one entry (or a structure file of yours)."""
     if name is None:
+        if output is not None:
+            raise InputError("which crystal is to be written?", "anodeflow crystals NAME -o NAME.cif")
         _print_catalogue(as_json)
+    elif output is not None:
+        _write_crystal(name, output)
     else:
         _print_crystal(name, as_json)
 
@@ -33,10 +44,28 @@ def _print_catalogue(as_json: bool) -> None:
     rows = crystal_table()
     if not as_json:
         for row in rows:
-            row["cell"] = "  ".join(f"{x:.6g}" for x in row["cell"])
+            row["cell"] = _cell_text(row["cell"])
     print_rows(rows, as_json, columns=_COLUMNS)
     if not as_json:
         click.echo("Source, licence, sites and notes of one crystal: anodeflow crystals NAME")
+
+
+def _cell_text(cell: list[float]) -> str:
+    """Return lengths in angstrom, each once, and the angles that are not 90 degrees."""
+    lengths = dict.fromkeys(f"{x:.4g}" for x in cell[:3])
+    return " ".join([*lengths, *(f"{x:g}°" for x in cell[3:] if abs(x - 90) > 1e-3)])
+
+
+def _write_crystal(name: str, file: Path) -> None:
+    from anodeflow.files import write_atomically
+    from anodeflow.structures.catalogue import load_crystal
+    from anodeflow.structures.written import format_of, structure_text
+
+    kind = format_of(file)
+    check_folder(file, "structure")
+    structure = load_crystal(name)
+    write_atomically(file, structure_text(structure, kind, name))
+    click.echo(f"{file}: {structure.composition.formula}, {len(structure)} atoms")
 
 
 def _print_crystal(name: str, as_json: bool) -> None:

@@ -28,6 +28,7 @@ _COMMANDS = {
     "reproduce": "anodeflow.cli.reproduce:reproduce",
     "results": "anodeflow.cli.results:results",
     "run": "anodeflow.cli.run:run",
+    "show": "anodeflow.cli.show:show",
     "status": "anodeflow.cli.status:status",
     "submit": "anodeflow.cli.submit:submit",
     "workfunction": "anodeflow.cli.workfunction:workfunction",

@@ -151,28 +151,14 @@ def _earlier_files(folder: Path) -> set[str]:
 
 def _write_item(item: Item, folder: Path) -> None:
     """Write POSCAR, CIF, extended XYZ and picture of one structure, all with the same order of atoms."""
-    import ase.io
-    import numpy as np
-    from ase import Atoms
-    from ase.constraints import FixAtoms
-    from pymatgen.io.cif import CifWriter
-    from pymatgen.io.vasp import Poscar
-
     from anodeflow.analysis.figures.pictures import structure_picture
     from anodeflow.analysis.figures.style import save_figure
+    from anodeflow.structures.written import structure_text
 
     structure = item.structure
-    poscar, cif, xyz, png = (folder / name for name in item.files)
-    poscar.write_text(Poscar(structure, comment=item.stem).get_str(significant_figures=12), encoding="utf-8")
-    CifWriter(structure, significant_figures=10).write_file(cif)
-    symbols = [site.specie.symbol for site in structure]
-    atoms = Atoms(symbols, positions=structure.cart_coords, cell=structure.lattice.matrix, pbc=True)
-    properties = structure.site_properties
-    if "side" in properties:
-        atoms.new_array("side", np.array(properties["side"], dtype=str))
-    if "selective_dynamics" in properties:
-        atoms.set_constraint(FixAtoms([n for n, free in enumerate(properties["selective_dynamics"]) if not any(free)]))
-    ase.io.write(xyz, atoms, format="extxyz")
+    *written, png = (folder / name for name in item.files)
+    for file, kind in zip(written, ("poscar", "cif", "extxyz"), strict=True):
+        file.write_text(structure_text(structure, kind, item.stem), encoding="utf-8")
     save_figure(structure_picture(structure, title=item.title, lines=item.lines), png)
 
 
