@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 
+from anodeflow.columns import face_text
 from anodeflow.errors import InputError, StructureError
 from anodeflow.parameters import named, setting
 from anodeflow.structures.cleaving import DEFAULT_BONDS, coordination_numbers
@@ -112,8 +113,8 @@ class InterfaceModel:
 
     @property
     def name(self) -> str:
-        """Crystals and faces: ``"Li(1, 0, 0)/LiCl(1, 0, 0)"``."""
-        return "/".join(f"{slab.crystal}{slab.miller}" for slab in (self.film, self.substrate))
+        """Crystals and faces: ``"Li(100)/LiCl(100)"``."""
+        return "/".join(f"{slab.crystal}{face_text(slab.miller)}" for slab in (self.film, self.substrate))
 
     @property
     def film_indices(self) -> list[int]:

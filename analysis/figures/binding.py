@@ -134,11 +134,20 @@ def _draw_hosts(
     axes.legend(loc="best", handletextpad=0.2)
 
 
+#: The scale ends at so many times the interphase that is second.
+_REACH = 1.5
+
+
 def _limit(study: BindingStudyDoc, kind: Kind) -> float:
-    """Return the end of the colours, eV: the same for all matrices of a kind."""
+    """Return the end of the colours, eV: the same for all matrices of a kind; no single interphase sets it."""
     matrices = [m for m in study.descriptors if (m.kind or "added") == kind]
-    values = [abs(v) for m in matrices for row in m.d_e_ev for v in row if v is not None]
-    return max(values, default=1.0) or 1.0
+    largest: dict[str, float] = {}
+    for matrix in matrices:
+        for row in matrix.d_e_ev:
+            for name, value in zip(matrix.interphases, row, strict=True):
+                largest[name] = max(largest.get(name, 0.0), abs(value or 0.0))
+    first, second = [*sorted(largest.values(), reverse=True), 0.0, 0.0][:2]
+    return (min(first, _REACH * second) if second else first) or 1.0
 
 
 def _with_state(matrix: DescriptorMatrix, name: str) -> str:
@@ -154,7 +163,7 @@ def _draw_matrix(figure: Figure, axes: Axes, matrix: DescriptorMatrix, limit: fl
     image = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for i, row in enumerate(values):
         for j, value in enumerate(row):
-            text = "–" if np.isnan(value) else f"{value:+.2f}"
+            text = "–" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
             dark = not np.isnan(value) and abs(value) > 0.6 * limit
             axes.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
     axes.set_xticks(range(len(matrix.interphases)), [_with_state(matrix, name) for name in matrix.interphases])
@@ -162,7 +171,9 @@ def _draw_matrix(figure: Figure, axes: Axes, matrix: DescriptorMatrix, limit: fl
     axes.tick_params(length=0)
     axes.set_xlabel("interphase Y")
     axes.set_ylabel("anode X")
-    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02)
+    beyond = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    extend = beyond[bool(np.nanmin(values, initial=0.0) < -limit), bool(np.nanmax(values, initial=0.0) > limit)]
+    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.02, extend=extend)
     bar.set_label(
         rf"d$E$ = $E_\mathrm{{int}}$(Y) $-$ $E_\mathrm{{int}}$(X) (eV), {matrix.environment}, {matrix.kind or 'added'}"
     )

@@ -10,7 +10,7 @@ from pymatgen.core import Structure
 
 from anodeflow.analysis.dynamics_study import DynamicsReplicaDoc, DynamicsStudyDoc, DynamicsSystemDoc, RdfBeforeAfter
 from anodeflow.analysis.figures.pictures import draw_side_view, element_key
-from anodeflow.analysis.figures.style import in_style
+from anodeflow.analysis.figures.style import computed_by, in_style, mark_panels, write_footer
 from anodeflow.analysis.figures.transport import transport_figure
 from anodeflow.errors import InputError
 
@@ -44,6 +44,7 @@ def dynamics_study_figure(study: DynamicsStudyDoc) -> Figure:
         )
         grid = figure.add_gridspec(len(heights), 2 * len(drawable), height_ratios=heights)
         first: Axes | None = None
+        lettered: list[Axes] = []
         for number, system in enumerate(drawable):
             if system in pictures:
                 panels = [figure.add_subplot(grid[0, 2 * number + side]) for side in (0, 1)]
@@ -51,15 +52,19 @@ def dynamics_study_figure(study: DynamicsStudyDoc) -> Figure:
             place = grid[len(heights) - 1 - bool(bonds), 2 * number : 2 * number + 2]
             axes = figure.add_subplot(place, sharex=first, sharey=first)
             first = first or axes
+            lettered.append(axes)
             _draw_rdf(axes, system, number == 0, number == len(drawable) - 1)
         if first is not None:
             first.set_ylim(bottom=0)  # now that all panels have been drawn, which share it
         if bonds:
-            _draw_bonds(figure.add_subplot(grid[-1, :]), bonds)
+            lettered.append(figure.add_subplot(grid[-1, :]))
+            _draw_bonds(lettered[-1], bonds)
+        mark_panels(lettered)
         if pictures:
             symbols = {site.specie.symbol for system in pictures for site in system.initial_structure or ()}
             handles = element_key(symbols)
             figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+        write_footer(figure, computed_by(study.engine, study.card, study.study_hash))
     return figure
 
 

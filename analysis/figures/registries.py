@@ -117,7 +117,9 @@ def _title(registry: ScoredRegistry) -> str:
     lines = textwrap.wrap(registry.label, 20)
     if registry.above_lowest_j_per_m2 is not None:
         slope = "" if registry.stationary else ", slope"
-        lines.append(f"{registry.above_lowest_j_per_m2:+.3f} J/m², {registry.gap_angstrom:.1f} Å{slope}")
+        lines.append(
+            f"{registry.above_lowest_j_per_m2:+.3f}".replace("-", "−") + f" J/m², {registry.gap_angstrom:.1f} Å{slope}"
+        )
     return "\n".join(lines)
 
 

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
-from anodeflow.analysis.figures.style import BLUE, VERMILION, computed_by, formula_label, in_style, write_footer
+from anodeflow.analysis.figures.style import (
+    BLUE,
+    VERMILION,
+    computed_by,
+    formula_label,
+    in_style,
+    mark_panels,
+    write_footer,
+)
 from anodeflow.analysis.interface_screening import ScreenedInterface, ScreeningStudyDoc
 from anodeflow.errors import InputError
 
@@ -47,6 +55,7 @@ def screening_figure(document: ScreeningStudyDoc) -> Figure:
         for doc, how in ((document.screened, "Screened"), (document.best, "Computed")):
             if doc.engine is not None and doc.card is not None and (how == "Screened" or best):
                 lines.append(f"{how}: {computed_by(doc.engine, doc.card)}")
+        mark_panels(axes)
         write_footer(figure, *lines)
     return figure
 

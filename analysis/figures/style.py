@@ -77,6 +77,12 @@ def panel_letter(number: int) -> str:
     return f"({_LETTERS[number % len(_LETTERS)]})"
 
 
+def mark_panels(panels: Sequence[Axes]) -> None:
+    """Write letters over the left ends of the panels, where there are several."""
+    for number, axes in enumerate(panels if len(panels) > 1 else []):
+        mark_panel(axes, number)
+
+
 def mark_panel(axes: Axes, number: int) -> None:
     """Write the letter of a panel over its left end."""
     axes.set_title(panel_letter(number), loc="left", fontweight="bold")

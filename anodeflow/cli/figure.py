@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from anodeflow.cli.options import check_figure_path, json_option, store_option
+from anodeflow.cli.options import check_figure_path, check_folder, json_option, store_option
 from anodeflow.errors import InputError
 
 
@@ -20,7 +20,7 @@ from anodeflow.errors import InputError
     type=click.Path(path_type=Path, dir_okay=False),
     multiple=True,
     required=True,
-    help="File to write (.png, .pdf, .svg); may be given several times.",
+    help="File to write: .png, .pdf, .svg, or .csv for the numbers that it shows; may be given several times.",
 )
 @store_option
 @click.option("--check", is_flag=True, help="Draw its check by an engine with electrons instead: forces and energies.")
@@ -28,8 +28,17 @@ from anodeflow.errors import InputError
 def figure(study: str, outputs: tuple[Path, ...], store: Path, check: bool, as_json: bool) -> None:
     """Draw the figure of STUDY (its file, or the first digits of its hash) from the store; nothing is computed."""
     for file in outputs:
-        check_figure_path(file)
-    from anodeflow.cli.output.studies import imported_line, stored_study, write_check_figure, write_figure
+        if file.suffix.lower() == ".csv":
+            check_folder(file, "figure")
+        else:
+            check_figure_path(file)
+    from anodeflow.cli.output.studies import (
+        imported_line,
+        stored_study,
+        write_check_figure,
+        write_figure,
+        write_figure_data,
+    )
     from anodeflow.workflows.store import open_documents, store_shown
     from anodeflow.workflows.studies.comparison import disagreements
     from anodeflow.workflows.studies.stored import finished_study
@@ -43,7 +52,9 @@ def figure(study: str, outputs: tuple[Path, ...], store: Path, check: bool, as_j
         line = "engines of the store disagree by more than this result claims: anodeflow compare"
         below = line if below is None else f"{below}\n{line}"
     for file in outputs:
-        if check:
+        if file.suffix.lower() == ".csv":
+            write_figure_data(document, file, check)
+        elif check:
             write_check_figure(document, file)
         else:
             write_figure(document, file, below)

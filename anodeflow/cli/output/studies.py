@@ -15,6 +15,7 @@ from anodeflow.workflows.studies.registry import kind_of_document, load
 if TYPE_CHECKING:
     from jobflow import JobStore
     from maggma.core import Store
+    from matplotlib.figure import Figure
 
     from anodeflow.documents import StudyDoc
 
@@ -113,9 +114,7 @@ def write_figure(document: Any, file: Path, imported: str | None = None) -> None
     """
     from anodeflow.analysis.figures.style import add_to_footer, save_figure
 
-    if document.engine.stand_in:
-        raise InputError(f"no figure of what {document.engine.kind} computed", "run the study with the real program")
-    figure = load(kind_of_document(document.doc_type).figure)(document)
+    figure = _figure(document)
     if document.check is not None:
         from anodeflow.analysis.checks import CheckDoc
 
@@ -123,6 +122,51 @@ def write_figure(document: Any, file: Path, imported: str | None = None) -> None
     if imported is not None:
         add_to_footer(figure, imported)
     save_figure(figure, file)
+
+
+def _figure(document: Any) -> Figure:
+    if document.engine.stand_in:
+        raise InputError(f"no figure of what {document.engine.kind} computed", "run the study with the real program")
+    drawn: Figure = load(kind_of_document(document.doc_type).figure)(document)
+    return drawn
+
+
+def write_figure_data(document: Any, file: Path, check: bool = False) -> None:
+    """Write the numbers that a study's figure shows as CSV, atomically.
+
+    Parameters
+    ----------
+    document
+        The last document of a study.
+    file
+        The CSV file.
+    check
+        Those of the figure of its check, in place of its own.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to draw, or the file cannot be written.
+    """
+    import csv
+
+    import matplotlib.pyplot as plt
+
+    from anodeflow.files import atomic_path
+    from anodeflow.report.figure_data import COLUMNS, figure_rows
+
+    figure = _check_figure(document) if check else _figure(document)
+    try:
+        rows = figure_rows(figure)
+    finally:
+        plt.close(figure)
+    try:
+        with atomic_path(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise InputError(f"cannot write '{file}': {error.strerror}", "choose another folder") from None
 
 
 def write_check_figure(document: StudyDoc, file: Path) -> None:
@@ -133,16 +177,21 @@ def write_check_figure(document: StudyDoc, file: Path) -> None:
     InputError
         If the study has none, or a stand-in computed it.
     """
+    from anodeflow.analysis.figures.style import save_figure
+
+    save_figure(_check_figure(document), file)
+
+
+def _check_figure(document: StudyDoc) -> Figure:
     from anodeflow.analysis.checks import CheckDoc
     from anodeflow.analysis.figures.checks import check_figure
-    from anodeflow.analysis.figures.style import save_figure
 
     if document.check is None:
         raise InputError("the study has no check", "add check: {engine: gpaw, lowest: 1} to its file, and run it")
     check = CheckDoc.model_validate(document.check)
     if check.engine.stand_in or check.check_engine.stand_in:
         raise InputError("no figure of what a stand-in computed", "run the study with the real program")
-    save_figure(check_figure(check), file)
+    return check_figure(check)
 
 
 def write_figures(document: Any, files: tuple[Path, ...], imported: str | None = None) -> None:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from anodeflow.analysis.study_documents import SurfaceStudyDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
+from anodeflow.columns import face_text
 from anodeflow.errors import EngineError
 from anodeflow.structures.defaults import VACUUM_ANGSTROM
 from anodeflow.workflows.studies.base import Record, Study, last_document
@@ -91,4 +92,4 @@ class SurfaceStudy(Study):
 
 def surface_warnings(surfaces: list[SurfaceEnergyDoc]) -> list[str]:
     """Return why a surface has no energy, or what must be known of its energy, each with its surface."""
-    return [f"{d.crystal}{d.miller}: {w}" for d in surfaces for w in ([d.error] if d.error else d.warnings)]
+    return [f"{d.crystal}{face_text(d.miller)}: {w}" for d in surfaces for w in ([d.error] if d.error else d.warnings)]
