@@ -141,7 +141,7 @@ def write_figure_data(document: Any, file: Path, check: bool = False) -> None:
     file
         The CSV file.
     check
-        Those of the figure of its check, in place of its own.
+        Those of the figure of its check, not of the study.
 
     Raises
     ------
