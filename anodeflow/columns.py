@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 _UNITS = {
     "ev_per_angstrom": "eV/Å", "ev_per_atom_ps": "eV/atom/ps", "ev_per_atom": "eV/atom", "ev_per_unit": "eV/unit",
@@ -46,17 +45,6 @@ def head(name: str) -> str:
         return _symbol(name.replace("_", " "))
     bare = _symbol((name[: match.start()] + name[match.end() :]).replace("_", " "))
     return bare if _unit(name) == "s" else f"{bare} ({_UNITS[match[1] or match[2]]})"
-
-
-def face_text(miller: Sequence[int]) -> str:
-    """Return a Miller index as people write it.
-
-    Examples
-    --------
-    >>> face_text((1, 0, 0)), face_text((1, -1, 0))
-    ('(100)', '(1 -1 0)')
-    """
-    return f"({('' if all(0 <= n < 10 for n in miller) else ' ').join(map(str, miller))})"
 
 
 def _symbol(bare: str) -> str:

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 
-from anodeflow.columns import face_text
 from anodeflow.errors import InputError, StructureError
 from anodeflow.parameters import named, setting
 from anodeflow.structures.cleaving import DEFAULT_BONDS, coordination_numbers
@@ -39,7 +38,7 @@ from anodeflow.structures.matching import (
 )
 from anodeflow.structures.plane_lattices import lattice_symmetry, supercell_points
 from anodeflow.structures.sites import element_symbols, worst_overlap
-from anodeflow.structures.slabs import SlabModel
+from anodeflow.structures.slabs import SlabModel, face_text
 
 COMFORTABLE_STRAIN = 0.02
 AREA_TOLERANCE = 1e-6

@@ -25,6 +25,17 @@ from anodeflow.structures.cleaving import Bonds, Cleaver, coordination_numbers, 
 from anodeflow.structures.defaults import VACUUM_ANGSTROM
 
 
+def face_text(miller: Sequence[int]) -> str:
+    """Return a Miller index as people write it.
+
+    Examples
+    --------
+    >>> face_text((1, 0, 0)), face_text((1, -1, 0))
+    ('(100)', '(1 -1 0)')
+    """
+    return f"({('' if all(0 <= n < 10 for n in miller) else ' ').join(map(str, miller))})"
+
+
 @dataclass
 class SlabModel:
     """A slab with everything a study must know about it.

@@ -141,3 +141,11 @@ def test_rows_that_say_the_same_are_shown_once():
     row = {"crystal": "Li", "a_angstrom": 3.44, "study_hash": "1", "completed_at": "2026", "imported": None}
     rows = [row, row | {"study_hash": "2"}, row | {"a_angstrom": 3.45}]
     assert distinct_rows(rows) == [rows[0], rows[2]]
+
+
+def test_bare_analyse_says_what_can_be_asked(command):
+    file = Path(__file__).parent / "data" / "trajectories" / "XDATCAR_Li6PS5Cl.gz"
+    status, text, _ = command("analyse", file)
+    assert status == 0
+    assert "ask for --pair P-S" in text
+    assert "--msd Li" in text

@@ -189,10 +189,27 @@ def analyse(
         for file in figures:
             save_figure(analysis_figure(document), file)
             click.echo(f"figure: {file}", err=True)
+    if table is not None:
+        click.echo(f"curves: {table}", err=True)
     if as_json:
         print_json(document.model_dump(mode="json"))
-    else:
-        print_analysis(document)
+        return
+    print_analysis(document)
+    if not (pairs or request.tetrahedra or request.elements or profile or interphase):
+        _print_choices(list(document.elements))
+
+
+def _print_choices(elements: list[str]) -> None:
+    """Say what could be asked of a file with these elements."""
+    from anodeflow.cli.output.tables import say
+
+    mobile = "Li" if "Li" in elements else elements[0]
+    pair = "P-S" if {"P", "S"} <= set(elements) else f"{elements[0]}-{elements[-1]}"
+    say(
+        f"ask for --pair {pair} (g(r), coordination), --tetrahedra {pair} (intact ones against time), --msd {mobile} "
+        "(diffusion), --profile c (density along an axis), --interphase c (what the atoms are like); "
+        "all with --figure or --csv FILE"
+    )
 
 
 # --- options -----------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 
 from anodeflow.analysis.study_documents import SurfaceStudyDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
-from anodeflow.columns import face_text
 from anodeflow.errors import EngineError
 from anodeflow.structures.defaults import VACUUM_ANGSTROM
+from anodeflow.structures.slabs import face_text
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec
