@@ -28,7 +28,7 @@ def _registry_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _registry_row(out: dict[str, Any], ranked: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    contact = next(iter(entry["contacts"]), {})
+    contact: dict[str, Any] = next(iter(entry["contacts"]), {})
     return {
         "contact": out["contact"],
         "registry": entry["label"],
