@@ -17,7 +17,7 @@ from ultrasoft import ultrasoft  # noqa: F401 - a fixture
 from anodeflow.analysis.checks import CheckDoc, CheckedStructure, check_document, slope_through_origin
 from anodeflow.analysis.dynamics_study import DynamicsStudyDoc
 from anodeflow.analysis.frame_selection import farthest_points, radial_descriptor
-from anodeflow.cli.output.studies import print_study, write_check_figure, write_figure
+from anodeflow.cli.output.studies import print_study, stored_study, write_check_figure, write_figure
 from anodeflow.cli.results import rows_of
 from anodeflow.errors import AnodeflowError, InputError
 from anodeflow.report.figures import check_figure_of
@@ -28,6 +28,8 @@ from anodeflow.workflows.engines import registry
 from anodeflow.workflows.engines.contract import Capabilities
 from anodeflow.workflows.engines.potentials import models as potentials
 from anodeflow.workflows.engines.potentials.engine import PotentialEngine
+from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.store.archive_numbers import _check_engines
 from anodeflow.workflows.studies import load_study
 
 STIFFER = 1.3
@@ -305,6 +307,23 @@ def test_the_card_of_a_check_is_beside_the_study_and_part_of_its_hash(wells):
     assert (
         len({study.hash, other.hash, study_of(wells, CRYSTALS, {"lowest": 1, "card": "mine.yaml"}, "b.yaml").hash}) == 3
     )
+
+
+def test_a_checked_study_travels_in_an_archive(wells, tmp_path, command):
+    study = study_of(wells, CRYSTALS, {"lowest": 1, "displaced": 0}, "archived.yaml")
+    place, other = tmp_path / "s.sqlite", tmp_path / "other.sqlite"
+    output, _ = run(study, open_job_store(place))
+    archive = tmp_path / "a.zip"
+    assert command("export", study.hash, "-o", archive, "--no-files", "--store", place)[0] == 0
+    status, _, err = command("import", archive, "--store", other)
+    assert status == 0, err
+    again = stored_study(open_job_store(other), study.hash)
+    assert again.check == output["check"]
+    # computed by an engine that the study does not name
+    for settings in ({"check": {"engine": "gpaw"}}, {"check": "electrons"}, {}):
+        summary = output | {"settings": settings}
+        assert _check_engines(summary) == []
+    assert _check_engines(output) == [("electrons", output["check"]["check_engine"]["hash"])]
 
 
 # --- arithmetic

@@ -89,9 +89,10 @@ class NumbersCheck:
         if engine.name.partition(":")[0] != asked:
             raise UnfitError(f"the summary names the engine '{engine.name}', its settings '{asked}'")
         cards = [summary["card"]["hash"], *(card["hash"] for card in (summary.get("cards") or {}).values())]
-        searching = _search_engines(summary)
+        searching, checking = _search_engines(summary), _check_engines(summary)
+        cards += filter(None, [_mapping(_mapping(summary, "check"), "check_card").get("hash")])
         for name, other, family in self._computed:
-            if (other.name, other.hash) != (engine.name, engine.hash) and not (
+            if (other.name, other.hash) not in [(engine.name, engine.hash), *checking] and not (
                 other.kind == _POTENTIAL and other.name in searching and self._may_search(name, summary)
             ):
                 raise UnfitError(
@@ -346,6 +347,20 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
+
+
+def _check_engines(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return names and hashes of the engines that check the study, if they are those that its settings name."""
+    check, asked = _mapping(summary, "check"), _mapping(_mapping(summary, "settings"), "check")
+    engines = ((_mapping(check, "check_engine"), "engine"), (_mapping(check, "disputed_by"), "disputed_by"))
+    return [
+        (record["name"], record.get("hash", "")) for record, key in engines if record.get("name", "") == asked.get(key)
+    ]
+
+
+def _mapping(content: dict[str, Any], key: str) -> dict[str, Any]:
+    value = content.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _search_engines(summary: dict[str, Any]) -> set[str]:

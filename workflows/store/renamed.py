@@ -14,6 +14,7 @@ _MOVED_CLASSES = {
 DOCUMENT_CLASSES = {
     "anodeflow.documents": ("CalculationDoc",),
     "anodeflow.analysis.binding": ("BindingEnergyDoc", "BindingStudyDoc"),
+    "anodeflow.analysis.checks": ("CheckDoc",),
     "anodeflow.analysis.crystal_properties": ("CrystalDoc", "CrystalStudyDoc"),
     "anodeflow.analysis.dynamics_runs": ("DynamicsSegmentDoc",),
     "anodeflow.analysis.dynamics_study": ("DynamicsStudyDoc", "DynamicsSystemDoc"),
