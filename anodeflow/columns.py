@@ -7,7 +7,7 @@ import re
 _UNITS = {
     "ev_per_angstrom": "eV/Å", "ev_per_atom_ps": "eV/atom/ps", "ev_per_atom": "eV/atom", "ev_per_unit": "eV/unit",
     "j_per_m2_per_unit": "J/m²/unit", "j_per_m2": "J/m²", "angstrom3": "Å³", "angstrom2": "Å²", "angstrom": "Å",
-    "g_per_cm3": "g/cm³", "mah_per_g": "mAh/g", "mah_per_cm3": "mAh/cm³", "s_per_cm": "S/cm",
+    "ev_per_fu": "eV/f.u.", "g_per_cm3": "g/cm³", "mah_per_g": "mAh/g", "mah_per_cm3": "mAh/cm³", "s_per_cm": "S/cm",
     "cm2_per_s": "cm²/s", "gpa": "GPa", "percent": "%", "degree": "°", "ev": "eV", "ps": "ps", "fs": "fs", "k": "K",
     "v": "V", "s": "s",
 }  # fmt: skip

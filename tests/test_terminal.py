@@ -149,3 +149,14 @@ def test_bare_analyse_says_what_can_be_asked(command):
     assert status == 0
     assert "ask for --pair P-S" in text
     assert "--msd Li" in text
+
+
+def test_argyrodites_are_listed_by_rank():
+    from anodeflow.cli.output.build import configuration_rows
+
+    sites = {"4a": {"Cl": 3, "S": 1}, "4d": {"Cl": 0, "S": 4}}
+    ensemble = SimpleNamespace(configurations=[SimpleNamespace(ewald_ev_per_fu=x, anion_sites=sites) for x in (0, 0.4)])
+    rows = configuration_rows(ensemble)
+    assert [row["above_lowest_ev_per_fu"] for row in rows] == ["+0.00", "+0.40"]
+    assert rows[0]["on 4a"] == "3 Cl 1 S"
+    assert rows[0]["on 4d"] == "4 S"

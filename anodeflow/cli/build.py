@@ -25,6 +25,7 @@ from anodeflow.cli.crystal_source import (
 from anodeflow.cli.group import Commands
 from anodeflow.cli.output.build import (
     argyrodite_text,
+    configuration_rows,
     index_name,
     print_listing,
     slab_text,
@@ -169,6 +170,8 @@ def argyrodite(
         items.append(Item(structure, stem, *argyrodite_text(ensemble, n, relaxed), number=n))
         record["files"] = items[-1].files
     write_folder(folder, force, items, {"kind": "argyrodite", **summary}, ensemble.warnings, as_json)
+    if not as_json:
+        print_listing(configuration_rows(ensemble), as_json)
 
 
 def _miller_index(words: Sequence[str]) -> tuple[int, int, int]:

@@ -199,6 +199,22 @@ def interface_text(model: InterfaceModel, sides: Sequence[Source]) -> tuple[str,
     ]
 
 
+def configuration_rows(ensemble: Any) -> list[dict[str, Any]]:
+    """Return the ranking of argyrodite configurations, the lowest Ewald energy first."""
+    return [
+        {
+            "n": number,
+            "above_lowest_ev_per_fu": f"{configuration.ewald_ev_per_fu:+.2f}",
+            **{f"on {site}": _counts(configuration.anion_sites[site]) for site in ("4a", "4d")},
+        }
+        for number, configuration in enumerate(ensemble.configurations, start=1)
+    ]
+
+
+def _counts(anions: dict[str, int]) -> str:
+    return " ".join(f"{n} {symbol}" for symbol, n in anions.items() if n)
+
+
 def argyrodite_text(ensemble: Any, number: int, relaxed: bool) -> tuple[str, list[str]]:
     """Return title and lines of the picture of one configuration.
 
@@ -219,10 +235,7 @@ def argyrodite_text(ensemble: Any, number: int, relaxed: bool) -> tuple[str, lis
     from anodeflow.analysis.figures.style import formula_label
 
     configuration, cell = ensemble.configurations[number - 1], ensemble.cell
-    anions = "; ".join(
-        f"{site}: {' '.join(f'{n} {symbol}' for symbol, n in configuration.anion_sites[site].items() if n)}"
-        for site in ("4a", "4d")
-    )
+    anions = "; ".join(f"{site}: {_counts(configuration.anion_sites[site])}" for site in ("4a", "4d"))
     lines = [
         f"configuration {number} of {len(ensemble.configurations)}, unrelaxed Ewald energy "
         f"{configuration.ewald_ev_per_fu:+.2f} eV/f.u. above the lowest",
