@@ -47,6 +47,8 @@ nb_execution_mode = "cache"
 nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
+# a notebook that was not run (-D nb_execution_mode=off) does not say in which language it is
+suppress_warnings = ["myst-nb.lexer"]
 
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
