@@ -95,20 +95,20 @@ class StateDifference(Document):
 class CheckDoc(Document):
     """Structures of a study computed again by an engine with electrons."""
 
-    doc_type: Literal["CheckDoc"] = "CheckDoc"
+    doc_type: Literal["CheckDoc"] = Field("CheckDoc", description="class of the document")
     engine: EngineRecord = Field(description="the study's, which is checked")
-    card: CardRecord
-    check_engine: EngineRecord
-    check_card: CardRecord
+    card: CardRecord = Field(description="of the study")
+    check_engine: EngineRecord = Field(description="the engine with electrons")
+    check_card: CardRecord = Field(description="how accurately that one computed")
     disputed_by: EngineRecord | None = Field(None, description="second potential, whose disagreement chose states")
-    structures: list[CheckedStructure] = Field(default_factory=list)
+    structures: list[CheckedStructure] = Field(default_factory=list, description="what was computed again")
     shifts_ev: dict[str, float] = Field(default_factory=dict, description="of each element, check minus engine")
     energy_rmse_ev_per_atom: float | None = Field(None, description="after the shifts; None: too few structures")
     energy_freedom: int = Field(0, description="structures beyond the shifts that could be fitted")
-    forces: list[ForceErrors] = Field(default_factory=list)
-    differences: list[StateDifference] = Field(default_factory=list)
-    warnings: list[str] = Field(default_factory=list)
-    error: str | None = None
+    forces: list[ForceErrors] = Field(default_factory=list, description="errors of forces, by kind of atom")
+    differences: list[StateDifference] = Field(default_factory=list, description="energy differences by both")
+    warnings: list[str] = Field(default_factory=list, description="what must be known of the check")
+    error: str | None = Field(None, description="why there is no result")
 
     def errors_of(self, scope: str, name: str) -> ForceErrors | None:
         """Return the errors of some atoms; None where there are none."""
