@@ -1,12 +1,13 @@
 """The voltage of a host against Li metal while it takes up lithium: plateaus, capacities, volumes, from a hull.
 
 Between two phases that are neighbours on the hull both are there, and V = -(dE/dn - mu(Li metal)) is constant (Aydinol
-et al., Phys. Rev. B 56, 1354 (1997), doi:10.1103/PhysRevB.56.1354); 0 K, without the work against pressure.
+et al., Phys. Rev. B 56, 1354 (1997), doi:10.1103/PhysRevB.56.1354); without the work against pressure.
+At 0 K the energies are those of the electrons; at a temperature the free energies of vibrations are added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -18,6 +19,7 @@ from anodeflow.analysis.stability.hull import Hull
 from anodeflow.analysis.stability.phases import Energies, phase_of
 from anodeflow.analysis.stability.reactions import products_text
 from anodeflow.analysis.stability.window import kinks_against_lithium
+from anodeflow.analysis.vibrations import VibrationsDoc
 from anodeflow.documents import CalculationDoc, Document, StudyDoc
 from anodeflow.errors import AnodeflowError, InputError
 from anodeflow.units import A3_PER_CM3_AND_MOL, MAH_PER_MOL
@@ -64,6 +66,16 @@ class VoltagePhaseDoc(Document):
     error: str | None = None
 
 
+class WarmProfile(Document):
+    """The profile with the vibrations of every phase: harmonic, at the volumes of 0 K."""
+
+    temperature_k: float = Field(description="of the plateaus, K")
+    vibrations: list[VibrationsDoc] = Field(description="of every phase")
+    zero_point: list[Plateau] = Field(default_factory=list, description="at 0 K, with zero-point energies")
+    plateaus: list[Plateau] = Field(default_factory=list, description="at the temperature")
+    error: str | None = Field(None, description="why there are no plateaus")
+
+
 class VoltageStudyDoc(StudyDoc):
     """The end of a voltage study."""
 
@@ -73,11 +85,13 @@ class VoltageStudyDoc(StudyDoc):
     phases: list[VoltagePhaseDoc] = Field(description="energy of each crystal, and its height above the hull")
     plateaus: list[Plateau] = Field(default_factory=list, description="from the highest voltage on")
     lithiated: list[LithiatedDoc] = Field(default_factory=list, description="from the host on")
+    warm: WarmProfile | None = Field(None, description="with vibrations, where a temperature was asked for")
 
     @property
     def complete(self) -> bool:
         """Whether there is a profile, and no phase is missing from it."""
-        return bool(self.plateaus) and all(phase.error is None for phase in self.phases)
+        asked = self.warm is None or bool(self.warm.plateaus)
+        return bool(self.plateaus) and asked and all(phase.error is None for phase in self.phases)
 
 
 def capacity_mah_per_g(host: Composition, lithium: float) -> float:
@@ -181,6 +195,43 @@ def voltage_profile(host: str, docs: Sequence[VoltagePhaseDoc]) -> tuple[list[Pl
         for i, (before, after) in enumerate(pairwise(kinks))
     ]
     return plateaus, lithiated
+
+
+def warm_profile(host: str, phases: Sequence[VoltagePhaseDoc], vibrations: Sequence[VibrationsDoc]) -> WarmProfile:
+    """Return the plateaus with the free energies of vibrations in place of energies.
+
+    Parameters
+    ----------
+    host
+        Name of its crystal.
+    phases
+        As of :func:`voltage_profile`; not changed.
+    vibrations
+        Of every phase, at one temperature.
+    """
+    profile = WarmProfile(temperature_k=vibrations[0].temperature_k, vibrations=list(vibrations))
+    missing = [doc.error or f"{doc.crystal} has no free energy" for doc in vibrations if not doc.converged]
+    if missing:
+        profile.error = f"no plateaus at {profile.temperature_k:g} K: {'; '.join(missing)}"
+        return profile
+    of = {doc.crystal: doc for doc in vibrations}
+
+    def plateaus(free_energy: Callable[[VibrationsDoc], float | None]) -> list[Plateau]:
+        shifted = [
+            doc.model_copy(
+                update={"energy_per_atom_ev": doc.energy_per_atom_ev + (free_energy(of[doc.crystal]) or 0.0)}
+            )
+            for doc in phases
+            if doc.energy_per_atom_ev is not None and doc.crystal in of
+        ]
+        return voltage_profile(host, shifted)[0]
+
+    try:
+        profile.zero_point = plateaus(lambda doc: doc.zero_point_ev_per_atom)
+        profile.plateaus = plateaus(lambda doc: doc.free_energy_ev_per_atom)
+    except AnodeflowError as error:
+        profile.error = str(error)
+    return profile
 
 
 def voltage_study_fields(host: str, calculations: Mapping[str, CalculationDoc | None]) -> dict[str, object]:

@@ -28,6 +28,9 @@ COULOMB_EV_ANGSTROM = 14.399645
 MAH_PER_MOL = 96485.33212 / 3.6
 # per mole and cm^3: 1e24 cubic angstrom per cm^3 / 6.02214076e23 per mole
 A3_PER_CM3_AND_MOL = 1e24 / 6.02214076e23
+# 1 eV a particle in kJ a mole, and the gas constant
+EV_TO_KJ_PER_MOL = 96.48533212
+GAS_CONSTANT_J_PER_MOL_K = 8.31446261815324
 # 1 eV = 0.0096485 atomic mass units * angstrom^2/fs^2
 EV_TO_AMU_A2_PER_FS2 = 0.00964853322
 

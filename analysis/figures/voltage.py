@@ -20,7 +20,7 @@ from anodeflow.analysis.figures.style import (
     write_footer,
 )
 from anodeflow.analysis.reference_values import published_values
-from anodeflow.analysis.voltage_profile import VoltageStudyDoc
+from anodeflow.analysis.voltage_profile import VoltageStudyDoc, WarmProfile
 from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,15 +59,31 @@ def _draw_profile(axes: Axes, document: VoltageStudyDoc) -> None:
         )  # fmt: skip
     for (before, after), capacity in zip(pairwise(document.plateaus), ends[1:], strict=False):
         axes.vlines(capacity, after.voltage_v, before.voltage_v, color=BLUE, lw=1.0)
+    if document.warm is not None:
+        _draw_warm(axes, document.warm, document.lithiated[0].lithium)
     known = [row for row in published_values("plateau_voltage") if row["host"] == document.host]
     for row, colour in zip(known, (VERMILION, GREEN), strict=False):
         axes.axhline(row["value"], color=colour, lw=0.8, ls="--", label=f"{row['value']:g} V, {row['label']}")
-    if known:
+    if known or document.warm is not None:
         axes.legend(loc="upper right", fontsize=6)
     axes.set_xlim(0, ends[-1] * 1.02)
     axes.set_ylim(0, max([p.voltage_v for p in document.plateaus] + [row["value"] for row in known]) * 1.45)
     axes.set_xlabel(f"capacity (mAh per g of {formula_label(document.host)})")
     axes.set_ylabel("voltage against Li (V)")
+
+
+def _draw_warm(axes: Axes, profile: WarmProfile, lithium: float) -> None:
+    """Draw the plateaus at a temperature, by the capacity from the host's own lithium on."""
+    ends = []
+    for plateau in profile.plateaus:
+        per_lithium = plateau.capacity_mah_per_g / (plateau.lithium_to - plateau.lithium_from)
+        ends.append([(n - lithium) * per_lithium for n in (plateau.lithium_from, plateau.lithium_to)])
+    if ends:
+        low, high = zip(*ends, strict=True)
+        axes.hlines(
+            [plateau.voltage_v for plateau in profile.plateaus], low, high, color=BLUE, lw=1.0, ls=":",
+            label=f"{profile.temperature_k:g} K, with vibrations",
+        )  # fmt: skip
 
 
 def _draw_hull(axes: Axes, document: VoltageStudyDoc) -> None:

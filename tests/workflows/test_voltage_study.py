@@ -74,3 +74,34 @@ def test_nothing_to_draw_is_said(tmp_path):
     assert compared(document) == []
     with pytest.raises(InputError, match="no profile"):
         voltage_figure(document)
+
+
+@pytest.mark.slow
+def test_a_profile_at_a_temperature(command, tmp_path, capsys):
+    """CHGNet's harmonic crystals, in small cells; the algebra of the warm hull by hand."""
+    pytest.importorskip("phonopy")
+    settings = {"vibrations_at_k": 300, "phonon_length_angstrom": 4}
+    file, store = written(tmp_path, crystals=["Al", "LiAl", "Li"], **settings), tmp_path / "s.sqlite"
+    status, out, _ = command("run", file, "--store", store, "--figure", tmp_path / "f.png", "--json")
+    document = VoltageStudyDoc.model_validate(json.loads(out))
+    free = {doc.crystal: doc for doc in document.warm.vibrations}
+    assert set(free) == {"Al", "LiAl", "Li"}
+    assert all(doc.displaced_cells in (2, 4) for doc in free.values())
+    print_voltage(document)
+    printed = capsys.readouterr().out
+    assert "zero point (meV/atom)" in printed
+    if document.warm.error is None:
+        assert status == 0
+        change = 2 * free["LiAl"].free_energy_ev_per_atom - sum(free[n].free_energy_ev_per_atom for n in ("Al", "Li"))
+        (warm,), (cold,) = document.warm.plateaus, document.plateaus
+        assert warm.voltage_v == pytest.approx(cold.voltage_v - change, abs=1e-9)
+    else:
+        assert status != 0
+        assert "imaginary" in document.warm.error
+
+
+def test_a_length_of_displaced_cells_is_for_vibrations(tmp_path):
+    with pytest.raises(InputError, match="phonon_length_angstrom is for vibrations"):
+        load_study(written(tmp_path, phonon_length_angstrom=8))
+    with pytest.raises(InputError, match="vibrations_at_k"):
+        load_study(written(tmp_path, vibrations_at_k=0))

@@ -27,6 +27,7 @@ DOCUMENT_CLASSES = {
     "anodeflow.analysis.stability.documents": ("StabilityStudyDoc",),
     "anodeflow.analysis.study_documents": ("InterfaceStudyDoc", "SurfaceStudyDoc"),
     "anodeflow.analysis.surface_energy": ("SurfaceEnergyDoc",),
+    "anodeflow.analysis.vibrations": ("VibrationsDoc",),
     "anodeflow.analysis.voltage_profile": ("VoltageStudyDoc",),
 }
 #: What else a stored document may name: what jobflow wraps an output in, geometries, and cells that a job built.

@@ -465,7 +465,7 @@ def last_document(
 _LATER = {
     "warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "cells", "states", "reservoirs", "registries",
     "registry", "search_engine", "shift", "elastic", "strains", "temperatures_k", "landscape", "check",
-    "vacuums_angstrom",
+    "vacuums_angstrom", "vibrations_at_k", "phonon_length_angstrom",
 }  # fmt: skip
 
 

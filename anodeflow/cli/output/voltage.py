@@ -9,7 +9,7 @@ import click
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
-    from anodeflow.analysis.voltage_profile import VoltageStudyDoc
+    from anodeflow.analysis.voltage_profile import VoltageStudyDoc, WarmProfile
 
 
 def print_voltage(document: VoltageStudyDoc) -> None:
@@ -26,6 +26,8 @@ def print_voltage(document: VoltageStudyDoc) -> None:
             number(plateau.capacity_mah_per_g, 0),
         )
     table.print()
+    if document.warm is not None:
+        _print_warm(document.warm)
     click.echo("Capacity from the host on, and volume")
     table = new_table(
         (
@@ -66,3 +68,34 @@ def print_voltage(document: VoltageStudyDoc) -> None:
     for warning in document.warnings:
         click.echo(f"warning: {warning}")
     print_footing(document)
+
+
+def _print_warm(profile: WarmProfile) -> None:
+    """Print the plateaus with vibrations, and what each phase's free energy rests on."""
+    if profile.plateaus:
+        click.echo(f"The same with harmonic vibrations at the volumes of 0 K, at {profile.temperature_k:g} K")
+        table = new_table(("from", "to", "with zero point (V)", "at temperature (V)"))
+        cold = {(plateau.poor, plateau.rich): plateau.voltage_v for plateau in profile.zero_point}
+        for plateau in profile.plateaus:
+            zero = cold.get((plateau.poor, plateau.rich))
+            table.add_row(plateau.poor, plateau.rich, number(zero), number(plateau.voltage_v))
+        table.print()
+    table = new_table(
+        ("crystal", "F (meV/atom)", "zero point (meV/atom)", "lowest (THz)", "highest (THz)", "atoms", "cells", "notes")
+    )
+    for doc in profile.vibrations:
+        free, zero = (
+            None if value is None else 1000 * value
+            for value in (doc.free_energy_ev_per_atom, doc.zero_point_ev_per_atom)
+        )
+        table.add_row(
+            doc.crystal,
+            number(free, 1),
+            number(zero, 1),
+            number(doc.lowest_thz, 2),
+            number(doc.highest_thz, 2),
+            "–" if doc.atoms is None else str(doc.atoms),
+            str(doc.displaced_cells),
+            doc.error or doc.warnings,
+        )
+    table.print()
