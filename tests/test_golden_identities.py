@@ -102,9 +102,11 @@ def study_with(file, engine, folder):
     if engine != AS_WRITTEN:
         needs_card = engine in PROGRAMS and study.method.cutoff_ev is None
         study = study.with_changes(engine=engine, card="pbe-slab" if needs_card else None)
-    package = PACKAGES.get(study.engine)
-    if package is not None and importlib.util.find_spec(package) is None:
-        pytest.skip(f"needs the package {package} (pip install 'anodeflow[{EXTRAS.get(package, 'embedded')}]')")
+    checked = getattr(study, "check", None)
+    for name in filter(None, (study.engine, checked and checked.engine)):
+        package = PACKAGES.get(name)
+        if package is not None and importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs the package {package} (pip install 'anodeflow[{EXTRAS.get(package, 'embedded')}]')")
     return study
 
 

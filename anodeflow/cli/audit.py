@@ -44,8 +44,14 @@ def audit(
     from anodeflow.cli.output.audits import print_audit
     from anodeflow.cli.output.console import print_json
     from anodeflow.errors import InputError
-    from anodeflow.workflows.engines.registry import get_engine
-    from anodeflow.workflows.jobs.audit import AuditSettings, audit_key, audited, keep_audit, stored_audit
+    from anodeflow.workflows.jobs.audit import (
+        AuditSettings,
+        audit_key,
+        audited,
+        keep_audit,
+        potential_named,
+        stored_audit,
+    )
     from anodeflow.workflows.store import open_job_store
 
     given: dict[str, Any] = {"temperature_k": temperature_k, "picoseconds": picoseconds, "minutes": minutes}
@@ -56,7 +62,7 @@ def audit(
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"--{first['loc'][0]}: {first['msg'].lower()}", "see anodeflow audit --help") from None
-    key = audit_key(get_engine(engine).record(), settings)  # refuses an engine that is not there
+    key = audit_key(potential_named(engine).record(), settings)  # refuses an engine that is not there
     job_store = open_job_store(store)
     document = None if again else stored_audit(job_store, key)
     if document is None or document.unfinished:

@@ -24,6 +24,7 @@ from anodeflow.errors import AnodeflowError, EngineError, InputError
 from anodeflow.files import json_sha256
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import Dynamics, load_card
+from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import DynamicsState, Request, Sample
 from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_temperature_k, propagate
 from anodeflow.workflows.engines.registry import get_engine
@@ -67,6 +68,20 @@ def audit_key(engine: EngineRecord, settings: AuditSettings) -> str:
     return json_sha256([_AUDIT, engine.hash, settings.model_dump(mode="json", exclude={"minutes"})])[:32]
 
 
+def potential_named(name: str) -> Engine:
+    """Return an engine without electrons.
+
+    Raises
+    ------
+    InputError
+        If it has electrons, or there is no such engine.
+    """
+    engine = get_engine(name)
+    if engine.capabilities.electrons:
+        raise InputError(f"engine '{name}' has electrons: there is nothing to audit", "name a potential or its file")
+    return engine
+
+
 def audited(name: str, settings: AuditSettings, report: Callable[[str], None] | None = None) -> AuditDoc:
     """Audit a potential.
 
@@ -86,9 +101,7 @@ def audited(name: str, settings: AuditSettings, report: Callable[[str], None] | 
     EngineError
         If the engine is not there.
     """
-    engine = get_engine(name)
-    if engine.capabilities.electrons:
-        raise InputError(f"engine '{name}' has electrons: there is nothing to audit", "name a potential or its file")
+    engine = potential_named(name)
     crystals = {phase: load_crystal(phase) for phase in settings.phases}
     record = engine.record()
     doc = AuditDoc(
