@@ -34,6 +34,9 @@ def pytest_configure(config):
     empty = tempfile.TemporaryDirectory(prefix="anodeflow-tests-")
     config.add_cleanup(empty.cleanup)
     os.environ["XDG_CONFIG_HOME"] = empty.name
+    if hasattr(config, "workerinput"):
+        # The other cores run other tests, and every worker of a run imports its potential again.
+        os.environ["ANODEFLOW_WORKERS"] = "1"
 
 
 def pytest_xdist_auto_num_workers(config):
