@@ -170,6 +170,7 @@ def test_fewer_than_two_engines_are_refused(text, message):
     assert asked_engines("a, gpaw=pbe-slab,") == [("a", None), ("gpaw", "pbe-slab")]
 
 
+@pytest.mark.slow
 def test_two_engines_from_study_to_figure(command, tmp_path):
     pytest.importorskip("chgnet")
     study, store = tmp_path / "study.yaml", tmp_path / "s.sqlite"

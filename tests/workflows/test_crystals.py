@@ -121,6 +121,7 @@ def test_a_primitive_cell_is_reported_in_the_setting_of_the_catalogue(name, tmp_
     assert "cells" not in without_unset(plain)
 
 
+@pytest.mark.slow
 def test_moduli_from_file_to_table_and_figure(command, tmp_path):
     study = tmp_path / "study.yaml"
     study.write_text(

@@ -44,6 +44,7 @@ def area(calculation):
     return np.linalg.norm(np.cross(a, b))
 
 
+@pytest.mark.slow
 def test_interface_energies_by_hand(finished):
     _, document, calculations = finished
     e_li, e_licl = per_unit(calculations["Li/crystal"], 1), per_unit(calculations["LiCl/crystal"], 2)
@@ -62,6 +63,7 @@ def test_interface_energies_by_hand(finished):
     assert document["interface"]["sigma_j_per_m2_per_unit"] == pytest.approx(slope)
 
 
+@pytest.mark.slow
 def test_the_slope_is_the_strain_energy_of_strained_bulk(finished):
     _, document, calculations = finished
     strained = calculations["Li/strained"]
@@ -75,6 +77,7 @@ def test_the_slope_is_the_strain_energy_of_strained_bulk(finished):
     assert expected > 0
 
 
+@pytest.mark.slow
 def test_the_area_is_that_of_the_substrate_in_every_cell(finished):
     _, _, calculations = finished
     a = calculations["LiCl/crystal"]["structure"]["lattice"]["a"]
@@ -84,6 +87,7 @@ def test_the_area_is_that_of_the_substrate_in_every_cell(finished):
             assert calculation["max_stress_gpa"] <= 0.05
 
 
+@pytest.mark.slow
 def test_surface_energies_by_hand(finished):
     _, document, calculations = finished
     for surface, per in zip(document["surfaces"], (2, 1), strict=True):
@@ -100,6 +104,7 @@ def test_surface_energies_by_hand(finished):
     assert document["surfaces"][1]["gamma_j_per_m2"] == pytest.approx(0.329, abs=0.05)
 
 
+@pytest.mark.slow
 def test_adhesion_and_the_published_difference_use_the_same_numbers(finished):
     _, document, _ = finished
     gammas = {s["crystal"]: s["gamma_j_per_m2"] for s in document["surfaces"]}
@@ -113,6 +118,7 @@ def test_adhesion_and_the_published_difference_use_the_same_numbers(finished):
     assert row["ours_j_per_m2"] == pytest.approx(gammas["LiCl"] - doc["gamma_j_per_m2"])
 
 
+@pytest.mark.slow
 def test_it_is_stored_reused_drawn_and_listed(finished, command):
     folder, document, _ = finished
     status, out, err = command("run", "study.yaml", cwd=folder)

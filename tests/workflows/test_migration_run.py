@@ -67,6 +67,7 @@ def finished(tmp_path_factory, anodeflow):
     return folder, json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_barrier_can_be_traced_and_recomputed(finished):
     folder, document = finished
     barrier = document["barriers"][0]
@@ -97,6 +98,7 @@ def test_the_barrier_can_be_traced_and_recomputed(finished):
     assert barrier["uncertainty_ev"] < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -127,6 +129,7 @@ def test_an_edited_band_is_found_out(finished, changes, words):
         check.finish()
 
 
+@pytest.mark.slow
 def test_nothing_is_computed_twice_and_it_is_listed_and_drawn(finished, command):
     folder, document = finished
     status, out, err = command("run", "study.yaml", cwd=folder)

@@ -28,6 +28,7 @@ def study(tmp_path):
 SMALL = {"electrolytes": ["Li3P"], "anodes": ["Li", "LiP"], "coatings": [], "phases": ["P"], "potentials_v": [0.3]}
 
 
+@pytest.mark.slow
 def test_the_study_from_file_to_figure(command, study, tmp_path, capsys):
     file, store, figure = study(**SMALL), tmp_path / "s.sqlite", tmp_path / "f.png"
     status, out, err = command("run", file, "--store", store, "--figure", figure, "--json")
