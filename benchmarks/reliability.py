@@ -39,7 +39,7 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("too little memory", ("workflows/test_memory.py",)),
 )
-LONG = ("absurd_numbers.py", "damaged_outputs.py")
+LONG = ("absurd_numbers.py", "damaged_outputs.py", "kills.py")
 
 
 def tried(files: tuple[str, ...]) -> tuple[int, int, int]:

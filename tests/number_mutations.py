@@ -59,7 +59,7 @@ _MAY_BE: dict[str, set[str]] = {
     | _FROM_ZERO
     | {
         "seed", "seeds", "displacement_angstrom", "merge_distance_angstrom", "equilibration_ps", "termination",
-        "lithium_charge", "width_ev",
+        "lithium_charge", "width_ev", "disputed", "frames", "displaced",
     },
 }  # fmt: skip
 #: Names of terminations are texts.
@@ -164,6 +164,8 @@ def changed(data: dict[str, Any], mutation: Mutation) -> dict[str, Any]:
             inner[part] = {}
         if isinstance(after, int) and not isinstance(inner[part], list | dict):
             inner[part] = [inner[part]]  # one number may stand for a list of one
+        if isinstance(after, str) and isinstance(inner[part], str):
+            inner[part] = {"crystal": inner[part]}  # a name may stand for a host
         inner = inner[part]
     inner[mutation.where[-1]] = mutation.value
     first = mutation.where[0]
