@@ -9,6 +9,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.errors import InputError
+from anodeflow.structures.supercells import face_distances_angstrom
 
 if TYPE_CHECKING:
     from phonopy import Phonopy
@@ -35,14 +36,9 @@ def phonon_repeats(structure: Structure, min_length_angstrom: float) -> tuple[in
     >>> phonon_repeats(Structure(Lattice.tetragonal(4, 11), ["Li"], [[0, 0, 0]]), 10)
     (3, 3, 1)
     """
-    heights = [structure.volume / np.linalg.norm(np.cross(*pair)) for pair in _faces(structure)]
+    heights = face_distances_angstrom(structure.lattice)
     a, b, c = (max(1, math.ceil(min_length_angstrom / height - 1e-6)) for height in heights)
     return a, b, c
-
-
-def _faces(structure: Structure) -> list[tuple[np.ndarray, np.ndarray]]:
-    a, b, c = structure.lattice.matrix
-    return [(b, c), (c, a), (a, b)]
 
 
 def displaced_cells(structure: Structure, repeats: tuple[int, int, int]) -> list[Structure]:

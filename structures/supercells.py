@@ -13,8 +13,21 @@ from anodeflow.errors import InputError, StructureError
 from anodeflow.parameters import named
 from anodeflow.structures.sites import Site, frac_in_cell
 
+_FACES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 _MAX_ENUMERATED_DETERMINANT = 100
 """Above this many cells the smallest diagonal supercell of the reduced cell is taken instead."""
+
+
+def face_distances_angstrom(lattice: Lattice) -> tuple[float, float, float]:
+    """Return the distances of opposite faces of a cell, in the order of its vectors.
+
+    Examples
+    --------
+    >>> [round(d, 3) for d in face_distances_angstrom(Lattice.hexagonal(4, 12))]
+    [3.464, 3.464, 12.0]
+    """
+    a, b, c = (float(lattice.d_hkl(face)) for face in _FACES)
+    return a, b, c
 
 
 def standard_primitive_cell(structure: Structure, symprec_angstrom: float = 0.02) -> Structure:

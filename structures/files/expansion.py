@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from anodeflow.structures.files.opening import MAX_ATOMS
 from anodeflow.structures.files.space_groups import DENOMINATOR, Operations
+from anodeflow.structures.supercells import face_distances_angstrom
 
 SAME_POSITION_ANGSTROM = 0.01
 """Two positions closer than this are one, shared by the elements that are listed there. Atoms move more than that."""
@@ -205,7 +206,7 @@ def _near(
 ) -> list[NDArray[np.int64]]:
     """For each point, the others (at most `_MAX_NEAR`) within a distance, periodic; all in fractional coordinates."""
     others = others % 1.0 % 1.0
-    thickness = min(lattice.d_hkl(hkl) for hkl in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
+    thickness = min(face_distances_angstrom(lattice))
     ways = min(_MAX_NEAR, len(others))
     nearest = cKDTree(others, boxsize=1.0).query(
         points % 1.0 % 1.0, k=np.arange(1, ways + 1), distance_upper_bound=3**0.5 * distance_angstrom / thickness

@@ -9,6 +9,7 @@ import numpy as np
 from pymatgen.core import Structure
 
 from anodeflow.analysis.vacuum_level import PlanarPotential, slab_levels
+from anodeflow.structures.supercells import face_distances_angstrom
 from anodeflow.workflows.engines.contract import Outcome, Reason, Task
 from anodeflow.workflows.engines.gpaw.inputs import LOG
 from anodeflow.workflows.engines.plane_waves.electronic import widest_gap
@@ -64,8 +65,7 @@ def levels_of(calculator: Any, structure: Structure, axis: int) -> dict[str, Any
     atoms = calculator.atoms
     frame = Structure(structure.lattice.matrix, structure.species, atoms.get_scaled_positions(wrap=False))
     average = values.mean(axis=tuple(other for other in range(3) if other != axis))
-    first, second = (structure.lattice.matrix[other] for other in range(3) if other != axis)
-    height = float(structure.volume / np.linalg.norm(np.cross(first, second)))
+    height = face_distances_angstrom(structure.lattice)[axis]
     homo, lumo = (float(level) for level in calculator.get_homo_lumo())
     level: Literal["Fermi level", "highest occupied level"] = "highest occupied level"
     if not lumo - homo > _GAP_EV:

@@ -13,6 +13,7 @@ from ase.data import ground_state_magnetic_moments
 from pymatgen.core import Element, Structure
 
 from anodeflow.errors import InputError
+from anodeflow.structures.supercells import face_distances_angstrom
 from anodeflow.workflows.cards import MethodCard, Smearing
 from anodeflow.workflows.engines.contract import Task
 
@@ -67,16 +68,10 @@ class Electronic:
 
 def vacuum_axes(structure: Structure) -> tuple[bool, bool, bool]:
     """Along which lattice vectors there is an empty layer of at least :data:`VACUUM_ANGSTROM`."""
-    heights = structure.volume / np.array(
-        [
-            np.linalg.norm(np.cross(structure.lattice.matrix[(i + 1) % 3], structure.lattice.matrix[(i + 2) % 3]))
-            for i in range(3)
-        ]
-    )
     empty = []
-    for axis in range(3):
+    for axis, height in enumerate(face_distances_angstrom(structure.lattice)):
         gap, _ = widest_gap(structure, axis)
-        empty.append(bool(gap * heights[axis] >= VACUUM_ANGSTROM))
+        empty.append(bool(gap * height >= VACUUM_ANGSTROM))
     return empty[0], empty[1], empty[2]
 
 
