@@ -19,7 +19,7 @@ from pydantic import Field
 from pymatgen.core import Structure
 
 from anodeflow.analysis.environments import PHASES, Environments
-from anodeflow.documents import CardRecord, Document, EngineRecord
+from anodeflow.documents import CardRecord, Document, EngineRecord, StudyDoc
 
 Floats = NDArray[np.float64]
 Kind = Literal["lowest", "disputed", "displaced", "frame"]
@@ -71,11 +71,16 @@ class ForceErrors(Document):
     slope_structures: int = Field(0, description="displaced structures and frames that the slope is fitted to")
 
     @property
+    def slope_half_width(self) -> float | None:
+        """Of its 95 % interval."""
+        return None if self.slope_se is None else _SIGMAS * self.slope_se
+
+    @property
     def slope_text(self) -> str:
         """Such as ``0.812 ± 0.020``, with the 95 % half-width."""
         if self.slope is None:
             return "–"
-        return f"{self.slope:.3f}" + ("" if self.slope_se is None else f" ± {_SIGMAS * self.slope_se:.3f}")
+        return f"{self.slope:.3f}" + ("" if self.slope_half_width is None else f" ± {self.slope_half_width:.3f}")
 
 
 class StateDifference(Document):
@@ -127,6 +132,11 @@ class CheckDoc(Document):
         if self.energy_rmse_ev_per_atom is not None:
             text += f", energy RMSE {1000 * self.energy_rmse_ev_per_atom:.1f} meV/atom"
         return text
+
+
+def check_of(document: StudyDoc) -> CheckDoc | None:
+    """Return the check of a study; None for a study without."""
+    return None if document.check is None else CheckDoc.model_validate(document.check)
 
 
 def environments_of(structure: Structure) -> list[str]:
@@ -286,7 +296,7 @@ def _slope_warnings(doc: CheckDoc) -> list[str]:
     every = doc.errors_of("all", "all")
     if every is None or every.slope is None:
         return []
-    off, sure = 1 - every.slope, _SIGMAS * (every.slope_se or 0.0)
+    off, sure = 1 - every.slope, every.slope_half_width or 0.0
     if abs(off) <= max(_SLOPE_TOLERANCE, sure):
         return []
     soft = "soft" if off > 0 else "stiff"

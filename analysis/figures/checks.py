@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from anodeflow.analysis.checks import AWAY_FROM_MINIMA, CheckDoc
-from anodeflow.analysis.figures.style import SERIES, computed_by, in_style, mark_panel, write_footer
+from anodeflow.analysis.figures.style import SERIES, computed_by, in_style, mark_panels, write_footer
 from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ def check_figure(document: CheckDoc) -> Figure:
     Raises
     ------
     InputError
-        If no structure has forces of both engines.
+        If no structure has forces of both engines, or one of them is a stand-in.
     """
+    if document.engine.stand_in or document.check_engine.stand_in:
+        raise InputError("no figure of what a stand-in computed", "run the study with the real program")
     if not document.forces:
         raise InputError("the check has no forces to draw", document.error or "see its warnings")
     slopes = any(errors.slope is not None for errors in document.forces)
@@ -39,8 +41,7 @@ def check_figure(document: CheckDoc) -> Figure:
             _draw_slopes(axes[1], document)
         if energies:
             _draw_energies(axes[-1], document)
-        for number, panel in enumerate(axes if panels > 1 else []):
-            mark_panel(panel, number)
+        mark_panels(axes)
         write_footer(
             figure,
             f"checked: {computed_by(document.engine, document.card)}",
@@ -102,9 +103,17 @@ def _components(document: CheckDoc, element: str, fitted: bool) -> tuple[np.ndar
 def _draw_slopes(axes: Axes, document: CheckDoc) -> None:
     shown = [e for e in document.forces if e.slope is not None and e.scope != "kind"]
     for place, errors in enumerate(shown):
-        half = None if errors.slope_se is None else 1.96 * errors.slope_se
         colour, marker = SERIES[("all", "element", "environment").index(errors.scope)]
-        axes.errorbar(errors.slope or 0.0, place, xerr=half, color=colour, marker=marker, ms=4, capsize=2, lw=0.8)
+        axes.errorbar(
+            errors.slope or 0.0,
+            place,
+            xerr=errors.slope_half_width,
+            color=colour,
+            marker=marker,
+            ms=4,
+            capsize=2,
+            lw=0.8,
+        )
     axes.axvline(1.0, color="0.5", lw=0.8)
     names = [e.name if e.scope == "all" else f"{e.name} ({e.scope})" for e in shown]
     axes.set_yticks(range(len(shown)), names, fontsize=6)

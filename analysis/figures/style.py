@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,9 +77,10 @@ def panel_letter(number: int) -> str:
     return f"({_LETTERS[number % len(_LETTERS)]})"
 
 
-def mark_panels(panels: Sequence[Axes]) -> None:
+def mark_panels(panels: Iterable[Axes]) -> None:
     """Write letters over the left ends of the panels, where there are several."""
-    for number, axes in enumerate(panels if len(panels) > 1 else []):
+    several = list(panels)
+    for number, axes in enumerate(several if len(several) > 1 else []):
         mark_panel(axes, number)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from anodeflow.analysis.arrhenius import ArrheniusDoc
 from anodeflow.analysis.dynamics_study import DynamicsStudyDoc, DynamicsSystemDoc
-from anodeflow.analysis.figures.style import SERIES, computed_by, formula_label, in_style, mark_panel, write_footer
+from anodeflow.analysis.figures.style import SERIES, computed_by, formula_label, in_style, mark_panels, write_footer
 from anodeflow.errors import InputError
 from anodeflow.units import BOLTZMANN_EV_PER_K
 
@@ -39,8 +39,7 @@ def transport_figure(study: DynamicsStudyDoc) -> Figure:
         _draw_laws(grid[0, 1], laws, colours)
         _draw_axes(grid[1, 0], systems, colours)
         _draw_van_hove(grid[1, 1], systems, colours)
-        for number, axes in enumerate(grid.flat):
-            mark_panel(axes, number)
+        mark_panels(grid.flat)
         write_footer(figure, computed_by(study.engine, study.card, study.study_hash))
     return figure
 

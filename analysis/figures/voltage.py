@@ -16,11 +16,11 @@ from anodeflow.analysis.figures.style import (
     computed_by,
     formula_label,
     in_style,
-    mark_panel,
+    mark_panels,
     write_footer,
 )
 from anodeflow.analysis.reference_values import published_values
-from anodeflow.analysis.voltage_profile import VoltageStudyDoc, WarmProfile
+from anodeflow.analysis.voltage_profile import VoltageStudyDoc, WarmProfile, capacity_mah_per_g
 from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def voltage_figure(document: VoltageStudyDoc) -> Figure:
         _draw_profile(left, document)
         _draw_hull(middle, document)
         _draw_volume(right, document)
-        for number, axes in enumerate((left, middle, right)):
-            mark_panel(axes, number)
+        mark_panels((left, middle, right))
         write_footer(figure, computed_by(document.engine, document.card, document.study_hash))
     return figure
 
@@ -60,7 +59,8 @@ def _draw_profile(axes: Axes, document: VoltageStudyDoc) -> None:
     for (before, after), capacity in zip(pairwise(document.plateaus), ends[1:], strict=False):
         axes.vlines(capacity, after.voltage_v, before.voltage_v, color=BLUE, lw=1.0)
     if document.warm is not None:
-        _draw_warm(axes, document.warm, document.lithiated[0].lithium)
+        formula = next(phase.formula for phase in document.phases if phase.crystal == document.host)
+        _draw_warm(axes, document.warm, Composition(formula))
     known = [row for row in published_values("plateau_voltage") if row["host"] == document.host]
     for row, colour in zip(known, (VERMILION, GREEN), strict=False):
         axes.axhline(row["value"], color=colour, lw=0.8, ls="--", label=f"{row['value']:g} V, {row['label']}")
@@ -72,18 +72,19 @@ def _draw_profile(axes: Axes, document: VoltageStudyDoc) -> None:
     axes.set_ylabel("voltage against Li (V)")
 
 
-def _draw_warm(axes: Axes, profile: WarmProfile, lithium: float) -> None:
+def _draw_warm(axes: Axes, profile: WarmProfile, host: Composition) -> None:
     """Draw the plateaus at a temperature, by the capacity from the host's own lithium on."""
-    ends = []
-    for plateau in profile.plateaus:
-        per_lithium = plateau.capacity_mah_per_g / (plateau.lithium_to - plateau.lithium_from)
-        ends.append([(n - lithium) * per_lithium for n in (plateau.lithium_from, plateau.lithium_to)])
-    if ends:
-        low, high = zip(*ends, strict=True)
-        axes.hlines(
-            [plateau.voltage_v for plateau in profile.plateaus], low, high, color=BLUE, lw=1.0, ls=":",
-            label=f"{profile.temperature_k:g} K, with vibrations",
-        )  # fmt: skip
+    if not profile.plateaus:
+        return
+    own = float(host["Li"])
+    low, high = (
+        [capacity_mah_per_g(host, amount - own) for amount in amounts]
+        for amounts in zip(*((plateau.lithium_from, plateau.lithium_to) for plateau in profile.plateaus), strict=True)
+    )
+    axes.hlines(
+        [plateau.voltage_v for plateau in profile.plateaus], low, high, color=BLUE, lw=1.0, ls=":",
+        label=f"{profile.temperature_k:g} K, with vibrations",
+    )  # fmt: skip
 
 
 def _draw_hull(axes: Axes, document: VoltageStudyDoc) -> None:

@@ -64,14 +64,12 @@ def figure_of(record: StudyRecord) -> PageFigure:
 
 def check_figure_of(record: StudyRecord) -> PageFigure | None:
     """Return the figure of the check of a study by an engine with electrons; None for a study without."""
-    from anodeflow.analysis.checks import CheckDoc
+    from anodeflow.analysis.checks import check_of
     from anodeflow.analysis.figures.checks import check_figure
 
-    if record.document.check is None:
+    check = check_of(record.document)
+    if check is None:
         return None
-    check = CheckDoc.model_validate(record.document.check)
-    if check.engine.stand_in or check.check_engine.stand_in:
-        return PageFigure(why_not="no figure of what a stand-in computed")
     try:
         return _page_figure(check_figure(check), record.document)
     except AnodeflowError as error:

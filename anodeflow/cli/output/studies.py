@@ -79,12 +79,13 @@ def print_study(document: Any, as_json: bool, imported: str | None = None, disag
         content = document.model_dump(mode="json")
         print_json(content | {"warnings": [*content["warnings"], *disagreements]})
         return
+    from anodeflow.analysis.checks import check_of
+
     load(kind_of_document(document.doc_type).printer)(document)
-    if document.check is not None:
-        from anodeflow.analysis.checks import CheckDoc
+    if (check := check_of(document)) is not None:
         from anodeflow.cli.output.checks import print_check
 
-        print_check(CheckDoc.model_validate(document.check))
+        print_check(check)
     if document.engine.stand_in:
         click.echo(
             f"NOT A RESULT: computed by {document.engine.kind}; these numbers test the workflow and mean nothing"
@@ -112,13 +113,12 @@ def write_figure(document: Any, file: Path, imported: str | None = None) -> None
     InputError
         If there is nothing to draw, or a stand-in computed it.
     """
+    from anodeflow.analysis.checks import check_of
     from anodeflow.analysis.figures.style import add_to_footer, save_figure
 
     figure = _figure(document)
-    if document.check is not None:
-        from anodeflow.analysis.checks import CheckDoc
-
-        add_to_footer(figure, CheckDoc.model_validate(document.check).text)
+    if (check := check_of(document)) is not None:
+        add_to_footer(figure, check.text)
     if imported is not None:
         add_to_footer(figure, imported)
     save_figure(figure, file)
@@ -183,14 +183,12 @@ def write_check_figure(document: StudyDoc, file: Path) -> None:
 
 
 def _check_figure(document: StudyDoc) -> Figure:
-    from anodeflow.analysis.checks import CheckDoc
+    from anodeflow.analysis.checks import check_of
     from anodeflow.analysis.figures.checks import check_figure
 
-    if document.check is None:
+    check = check_of(document)
+    if check is None:
         raise InputError("the study has no check", "add check: {engine: gpaw, lowest: 1} to its file, and run it")
-    check = CheckDoc.model_validate(document.check)
-    if check.engine.stand_in or check.check_engine.stand_in:
-        raise InputError("no figure of what a stand-in computed", "run the study with the real program")
     return check_figure(check)
 
 
