@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +88,7 @@ def _write_structures(store: Store, study_hash: str, folder: Path) -> int:
     """
     from pymatgen.core import Structure
 
-    from anodeflow.cli.output.structure_files import checked_folder
+    from anodeflow.cli.output.structure_files import checked_folder, folder_beside
     from anodeflow.errors import StoreError
     from anodeflow.structures.written import ENDINGS, structure_text
     from anodeflow.workflows.jobs.folders import name_of_folder
@@ -101,21 +99,13 @@ def _write_structures(store: Store, study_hash: str, folder: Path) -> int:
                if job["output"].get("fingerprint") and isinstance(job["output"].get("structure"), dict)}  # fmt: skip
     if not outputs:
         raise StoreError(f"study {study_hash} has no converged structure", "run it first")
-    fresh = Path(tempfile.mkdtemp(prefix=".structures-", dir=goal.resolve().parent))
-    try:
+    with folder_beside(goal, "choose another folder") as fresh:
         for fingerprint, output in outputs.items():
             structure, label = Structure.from_dict(output["structure"]), str(output["label"])
             for kind, ending in ENDINGS.items():
                 text = structure_text(structure, kind, label, output.get("energy_ev"))
                 (fresh / f"{name_of_folder(label)[:60]}-{fingerprint[:8]}{ending}").write_text(text, encoding="utf-8")
-        fresh.chmod(0o755)
-        if goal.is_dir():
-            goal.rmdir()
         fresh.replace(goal)
-    except OSError as error:
-        raise InputError(f"cannot write '{folder}': {error.strerror}", "choose another folder") from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return len(outputs)
 
 

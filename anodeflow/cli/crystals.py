@@ -57,14 +57,14 @@ def _cell_text(cell: list[float]) -> str:
 
 
 def _write_crystal(name: str, file: Path) -> None:
-    from anodeflow.files import write_atomically
+    from anodeflow.cli.output.structure_files import write_structure
     from anodeflow.structures.catalogue import load_crystal
-    from anodeflow.structures.written import format_of, structure_text
+    from anodeflow.structures.written import format_of
 
     kind = format_of(file)
     check_folder(file, "structure")
     structure = load_crystal(name)
-    write_atomically(file, structure_text(structure, kind, name))
+    write_structure(structure, file, kind, name)
     click.echo(f"{file}: {structure.composition.formula}, {len(structure)} atoms")
 
 

@@ -86,18 +86,13 @@ def _show_study(store: Store, name: str, shown: str, as_json: bool) -> None:
 def _write(calculation: dict[str, Any], file: Path, kind: str, before: bool) -> None:
     from pymatgen.core import Structure
 
-    from anodeflow.files import write_atomically
-    from anodeflow.structures.written import structure_text
+    from anodeflow.cli.output.structure_files import write_structure
 
     stored = calculation.get("initial_structure" if before else "structure")
     if not isinstance(stored, dict) or "lattice" not in stored:
         raise InputError(f"calculation {calculation['label']} holds no such structure", "see anodeflow show --json")
     energy = None if before else calculation.get("energy_ev")
-    text = structure_text(Structure.from_dict(stored), kind, str(calculation["label"]), energy)
-    try:
-        write_atomically(file, text)
-    except OSError as error:
-        raise InputError(f"cannot write '{file}': {error.strerror}", "choose another folder") from None
+    write_structure(Structure.from_dict(stored), file, kind, str(calculation["label"]), energy)
 
 
 def _print(calculation: dict[str, Any], as_json: bool) -> None:

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,30 @@ class Item:
         """The names of its files."""
         poscar = "POSCAR" if self.number is None else f"POSCAR-{self.number}"
         return [poscar, *(f"{self.stem}.{ending}" for ending in ("cif", "xyz", "png"))]
+
+
+def write_structure(structure: Structure, file: Path, kind: str, name: str, energy_ev: float | None = None) -> None:
+    """Write one structure to a file, atomically.
+
+    Parameters
+    ----------
+    structure, kind, name, energy_ev
+        As of :func:`~anodeflow.structures.written.structure_text`.
+    file
+        Where it is to be.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    from anodeflow.files import write_atomically
+    from anodeflow.structures.written import structure_text
+
+    try:
+        write_atomically(file, structure_text(structure, kind, name, energy_ev))
+    except OSError as error:
+        raise InputError(f"cannot write '{file}': {error.strerror}", "choose another folder") from None
 
 
 def checked_folder(output: Path | None, name: str, force: bool) -> Path:
@@ -73,6 +98,32 @@ def checked_folder(output: Path | None, name: str, force: bool) -> Path:
     return folder
 
 
+@contextmanager
+def folder_beside(folder: Path, hint: str) -> Iterator[Path]:
+    """Yield a new folder beside one, to be filled and put in its place; what is left of it in the end is removed.
+
+    Parameters
+    ----------
+    folder
+        As :func:`checked_folder` returned it.
+    hint
+        What to do where it cannot be written.
+
+    Raises
+    ------
+    InputError
+        For an error of the file system.
+    """
+    fresh = folder.resolve().parent / f".{folder.name[:80]}-{uuid.uuid4().hex[:8]}"
+    try:
+        fresh.mkdir()
+        yield fresh
+    except OSError as error:
+        raise InputError(f"cannot write '{folder}': {error.strerror or error}", hint) from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
 def write_folder(
     folder: Path, force: bool, items: list[Item], summary: dict[str, Any], notes: Sequence[str], as_json: bool
 ) -> None:
@@ -108,9 +159,7 @@ def write_folder(
     names = [name for item in items for name in item.files]
     data = {"name": folder.name, **summary, "files": [*names, _SUMMARY], "versions": _versions()}
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False, default=number)
-    fresh = folder.resolve().parent / f".{folder.name[:80]}-{uuid.uuid4().hex[:8]}"
-    try:
-        fresh.mkdir()
+    with folder_beside(folder, "choose another with --output") as fresh:
         for item in items:
             _write_item(item, fresh)
         (fresh / _SUMMARY).write_text(text + "\n", encoding="utf-8")
@@ -122,12 +171,6 @@ def write_folder(
                 (folder / name).unlink(missing_ok=True)
         else:
             fresh.replace(folder)
-    except OSError as error:
-        raise InputError(
-            f"cannot write '{folder}': {error.strerror or error}", "choose another with --output"
-        ) from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     for note in notes:
         click.echo(f"note: {note}", err=True)
     if as_json:
