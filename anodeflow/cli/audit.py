@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from anodeflow.cli.exits import WITHOUT_RESULT
 from anodeflow.cli.options import json_option, store_option
+
+if TYPE_CHECKING:
+    from jobflow import JobStore
+
+    from anodeflow.workflows.studies.base import Study
 
 
 @click.command()
@@ -74,3 +80,24 @@ def audit(
         print_audit(document)
     if not document.passed:
         raise SystemExit(WITHOUT_RESULT)
+
+
+def refuse_failed_model(study: Study, open_store: Callable[[], JobStore]) -> None:
+    """Refuse dynamics with a model file of the user that failed its audit.
+
+    Parameters
+    ----------
+    study
+        What is to be run.
+    open_store
+        Opens the store that may hold the audit; called where the study moves atoms by a model file.
+
+    Raises
+    ------
+    EngineError
+        With the first problem of the audit.
+    """
+    if ":" in study.engine and study.moving_frames():
+        from anodeflow.workflows.jobs.audit import refuse_failed
+
+        refuse_failed(open_store(), [study.engine])

@@ -135,9 +135,9 @@ def run_study(
     AnodeflowError
         If the study cannot be run, a fatal error stopped it, or it gave no result.
     """
+    from anodeflow.cli.audit import refuse_failed_model
     from anodeflow.cli.output.progress import RunDisplay
     from anodeflow.cli.output.studies import imported_notes, stored_study
-    from anodeflow.workflows.jobs.audit import refuse_failed
     from anodeflow.workflows.local.defaults import default_workers
     from anodeflow.workflows.local.noted import NotedProgress
     from anodeflow.workflows.local.runner import PATIENCE_S, LocalRunner
@@ -145,8 +145,8 @@ def run_study(
 
     notes = study.preflight()
     job_store = open_job_store(store)
-    if ":" in study.engine and study.moving_frames() and not force:
-        refuse_failed(job_store, [study.engine])
+    if not force:
+        refuse_failed_model(study, lambda: job_store)
     notes += imported_notes(job_store, study.hash)
     number, each = default_workers()
     with RunDisplay(study, workers or number, notes) as display:

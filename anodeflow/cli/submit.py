@@ -47,17 +47,17 @@ def submit(
     if remote is not None:
         _submit_remote(study, folder, remote, tags, dry_run, again, as_json)
         return
+    from anodeflow.cli.audit import refuse_failed_model
     from anodeflow.workflows.cluster.folder import find_folder
     from anodeflow.workflows.cluster.launchpad import use_environment
     from anodeflow.workflows.cluster.submission import submit_study
-    from anodeflow.workflows.jobs.audit import refuse_failed
     from anodeflow.workflows.store import open_job_store
     from anodeflow.workflows.studies import load_study
 
     cluster, loaded = find_folder(folder), load_study(study)
     use_environment(cluster)
-    if ":" in loaded.engine and loaded.moving_frames() and not force:
-        refuse_failed(open_job_store(cluster.store), [loaded.engine])
+    if not force:
+        refuse_failed_model(loaded, lambda: open_job_store(cluster.store))
     report = submit_study(loaded, study, cluster, tags=tags, dry_run=dry_run, again=again, trust_imported=trust)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
