@@ -143,21 +143,17 @@ def _registry_at(
     displacements = displacement_lattice(model)
     back = np.linalg.inv(displacements @ cell)
     # of all pairs of named atoms, and of all that symmetry makes of each, the shortest vector; then the least fractions
-    pairs = [(f, s) for f, s in product(film_atoms.positions, substrate_atoms.positions)]
-    best = None
-    if pairs:
-        apart = np.array([f - s for f, s in pairs]) @ back
-        turned = np.round(np.einsum("tij,pj->pti", np.array(turns), apart), 3) % 1.0 + 0.0
-        # most pairs of a repeated cell say the same: of each displacement the first
-        fractions_of_all, first = np.unique(turned.reshape(-1, 2), axis=0, return_index=True)
-        for fractions, place in zip(fractions_of_all, first, strict=True):
-            vector = _shortest(fractions, displacements @ cell)
-            key = (round(float(np.linalg.norm(vector)), 2), *fractions.tolist())
-            if best is None or key < best[0]:
-                best = key, vector, pairs[place // len(turns)][0]
-    if best is None:
+    pairs = list(product(film_atoms.positions, substrate_atoms.positions))
+    if not pairs:
         raise StructureError(f"{model.name} has a face without atoms", "report this interface")
-    key, vector, over = best
+    apart = np.array([f - s for f, s in pairs]) @ back
+    turned = np.round(np.einsum("tij,pj->pti", np.array(turns), apart), 3) % 1.0 + 0.0
+    # most pairs of a repeated cell say the same: of each displacement the first
+    different, first = np.unique(turned.reshape(-1, 2), axis=0, return_index=True)
+    vectors = [_shortest(fractions, displacements @ cell) for fractions in different]
+    keys = [(round(float(np.linalg.norm(v)), 2), *f.tolist()) for f, v in zip(different, vectors, strict=True)]
+    least = min(range(len(keys)), key=keys.__getitem__)
+    key, vector, over = keys[least], vectors[least], pairs[first[least] // len(turns)][0]
     label, nearest = _place(film_atoms, over, substrate_face, cell, key[1:], substrate_atoms.element)
     return Registry(
         label=label,

@@ -25,6 +25,17 @@ from anodeflow.structures.cleaving import Bonds, Cleaver, coordination_numbers, 
 from anodeflow.structures.defaults import VACUUM_ANGSTROM
 
 
+def index_text(miller: Sequence[int], between: str) -> str:
+    """Return a Miller index, with something between its numbers where digits alone would be misread.
+
+    Examples
+    --------
+    >>> index_text((1, 0, 0), "_"), index_text((1, -1, 0), "_")
+    ('100', '1_-1_0')
+    """
+    return ("" if all(0 <= n < 10 for n in miller) else between).join(map(str, miller))
+
+
 def face_text(miller: Sequence[int]) -> str:
     """Return a Miller index as people write it.
 
@@ -33,7 +44,7 @@ def face_text(miller: Sequence[int]) -> str:
     >>> face_text((1, 0, 0)), face_text((1, -1, 0))
     ('(100)', '(1 -1 0)')
     """
-    return f"({('' if all(0 <= n < 10 for n in miller) else ' ').join(map(str, miller))})"
+    return f"({index_text(miller, ' ')})"
 
 
 @dataclass

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 from pymatgen.core import Element, Structure
 
+from anodeflow.documents import CardRecord
 from anodeflow.errors import InputError
 from anodeflow.files import json_sha256
 from anodeflow.suggest import did_you_mean
@@ -145,6 +146,11 @@ class MethodCard(Written):
         """
         settings = self.model_dump(mode="json", exclude=_DESCRIPTIVE | _EFFORT, exclude_none=True)
         return json_sha256(settings, sort_keys=True)[:16]
+
+    @property
+    def record(self) -> CardRecord:
+        """What documents keep of it: its name and hashes."""
+        return CardRecord(name=self.name, hash=self.hash, base_hash=self.base_hash)
 
     def varied(self, why: str, **changes: Any) -> MethodCard:
         """A card that differs in what one kind of calculation needs (an isolated atom), and says from which it comes.

@@ -228,7 +228,7 @@ class BandCalculation(Recognised[BandDoc]):
                 fingerprint="",
                 label=self.label,
                 engine=self._engine.record(),
-                card=self.card_record(),
+                card=self.card.record,
                 error=str(error),
                 reason=Reason.MISSING_INPUT if lost else Reason.BAD_PATH,
                 **self._asked(),

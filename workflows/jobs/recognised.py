@@ -209,7 +209,7 @@ class Recognised(MSONable, ABC, Generic[_Doc]):
             "fingerprint": self.key,
             "label": self.label,
             "engine": self.engine_record(),
-            "card": self.card_record(),
+            "card": self.card.record,
             "wall_time_s": attempt.seconds(),
             "started_at": attempt.started_at,
             "computer": platform.node(),
@@ -222,10 +222,6 @@ class Recognised(MSONable, ABC, Generic[_Doc]):
     def engine_record(self) -> EngineRecord:
         """Return what the engine says of itself, with the pseudopotentials of these elements."""
         return self._engine.record_with(self.card, self.elements)
-
-    def card_record(self) -> CardRecord:
-        """Return name and hashes of the card."""
-        return CardRecord(name=self.card.name, hash=self.card.hash, base_hash=self.card.base_hash)
 
     def _settles(self, doc: _Doc | None) -> bool:
         return doc is not None and self.is_settled(doc)

@@ -125,9 +125,11 @@ def _face(slab_model: SlabModel) -> str:
     return formula_label(slab_model.crystal.replace("$", r"\$")) + miller_label(slab_model.miller)
 
 
-def index_name(miller: Sequence[int], between: str = "_") -> str:
-    """Return a Miller index in a line or a file name: ``100``, or ``1_-1_0`` where digits alone would be misread."""
-    return ("" if all(0 <= n < 10 for n in miller) else between).join(map(str, miller))
+def index_name(miller: Sequence[int]) -> str:
+    """Return a Miller index in a file name: ``100``, or ``1_-1_0`` where digits alone would be misread."""
+    from anodeflow.structures.slabs import index_text
+
+    return index_text(miller, "_")
 
 
 def slab_text(model: SlabModel, bulk: Lattice, source: dict[str, Any]) -> tuple[str, list[str]]:
@@ -166,6 +168,7 @@ def slab_text(model: SlabModel, bulk: Lattice, source: dict[str, Any]) -> tuple[
 def interface_text(model: InterfaceModel, sides: Sequence[Source]) -> tuple[str, list[str]]:
     """Return title and lines of an interface's picture."""
     from anodeflow.structures.registry import contact_problems, registries
+    from anodeflow.structures.slabs import face_text
 
     strains = zip(("film", "substrate"), (model.film_strain, model.substrate_strain), strict=True)
     strained = [
@@ -190,7 +193,7 @@ def interface_text(model: InterfaceModel, sides: Sequence[Source]) -> tuple[str,
         if not isinstance(side.crystal, str):
             origin = f"cell {_cell_text(side.crystal.lattice)}, {_bulk_text(side.record)}"
         lines.append(
-            f"{name}: {slab_model.crystal}({index_name(slab_model.miller, ' ')}) ({origin}), "
+            f"{name}: {slab_model.crystal}{face_text(slab_model.miller)} ({origin}), "
             f"termination {slab_model.termination}, {slab_model.layers} layers, {slab_model.thickness_angstrom:.2f} Å"
         )
     return f"{_face(model.film)} film on {_face(model.substrate)} substrate", [

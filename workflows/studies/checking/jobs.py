@@ -11,7 +11,7 @@ import numpy as np
 from anodeflow.analysis.checks import CheckDoc, CheckedStructure, check_document, environments_of
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
-from anodeflow.documents import CalculationDoc, CardRecord, StudyDoc
+from anodeflow.documents import CalculationDoc, StudyDoc
 from anodeflow.errors import AnodeflowError
 from anodeflow.settings import places_of_run
 from anodeflow.workflows.cards import MethodCard
@@ -265,19 +265,15 @@ def _conclude_check(run: _CheckRun, chosen: list[Chosen], docs: list[list[Any]],
     doc = check_document(
         [_compared(structure, *pair) for structure, pair in zip(chosen, docs, strict=True)],
         engine=get_engine(run.setup.engine).record_with(run.setup.card, elements),
-        card=_card_record(run.setup.card),
+        card=run.setup.card.record,
         check_engine=get_engine(run.check.engine).record_with(run.card, elements),
-        check_card=_card_record(run.card),
+        check_card=run.card.record,
         disputed_by=None if second is None else get_engine(second).record(),
     )
     if not chosen:
         doc.error = "nothing to check: no state and no frame was computed"
     doc.warnings += lost
     return doc
-
-
-def _card_record(card: MethodCard) -> CardRecord:
-    return CardRecord(name=card.name, hash=card.hash, base_hash=card.base_hash)
 
 
 def _compared(chosen: Chosen, own: CalculationDoc | None, check: CalculationDoc | None) -> CheckedStructure:

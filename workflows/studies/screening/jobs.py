@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pymatgen.core import Structure
 
@@ -46,9 +46,6 @@ from anodeflow.workflows.studies.graph import (
 from anodeflow.workflows.studies.interface.registry_cells import cell_step, contacts_of
 from anodeflow.workflows.studies.registries import SearchStep, gap_of, named_crystal
 from anodeflow.workflows.studies.screening.cells import Candidate, ScreenedPair, candidates, cell_of, counts_of
-
-if TYPE_CHECKING:
-    pass
 
 SCREENED, BEST = "screening/interfaces", "screening/best"
 _CRYSTAL_STEPS, _SLAB_STEPS = 10, 15
