@@ -23,6 +23,7 @@ from pathlib import Path
 
 import yaml
 
+TESTS = Path(__file__).parents[1] / "tests"
 WORKERS = 4
 LONGEST_S = 5.0
 STUDY = {
@@ -39,28 +40,6 @@ def _started(folder: Path, store: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [*command, "--workers", str(WORKERS), "--threads", "1"], cwd=folder, stdout=log, stderr=log
         )
-
-
-def _children(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "python" in line]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def _lifetime_s(pids: list[int]) -> float:
-    """Return how long processes live from now on; those that stay longer than anyone waits are ended."""
-    clock = time.monotonic()
-    while any(map(_alive, pids)) and time.monotonic() - clock < 4 * LONGEST_S:
-        time.sleep(0.02)
-    for pid in filter(_alive, pids):
-        os.kill(pid, signal.SIGKILL)
-    return time.monotonic() - clock
 
 
 def _stored(store: Path) -> dict[str, str]:
@@ -99,6 +78,9 @@ def _lost(before: dict[str, str], after: dict[str, str]) -> list[str]:
 # long: one story, a kill after the other
 def main() -> int:
     """Print the table; return 1 where something was lost."""
+    sys.path.insert(0, str(TESTS))
+    from processes import children, lifetime_s
+
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     draw = random.Random(1)
     counts = {"parent": 0, "a worker": 0}
@@ -121,13 +103,13 @@ def main() -> int:
             try:
                 status = process.wait(None if enough else draw.uniform(0.1, 0.5) * length_s)
             except subprocess.TimeoutExpired:
-                before, workers = _stored(store), _children(process.pid)
+                before, workers = _stored(store), children(process.pid)
                 parent = counts["parent"] <= counts["a worker"] or not workers
                 counts["parent" if parent else "a worker"] += 1
                 os.kill(process.pid if parent else draw.choice(workers), signal.SIGKILL)
                 if parent:
                     process.wait()
-                    if (lived := _lifetime_s(workers)) > LONGEST_S:
+                    if (lived := lifetime_s(workers, 4 * LONGEST_S)) > LONGEST_S:
                         faults.append(f"kill {sum(counts.values())}: workers lived {lived:.1f} s")
                     longest = max(longest, lived)
                     faults += [f"kill {sum(counts.values())}: {lost} lost" for lost in _lost(before, _stored(store))]

@@ -1,16 +1,13 @@
 """Worker processes import nothing from the folder they run in, end with their parent, and compute nothing twice."""
 
 import json
-import os
 import queue
-import signal
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from monty.json import MontyEncoder
 from needs import needs_proc
+from processes import children, lifetime_s
 from runs import began, start
 
 from anodeflow.structures.catalogue import load_crystal
@@ -22,30 +19,6 @@ from anodeflow.workflows.store import open_job_store
 
 # A process that was killed leaves at once what it holds; a loaded machine takes a while to see it.
 SLACK_S = 3.0
-
-
-def children(pid):
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(p) for p in listed.stdout.split()]
-
-
-def lifetime_s(pids):
-    """How long processes live from now on."""
-    clock = time.monotonic()
-    while any(_alive(pid) for pid in pids):
-        if time.monotonic() - clock > 30:
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-            pytest.fail("they live on")
-        time.sleep(0.02)
-    return time.monotonic() - clock
-
-
-def _alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @needs_proc

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from factories import write_yaml
+from processes import children
 
 from anodeflow.workflows.store import integrity_check, open_job_store
 
@@ -197,11 +198,6 @@ def wait_for(process, words):
         if words in line:
             return line
     raise AssertionError(f"'{words}' never came")
-
-
-def children(pid):
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(p) for p in listed.stdout.split()]
 
 
 def energies(document):
