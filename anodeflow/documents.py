@@ -148,12 +148,15 @@ class CalculationDoc(ComputedDoc):
     warm_start: EngineRecord | None = Field(
         None, description="the engine that relaxed the geometry this one started from"
     )
+    coarse_mesh: tuple[int, int, int] | None = Field(
+        None, description="k-mesh with which the engine relaxed the geometry this one started from; None: it did not"
+    )
     levels: SlabLevels | None = Field(None, description="of a slab, from engines that give its potential")
     arrays: dict[str, Any] | None = Field(
         None, description="forces (N, 3) eV/angstrom; per step: energies eV, positions, cells; stored apart"
     )
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*ComputedDoc.LEFT_OUT_IF_NONE, "levels")
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*ComputedDoc.LEFT_OUT_IF_NONE, "coarse_mesh", "levels")
 
     @property
     def energy_per_atom_ev(self) -> float:

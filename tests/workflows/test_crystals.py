@@ -10,7 +10,7 @@ from anodeflow.analysis.crystal_properties import crystal_doc, formation_energie
 from anodeflow.errors import ReferenceMismatchError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.studies import load_study
-from anodeflow.workflows.studies.base import without_unset
+from anodeflow.workflows.studies.added_keys import without_unset
 
 
 def calculation(name, energy_per_atom, **changes):

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from pymatgen.core import Structure
 
-from anodeflow.documents import CalculationDoc, EngineRecord, SlabLevels
-from anodeflow.structures.symmetry import keep_symmetry
+from anodeflow.documents import CalculationDoc, SlabLevels
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Request, Task
-from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.fingerprints import fingerprint as fingerprint
 from anodeflow.workflows.fingerprints import structure_digest as structure_digest
+from anodeflow.workflows.jobs.first_geometry import FirstGeometry, first_geometry, kept_first_geometry
 from anodeflow.workflows.jobs.folders import make_folder
 from anodeflow.workflows.jobs.recognised import Attempt, Recognised, job_of
 
@@ -44,6 +43,9 @@ class Calculation(Recognised[CalculationDoc]):
         Charge of the cell, e.
     warm_start
         Name of a cheap engine whose relaxed geometry a relaxation starts from.
+    coarse_start
+        A relaxation starts from the geometry that the engine itself relaxes to with a coarser k-mesh: see
+        :mod:`~anodeflow.workflows.jobs.first_geometry`.
     stress
         The stress tensor at the end is wanted. It is not part of the fingerprint: a stored document without one is
         completed.
@@ -54,6 +56,7 @@ class Calculation(Recognised[CalculationDoc]):
     crystal: str | None = None
     charge: int = 0
     warm_start: str | None = None
+    coarse_start: bool = False
     stress: bool = False
 
     document = CalculationDoc
@@ -90,12 +93,10 @@ class Calculation(Recognised[CalculationDoc]):
         earlier, folder = attempt.earlier, attempt.folder
         steps_before = earlier.ionic_steps if earlier is not None else 0
         start = earlier.structure if earlier is not None else self.structure
-        warm: EngineRecord | None = None
-        notes: list[str] = []
-        fresh = earlier is None and (folder is None or not folder.exists())
-        if self.warm_start is not None and fresh and self.task != "static":
-            curved = folder if self._engine.capabilities.takes_curvatures else None
-            start, warm, notes = warmed(self.structure, self.task, self.card, self.warm_start, curved)
+        first = FirstGeometry(start)
+        if earlier is None and self.task != "static":
+            first = self._first_geometry(folder)
+        start, notes = first.structure, first.notes
         if folder is not None:
             make_folder(folder)
         card = self.card.model_copy(update={"max_steps": self.card.max_steps - steps_before})
@@ -127,7 +128,8 @@ class Calculation(Recognised[CalculationDoc]):
             max_stress_gpa=outcome.max_stress_gpa,
             stress_gpa=None if stress is None else np.asarray(stress, dtype=float).tolist(),
             energy_change_last_step_ev=outcome.energy_change_last_step_ev,
-            warm_start=warm,
+            warm_start=first.engine,
+            coarse_mesh=first.mesh,
             directory=str(folder or os.getcwd()),
             warnings=notes,
             error=outcome.error,
@@ -136,42 +138,18 @@ class Calculation(Recognised[CalculationDoc]):
             arrays=outcome.arrays,
         )
 
-
-def warmed(
-    structure: Structure, task: Task, card: MethodCard, engine: str, directory: Path | None = None
-) -> tuple[Structure, EngineRecord | None, list[str]]:
-    """Return the geometry that a cheap engine relaxes to, to start an expensive one from.
-
-    Parameters
-    ----------
-    structure, task, card
-        Of the expensive calculation.
-    engine
-        Name of the cheap one.
-    directory
-        Folder of the expensive calculation, where the curvatures of the cheap one are left for its optimiser if the
-        cell is fixed and not too large; None for an engine that cannot begin with them.
-
-    Returns
-    -------
-    structure, record, notes
-        The start and no record where the cheap engine failed; the notes say why.
-    """
-    cheap = get_engine(engine)
-    outcome = cheap.compute(Request(structure, task, card))
-    if not outcome.converged:
-        return structure, None, [f"no warm start: {engine}: {outcome.error}"]
-    start = keep_symmetry(structure, outcome.structure)
-    if directory is not None and task == "relax":
-        # Here, because ASE's symmetry and optimisers take a third of a second to import, and a plan needs neither.
-        from anodeflow.workflows.engines.motion.hessian import curvatures, write_curvatures
-        from anodeflow.workflows.engines.motion.relax import FIRST_CURVATURE_OF_IONS
-
-        matrix = curvatures(start, cheap.ase_calculator(start, card), FIRST_CURVATURE_OF_IONS)
-        if matrix is not None:
-            make_folder(directory)
-            write_curvatures(directory, matrix)
-    return start, cheap.record(structure.symbol_set), []
+    def _first_geometry(self, folder: Path | None) -> FirstGeometry:
+        """Return where the relaxation begins, or began in an earlier attempt in the same folder."""
+        if folder is not None and folder.exists():
+            return kept_first_geometry(folder, self.structure)
+        return first_geometry(
+            Request(self.structure, self.task, self.card, self.charge),
+            self._engine,
+            folder,
+            self.warm_start,
+            self.coarse_start,
+            lambda step, energy, force: monitor.report(f"{self.label} (coarse mesh)", step, energy, force),
+        )
 
 
 @dataclass
@@ -188,6 +166,8 @@ class CalculationMaker:
         Name of the engine.
     warm_start
         Name of a cheap engine whose relaxed geometry a relaxation starts from.
+    coarse_start
+        Whether a relaxation starts from the geometry of a coarser k-mesh.
     stress
         The stress tensor at the end is wanted.
     """
@@ -196,6 +176,7 @@ class CalculationMaker:
     card: MethodCard | dict[str, Any] | None = None
     engine: str = "sevennet-0"
     warm_start: str | None = None
+    coarse_start: bool = False
     stress: bool = False
 
     def make(
@@ -224,6 +205,7 @@ class CalculationMaker:
                 crystal=crystal,
                 charge=charge,
                 warm_start=self.warm_start,
+                coarse_start=self.coarse_start,
                 stress=self.stress,
             )
         )

@@ -24,6 +24,7 @@ from anodeflow.workflows.jobs.calculation import structure_digest
 from anodeflow.workflows.jobs.deferred import deferred_job
 from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies import registry
+from anodeflow.workflows.studies.added_keys import without_unset
 from anodeflow.workflows.studies.card_roles import (
     PLANE_WAVES_OF_CRYSTALS,
     PLANE_WAVES_OF_SLABS,
@@ -81,6 +82,9 @@ class Study(Options):
     )
     warm_start: str | None = Field(
         None, description="cheap engine whose relaxed geometries the relaxations start from, e.g. sevennet-0"
+    )
+    coarse_start: bool | None = Field(
+        None, description="relax with half as many k-points along each axis first; the result is that of the card"
     )
     structures: dict[str, str] | None = Field(
         None, description="own structures by name: their files; or write {crystal: FILE, name: NAME} for a crystal"
@@ -261,6 +265,8 @@ class Study(Options):
     def _engine_notes(self) -> list[str]:
         """Return what the engine does not honour of the cards."""
         cards = [self.method, *self.role_cards.values()]
+        if self.coarse_start and not self.loaded_engine.capabilities.kpoints:
+            return [f"coarse_start: engine '{self.engine}' has no k-points, nothing is left out"]
         return list(dict.fromkeys(note for card in cards for note in self.loaded_engine.preflight(card)))
 
     def card_of(self, step: Step) -> MethodCard:
@@ -326,7 +332,10 @@ class Study(Options):
     @cached_property
     def setup(self) -> Setup:
         """Engine and cards, as they travel with jobs."""
-        return Setup(engine=self.engine, card=self.method, warm_start=self.warm_start, cards=self.role_cards)
+        return Setup(
+            engine=self.engine, card=self.method, warm_start=self.warm_start, coarse_start=bool(self.coarse_start),
+            cards=self.role_cards,
+        )  # fmt: skip
 
     @property
     def identity(self) -> Identity:
@@ -459,23 +468,6 @@ def last_document(
         "cards": {role: CardRecord(name=c.name, hash=c.hash) for role, c in record.setup.cards.items()} or None,
     }
     return doc_class(**shared | fields)
-
-
-# Settings added after studies were first stored: where a study does not use one, its hash stays what it was.
-_LATER = {
-    "warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "cells", "states", "reservoirs", "registries",
-    "registry", "search_engine", "shift", "elastic", "strains", "temperatures_k", "landscape", "check",
-    "vacuums_angstrom", "vibrations_at_k", "phonon_length_angstrom",
-}  # fmt: skip
-
-
-def without_unset(settings: Any) -> Any:
-    """Return a study's settings without those of :data:`_LATER` that are None, at every depth."""
-    if isinstance(settings, dict):
-        return {k: without_unset(v) for k, v in settings.items() if not (k in _LATER and v is None)}
-    if isinstance(settings, list):
-        return [without_unset(item) for item in settings]
-    return settings
 
 
 def read_study(path: str | Path) -> Study:

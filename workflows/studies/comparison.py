@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from maggma.core import Store
 
 #: Settings that say how a study is answered, not what it asks.
-_HOW = {"engine", "card", "cards", "title", "warm_start", "search_engine", "check"}
+_HOW = {"engine", "card", "cards", "title", "warm_start", "coarse_start", "search_engine", "check"}
 _OF_ANSWERS = ["output.settings", "output.engine.name", "metadata.study_hash", "completed_at"]
 
 

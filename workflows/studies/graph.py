@@ -46,7 +46,7 @@ class Setup(Travelling):
 
     Parameters
     ----------
-    engine, card, warm_start
+    engine, card, warm_start, coarse_start
         What the study file says.
     cards
         Of the roles whose card is another one.
@@ -55,6 +55,7 @@ class Setup(Travelling):
     engine: str
     card: MethodCard
     warm_start: str | None = None
+    coarse_start: bool = False
     cards: dict[Role, MethodCard] = {}
 
     def card_of(self, role: Role | None) -> MethodCard:
@@ -88,6 +89,7 @@ class Setup(Travelling):
             card=settings,
             engine=self.engine,
             warm_start=self.warm_start if warm else None,
+            coarse_start=self.coarse_start and warm,
             stress=stress,
         )
 
