@@ -116,3 +116,15 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def core_hours(hours: float) -> str:
+    """Return a cost in core hours without exponents.
+
+    Examples
+    --------
+    >>> core_hours(0.0042), core_hours(0.36), core_hours(5.689), core_hours(2245.2)
+    ('0.004', '0.36', '5.7', '2245')
+    """
+    decimals = next((digits for least, digits in ((100, 0), (1, 1), (0.01, 2)) if hours >= least), 3)
+    return f"{hours:.{decimals}f}"

@@ -340,3 +340,11 @@ def test_pdf_without_chromium_is_refused_before_anything_is_written(command, tmp
     assert "needs Chromium" in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_figure_of_an_archive_names_it(command, tmp_path):
+    status, _, err = command("figure", RESULTS / "surface-li.zip", "-o", tmp_path / "f.svg")
+    assert (status, err) == (0, "")
+    drawn = (tmp_path / "f.svg").read_text()
+    assert "read from archive" in drawn
+    assert "study " in drawn

@@ -14,7 +14,7 @@ from anodeflow.cli.output import progress
 from anodeflow.cli.output.grid import Grid
 from anodeflow.cli.output.tables import print_rows
 from anodeflow.cli.results import distinct_rows, frame
-from anodeflow.columns import cell_text, duration, head
+from anodeflow.columns import cell_text, core_hours, duration, head
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "dft" / "results"
 
@@ -88,6 +88,25 @@ def test_heads_have_units_and_cells_fixed_decimals():
 def test_long_times_are_hours():
     assert duration(2245.2 * 60) == "37.4 h"
     assert duration(20) == "20 s"
+    assert [core_hours(hours) for hours in (1.018e4, 5.689, 0.36, 0.0042)] == ["10180", "5.7", "0.36", "0.004"]
+
+
+def test_states_of_studies_fit_80_columns(terminal, capsys):
+    from anodeflow.cli.status import _print_progress
+    from anodeflow.workflows.cluster.progress import Reason, StudyProgress
+
+    rows = [
+        StudyProgress("0123456789abcdef", "Li on every phase of the anode, both references", "running", 12, 4, 0, 112,
+                      core_hours=1234.5, seconds_left=134712.0),
+        StudyProgress("fedcba9876543210", "LiCl(100)", "failed", 1, failed=2,
+                      reasons=[Reason("Li/1", "the self-consistent field did not converge in 60 steps " * 2)]),
+    ]  # fmt: skip
+    _print_progress(rows)
+    lines = [unstyle(line) for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "37.4 h" in text
+    assert "0123456789abcdef" in text
 
 
 class Planned:

@@ -124,7 +124,7 @@ def _draw_hosts(
             shown.add(site.kind)
     axes.axhline(0, color="black", lw=0.7, zorder=2)
     faces = {h.crystal: h.face or "" for h in hosts}
-    axes.set_xticks(range(len(names)), [formula_label(n) + faces[n] for n in names], rotation=40, ha="right")
+    axes.set_xticks(range(len(names)), [formula_label(n + faces[n]) for n in names], rotation=40, ha="right")
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_ylabel(rf"$E_\mathrm{{int}}$ of Li {_AXIS_TEXT[environment, kind]} (eV/Li)")
     axes.margins(y=0.12)

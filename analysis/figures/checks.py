@@ -9,7 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from anodeflow.analysis.checks import AWAY_FROM_MINIMA, CheckDoc
-from anodeflow.analysis.figures.style import SERIES, computed_by, in_style, mark_panels, write_footer
+from anodeflow.analysis.figures.style import (
+    SERIES,
+    computed_by,
+    face_label,
+    in_style,
+    mark_panels,
+    verbatim,
+    write_footer,
+)
 from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,8 +83,8 @@ def _draw_parity(axes: Axes, document: CheckDoc) -> None:
     axes.set_xlim(-edge, edge)
     axes.set_ylim(-edge, edge)
     axes.set_aspect("equal")
-    axes.set_xlabel(f"force component by {document.check_engine.name} (eV/Å)")
-    axes.set_ylabel(f"by {document.engine.name.partition(':')[0]} (eV/Å)")
+    axes.set_xlabel(f"force component by {verbatim(document.check_engine.name)} (eV/Å)")
+    axes.set_ylabel(f"by {verbatim(document.engine.name.partition(':')[0])} (eV/Å)")
     axes.legend(fontsize=6, loc="upper left")
 
 
@@ -115,7 +123,7 @@ def _draw_slopes(axes: Axes, document: CheckDoc) -> None:
             lw=0.8,
         )
     axes.axvline(1.0, color="0.5", lw=0.8)
-    names = [e.name if e.scope == "all" else f"{e.name} ({e.scope})" for e in shown]
+    names = [verbatim(e.name) if e.scope == "all" else f"{verbatim(e.name)} ({e.scope})" for e in shown]
     axes.set_yticks(range(len(shown)), names, fontsize=6)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.margins(x=0.15)
@@ -127,6 +135,8 @@ def _draw_energies(axes: Axes, document: CheckDoc) -> None:
     values = [1000 * (s.error_ev_per_atom or 0.0) for s in shown]
     axes.barh(range(len(shown)), values, color=SERIES[0][0], height=0.6)
     axes.axvline(0.0, color="0.5", lw=0.8)
-    axes.set_yticks(range(len(shown)), [s.label.removeprefix("check/") for s in shown], fontsize=6)
+    axes.set_yticks(
+        range(len(shown)), [face_label(verbatim(s.label.removeprefix("check/"))) for s in shown], fontsize=6
+    )
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel("energy error (meV/atom)")

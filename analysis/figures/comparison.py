@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from anodeflow.analysis.comparison import ComparedQuantity, ComparisonDoc
-from anodeflow.analysis.figures.style import SERIES, in_style, mark_panel, write_footer
+from anodeflow.analysis.figures.style import SERIES, face_label, in_style, mark_panel, verbatim, write_footer
 from anodeflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def _draw(axes: Axes, rows: list[ComparedQuantity], comparison: ComparisonDoc) -
                     value.value - origin, line + shift, xerr=value.claimed, color=colour, marker=marker, ms=3.5, lw=0.8,
                     capsize=1.5, mfc=colour if _is_first(answer.functional, comparison) else "white",
                 )  # fmt: skip
-    places = [f"{q.place}\n{mean:.4g}" if relative else q.place for q, mean in zip(rows, means, strict=True)]
+    names = [face_label(verbatim(quantity.place)) for quantity in rows]
+    places = [f"{name}\n{mean:.4g}" if relative else name for name, mean in zip(names, means, strict=True)]
     axes.set_yticks(range(len(rows)), places, fontsize=6)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     for line in range(1, len(rows)):
@@ -89,14 +90,14 @@ def _marks(comparison: ComparisonDoc) -> list[Line2D]:
     for number, answer in enumerate(comparison.answers):
         colour, marker = SERIES[number % len(SERIES)]
         face = colour if _is_first(answer.functional, comparison) else "white"
-        label = f"{answer.label} ({answer.functional})"
+        label = verbatim(f"{answer.label} ({answer.functional})")
         handles.append(Line2D([], [], color=colour, marker=marker, mfc=face, ls="none", ms=4, label=label))
     return handles
 
 
 def _lines(comparison: ComparisonDoc, left_out: int) -> list[str]:
-    lines = [f"{comparison.title}; bars: what each result claims"]
-    named = [f"{answer.label} {answer.study_hash}" for answer in comparison.answers]
+    lines = [f"{verbatim(comparison.title)}; bars: what each result claims"]
+    named = [f"{verbatim(answer.label)} {answer.study_hash}" for answer in comparison.answers]
     lines += ["studies: " + ", ".join(named[k : k + _A_LINE]) for k in range(0, len(named), _A_LINE)]
     if left_out:
         lines.append(f"{left_out} more quantities are in the table")

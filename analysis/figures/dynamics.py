@@ -10,7 +10,7 @@ from pymatgen.core import Structure
 
 from anodeflow.analysis.dynamics_study import DynamicsReplicaDoc, DynamicsStudyDoc, DynamicsSystemDoc, RdfBeforeAfter
 from anodeflow.analysis.figures.pictures import draw_side_view, element_key
-from anodeflow.analysis.figures.style import computed_by, in_style, mark_panels, write_footer
+from anodeflow.analysis.figures.style import computed_by, face_label, in_style, mark_panels, verbatim, write_footer
 from anodeflow.analysis.figures.transport import transport_figure
 from anodeflow.errors import InputError
 
@@ -81,7 +81,9 @@ def _draw_snapshots(panels: list[Axes], system: DynamicsSystemDoc) -> None:
         if structure is None:
             continue
         draw_side_view(axes, structure, broken_centres(structure, system.ps_cutoff_angstrom))
-        axes.set_title(f"{system.name}\n{title}" if axes is panels[0] else f"\n{title}", fontsize=8)
+        axes.set_title(
+            f"{face_label(verbatim(system.name))}\n{title}" if axes is panels[0] else f"\n{title}", fontsize=8
+        )
 
 
 def broken_centres(structure: Structure, cutoff_angstrom: float | None) -> list[int]:
@@ -105,7 +107,7 @@ def _draw_rdf(axes: Axes, system: DynamicsSystemDoc, leftmost: bool, rightmost: 
     for side, colour, name in ((rdf.before, "0.45", "before"), (rdf.after, "C3", "after")):
         axes.plot(side.r_angstrom, side.g, color=colour, label=name)
         right.plot(side.r_upper_angstrom, side.running_coordination, color=colour, ls="--", lw=0.8)
-    axes.set(xlabel=f"r({rdf.pair}) (Å)", xlim=(1.5, 6.0), title=system.name)
+    axes.set(xlabel=f"r({rdf.pair}) (Å)", xlim=(1.5, 6.0), title=face_label(verbatim(system.name)))
     right.set_ylim(0, 12)
     if leftmost:
         axes.set_ylabel("g(r)")
@@ -124,7 +126,12 @@ def _draw_bonds(axes: Axes, systems: list[DynamicsSystemDoc]) -> None:
                 axes.plot(replica.time_ps, replica.tetrahedra.intact_fraction, color=colour, lw=0.4, alpha=0.4)
         times, mean = np.array(system.time_ps), np.array(system.intact_ps4_mean)
         seeds = len(system.replicas)
-        axes.plot(times, mean, color=colour, label=f"{system.name} ({seeds} seed{'s' if seeds > 1 else ''})")
+        axes.plot(
+            times,
+            mean,
+            color=colour,
+            label=f"{face_label(verbatim(system.name))} ({seeds} seed{'s' if seeds > 1 else ''})",
+        )
         if system.intact_ps4_spread:
             spread = np.array(system.intact_ps4_spread)
             axes.fill_between(times, mean - spread, mean + spread, color=colour, alpha=0.15, lw=0)

@@ -17,6 +17,7 @@ from anodeflow.analysis.figures.style import (
     in_style,
     percent_confidence,
     signed,
+    verbatim,
     with_error,
     write_footer,
 )
@@ -43,16 +44,18 @@ def interface_study_figure(document: InterfaceStudyDoc) -> Figure:
     """
     if not document.interface.converged:
         raise InputError(f"the interface has no energy to draw: {document.interface.error}")
-    return interface_energy_figure(document.interface)
+    return interface_energy_figure(document.interface, document.study_hash)
 
 
-def interface_energy_figure(doc: InterfaceEnergyDoc) -> Figure:
+def interface_energy_figure(doc: InterfaceEnergyDoc, study_hash: str | None = None) -> Figure:
     """Draw gamma against the number of film units, with the line, its confidence band and the intercept.
 
     Parameters
     ----------
     doc
         With a fit. If its two contacts differ, gamma is the mean of both and the figure says so.
+    study_hash
+        Of its study, where it is of one.
 
     Returns
     -------
@@ -96,8 +99,10 @@ def interface_energy_figure(doc: InterfaceEnergyDoc) -> Figure:
             [*handles, band], [*labels, f"line, {percent_confidence(fit.level)}"], loc="upper left", handletextpad=0.5,
             borderaxespad=0.4, labelspacing=0.35,
         )  # fmt: skip
-        computed = [computed_by(doc.engine, doc.card)] if doc.engine is not None and doc.card is not None else []
-        write_footer(figure, *_caption(doc), *computed)
+        lines = _caption(doc)
+        if doc.engine is not None and doc.card is not None:
+            lines.append(computed_by(doc.engine, doc.card, study_hash))
+        write_footer(figure, *lines)
     return figure
 
 
@@ -162,7 +167,7 @@ def _error_bar(doc: InterfaceEnergyDoc) -> str:
 
 
 def _caption(doc: InterfaceEnergyDoc) -> list[str]:
-    parts = [f"{doc.contact}."] if doc.contact else []
+    parts = [f"{formula_label(doc.contact)}."] if doc.contact else []
     if doc.strain_percent is not None:
         parts.append(f"Film strained by {signed(doc.strain_percent, 1)} %.")
     if not doc.contacts_equivalent:
@@ -171,7 +176,7 @@ def _caption(doc: InterfaceEnergyDoc) -> list[str]:
     lines = [" ".join(parts)]
     more = []
     if doc.contacts:
-        more.append(f"{doc.contacts[0].registry}, gap {doc.contacts[0].gap_angstrom:.1f} Å.")
+        more.append(f"{verbatim(doc.contacts[0].registry)}, gap {doc.contacts[0].gap_angstrom:.1f} Å.")
     if doc.plane is not None:
         more.append("Slope of the substrate taken off.")
     lines += [" ".join(more)] if more else []

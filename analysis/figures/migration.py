@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 
-from anodeflow.analysis.figures.style import SERIES, computed_by, formula_label, in_style, panel_letter, write_footer
+from anodeflow.analysis.figures.style import (
+    SERIES,
+    computed_by,
+    face_label,
+    formula_label,
+    in_style,
+    panel_letter,
+    verbatim,
+    write_footer,
+)
 from anodeflow.analysis.migration_documents import MigrationBarrierDoc, MigrationStudyDoc
 from anodeflow.errors import InputError
 
@@ -111,7 +120,7 @@ def _hop_label(doc: MigrationBarrierDoc) -> str:
     digits = 2 if (doc.uncertainty_ev or 0.0) >= 0.01 else 3
     there = f"{doc.forward_ev:.{digits}f}"
     both = there if doc.symmetric else f"{there} / {doc.backward_ev:.{digits}f}"
-    return f"{doc.hop}: {both} eV"
+    return f"{face_label(verbatim(doc.hop))}: {both} eV"
 
 
 def _path_name(name: str) -> str:
@@ -119,7 +128,7 @@ def _path_name(name: str) -> str:
     labels = []
     for part in name.split(" || "):
         formula, bracket, face = part.partition("(")
-        labels.append(formula_label(formula) + bracket + face)
+        labels.append(formula_label(formula) + face_label(verbatim(bracket + face)))
     return " || ".join(labels)
 
 

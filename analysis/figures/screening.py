@@ -10,9 +10,11 @@ from anodeflow.analysis.figures.style import (
     BLUE,
     VERMILION,
     computed_by,
+    face_label,
     formula_label,
     in_style,
     mark_panels,
+    verbatim,
     write_footer,
 )
 from anodeflow.analysis.interface_screening import ScreenedInterface, ScreeningStudyDoc
@@ -54,7 +56,7 @@ def screening_figure(document: ScreeningStudyDoc) -> Figure:
         lines = [f"{formula_label(document.film)} on {formula_label(document.substrate)}; a point is a registry."]
         for doc, how in ((document.screened, "Screened"), (document.best, "Computed")):
             if doc.engine is not None and doc.card is not None and (how == "Screened" or best):
-                lines.append(f"{how}: {computed_by(doc.engine, doc.card)}")
+                lines.append(f"{how}: {computed_by(doc.engine, doc.card, document.study_hash)}")
         mark_panels(axes)
         write_footer(figure, *lines)
     return figure
@@ -65,7 +67,7 @@ def _name(entry: ScreenedInterface, document: ScreeningStudyDoc) -> str:
     film = entry.film_termination.removeprefix(document.film).strip()
     substrate = entry.substrate_termination.removeprefix(document.substrate).strip()
     several = len({other.match for other in document.screened.entries}) > 1
-    return f"{film} | {substrate}" + (f", match {entry.match}" if several else "")
+    return face_label(verbatim(f"{film} | {substrate}")) + (f", match {entry.match}" if several else "")
 
 
 def _draw(

@@ -36,6 +36,10 @@ COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 SERIES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY, "v"), (ORANGE, "P"))
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_FOOTER_POINTS = 6
+_FACE = re.compile(r"\((-?\d) ?(-?\d) ?(-?\d)\)")
+# A space that is not inside of mathtext, nor before a name.
+_SPACE = re.compile(r"(?<!card)(?<!study) (?=(?:[^$]*\$[^$]*\$)*[^$]*$)")
 
 
 def in_style() -> AbstractContextManager[None]:
@@ -44,9 +48,31 @@ def in_style() -> AbstractContextManager[None]:
     return context
 
 
+def verbatim(text: str) -> str:
+    r"""Return text of a user as a figure shows it: a dollar sign does not open mathtext.
+
+    Examples
+    --------
+    >>> verbatim("cell $_{2}$")
+    'cell \\$_{2}\\$'
+    """
+    return text.replace("$", r"\$")
+
+
 def formula_label(name: str) -> str:
-    """Write the numbers of a crystal's name as subscripts: ``Li9Al4`` becomes ``Li$_9$Al$_4$``."""
-    return re.sub(r"(?<=[A-Za-z\)])(\d+(?:\.\d+)?)", r"$_{\1}$", name)
+    r"""Write a crystal's name, perhaps with its face, as mathtext: numbers as subscripts, minus signs as overbars.
+
+    Examples
+    --------
+    >>> formula_label("Li9Al4"), formula_label("LiCl(1-10)")
+    ('Li$_{9}$Al$_{4}$', 'LiCl(1$\\overline{1}$0)')
+    """
+    return face_label(re.sub(r"(?<=[A-Za-z\)])(\d+(?:\.\d+)?)", r"$_{\1}$", verbatim(name)))
+
+
+def face_label(text: str) -> str:
+    """Return text in which every Miller index with a negative number has overbars."""
+    return _FACE.sub(lambda match: miller_label([int(number) for number in match.groups()]), text)
 
 
 def miller_label(miller: Sequence[int]) -> str:
@@ -107,12 +133,31 @@ def computed_by(engine: EngineRecord, card: CardRecord, study_hash: str | None =
         One line.
     """
     study = "" if study_hash is None else f", study {study_hash}"
-    return f"{engine.name} ({engine.kind}, {engine.version}), card {card.name}{study}"
+    return verbatim(f"{engine.name} ({engine.kind}, {engine.version}), card {card.name}{study}")
 
 
 def write_footer(figure: Figure, *lines: str) -> None:
-    """Write small grey lines under a figure: what the marks mean, and which engine and card the numbers come from."""
-    figure.supxlabel("\n".join(lines), fontsize=6, color="0.35")
+    """Write small grey lines under a figure: what the marks mean, and which engine and card the numbers come from.
+
+    A line that is wider than the figure is broken between words.
+    """
+    broken = [part for line in lines for whole in line.split("\n") for part in _broken(figure, whole)]
+    figure.supxlabel("\n".join(broken), fontsize=_FOOTER_POINTS, color="0.35")
+
+
+def _broken(figure: Figure, line: str) -> list[str]:
+    """Return a line of the footer in pieces that are no wider than the figure."""
+    ruler = figure.text(0, 0, "", fontsize=_FOOTER_POINTS)
+    pieces = [""]
+    for word in _SPACE.split(line.replace(r"\$", "\0")):
+        longer = f"{pieces[-1]} {word}".lstrip() if pieces[-1] else word
+        ruler.set_text(longer.replace("\0", r"\$"))
+        if pieces[-1] and ruler.get_window_extent().width > figure.bbox.width:
+            pieces.append(word)
+        else:
+            pieces[-1] = longer
+    ruler.remove()
+    return [piece.replace("\0", r"\$") for piece in pieces]
 
 
 def add_to_footer(figure: Figure, line: str) -> None:

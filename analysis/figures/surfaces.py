@@ -39,16 +39,18 @@ def surface_study_figure(document: SurfaceStudyDoc) -> Figure:
     drawable = [surface for surface in document.surfaces if surface.converged]
     if not drawable:
         raise InputError("no surface of this study has an energy to draw", "see its warnings")
-    return surface_energy_figure(drawable)
+    return surface_energy_figure(drawable, document.study_hash)
 
 
-def surface_energy_figure(docs: Sequence[SurfaceEnergyDoc]) -> Figure:
+def surface_energy_figure(docs: Sequence[SurfaceEnergyDoc], study_hash: str | None = None) -> Figure:
     """Draw gamma of single slabs against their thickness, and the value of the fit with its confidence interval.
 
     Parameters
     ----------
     docs
         Surfaces, at most six with a value; those without are left out.
+    study_hash
+        Of their study, where they are of one.
 
     Returns
     -------
@@ -75,7 +77,11 @@ def surface_energy_figure(docs: Sequence[SurfaceEnergyDoc]) -> Figure:
         low, high = axes.get_ylim()
         axes.set_ylim(low, high + (0.1 + 0.075 * len(shown)) * (high - low))
         axes.legend(loc="upper left", handletextpad=0.5, borderaxespad=0.4, labelspacing=0.35)
-        computed = [computed_by(d.engine, d.card) for d in shown if d.engine is not None and d.card is not None]
+        computed = [
+            computed_by(doc.engine, doc.card, study_hash)
+            for doc in shown
+            if doc.engine is not None and doc.card is not None
+        ]
         write_footer(figure, *_caption(shown), *dict.fromkeys(computed))
     return figure
 

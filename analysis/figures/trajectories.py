@@ -13,7 +13,7 @@ from anodeflow.analysis.coordination import IntactTetrahedraDoc
 from anodeflow.analysis.diffusion import DiffusionDoc
 from anodeflow.analysis.dynamics_documents import TrajectoryAnalysisDoc
 from anodeflow.analysis.figures.interphase import interphase_panels
-from anodeflow.analysis.figures.style import COLOURS, formula_label, in_style, mark_panel, write_footer
+from anodeflow.analysis.figures.style import COLOURS, formula_label, in_style, mark_panel, verbatim, write_footer
 from anodeflow.analysis.profiles import ProfileDoc
 from anodeflow.analysis.rdf import RdfDoc
 from anodeflow.errors import InputError
@@ -265,7 +265,7 @@ def analysis_figure(document: TrajectoryAnalysisDoc) -> Figure:
     figure = _panels(draw)
     times = "" if document.timestep_fs is None else f", {document.timestep_fs:g} fs apart"
     counts = " ".join(f"{element}{number}" for element, number in document.elements.items())
-    write_footer(figure, f"{document.file}: {formula_label(counts)}, {document.frames} frames{times}")
+    write_footer(figure, f"{verbatim(str(document.file))}: {formula_label(counts)}, {document.frames} frames{times}")
     return figure
 
 

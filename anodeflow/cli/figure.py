@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anodeflow.cli.options import check_figure_path, check_folder, json_option, store_option
 from anodeflow.errors import InputError
+
+if TYPE_CHECKING:
+    from anodeflow.documents import StudyDoc
 
 
 @click.command()
@@ -26,31 +30,15 @@ from anodeflow.errors import InputError
 @click.option("--check", is_flag=True, help="Draw its check by an engine with electrons instead: forces and energies.")
 @json_option
 def figure(study: str, outputs: tuple[Path, ...], store: Path, check: bool, as_json: bool) -> None:
-    """Draw the figure of STUDY (its file, or the first digits of its hash) from the store; nothing is computed."""
+    """Draw the figure of STUDY (its file, the first digits of its hash, or an archive of it); nothing is computed."""
     for file in outputs:
         if file.suffix.lower() == ".csv":
             check_folder(file, "figure")
         else:
             check_figure_path(file)
-    from anodeflow.cli.output.studies import (
-        imported_line,
-        stored_study,
-        write_check_figure,
-        write_figure,
-        write_figure_data,
-    )
-    from anodeflow.workflows.store import open_documents, store_shown
-    from anodeflow.workflows.studies.comparison import disagreements
-    from anodeflow.workflows.studies.stored import finished_study
+    from anodeflow.cli.output.studies import write_check_figure, write_figure, write_figure_data
 
-    documents = open_documents(store)
-    document = stored_study(documents, finished_study(documents, study, store_shown(store)))
-    if document is None:
-        raise InputError(f"no finished study '{study}' in {store_shown(store)}", f"run it first: anodeflow run {study}")
-    below = imported_line(documents, document.study_hash)
-    if disagreements(documents, document):
-        line = "engines of the store disagree by more than this result claims: anodeflow compare"
-        below = line if below is None else f"{below}\n{line}"
+    document, below = _document(study, store)
     for file in outputs:
         if file.suffix.lower() == ".csv":
             write_figure_data(document, file, check)
@@ -63,3 +51,27 @@ def figure(study: str, outputs: tuple[Path, ...], store: Path, check: bool, as_j
     else:
         for file in outputs:
             click.echo(f"figure: {file}")
+
+
+def _document(study: str, store: Path) -> tuple[StudyDoc, str | None]:
+    """Return the last document of a study, and what stands below its figure of where it comes from."""
+    from anodeflow.cli.output.studies import imported_line, stored_study
+
+    if Path(study).suffix.lower() == ".zip":
+        from anodeflow.report.record import read_record
+
+        record = read_record(study, store, imported_line)
+        return record.document, record.imported
+    from anodeflow.workflows.store import open_documents, store_shown
+    from anodeflow.workflows.studies.comparison import disagreements
+    from anodeflow.workflows.studies.stored import finished_study
+
+    documents = open_documents(store)
+    document = stored_study(documents, finished_study(documents, study, store_shown(store)))
+    if document is None:
+        raise InputError(f"no finished study '{study}' in {store_shown(store)}", f"run it first: anodeflow run {study}")
+    below = imported_line(documents, document.study_hash)
+    if disagreements(documents, document):
+        line = "engines of the store disagree by more than this result claims: anodeflow compare"
+        below = line if below is None else f"{below}\n{line}"
+    return document, below

@@ -44,6 +44,7 @@ def script(study: Path, scheduler: Scheduler | None, output: Path | None, store:
 
     The script sends itself again until the study is done. The results are in an SQLite file.
     """
+    from anodeflow.columns import core_hours
     from anodeflow.workflows.cluster.folder import walltime_seconds, walltime_text
     from anodeflow.workflows.cluster.job_script import ScriptOptions, job_script, usable_s
     from anodeflow.workflows.store.connection import on_network_file_system
@@ -81,7 +82,7 @@ def script(study: Path, scheduler: Scheduler | None, output: Path | None, store:
             err=True,
         )
     click.echo(
-        f"{file}: {len(loaded.planned)} calculations, about {hours:.3g} core hours, {jobs:.0f} "
+        f"{file}: {len(loaded.planned)} calculations, about {core_hours(hours)} core hours, {jobs:.0f} "
         f"job{'s' if jobs > 1 else ''} of {walltime_text(seconds)} on {options.nodes} × {options.cores} cores\n"
         f"Next: {'sbatch' if options.scheduler == 'slurm' else 'qsub'} {shlex.quote(str(file))}\n"
         f"Then: anodeflow status --store {shlex.quote(str(place))}"

@@ -63,7 +63,7 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
     """
     from anodeflow.cli.output.console import print_json
     from anodeflow.cli.output.tables import print_rows, say
-    from anodeflow.columns import duration
+    from anodeflow.columns import core_hours, duration
 
     if directory is not None:
         _check_target(directory, study)
@@ -78,10 +78,10 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
         print_json({**summary, "jobs": rows})
         return
     print_rows(rows, False, heads={"expected_steps": "steps, about", "expected_core_seconds": "core time, about"})
-    hours = summary["expected_core_hours"]
     say(
         f"{len(rows)} calculations with {study.engine}, card {study.cards_text}: about "
-        f"{hours:.3g} core hours, {duration(60 * summary['expected_minutes'])} with {workers} workers "
+        f"{core_hours(summary['expected_core_hours'])} core hours, {duration(60 * summary['expected_minutes'])} with "
+        f"{workers} workers "
         f"({summary['uncertainty']})."
     )
     say("Cells and sites that depend on a relaxation are those of the catalogue geometry.")

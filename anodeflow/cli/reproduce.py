@@ -111,6 +111,7 @@ def _print_papers(as_json: bool) -> None:
     """Print the papers, their parts, and what each costs with the engine of its study file."""
     from anodeflow.cli.output.console import print_json
     from anodeflow.cli.output.tables import print_rows
+    from anodeflow.columns import core_hours
     from anodeflow.workflows.paper_list import papers
 
     if as_json:
@@ -121,7 +122,7 @@ def _print_papers(as_json: bool) -> None:
         rows = [
             {"part": part, "computes": described.computes, "in the paper": described.shown,
              "number printed": "yes" if described.printed else "no",
-             "core hours": f"{described.core_hours:g}"}
+             "core hours": core_hours(described.core_hours)}
             for part, described in entry.all_parts.items()
         ]  # fmt: skip
         print_rows(rows, False)
@@ -132,6 +133,7 @@ def _print_dry_run(paper: str, asked: Paper, wanted: list[str], studies: dict[st
     """Print what each part would compute and what it costs; compute nothing."""
     from anodeflow.cli.output.console import print_json
     from anodeflow.cli.output.tables import print_rows
+    from anodeflow.columns import core_hours
 
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -154,8 +156,9 @@ def _print_dry_run(paper: str, asked: Paper, wanted: list[str], studies: dict[st
         print_json(rows)
         return
     click.echo(f"{paper}: {asked.cite()}")
-    print_rows(rows, False)
-    click.echo(f"together about {sum(row['core hours'] for row in rows):.3g} core hours; nothing was computed")
+    print_rows([row | {"core hours": core_hours(row["core hours"])} for row in rows], False)
+    together = sum(row["core hours"] for row in rows)
+    click.echo(f"together about {core_hours(together)} core hours; nothing was computed")
     for note in dict.fromkeys(notes):
         click.echo(note)
 

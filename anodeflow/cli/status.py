@@ -58,45 +58,34 @@ def status(folder: Path | None, store: Path | None, watch: bool, interval: float
 
 def _print_progress(rows: list[StudyProgress]) -> None:
     """Print the table, and below it why jobs failed."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
+    from anodeflow.cli.output.grid import say
+    from anodeflow.cli.output.tables import new_table
+    from anodeflow.columns import core_hours, duration
 
     if not rows:
         click.echo("no studies yet")
         return
-    table = Table(box=SIMPLE_HEAD)
-    for name, side in (("study", "left"), ("hash", "left"), ("state", "left"), ("done", "right"), ("running", "right"),
-                       ("waiting", "right"), ("failed", "right"), ("unconverged", "right"), ("core-hours", "right"),
-                       ("about", "left")):  # fmt: skip
-        table.add_column(name, justify="left" if side == "left" else "right", overflow="fold")
+    table = new_table(
+        ("study", "hash", "state", "done", "running", "waiting", "failed", "unconverged", "core hours", "left, about"),
+        right=("left, about",),
+        spare=("unconverged", "core hours"),
+    )
     for row in rows:
+        counts = (row.done, row.running, row.waiting, row.failed, row.unconverged)
         table.add_row(
-            row.title, row.study_hash, row.state, str(row.done), str(row.running), str(row.waiting), str(row.failed),
-            str(row.unconverged), _or_dash(row.core_hours), _time_left(row.seconds_left),
-        )  # fmt: skip
-    console = Console()
-    (console if console.is_terminal else Console(width=150)).print(table)
+            row.title,
+            row.study_hash,
+            row.state,
+            *map(str, counts),
+            "–" if row.core_hours is None else core_hours(row.core_hours),
+            "–" if row.seconds_left is None else duration(row.seconds_left),
+        )
+    table.print()
     for row in rows:
         for reason in row.reasons:
-            click.echo(f"{row.study_hash}  {reason.job}: {reason.error}")
+            say(f"{row.study_hash}  {reason.job}: {reason.error}")
         more = row.failed + row.unconverged - len(row.reasons)
         if more > 0:
             click.echo(f"{row.study_hash}  and {more} more")
         for note in row.notes:
-            click.echo(f"{row.study_hash}  note: {note}")
-
-
-def _or_dash(hours: float | None) -> str:
-    return "–" if hours is None else f"{hours:.2f}"
-
-
-def _time_left(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    if minutes < 90:
-        return f"{minutes:.0f} min"
-    return f"{minutes / 60:.1f} h" if minutes < 2880 else f"{minutes / 1440:.1f} d"
+            say(f"{row.study_hash}  note: {note}")

@@ -90,9 +90,11 @@ def crystal_answer(document: CrystalStudyDoc) -> str:
 
 def surface_answer(document: SurfaceStudyDoc) -> str:
     """Say the surface energies, lowest first."""
+    from anodeflow.structures.slabs import face_text
+
     done = sorted((s for s in document.surfaces if s.converged), key=lambda s: s.gamma_j_per_m2 or 0.0)
     parts = [
-        f"{s.crystal}({''.join(map(str, s.miller))}), {s.termination}: "
+        f"{s.crystal}{face_text(s.miller)}, {s.termination}: "
         f"{_interval(s.gamma_j_per_m2 or 0.0, s.gamma_ci_j_per_m2, 'J/m²')}"
         for s in done
     ]

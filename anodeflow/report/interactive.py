@@ -143,7 +143,7 @@ def _axis(axis: Axis, limits: Sequence[float]) -> dict[str, Any]:
 
 def _traces(axes: Axes) -> Iterator[dict[str, Any]]:
     from matplotlib.collections import LineCollection, PathCollection, PolyCollection
-    from matplotlib.container import BarContainer
+    from matplotlib.container import BarContainer, ErrorbarContainer
 
     for image in _maps(axes):
         yield _heatmap(image)
@@ -161,9 +161,11 @@ def _traces(axes: Axes) -> Iterator[dict[str, Any]]:
             yield _points(collection)
         elif isinstance(collection, PolyCollection):
             yield from _areas(collection)
+    # points with error bars have their label on the whole, not on the points
+    barred_lines = {id(c.lines[0]): c for c in axes.containers if isinstance(c, ErrorbarContainer)}
     for line in axes.lines:
         if line.get_transform() == axes.transData and line.get_visible():
-            yield _line(line)
+            yield _line(line, barred_lines.get(id(line), line))
 
 
 def _named(artist: Any) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def _named(artist: Any) -> dict[str, Any]:
     return {"name": as_html(label) if shown else "", "showlegend": shown, "plain": label if shown else ""}
 
 
-def _line(line: Any) -> dict[str, Any]:
+def _line(line: Any, labelled: Any) -> dict[str, Any]:
     x, y = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
     style, marker = line.get_linestyle(), line.get_marker()
     drawn = style in _DASHES
@@ -187,7 +189,7 @@ def _line(line: Any) -> dict[str, Any]:
             "width": line.get_linewidth() * _PIXELS_PER_POINT,
             "dash": _DASHES.get(style, "solid"),
         },
-        **_named(line),
+        **_named(labelled),
     }
     if marked:
         trace["marker"] = {

@@ -47,8 +47,11 @@ def test_a_figure_looks_as_it_did(doc_type, tmp_path):
     expected = tmp_path / "seen.png"
     expected.write_bytes(seen.read_bytes())
     assert compare_images(str(expected), str(tmp_path / "now.png"), TOLERANCE) is None
-    # one footer in all: which engine and card
-    assert document.card.name in figure.get_supxlabel()
+    # one footer in all: which engine and card, of which study; no wider than the figure
+    footer = figure.get_supxlabel()
+    assert document.card.name in footer
+    assert document.study_hash in footer
+    assert figure._supxlabel.get_window_extent().width <= figure.bbox.width
     plots = {tuple(axes.get_position().bounds) for axes in figure.axes if axes.axison and axes.get_ylabel()}
     letters = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left").startswith("(")]
     assert len(letters) == len(set(letters))

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from anodeflow.analysis.figures.interface import interface_energy_figure
-from anodeflow.analysis.figures.style import miller_label, save_figure
+from anodeflow.analysis.figures.style import formula_label, miller_label, save_figure, write_footer
 from anodeflow.analysis.figures.surfaces import surface_energy_figure
 from anodeflow.analysis.fits import confidence_band, fit_line
 from anodeflow.analysis.interface_energy import InterfaceEnergyDoc, InterfacePoint, PublishedComparison, StrainCheck
@@ -232,3 +232,26 @@ def test_the_style_does_not_leak():
     before = plt.rcParams["font.size"]
     interface_energy_figure(interface())
     assert plt.rcParams["font.size"] == before
+
+
+def test_faces_have_overbars_and_signs_of_a_name_stay_signs():
+    assert formula_label("LiCl(1-10) || Li9Al4(100)") == r"LiCl(1$\overline{1}$0) || Li$_{9}$Al$_{4}$(100)"
+    assert formula_label("LiCl(1 -1 0)") == r"LiCl(1$\overline{1}$0)"
+    name = "Lösung $_{2}$ <b>"
+    figure = plt.figure()
+    text = figure.text(0, 0, formula_label(name))
+    plain = figure.text(0, 0, name, parse_math=False)
+    assert text.get_window_extent().width == plain.get_window_extent().width
+    plt.close(figure)
+
+
+def test_a_footer_is_no_wider_than_its_figure():
+    words = "engine (a potential, 1.2.3), card of a long name, study 0123456789abcdef"
+    figure = plt.figure(figsize=(2, 1))
+    write_footer(figure, r"$\gamma$ of a \$ sign", words)
+    lines = figure.get_supxlabel().splitlines()
+    assert lines[0] == r"$\gamma$ of a \$ sign"
+    assert " ".join(lines[1:]) == words
+    assert len(lines) > 2
+    assert figure._supxlabel.get_window_extent().width <= figure.bbox.width
+    plt.close(figure)

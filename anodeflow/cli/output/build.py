@@ -122,7 +122,7 @@ def _face(slab_model: SlabModel) -> str:
     """Return a crystal and its Miller index, as mathtext."""
     from anodeflow.analysis.figures.style import formula_label, miller_label
 
-    return formula_label(slab_model.crystal.replace("$", r"\$")) + miller_label(slab_model.miller)
+    return formula_label(slab_model.crystal) + miller_label(slab_model.miller)
 
 
 def index_name(miller: Sequence[int]) -> str:

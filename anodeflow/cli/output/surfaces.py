@@ -23,6 +23,8 @@ def print_surfaces(document: SurfaceStudyDoc) -> None:
 
 def print_surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
     """Print the table alone."""
+    from anodeflow.structures.slabs import face_text
+
     table = new_table(
         (
             "surface",
@@ -38,7 +40,7 @@ def print_surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
     )
     for doc in surfaces:
         table.add_row(
-            f"{doc.crystal}({''.join(map(str, doc.miller))})",
+            doc.crystal + face_text(doc.miller),
             doc.termination,
             doc.method,
             " ".join(str(member.layers) for member in doc.members),

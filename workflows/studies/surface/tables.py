@@ -13,10 +13,12 @@ _KEYS = (
 
 
 def _rows(out: dict[str, Any]) -> list[dict[str, Any]]:
+    from anodeflow.structures.slabs import index_text  # pymatgen takes longer than --help may
+
     shown = {key: out[key] for key in _KEYS}
     shown["thickness"] = (out.get("thickness") or {}).get("text")  # older documents have no verdict
     shown["work_function_ev"] = (out.get("work_function") or {}).get("work_function_ev")
-    return [{**shown, "face": "".join(map(str, out["miller"]))}]
+    return [{**shown, "face": index_text(out["miller"], " ")}]
 
 
 TABLES = (
