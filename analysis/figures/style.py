@@ -146,7 +146,7 @@ def write_footer(figure: Figure, *lines: str) -> None:
 
 
 def _broken(figure: Figure, line: str) -> list[str]:
-    """Return a line of the footer in pieces that are no wider than the figure."""
+    """Return a line of the footer in pieces that fit the figure."""
     ruler = figure.text(0, 0, "", fontsize=_FOOTER_POINTS)
     pieces = [""]
     for word in _SPACE.split(line.replace(r"\$", "\0")):
