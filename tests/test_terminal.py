@@ -115,6 +115,9 @@ class Planned:
     def __init__(self):
         self.planned = [SimpleNamespace(label=f"Li/{n}", expected_steps=10) for n in range(10)]
 
+    def steps_of(self, step):
+        return step.expected_steps
+
     def seconds_of(self, _):
         return 60.0
 

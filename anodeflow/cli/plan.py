@@ -101,7 +101,7 @@ def _row(study: Study, calculation: Any, cells: dict[tuple[Any, ...], dict[str, 
         "task": calculation.task,
         **cells[key],
         **({"card": study.card_of(calculation).name} if study.role_cards else {}),
-        "expected_steps": calculation.expected_steps,
+        "expected_steps": study.steps_of(calculation),
         "expected_core_seconds": round(study.seconds_of(calculation), 1),
     }
 

@@ -133,7 +133,7 @@ def _check_time(study: Study, options: ScriptOptions) -> None:
     walltime = walltime_text(options.walltime_s)
     cores = options.nodes * options.cores
     # What is cut off continues from its last step, if it made one.
-    steps = [study.seconds_of(step) / (step.expected_steps + 1) / cores for step in study.planned]
+    steps = [study.seconds_of(step) / (study.steps_of(step) + 1) / cores for step in study.planned]
     least = min(steps, default=0.0)
     if usable_s(options) <= least:
         needed = walltime_text(least + options.stop_before_s + START_S + 1)

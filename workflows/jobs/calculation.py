@@ -148,7 +148,7 @@ class Calculation(Recognised[CalculationDoc]):
             folder,
             self.warm_start,
             self.coarse_start,
-            lambda step, energy, force: monitor.report(f"{self.label} (coarse mesh)", step, energy, force),
+            lambda step, energy, force: monitor.report(self.label, step, energy, force),
         )
 
 

@@ -37,6 +37,7 @@ from anodeflow.workflows.studies.card_roles import (
 )
 from anodeflow.workflows.studies.checking.jobs import add_check, check_preflight, planned_points, with_check
 from anodeflow.workflows.studies.checking.options import Check, identity_of
+from anodeflow.workflows.studies.cost import Cost, expected_steps
 from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import jobs_of, plan
 from anodeflow.workflows.studies.own_crystals import check_names, gather_names
@@ -95,7 +96,7 @@ class Study(Options):
     )
     _folder: Path = Path()
     _dry: bool = False
-    _per_step: dict[tuple[Any, ...], tuple[Structure, MethodCard, float]] = PrivateAttr(default_factory=dict)
+    _costs: dict[tuple[Any, ...], tuple[Structure, Cost]] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -277,15 +278,16 @@ class Study(Options):
         """Return the engine of one planned calculation."""
         return self.loaded_engine if step.engine is None else get_engine(step.engine)
 
+    def steps_of(self, step: Step) -> int:
+        """Return how many ionic steps one planned calculation is expected to take."""
+        return expected_steps(step, self.setup)
+
     def seconds_of(self, step: Step) -> float:
         """Return the core-seconds one planned calculation is expected to take."""
-        card, engine = self.card_of(step), self.engine_of(step)
-        key = id(step.structure), id(card), step.engine
-        if key not in self._per_step:  # the segments of a run share a cell, which is kept, so that its id is its own
-            self._per_step[key] = step.structure, card, engine.seconds_per_step(step.structure, card)
-        once = self._per_step[key][2]
-        share = engine.dynamics_share() if step.task == "dynamics" else 1.0
-        return share * once * (step.expected_steps + 1)
+        key = id(step.structure), id(self.card_of(step)), step.engine, step.task
+        if key not in self._costs:  # the segments of a run share a cell, which is kept, so that its id is its own
+            self._costs[key] = step.structure, Cost(step, self.setup, self.card_of(step), self.engine_of(step))
+        return self._costs[key][1].seconds(self.steps_of(step))
 
     def check_cells(self) -> list[str]:
         """Build every cell once, ask the engine about each, and return its notes, each once.

@@ -42,7 +42,7 @@ class RunDisplay:
         self._weights = {c.label: study.seconds_of(c) for c in study.planned}
         # Labels of molecular dynamics, whose steps are shown as time.
         self._timesteps = {c.label: c.timestep_fs for c in study.planned if hasattr(c, "timestep_fs")}
-        self._steps = {c.label: max(1, c.expected_steps) for c in study.planned}
+        self._steps = {c.label: max(1, study.steps_of(c)) for c in study.planned}
         self._steps_done: dict[str, int] = {}
         self._first_steps: dict[str, tuple[int, float]] = {}
         self._workers = workers
