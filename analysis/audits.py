@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -55,6 +55,17 @@ class PhaseAudit(Document):
     unfinished: str | None = Field(None, description="what was not done, and why")
 
 
+class AuditNumber(Document):
+    """A number that a reader can set beside a known one."""
+
+    quantity: str = Field(description="such as 'surface energy'")
+    of: str = Field(description="crystal or face")
+    unit: str
+    value: float | None = None
+    known: float | None = Field(None, description="with electrons, PBE, where it is known")
+    error: str | None = Field(None, description="why there is no value")
+
+
 class AuditDoc(Document):
     """An audit of one potential."""
 
@@ -67,6 +78,9 @@ class AuditDoc(Document):
     problems: list[str] = Field(default_factory=list, description="why it fails")
     remarks: list[str] = Field(default_factory=list, description="what is odd and out of reach")
     unfinished: list[str] = Field(default_factory=list)
+    numbers: list[AuditNumber] | None = Field(None, description="to set beside known ones; None: not asked for")
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("numbers",)
 
     @property
     def passed(self) -> bool:

@@ -9,7 +9,7 @@ left is the error within one composition, or of reactions between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Literal
 
@@ -202,7 +202,7 @@ def check_document(
         doc.error = "no structure was computed by both engines"
         return doc
     _align_energies(doc, compared)
-    doc.forces = list(_force_errors([s for s in compared if s.forces_ev_per_angstrom is not None]))
+    doc.forces = force_errors([s for s in compared if s.forces_ev_per_angstrom is not None])
     doc.differences = _differences(compared)
     doc.warnings += [*_slope_warnings(doc), *_order_warnings(doc), *_spread_warnings(doc, compared)]
     return doc
@@ -248,9 +248,16 @@ def _differences(compared: list[CheckedStructure]) -> list[StateDifference]:
 # --- forces
 
 
-def _force_errors(structures: list[CheckedStructure]) -> Iterable[ForceErrors]:
+def force_errors(structures: Sequence[CheckedStructure]) -> list[ForceErrors]:
+    """Return the errors of forces of all atoms, by element, by environment and by kind of structure.
+
+    Parameters
+    ----------
+    structures
+        With forces of both engines.
+    """
     if not structures:
-        return
+        return []
     by_engine = np.concatenate([np.asarray(s.forces_ev_per_angstrom, dtype=float) for s in structures])
     by_check = np.concatenate([np.asarray(s.check_forces_ev_per_angstrom, dtype=float) for s in structures])
     counts = [len(s.species) for s in structures]
@@ -262,10 +269,12 @@ def _force_errors(structures: list[CheckedStructure]) -> Iterable[ForceErrors]:
         ("environment", [phase for s in structures for phase in s.environments]),
         ("kind", [s.kind for s in structures for _ in s.species]),
     ]
+    errors = []
     for scope, names in scopes:
         for name in sorted(set(names)):
             chosen = np.array(names) == name
-            yield _errors_of(scope, name, by_engine[chosen], by_check[chosen], number[chosen], away[chosen])
+            errors.append(_errors_of(scope, name, by_engine[chosen], by_check[chosen], number[chosen], away[chosen]))
+    return errors
 
 
 def _errors_of(

@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[tuple[str, str], ...], ...] = (
         ("report", "anodeflow.report"),
         ("local", "anodeflow.workflows.local"),
         ("cluster", "anodeflow.workflows.cluster"),
+        ("tuning", "anodeflow.workflows.tuning"),
     ),
     (("studies", "anodeflow.workflows.studies"),),
     (("jobs", "anodeflow.workflows.jobs"),),

@@ -11,6 +11,7 @@ from anodeflow.cli.query_fields import query_fields
 from anodeflow.settings import INTERNAL_VARIABLES, OTHER_VARIABLES, VARIABLES, Settings
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.studies.registry import STUDIES, load, tables
+from anodeflow.workflows.tuning.settings import Tuning
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,10 +26,10 @@ def models(annotation):
 
 
 @pytest.mark.parametrize(
-    "root", [*(kind.name for kind in STUDIES), "card", "settings"], ids=lambda name: f"keys of {name}"
+    "root", [*(kind.name for kind in STUDIES), "card", "settings", "tuning"], ids=lambda name: f"keys of {name}"
 )
 def test_keys_are_described(root):
-    others = {"card": MethodCard, "settings": Settings}
+    others = {"card": MethodCard, "settings": Settings, "tuning": Tuning}
     model = others.get(root) or next(load(kind.study) for kind in STUDIES if kind.name == root)
     for part in models(model):
         without = [name for name, field in part.model_fields.items() if not field.description]

@@ -27,6 +27,8 @@ REASONS_OF_LONELY_NAMES: dict[str, str] = {
     "RankedRegistry": _RECORD,
     "ForceErrors": _RECORD,
     "StateDifference": _RECORD,
+    "PrintedStep": _RECORD,
+    "TunedRecord": _RECORD,
     "VoltageStep": _RECORD,
     "VacuumLevel": _RECORD,
     "DecompositionField": _RECORD,

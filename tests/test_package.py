@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -37,6 +38,17 @@ def installed(tmp_path_factory):
     # Behind the wheel on the path, and without this environment's own editable anodeflow.
     (packages / "dependencies.pth").write_text("\n".join(here) + "\n")
     return python, packages
+
+
+def test_every_package_is_in_the_wheel():
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {name: ROOT / folder for name, folder in setup["package-dir"].items()}
+    there = {
+        ".".join([name, *file.parent.relative_to(folder).parts])
+        for name, folder in folders.items()
+        for file in folder.rglob("__init__.py")
+    }
+    assert there == set(setup["packages"])
 
 
 @pytest.mark.slow

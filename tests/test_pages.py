@@ -125,6 +125,7 @@ def test_files_load(page, tmp_path):
     from anodeflow.settings import Settings
     from anodeflow.workflows.cards import MethodCard, load_card
     from anodeflow.workflows.studies import load_study
+    from anodeflow.workflows.tuning.settings import load_tuning
     from anodeflow.yaml_input import read_yaml, validate
 
     for number, text in enumerate(text for language, text in blocks(page) if language == "yaml"):
@@ -134,6 +135,8 @@ def test_files_load(page, tmp_path):
         content = yaml.safe_load(text)
         if "study" in content:
             load_study(file)
+        elif "tune" in content:
+            load_tuning(file)
         elif "cells" in content:
             validate(Cells, read_yaml(file), file)
         elif set(content) <= set(MethodCard.model_fields) and "functional" in content:

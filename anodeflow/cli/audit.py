@@ -15,6 +15,8 @@ from anodeflow.cli.options import json_option, store_option
 if TYPE_CHECKING:
     from jobflow import JobStore
 
+    from anodeflow.analysis.audits import AuditDoc
+    from anodeflow.workflows.jobs.audit import AuditSettings
     from anodeflow.workflows.studies.base import Study
 
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 @click.option("--temperature", "temperature_k", type=float, default=600.0, show_default=True, help="Of dynamics, K.")
 @click.option("--picoseconds", type=float, default=1.0, show_default=True, help="Of dynamics of each phase.")
 @click.option("--minutes", type=float, default=20.0, show_default=True, help="After which it ends, and says so.")
+@click.option("--numbers", is_flag=True, help="Also surface and formation energies and elastic moduli.")
+@click.option("--beside", help="Another potential, such as the base of a tuned one: one table of both.")
 @click.option("--again", is_flag=True, help="Also where the store holds an audit of this model.")
 @store_option
 @json_option
@@ -33,6 +37,8 @@ def audit(
     temperature_k: float,
     picoseconds: float,
     minutes: float,
+    numbers: bool,
+    beside: str | None,
     again: bool,
     store: Path,
     as_json: bool,
@@ -47,20 +53,15 @@ def audit(
     os.environ.setdefault("OMP_NUM_THREADS", str(default_workers()[1]))
     from pydantic import ValidationError
 
-    from anodeflow.cli.output.audits import print_audit
+    from anodeflow.cli.output.audits import print_audit, print_both
     from anodeflow.cli.output.console import print_json
     from anodeflow.errors import InputError
-    from anodeflow.workflows.jobs.audit import (
-        AuditSettings,
-        audit_key,
-        audited,
-        keep_audit,
-        potential_named,
-        stored_audit,
-    )
+    from anodeflow.workflows.jobs.audit import AuditSettings, potential_named
     from anodeflow.workflows.store import open_job_store
 
-    given: dict[str, Any] = {"temperature_k": temperature_k, "picoseconds": picoseconds, "minutes": minutes}
+    given: dict[str, Any] = {
+        "temperature_k": temperature_k, "picoseconds": picoseconds, "minutes": minutes, "numbers": numbers
+    }  # fmt: skip
     if phases is not None:
         given["phases"] = tuple(dict.fromkeys(filter(None, map(str.strip, phases.split(",")))))
     try:
@@ -68,18 +69,32 @@ def audit(
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"--{first['loc'][0]}: {first['msg'].lower()}", "see anodeflow audit --help") from None
-    key = audit_key(potential_named(engine).record(), settings)  # refuses an engine that is not there
+    names = [engine, *([beside] if beside else [])]
+    for name in names:
+        potential_named(name).record()  # refuses an engine that is not there before anything is computed
     job_store = open_job_store(store)
-    document = None if again else stored_audit(job_store, key)
-    if document is None or document.unfinished:
-        document = audited(engine, settings, lambda text: click.echo(f"audit: {text}", err=True))
-        keep_audit(job_store, document)
+    documents = [_audit(job_store, name, settings, again) for name in names]
+    document = documents[0]
     if as_json:
-        print_json(document.model_dump(mode="json") | {"passed": document.passed})
+        content = [doc.model_dump(mode="json") | {"passed": doc.passed} for doc in documents]
+        print_json(content if beside else content[0])
     else:
         print_audit(document)
+        if beside:
+            print_both(*documents)
     if not document.passed:
         raise SystemExit(WITHOUT_RESULT)
+
+
+def _audit(job_store: JobStore, engine: str, settings: AuditSettings, again: bool) -> AuditDoc:
+    """Return the audit of a potential: the store's, or a fresh one, which is then kept."""
+    from anodeflow.workflows.jobs.audit import audit_key, audited, keep_audit, potential_named, stored_audit
+
+    document = None if again else stored_audit(job_store, audit_key(potential_named(engine).record(), settings))
+    if document is None or document.unfinished:
+        document = audited(engine, settings, lambda text: click.echo(f"audit: {engine}: {text}", err=True))
+        keep_audit(job_store, document)
+    return document
 
 
 def refuse_failed_model(study: Study, open_store: Callable[[], JobStore]) -> None:

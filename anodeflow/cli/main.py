@@ -31,6 +31,7 @@ _COMMANDS = {
     "show": "anodeflow.cli.show:show",
     "status": "anodeflow.cli.status:status",
     "submit": "anodeflow.cli.submit:submit",
+    "tune": "anodeflow.cli.tune:tune",
     "workfunction": "anodeflow.cli.workfunction:workfunction",
 }
 

@@ -156,6 +156,23 @@ def cards_page() -> str:
     )
 
 
+def tuning_page() -> str:
+    """Return the page of tuning files."""
+    from anodeflow.workflows.tuning.settings import Tuning
+
+    inside = nested(Tuning)
+    return "\n".join(
+        [
+            "# Tuning files\n",
+            f"{plain(first_paragraph(Tuning))} What comes of it is on the page of [tuning](../tuning.md).\n",
+            "## Keys\n",
+            keys(Tuning, anchors=inside),
+            *sections(inside),
+            "## Example\n\n```{literalinclude} ../../examples/tuning.yaml\n:language: yaml\n```\n",
+        ]
+    )
+
+
 def settings_page() -> str:
     """Return the page of the settings of a machine."""
     from anodeflow.native_keys import ALLOWED
@@ -296,6 +313,7 @@ def pages() -> dict[str, str]:
         **{f"study-{kind.name}.md": study_page(kind) for kind in STUDIES},
         "cards.md": cards_page(),
         "settings.md": settings_page(),
+        "tuning-files.md": tuning_page(),
         "environment.md": environment_page(),
         "command-line.md": command_line_page(),
         "query-fields.md": query_fields_page(),

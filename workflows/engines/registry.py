@@ -22,7 +22,11 @@ PROGRAMS = {
 
 def engine_names() -> list[str]:
     """Names a study may give; ``family:PATH`` where a model file has to be named, ``@MODAL`` left out."""
-    return [*(name if potential.bundled else f"{name}:PATH" for name, potential in POTENTIALS.items()), *PROGRAMS]
+    names = []
+    for name, potential in POTENTIALS.items():
+        names += [name] if potential.bundled else []
+        names += [] if potential.bundled and not potential.by_path else [f"{name}:PATH"]
+    return [*names, *PROGRAMS]
 
 
 @lru_cache(maxsize=8)

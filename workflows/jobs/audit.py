@@ -25,9 +25,10 @@ from anodeflow.files import json_sha256
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import Dynamics, load_card
 from anodeflow.workflows.engines.base import Engine
-from anodeflow.workflows.engines.contract import DynamicsState, Request, Sample
+from anodeflow.workflows.engines.contract import DynamicsState, Outcome, Request, Sample
 from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_temperature_k, propagate
 from anodeflow.workflows.engines.registry import get_engine
+from anodeflow.workflows.jobs.audit_numbers import audit_numbers
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -57,6 +58,7 @@ class AuditSettings(BaseModel):
     temperature_k: float = Field(600.0, ge=1, le=5000)
     picoseconds: float = Field(1.0, ge=0.02, le=1000)
     minutes: float = Field(20.0, gt=0, le=10_000)
+    numbers: bool = False
 
 
 class _OutOfTimeError(Exception):
@@ -65,7 +67,8 @@ class _OutOfTimeError(Exception):
 
 def audit_key(engine: EngineRecord, settings: AuditSettings) -> str:
     """Return what makes two audits the same; how long one may take is not part of it."""
-    return json_sha256([_AUDIT, engine.hash, settings.model_dump(mode="json", exclude={"minutes"})])[:32]
+    left_out = {"minutes"} if settings.numbers else {"minutes", "numbers"}  # audits of before had no numbers
+    return json_sha256([_AUDIT, engine.hash, settings.model_dump(mode="json", exclude=left_out)])[:32]
 
 
 def potential_named(name: str) -> Engine:
@@ -123,6 +126,9 @@ def audited(name: str, settings: AuditSettings, report: Callable[[str], None] | 
         scans, found_phase = auditor.phase(phase, crystal)
         doc.scans += scans
         doc.phases.append(found_phase)
+    if settings.numbers:
+        tell("surface and formation energies, elastic moduli")
+        auditor.numbers(doc)
     return conclude_audit(doc)
 
 
@@ -132,6 +138,7 @@ class _Auditor:
     def __init__(self, name: str, settings: AuditSettings, deadline: float) -> None:
         self._engine, self._settings, self._deadline = get_engine(name), settings, deadline
         self._card = load_card("embedded")
+        self._relaxed: dict[str, Outcome] = {}
 
     def _check_time(self) -> None:
         if time.monotonic() > self._deadline:
@@ -149,6 +156,17 @@ class _Auditor:
         if not np.isfinite(energy):
             raise EngineError(f"the energy of {structure.composition.formula} is {energy}", "look at the model")
         return energy
+
+    def numbers(self, doc: AuditDoc) -> None:
+        """Fill in what can be set beside known numbers."""
+        doc.numbers = []
+        try:
+            for number in audit_numbers(self._engine, self._card, self._relaxed, self._check_time):
+                doc.numbers.append(number)
+                if number.error is not None:
+                    doc.problems.append(f"{number.quantity} of {number.of}: {number.error}")
+        except _OutOfTimeError:
+            doc.unfinished.append("surface and formation energies, elastic moduli: out of time")
 
     # --- pairs
 
@@ -193,6 +211,7 @@ class _Auditor:
             if not outcome.converged:
                 audit.problems.append(f"it does not relax: {outcome.error}")
                 return scans, audit
+            self._relaxed[name] = outcome
             audit.volume_change_percent = 100 * (outcome.structure.volume / crystal.volume - 1)
             cell = _enlarged(outcome.structure)
             scans += list(self._neighbours(name, cell))

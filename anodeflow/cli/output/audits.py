@@ -34,8 +34,49 @@ def print_audit(document: AuditDoc) -> None:
     say(f"{len(document.scans)} pairs were pushed together to 1 Å. Volume: from that of the catalogue.")
     say("Displaced: the lowest of displaced and compressed cells, above the crystal.")
     say("Closest: over the sum of covalent radii.")
+    if document.numbers:
+        columns = ["value", "known, PBE"]
+        table = new_table(["quantity", "of", *columns, "unit", "notes"], columns)
+        for entry in document.numbers:
+            table.add_row(
+                entry.quantity, entry.of, number(entry.value), number(entry.known), entry.unit, entry.error or ""
+            )
+        table.print()
     for remark in document.remarks:
         say(f"out of reach: {remark}")
     for problem in document.problems:
         say(f"problem: {problem}")
     say(document.verdict)
+
+
+def print_both(document: AuditDoc, beside: AuditDoc) -> None:
+    """Print two audits as one table, a row for each number that both have."""
+    names = [f"{doc.engine.name.rpartition('/')[2]} ({doc.engine.hash[:8]})" for doc in (document, beside)]
+    columns = [*names, "known, PBE"]
+    table = new_table(["number", "of", *columns], columns)
+    rows = [_numbers_of(doc) for doc in (document, beside)]
+    for key in (key for key in rows[0] if key in rows[1]):
+        (first, digits, known), (second, *_) = rows[0][key], rows[1][key]
+        table.add_row(*key, number(first, digits), number(second, digits), number(known, digits))
+    table.print()
+    for name, doc in zip(names, (document, beside), strict=True):
+        say(f"{name}: {doc.verdict}")
+
+
+def _numbers_of(document: AuditDoc) -> dict[tuple[str, str], tuple[float | None, int, float | None]]:
+    """Return value, decimals and known value of every number, by what it is and of which crystal."""
+    holes = sum(scan.hole_angstrom is not None for scan in document.scans)
+    reachable = sum(scan.reachable for scan in document.scans)
+    rows: dict[tuple[str, str], tuple[float | None, int, float | None]] = {
+        ("holes down to 1 Å", "all pairs"): (float(holes), 0, 0.0),
+        ("of these within reach", "all pairs"): (float(reachable), 0, 0.0),
+    }
+    for phase in document.phases:
+        drift = phase.drift_ev_per_atom_ps
+        rows["volume (%)", phase.crystal] = (phase.volume_change_percent, 1, 0.0)
+        rows["displaced (eV/atom)", phase.crystal] = (phase.lowest_displaced_ev_per_atom, 3, None)
+        rows["closest", phase.crystal] = (phase.closest, 2, None)
+        rows["drift (meV/atom/ps)", phase.crystal] = (None if drift is None else 1000 * drift, 2, 0.0)
+    for entry in document.numbers or []:
+        rows[f"{entry.quantity} ({entry.unit})", entry.of] = (entry.value, 3, entry.known)
+    return rows

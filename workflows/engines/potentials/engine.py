@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 import sys
 import warnings
@@ -20,7 +22,8 @@ from anodeflow.files import file_sha256, json_sha256
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, DynamicsState, Monitor, Outcome, Request
-from anodeflow.workflows.engines.potentials.models import POTENTIALS, training_of
+from anodeflow.workflows.engines.potentials.models import POTENTIALS, Training, training_of
+from anodeflow.workflows.engines.potentials.tuned import tuned_record
 
 KIND = "machine-learning potential"
 _MODE = "a potential of {} energy surface: cutoff, k-points, smearing, spin and charge of a card do not apply"
@@ -35,8 +38,8 @@ class PotentialEngine(Engine):
     ----------
     name
         One whose weights come inside their wheel, such as ``sevennet-0`` (default) or ``chgnet``; or ``family:PATH``
-        with family ``sevennet``, ``mace`` or ``nep`` and a model file of the user's; or ``sevennet:PATH@MODAL`` for one
-        fidelity of a multi-fidelity model.
+        with family ``sevennet``, ``chgnet``, ``mace`` or ``nep`` and a model file of the user's; or
+        ``sevennet:PATH@MODAL`` for one fidelity of a multi-fidelity model.
     """
 
     capabilities = Capabilities(md=True, neb=True)
@@ -49,6 +52,11 @@ class PotentialEngine(Engine):
         if family == "sevennet" and not Path(path).expanduser().is_file() and _BEFORE_MODAL in path:
             self._path, _, self._modal = path.rpartition(_BEFORE_MODAL)
         self._calculator: Any = None
+
+    @property
+    def package(self) -> str:
+        """The package that loads the model, and trains it."""
+        return self._potential.package
 
     @cached_property
     def model_path(self) -> Path:
@@ -64,7 +72,10 @@ class PotentialEngine(Engine):
                 f"engine '{self.name}' needs the Python package '{self._potential.package}', which is not installed",
                 hint,
             )
-        if self._potential.bundled is None:
+        if self._path and self._potential.bundled is not None and not self._potential.by_path:
+            family = self.name.partition(":")[0]
+            raise EngineError(f"engine '{self.name}': '{family}' has its model inside", f"write '{family}' alone")
+        if self._potential.bundled is None or self._path:
             if not self._path:
                 raise EngineError(f"engine '{self.name}' names no model file", f"write '{self.name}:PATH_TO_MODEL'")
             path = Path(self._path).expanduser()
@@ -100,6 +111,14 @@ class PotentialEngine(Engine):
     def record(self, elements: Iterable[str] = ()) -> EngineRecord:
         """See :meth:`Engine.record`."""
         path, training = self.model_path, training_of(self._potential, self._modal)
+        licence = self._potential.licence if self._potential.bundled else None
+        if self._path:
+            tuned = tuned_record(path)
+            licence = None if tuned is None else tuned.licence
+            if tuned is not None:
+                training = Training(tuned.functional, tuned.training_data)
+            elif self._potential.bundled is not None:
+                training = Training()
         try:
             number = version(self._potential.package)
         except PackageNotFoundError:
@@ -114,7 +133,7 @@ class PotentialEngine(Engine):
             device=self.device() if "torch" in sys.modules else os.environ.get("ANODEFLOW_DEVICE", "auto"),
             functional=training.functional,
             training_data=training.data,
-            licence=self._potential.licence if self._potential.bundled else None,
+            licence=licence,
         )
 
     def missing(self, elements: Iterable[str], card: MethodCard) -> list[str]:
@@ -151,7 +170,8 @@ class PotentialEngine(Engine):
             path = self.model_path
             fidelity = {} if self._modal is None else {"modal": self._modal}
             try:
-                with warnings.catch_warnings():
+                # CHGNet prints how many parameters it has, where a program may read JSON
+                with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
                     warnings.simplefilter("ignore")
                     self._calculator = self._potential.load(str(path), self.device(), **fidelity)
             except Exception as error:  # whatever a model's own loader raises

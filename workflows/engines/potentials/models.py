@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class _Training:
+class Training:
     """What a model learned: whose energies it gives, and where that is written.
 
     Parameters
@@ -34,6 +34,7 @@ class Potential:
     take of it (``benchmarks/dynamics.py --faster``). ``load`` takes path and device, and ``modal`` where one
     fidelity of a multi-fidelity model is asked for.
     ``beside`` are further files that decide its numbers, ``extra`` what pip is asked for where the package is missing.
+    ``by_path``: a file of the user's may take the place of the bundled one.
     """
 
     package: str
@@ -42,10 +43,11 @@ class Potential:
     seconds_per_atom: float
     licence: str
     in_dynamics: float = 1.0
-    training: _Training = _Training()
+    training: Training = Training()
     modal: str | None = None
     beside: tuple[str, ...] = ()
     extra: str = "embedded"
+    by_path: bool = False
 
 
 def _load_sevennet(path: str, device: str, modal: str | None = None) -> Any:
@@ -91,7 +93,7 @@ def _load_nep(path: str, device: str) -> Any:
 _MPTRJ = "relaxation frames of the Materials Project with PBE and PBE+U (MPtrj), doi:10.1038/s42256-023-00716-3"
 _MF_0 = "PBE(+U) and r2SCAN relaxation frames of the Materials Project; asked for {}; doi:10.1021/jacs.4c14455"
 _MF_0_FILE = "pretrained_potentials/SevenNet_MF_0/checkpoint_sevennet_mf_0.pth"
-_PBE = _Training("PBE", _MPTRJ)
+_PBE = Training("PBE", _MPTRJ)
 # The functional of fidelities that public multi-fidelity models name so.
 _FUNCTIONALS = {
     "pbe": "PBE", "r2scan": "r2SCAN", "mpa": "PBE", "omat24": "PBE", "matpes_pbe": "PBE", "matpes_r2scan": "r2SCAN",
@@ -99,11 +101,11 @@ _FUNCTIONALS = {
 }  # fmt: skip
 
 
-def training_of(potential: Potential, modal: str | None) -> _Training:
+def training_of(potential: Potential, modal: str | None) -> Training:
     """Return what a model learned; of a file of the user's its fidelity alone may say so."""
     if potential.bundled is not None or modal is None:
         return potential.training
-    return _Training(_FUNCTIONALS.get(modal.lower()))
+    return Training(_FUNCTIONALS.get(modal.lower()))
 
 
 POTENTIALS: dict[str, Potential] = {
@@ -124,14 +126,15 @@ POTENTIALS: dict[str, Potential] = {
         training=_PBE,
     ),
     "sevennet-mf-0-pbe": Potential(
-        "sevenn", _MF_0_FILE, _load_sevennet, 0.014, "MIT", training=_Training("PBE", _MF_0.format("PBE")), modal="PBE"
+        "sevenn", _MF_0_FILE, _load_sevennet, 0.014, "MIT", training=Training("PBE", _MF_0.format("PBE")), modal="PBE"
     ),
     "sevennet-mf-0-r2scan": Potential(
         "sevenn", _MF_0_FILE, _load_sevennet, 0.014, "MIT",
-        training=_Training("r2SCAN", _MF_0.format("r2SCAN")), modal="R2SCAN",
+        training=Training("r2SCAN", _MF_0.format("r2SCAN")), modal="R2SCAN",
     ),
     "chgnet": Potential(
-        "chgnet", "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", _load_chgnet, 0.004, "BSD", 0.42, _PBE
+        "chgnet", "pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar", _load_chgnet, 0.004, "BSD", 0.42, _PBE,
+        by_path=True,
     ),
     "chgnet-0.2.0": Potential(
         "chgnet", "pretrained/0.2.0/chgnet_0.2.0_e30f77s348m32.pth.tar", _load_chgnet_0_2, 0.004, "BSD", 0.42, _PBE
@@ -139,14 +142,14 @@ POTENTIALS: dict[str, Potential] = {
     "chgnet-r2scan": Potential(
         "chgnet", "pretrained/r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar", _load_chgnet, 0.004,
         "BSD", 0.42,
-        _Training(
+        Training(
             "r2SCAN",
             "240 000 r2SCAN frames of the Materials Project, from CHGNet 0.3.0, arXiv:2504.05565",
         ),
     ),
     "diep-r2scan": Potential(
         "diep", "pretrained_models/diep_fold1/state.pt", _load_diep, 0.023, "BSD-3-Clause",
-        training=_Training(
+        training=Training(
             "r2SCAN", "349 107 r2SCAN frames of MatPES, many far from equilibrium, arXiv:2503.04070; package diep 2.0.0"
         ),
         beside=("model.json", "model.pt"), extra="diep",

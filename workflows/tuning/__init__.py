@@ -1,0 +1,1 @@
+"""Tuning of potentials to energies and forces of an engine with electrons, by their own trainers."""

@@ -1,0 +1,100 @@
+"""What a tuning file may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from anodeflow.errors import InputError
+from anodeflow.workflows.jobs.audit import PHASES
+from anodeflow.yaml_input import Seed, Written, read_yaml, validate
+
+_Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class DataSource(Written):
+    """Where labels are: a results store, or an archive of a study."""
+
+    store: str | None = Field(None, description="a results store; its calculations with electrons are taken")
+    study: str | None = Field(None, description="of the store, one study alone: its hash or the first digits")
+    archive: str | None = Field(None, description="an archive (.zip) that `anodeflow export` wrote")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DataSource:
+        if (self.store is None) == (self.archive is None):
+            raise ValueError("give either store or archive")
+        if self.study is not None and self.store is None:
+            raise ValueError("an archive holds one study: leave study out")
+        return self
+
+
+class Replay(Written):
+    """Crystals of which the base model labels displaced cells, so that tuning does not forget them."""
+
+    crystals: list[str] = Field(list(PHASES), description="of the catalogue, or structure files; none for no replay")
+    frames: int = Field(4, ge=2, le=200, description="cells of each crystal; the last one validates")
+    displacement_angstrom: float = Field(0.1, ge=0.001, le=0.5, description="length that every atom is moved by")
+    strain: float = Field(0.02, ge=0.0, le=0.1, description="largest component of the random strain of each cell")
+
+
+class Training(Written):
+    """How the model's own trainer is asked to train."""
+
+    epochs: int = Field(50, ge=1, le=10_000, description="passes over the training frames at most")
+    patience: int = Field(
+        10, ge=1, le=10_000, description="epochs without a lower validation loss, after which it ends"
+    )
+    batch_size: int = Field(4, ge=1, le=1024, description="frames a step")
+    learning_rate: float = Field(1e-3, gt=0, le=0.1, description="of Adam, at the beginning")
+    decay: float = Field(0.97, gt=0.1, le=1.0, description="factor of the learning rate from epoch to epoch")
+    force_weight: float = Field(1.0, ge=0, le=1e4, description="in the loss, beside energies per atom with 1")
+    stress_weight: float = Field(0.1, ge=0, le=1e4, description="in the loss, of stresses in GPa; 0: not trained on")
+
+
+class Tuning(Written):
+    """A tuning: a base model, data with electrons, how they are split, and how long it is trained."""
+
+    tune: str = Field(description="engine to tune: sevennet-0, chgnet, or sevennet:PATH")
+    title: str = Field("", description="as it shall stand in the card of the model")
+    data: list[DataSource] = Field(min_length=1, description="where the labels are")
+    engine: str | None = Field(None, description="take calculations of this engine alone")
+    card: str | None = Field(None, description="take calculations with this card alone")
+    exclude: list[str] = Field(default_factory=list, description="labels of calculations to leave out (`*` for any)")
+    systems: dict[str, list[str]] = Field(
+        default_factory=dict, description="systems by name, with the labels of their calculations (`*` for any)"
+    )
+    test: list[str] = Field(min_length=1, description="systems that are not trained on, to measure errors with")
+    validation: _Share | Annotated[list[str], Field(min_length=1)] = Field(
+        0.2, description="systems that decide when training ends, or the share of systems that chance picks"
+    )
+    replay: Replay = Field(default_factory=Replay, description="crystals that are not to be forgotten")
+    training: Training = Field(default_factory=Training, description="how it is trained")
+    seed: Seed = Field(1, description="of everything that chance decides")
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def beside(self, name: str) -> Path:
+        """Return a path, relative ones from the folder of the tuning file."""
+        return (self._folder / Path(name).expanduser()).resolve()
+
+    def hashed(self) -> dict[str, Any]:
+        """Return the settings that decide what the model becomes; data are hashed by their content."""
+        return self.model_dump(mode="json", exclude={"title", "data", "engine", "card", "exclude", "tune"})
+
+
+def load_tuning(file: Path) -> Tuning:
+    """Read a tuning file.
+
+    Raises
+    ------
+    InputError
+        Naming file, line, key and what would be right.
+    """
+    data = read_yaml(file)
+    if "study" in data:
+        raise InputError(f"'{file}' is a study", f"anodeflow run {file}")
+    tuning = validate(Tuning, data, file)
+    tuning._folder = file.resolve().parent
+    return tuning
