@@ -123,8 +123,10 @@ def core_hours(hours: float) -> str:
 
     Examples
     --------
-    >>> core_hours(0.0042), core_hours(0.36), core_hours(5.689), core_hours(2245.2)
-    ('0.004', '0.36', '5.7', '2245')
+    >>> core_hours(0), core_hours(0.0042), core_hours(0.36), core_hours(5.689), core_hours(2245.2)
+    ('0', '0.004', '0.36', '5.7', '2245')
     """
+    if not hours:
+        return "0"
     decimals = next((digits for least, digits in ((100, 0), (1, 1), (0.01, 2)) if hours >= least), 3)
     return f"{hours:.{decimals}f}"

@@ -70,6 +70,7 @@ def _write_crystal(name: str, file: Path) -> None:
 
 def _print_crystal(name: str, as_json: bool) -> None:
     from anodeflow.cli.output.console import print_json
+    from anodeflow.cli.output.grid import say
 
     data = _facts(name)
     if as_json:
@@ -81,7 +82,7 @@ def _print_crystal(name: str, as_json: bool) -> None:
         if key == "cell_is_fixed" and value:
             value = "yes: dispersion holds the crystal together"
         if key != "sites" and value not in (None, "", False):
-            click.echo(f"{key.replace('_', ' '):<28}{value}")
+            say(f"{key.replace('_', ' '):<28}{value}", indent=28)
 
 
 def _facts(name: str) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def doctor(studies: tuple[Path, ...], folder: Path | None, job: bool, wait: floa
 
     With STUDIES, the engines and cards of these; else the engine of the folder and those of the submitted studies.
     """
+    from anodeflow.cli.output import grid
     from anodeflow.workflows.cluster.doctor import examine
     from anodeflow.workflows.cluster.folder import find_folder
     from anodeflow.workflows.cluster.launchpad import use_environment
@@ -90,9 +91,9 @@ def doctor(studies: tuple[Path, ...], folder: Path | None, job: bool, wait: floa
         click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            click.echo(f"{finding.verdict:7s} {finding.link}: {finding.found}")
+            grid.say(f"{finding.verdict:7s} {finding.link}: {finding.found}", indent=8)
             if finding.remedy:
-                click.echo(f"        -> {finding.remedy}")
+                grid.say(f"        -> {finding.remedy}", indent=11)
         broken = sum(finding.verdict == "broken" for finding in findings)
         click.echo(f"{broken} broken" if broken else "nothing is broken: a study can be submitted")
     if any(finding.verdict == "broken" for finding in findings):

@@ -44,6 +44,7 @@ def script(study: Path, scheduler: Scheduler | None, output: Path | None, store:
 
     The script sends itself again until the study is done. The results are in an SQLite file.
     """
+    from anodeflow.cli.output.grid import say
     from anodeflow.columns import core_hours
     from anodeflow.workflows.cluster.folder import walltime_seconds, walltime_text
     from anodeflow.workflows.cluster.job_script import ScriptOptions, job_script, usable_s
@@ -81,9 +82,11 @@ def script(study: Path, scheduler: Scheduler | None, output: Path | None, store:
             f"note: {place.parent} is a disk of this machine, as far as can be seen: compute nodes must see it",
             err=True,
         )
-    click.echo(
+    say(
         f"{file}: {len(loaded.planned)} calculations, about {core_hours(hours)} core hours, {jobs:.0f} "
-        f"job{'s' if jobs > 1 else ''} of {walltime_text(seconds)} on {options.nodes} × {options.cores} cores\n"
+        f"job{'s' if jobs > 1 else ''} of {walltime_text(seconds)} on {options.nodes} × {options.cores} cores"
+    )
+    click.echo(
         f"Next: {'sbatch' if options.scheduler == 'slurm' else 'qsub'} {shlex.quote(str(file))}\n"
         f"Then: anodeflow status --store {shlex.quote(str(place))}"
     )

@@ -19,7 +19,7 @@ _CONFIG = ("setting", "value", "from", "variable")
 def cards(name: str | None, as_json: bool) -> None:
     """List the method cards, or show one (or a card file of yours) with its hash and what it had to assume."""
     from anodeflow.cli.output.console import print_json
-    from anodeflow.cli.output.tables import print_rows
+    from anodeflow.cli.output.tables import print_rows, say
     from anodeflow.workflows.cards import card_names, load_card
 
     if name is None:
@@ -35,9 +35,9 @@ def cards(name: str | None, as_json: bool) -> None:
     assumed = content.pop("assumed", {})
     for key, value in content.items():
         if value not in ("", {}):
-            click.echo(f"{key:<34}{_shown(value)}")
+            say(f"{key:<34}{_shown(value)}", indent=34)
     for key, why in assumed.items():
-        click.echo(f"assumed: {key}: {why}")
+        say(f"assumed: {key}: {why}")
 
 
 def _card_row(name: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _card_row(name: str) -> dict[str, Any]:
 @json_option
 def engines(as_json: bool) -> None:
     """List the engines: what each can do, and what it lacks on this machine to compute with Li."""
-    from anodeflow.cli.output.tables import print_rows
+    from anodeflow.cli.output.tables import print_rows, say
     from anodeflow.workflows.engines.registry import engine_names
 
     rows = [_engine_row(name) for name in engine_names()]
@@ -65,7 +65,7 @@ def engines(as_json: bool) -> None:
         return
     for row in rows:
         for item in row["lacks"]:
-            click.echo(f"{row['engine']}: {item}")
+            say(f"{row['engine']}: {item}")
 
 
 def _engine_row(name: str) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _engine_row(name: str) -> dict[str, Any]:
 def config(as_json: bool) -> None:
     """Show the settings of this machine: value, where it is from, and the variable that overrides it."""
     from anodeflow.cli.output.console import print_json
-    from anodeflow.cli.output.tables import print_rows
+    from anodeflow.cli.output.tables import print_rows, say
     from anodeflow.native_keys import ALLOWED
     from anodeflow.settings import listed_settings, settings_file
 
@@ -114,7 +114,7 @@ def config(as_json: bool) -> None:
     click.echo(f"settings file: {file}" + ("" if file.is_file() else " (there is none)"))
     print_rows([row | {"value": _shown(row["value"])} for row in rows], False, columns=_CONFIG)
     for program, allowed in keys.items():
-        click.echo(f"{program}.keys may hold {', '.join(allowed)}")
+        say(f"{program}.keys may hold {', '.join(allowed)}")
 
 
 def _shown(value: Any) -> str:

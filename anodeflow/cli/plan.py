@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from anodeflow.workflows.studies.base import Study
 
 
+# The ones that matter most first: a narrow terminal does without the last.
+_COLUMNS = (
+    "calculation", "task", "atoms", "expected_core_seconds", "formula", "expected_steps", "card", "kpoints", "electrons",
+    "plane_waves", "charge",
+)  # fmt: skip
+
+
 @click.command()
 @study_argument
 @engine_option
@@ -77,7 +84,9 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
     if as_json:
         print_json({**summary, "jobs": rows})
         return
-    print_rows(rows, False, heads={"expected_steps": "steps, about", "expected_core_seconds": "core time, about"})
+    shown = tuple(key for key in _COLUMNS if any(key in row for row in rows))
+    heads = {"expected_steps": "steps, about", "expected_core_seconds": "core time, about"}
+    print_rows(rows, False, columns=shown, heads=heads)
     say(
         f"{len(rows)} calculations with {study.engine}, card {study.cards_text}: about "
         f"{core_hours(summary['expected_core_hours'])} core hours, {duration(60 * summary['expected_minutes'])} with "

@@ -110,7 +110,7 @@ def study_of(paper: str, part: str, engine: str | None, card: str | None) -> Stu
 def _print_papers(as_json: bool) -> None:
     """Print the papers, their parts, and what each costs with the engine of its study file."""
     from anodeflow.cli.output.console import print_json
-    from anodeflow.cli.output.tables import print_rows
+    from anodeflow.cli.output.tables import print_rows, say
     from anodeflow.columns import core_hours
     from anodeflow.workflows.paper_list import papers
 
@@ -118,7 +118,7 @@ def _print_papers(as_json: bool) -> None:
         print_json([{"paper": name, **entry.model_dump()} for name, entry in papers().items()])
         return
     for name, entry in papers().items():
-        click.echo(f"{name}: {entry.cite()}")
+        say(f"{name}: {entry.cite()}")
         rows = [
             {"part": part, "computes": described.computes, "in the paper": described.shown,
              "number printed": "yes" if described.printed else "no",
@@ -126,13 +126,13 @@ def _print_papers(as_json: bool) -> None:
             for part, described in entry.all_parts.items()
         ]  # fmt: skip
         print_rows(rows, False)
-    click.echo("All parts of one: anodeflow reproduce PAPER (--dry-run says what it costs with --engine and --card)")
+    say("All parts of one: anodeflow reproduce PAPER (--dry-run says what it costs with --engine and --card)")
 
 
 def _print_dry_run(paper: str, asked: Paper, wanted: list[str], studies: dict[str, Study], as_json: bool) -> None:
     """Print what each part would compute and what it costs; compute nothing."""
     from anodeflow.cli.output.console import print_json
-    from anodeflow.cli.output.tables import print_rows
+    from anodeflow.cli.output.tables import print_rows, say
     from anodeflow.columns import core_hours
 
     rows: list[dict[str, Any]] = []
@@ -155,12 +155,13 @@ def _print_dry_run(paper: str, asked: Paper, wanted: list[str], studies: dict[st
     if as_json:
         print_json(rows)
         return
-    click.echo(f"{paper}: {asked.cite()}")
-    print_rows([row | {"core hours": core_hours(row["core hours"])} for row in rows], False)
+    say(f"{paper}: {asked.cite()}")
+    shown = ("part", "computes", "calculations", "core hours", "engine", "card")
+    print_rows([row | {"core hours": core_hours(row["core hours"])} for row in rows], False, columns=shown)
     together = sum(row["core hours"] for row in rows)
-    click.echo(f"together about {core_hours(together)} core hours; nothing was computed")
+    say(f"together about {core_hours(together)} core hours; nothing was computed")
     for note in dict.fromkeys(notes):
-        click.echo(note)
+        say(note)
 
 
 def _cells_part(paper: str, part: str, file: Path | None, output: Path, as_json: bool) -> list[dict[str, Any]]:
@@ -279,9 +280,9 @@ def _other_value(row: dict[str, Any]) -> float | None:
 
 def _print_comparison(paper: str, asked: Paper, rows: list[dict[str, Any]]) -> None:
     """Print what the paper printed beside ours; then what others say."""
-    from anodeflow.cli.output.tables import print_rows
+    from anodeflow.cli.output.tables import print_rows, say
 
-    click.echo(f"\nPublished beside computed: {paper}, {asked.cite()}")
+    say(f"\nPublished beside computed: {paper}, {asked.cite()}")
     own = [row for row in rows if row["paper"] == paper]
     print_rows([_shown(row, row["shown"]) for row in own], False, columns=_COLUMNS)
     others = [_shown(row, row["paper"]) for row in rows if row["paper"] != paper]
@@ -291,7 +292,7 @@ def _print_comparison(paper: str, asked: Paper, rows: list[dict[str, Any]]) -> N
         renamed = [row | {"source": row["figure or table"], "value": row["published"]} for row in others]
         print_rows(renamed, False, columns=columns)
     for note in dict.fromkeys(row["note"] for row in rows if row["note"]):
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _shown(row: dict[str, Any], where: str) -> dict[str, str]:

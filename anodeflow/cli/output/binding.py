@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -22,13 +21,13 @@ def print_binding(document: BindingStudyDoc) -> None:
     for matrix in document.descriptors:
         _print_matrix(matrix)
     for state in dict.fromkeys(host.li_state for host in document.hosts):
-        click.echo(f"{state}: {STATE_TEXT[state]}")
+        say(f"{state}: {STATE_TEXT[state]}")
     for kind in dict.fromkeys(matrix.kind or "added" for matrix in document.descriptors):
-        click.echo(f"dE, {kind}: {KIND_TEXT[kind]}")
+        say(f"dE, {kind}: {KIND_TEXT[kind]}")
     for convention in document.conventions:
-        click.echo(f"{convention}: E_int against {CONVENTION_TEXT[convention]}")
+        say(f"{convention}: E_int against {CONVENTION_TEXT[convention]}")
     if document.hosts:
-        click.echo(f"Li charge: {document.hosts[0].charge_mode}. Negative is bound.")
+        say(f"Li charge: {document.hosts[0].charge_mode}. Negative is bound.")
     print_footing(document)
 
 
@@ -65,13 +64,13 @@ def _words(convention: str) -> str:
 
 def _print_matrix(matrix: DescriptorMatrix) -> None:
     kind = matrix.kind or "added"
-    click.echo(f"dE(anode, interphase) = E_int(interphase) - E_int(anode), eV, {matrix.environment}, {kind} Li")
+    say(f"dE(anode, interphase) = E_int(interphase) - E_int(anode), eV, {matrix.environment}, {kind} Li")
     _print_values(matrix, matrix.d_e_ev)
     if matrix.d_e_ion_ev is not None:
-        click.echo("The same of Li+, whose electron leaves each face to the vacuum: dE(Li+) = dE + W(Y) - W(X)")
+        say("The same of Li+, whose electron leaves each face to the vacuum: dE(Li+) = dE + W(Y) - W(X)")
         _print_values(matrix, matrix.d_e_ion_ev)
     for line in matrix.refused:
-        click.echo(line)
+        say(line)
 
 
 def _print_values(matrix: DescriptorMatrix, values: list[list[float | None]]) -> None:

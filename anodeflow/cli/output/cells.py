@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, number
 
 if TYPE_CHECKING:
@@ -49,12 +48,12 @@ def print_cells(rows: Sequence[CellRow]) -> None:
             number(row.efficiency_percent, 1),
         )
     table.print()
-    click.echo("mg/cm² and mAh/g: of the cathode's active material. Wh/kg: of the masses that are given.")
+    say("mg/cm² and mAh/g: of the cathode's active material. Wh/kg: of the masses that are given.")
     for row in rows:
         for warning in row.warnings:
-            click.echo(f"{row.anode}: {warning}")
+            say(f"{row.anode}: {warning}")
     for source in dict.fromkeys(row.source for row in rows if row.source):
-        click.echo(f"source: {source}")
+        say(f"source: {source}")
 
 
 def write_cells_figure(rows: Sequence[CellRow], files: Sequence[Path]) -> None:
@@ -66,4 +65,4 @@ def write_cells_figure(rows: Sequence[CellRow], files: Sequence[Path]) -> None:
 
     for file in files:
         save_figure(cells_figure(rows), file)
-        click.echo(f"figure: {file}", err=True)
+        say(f"figure: {file}", err=True)

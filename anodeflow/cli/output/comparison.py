@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table
 
 if TYPE_CHECKING:
@@ -36,25 +35,25 @@ def comparison_rows(comparison: ComparisonDoc) -> list[dict[str, Any]]:
 
 def print_comparison(comparison: ComparisonDoc) -> None:
     """Print one table a quantity: a column an engine, then the spread within each functional."""
-    click.echo(f"\n{comparison.title}")
+    say(f"\n{comparison.title}")
     for answer in comparison.answers:
-        click.echo(
+        say(
             f"{answer.label}: {answer.functional}, {answer.engine.kind}, {answer.engine.version}, "
             f"card {answer.card.name}, study {answer.study_hash}"
         )
     for heading, group in groupby(comparison.quantities, key=lambda q: f"{q.table}: {q.heading}"):
         _print_quantity(heading, list(group), comparison)
     for engine, why in comparison.refused.items():
-        click.echo(f"without {engine}: {why}")
+        say(f"without {engine}: {why}")
     for note in comparison.notes:
-        click.echo(note)
+        say(note)
 
 
 def _print_quantity(heading: str, rows: list[ComparedQuantity], comparison: ComparisonDoc) -> None:
     functionals = list(dict.fromkeys(name for row in rows for name in row.spread))
     spreads = [f"spread, {name}" for name in functionals]
     labels = [answer.label for answer in comparison.answers]
-    click.echo(heading)
+    say(heading)
     table = new_table(("of", *labels, *spreads), right=(*labels, *spreads))
     for row in rows:
         values = [row.of(label) for label in labels]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -40,10 +39,10 @@ def print_crystal_study(document: CrystalStudyDoc) -> None:
         )
     table.print()
     for source in known_sources(doc.crystal for doc in document.crystals):
-        click.echo(f"known: {source}")
+        say(f"known: {source}")
     for step in document.voltages:
         x, y = step.li_per_host_atom
-        click.echo(f"{step.poor} -> {step.rich} (x = {x:.2f} to {y:.2f}): {step.voltage_v:.3f} V vs Li, 0 K")
+        say(f"{step.poor} -> {step.rich} (x = {x:.2f} to {y:.2f}): {step.voltage_v:.3f} V vs Li, 0 K")
     if document.elastic:
         _print_moduli(document)
     print_footing(document)
@@ -72,4 +71,4 @@ def _print_moduli(document: CrystalStudyDoc) -> None:
         )
     table.print()
     strains = next((doc.strains for doc in document.elastic if doc.strains), [])
-    click.echo(f"Hill averages at 0 K, ions relaxed, strains {', '.join(f'±{100 * s:g} %' for s in strains) or '–'}")
+    say(f"Hill averages at 0 K, ions relaxed, strains {', '.join(f'±{100 * s:g} %' for s in strains) or '–'}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 from anodeflow.cli.output.trajectories import print_interphase
 
@@ -20,7 +19,7 @@ def print_dynamics(document: DynamicsStudyDoc) -> None:
     ensemble = wanted["ensemble"].upper()
     thermostat = "" if ensemble == "NVE" else f" ({wanted.get('thermostat') or 'langevin'})"
     temperatures = ", ".join(f"{t:g}" for t in wanted.get("temperatures_k") or [wanted["temperature_k"]])
-    click.echo(
+    say(
         f"{ensemble}{thermostat}, {temperatures} K, steps of {wanted['timestep_fs']:g} fs, "
         f"{wanted['duration_ps']:g} ps wanted"
     )
@@ -90,7 +89,7 @@ def _print_transport(document: DynamicsStudyDoc) -> None:
     table.print()
     for law in document.arrhenius or []:
         if law.activation_ev is None or law.activation_ci_ev is None:
-            click.echo(f"{law.system}: {law.error}")
+            say(f"{law.system}: {law.error}")
             continue
         low, high = law.activation_ci_ev
         line = (
@@ -104,9 +103,9 @@ def _print_transport(document: DynamicsStudyDoc) -> None:
             line += (
                 f", sigma = {law.conductivity_at_s_per_cm:.1e} [{ends[0]:.1e}, {ends[1]:.1e}] S/cm (Nernst-Einstein)"
             )
-        click.echo(line)
+        say(line)
         for warning in law.warnings:
-            click.echo(f"{law.system}: {warning}")
+            say(f"{law.system}: {warning}")
 
 
 def _scientific(value: float | None, error: float | None) -> str:
@@ -118,14 +117,14 @@ def _scientific(value: float | None, error: float | None) -> str:
 def _print_system(system: DynamicsSystemDoc) -> None:
     facts = system.facts
     if facts:
-        click.echo(
+        say(
             f"{system.name}: {system.formula}; {facts['strained_side']} strained by {facts['strain_percent']:.2f} %, "
             f"sides {facts['film_thickness_angstrom']:.1f} and {facts['substrate_thickness_angstrom']:.1f} Å thick, "
             f"gap {facts['gap_angstrom']:.2f} Å, broken bonds {facts['broken_bonds']}"
         )
     if system.intact_ps4_after is not None and system.intact_ps4_before is not None:
         spread = system.intact_ps4_after_spread
-        click.echo(
+        say(
             f"{system.name}: intact PS4 {system.intact_ps4_before:.2f} before, {system.intact_ps4_after:.2f}"
             f"{f' ± {spread:.2f}' if spread is not None else ''} after ({len(system.replicas)} seeds; P-S below "
             f"{system.ps_cutoff_angstrom:.2f} Å, {system.ps_cutoff_source})"
@@ -134,7 +133,7 @@ def _print_system(system: DynamicsSystemDoc) -> None:
             f"more than {r.time_ps[-1] - r.time_ps[0]:.2f}" if r.half_broken_ps is None else f"{r.half_broken_ps:.2f}"
             for r in system.replicas
         ]
-        click.echo(f"{system.name}: half of the PS4 broken for good after {', '.join(halves)} ps (one number a seed)")
+        say(f"{system.name}: half of the PS4 broken for good after {', '.join(halves)} ps (one number a seed)")
     for replica in system.replicas:
         if replica.interphase is not None:
             print_interphase(replica.interphase, f"{system.name}, seed {replica.seed}")
@@ -151,5 +150,5 @@ def _print_system(system: DynamicsSystemDoc) -> None:
                 number(side.coordination_number, 2),
             ]
         table.add_row(rdf.pair, *cells)
-    click.echo(f"{system.name}: radial distribution functions, first and last {system.window_ps:g} ps")
+    say(f"{system.name}: radial distribution functions, first and last {system.window_ps:g} ps")
     table.print()

@@ -19,7 +19,7 @@ _SHORT_CELL = 17
 _BETWEEN = 2
 #: Longest word that is never broken.
 _UNBROKEN = 26
-_NUMBER = re.compile(r"[-+−±]?\d[\d.]*([eE][-+]?\d+)?( ± [\d.e+-]+)?( \[[^a-z]*\])?( %)?$|–$|$")
+_NUMBER = re.compile(r"[-+−±]?\d[\d.]*([eE][-+]?\d+)?( ± [\d.e+-]+)?( \[[^a-z]*\])?( (%|s|min|h))?$|–$|$")
 
 
 class Grid:
@@ -124,11 +124,14 @@ class Grid:
         return max([*head, *words, 1])
 
 
-def say(text: str) -> None:
-    """Print a line of text; on a terminal it is broken between words."""
+def say(text: str, indent: int = 3) -> None:
+    """Print lines of text; on a terminal they are broken between words, and continue so many columns to the right."""
     terminal = console()
     if not terminal.is_terminal or wide():
         click.echo(text)
         return
-    for line in textwrap.wrap(text, terminal.width, subsequent_indent="   ", break_on_hyphens=False) or [""]:
-        click.echo(line)
+    wrapper = textwrap.TextWrapper(
+        terminal.width, subsequent_indent=indent * " ", break_on_hyphens=False, break_long_words=False
+    )
+    for line in text.split("\n"):
+        click.echo("\n".join(wrapper.wrap(line)))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.surfaces import print_surface_table
 from anodeflow.cli.output.tables import interval, new_table, number, print_footing, print_heading
 
@@ -20,7 +19,7 @@ def print_interface(document: InterfaceStudyDoc) -> None:
     print_heading(document)
     doc = document.interface
     if doc.error:
-        click.echo(f"no interface energy: {doc.error}")
+        say(f"no interface energy: {doc.error}")
     if doc.registries is not None:
         _print_registries(doc.registries)
     columns = ("n film", "n substrate", "atoms", "gamma(n) (J/m²)")
@@ -32,12 +31,12 @@ def print_interface(document: InterfaceStudyDoc) -> None:
     table.print()
     for name, value in _facts(doc):
         if value not in (None, "–"):
-            click.echo(f"{name:<42}{value}")
+            say(f"{name:<42}{value}", indent=42)
     _print_uncertainty(doc)
     if document.surfaces:
         print_surface_table(document.surfaces)
     for line in [*doc.notes, *doc.warnings]:
-        click.echo(f"note: {line}")
+        say(f"note: {line}")
     print_footing(document)
 
 
@@ -57,7 +56,7 @@ def _print_registries(doc: InterfaceRegistriesDoc) -> None:
             [*entry.problems, *([entry.error] if entry.error else [])],
         )
     table.print()
-    click.echo(
+    say(
         f"registries: {len(doc.entries)} computed with {doc.film_layers} + {doc.substrate_layers} planes, of "
         f"{len(doc.scored)} scored; spread {number(doc.spread_j_per_m2, 3)} J/m2"
     )
@@ -67,9 +66,9 @@ def _print_uncertainty(doc: InterfaceEnergyDoc) -> None:
     """Print every part of the uncertainty by itself."""
     for part in doc.uncertainty:
         value = "not known" if part.half_width_j_per_m2 is None else f"± {part.half_width_j_per_m2:.3f}"
-        click.echo(f"{f'uncertainty, {part.name}, J/m2':<42}{value}  ({part.text})")
+        say(f"{f'uncertainty, {part.name}, J/m2':<42}{value}  ({part.text})", indent=42)
     if doc.uncertainty_j_per_m2 is not None:
-        click.echo(f"{'uncertainty, known parts together, J/m2':<42}± {doc.uncertainty_j_per_m2:.3f}")
+        say(f"{'uncertainty, known parts together, J/m2':<42}± {doc.uncertainty_j_per_m2:.3f}")
 
 
 def _contact_text(contacts: list[ContactDoc]) -> str | None:

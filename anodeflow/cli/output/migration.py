@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ def print_migration(document: MigrationStudyDoc) -> None:
         )
     table.print()
     for mode in dict.fromkeys(doc.charge_mode for doc in document.barriers):
-        click.echo(mode[:1].upper() + mode[1:] + ".")
-    click.echo("±: numerical, of fit and residual forces; it says nothing of the method.")
+        say(mode[:1].upper() + mode[1:] + ".")
+    say("±: numerical, of fit and residual forces; it says nothing of the method.")
     for landscape in document.landscapes or []:
         _print_landscape(landscape)
     for diffusion in document.diffusion or []:
@@ -45,17 +44,17 @@ def print_migration(document: MigrationStudyDoc) -> None:
 
 def _print_landscape(doc: LandscapeDoc) -> None:
     """Print the hops across one contact, and which of them a paper most likely shows."""
-    click.echo(f"{doc.text}.")
+    say(f"{doc.text}.")
 
 
 def _print_diffusion(doc: HopDiffusionDoc) -> None:
     """Print D by the hops of one path."""
     place = f"{doc.crystal}, {doc.mechanism}: "
     if doc.error:
-        click.echo(f"{place}{doc.error}")
+        say(f"{place}{doc.error}")
         return
     values = ", ".join(f"{d:.1e} at {t:g} K" for t, d in zip(doc.temperatures_k, doc.d_cm2_per_s, strict=True))
-    click.echo(
+    say(
         f"{place}D of {doc.carrier} by {', '.join(doc.hops)} alone: {values} cm2/s; E = {doc.activation_ev:.3f} eV at "
         f"{doc.temperatures_k[0]:g} K, correlation factor {doc.correlation_factor[0]:.2f}; "
         f"{doc.attempts_per_ps:g} attempts per ps assumed"

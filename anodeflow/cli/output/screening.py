@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import interval, new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ _MOST = 20
 def print_screening(document: ScreeningStudyDoc) -> None:
     """Print what the study's engine computed, and the best of the screening."""
     print_heading(document)
-    click.echo(f"film {document.film} on {document.substrate}, {document.screened.candidates} candidates")
+    say(f"film {document.film} on {document.substrate}, {document.screened.candidates} candidates")
     _print_entries(document.best, "computed")
     _print_entries(document.screened, "screened")
     print_footing(document)
@@ -26,7 +25,7 @@ def print_screening(document: ScreeningStudyDoc) -> None:
 def _print_entries(doc: ScreenedInterfacesDoc, how: str) -> None:
     """Print interfaces, lowest energy first."""
     engine = doc.engine.name if doc.engine else "nothing"
-    click.echo(f"\n{how} with {engine}:")
+    say(f"\n{how} with {engine}:")
     columns = (
         "film",
         "substrate",
@@ -58,4 +57,4 @@ def _print_entries(doc: ScreenedInterfacesDoc, how: str) -> None:
         )
     table.print()
     if len(doc.entries) > _MOST:
-        click.echo(f"{len(doc.entries) - _MOST} more: anodeflow results --what screened-interfaces")
+        say(f"{len(doc.entries) - _MOST} more: anodeflow results --what screened-interfaces")

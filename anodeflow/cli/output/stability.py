@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def print_stability(document: StabilityStudyDoc) -> None:
     """Print windows raw beside corrected, decomposition by voltage, then what interfaces could gain by reacting."""
     print_heading(document)
     if document.engine_corrects:
-        click.echo(f"{document.engine.name} was trained on corrected energies: raw ones are made by subtraction.")
+        say(f"{document.engine.name} was trained on corrected energies: raw ones are made by subtraction.")
     _print_windows(document)
     _print_ensembles(document)
     _print_fields(document)
@@ -28,12 +27,12 @@ def print_stability(document: StabilityStudyDoc) -> None:
     _print_mixing(document)
     _print_phases(document)
     for warning in document.warnings:
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     print_footing(document)
 
 
 def _print_windows(document: StabilityStudyDoc) -> None:
-    click.echo("\nWindows against Li, V (raw | with anion corrections), of the hull and of the phase as it is")
+    say("\nWindows against Li, V (raw | with anion corrections), of the hull and of the phase as it is")
     table = new_table(
         (
             "electrolyte",
@@ -66,7 +65,7 @@ def _print_windows(document: StabilityStudyDoc) -> None:
 def _print_ensembles(document: StabilityStudyDoc) -> None:
     if not document.ensembles:
         return
-    click.echo("Ensembles above the hull, meV/atom (raw | with anion corrections)")
+    say("Ensembles above the hull, meV/atom (raw | with anion corrections)")
     table = new_table(("electrolyte", "configurations", "lowest", "mean", "spread", "T S at most"))
     for name in dict.fromkeys(ensemble.electrolyte for ensemble in document.ensembles):
         pair = [e for kind in _ENERGIES for e in document.ensembles if e.electrolyte == name and e.energies == kind]
@@ -80,7 +79,7 @@ def _print_ensembles(document: StabilityStudyDoc) -> None:
             "–" if entropy is None or kelvin is None else f"{1000 * entropy:.1f} at {kelvin:g} K",
         )
     table.print()
-    click.echo("T S: ideal disorder of Li and of S with the halide, to be subtracted; real disorder has less.\n")
+    say("T S: ideal disorder of Li and of S with the halide, to be subtracted; real disorder has less.\n")
 
 
 def _print_fields(document: StabilityStudyDoc) -> None:
@@ -89,7 +88,7 @@ def _print_fields(document: StabilityStudyDoc) -> None:
     others = {name for ensemble in document.ensembles for name in ensemble.configurations} - lowest
     shown = {window.electrolyte for window in document.windows} - others
     for window in (w for w in document.windows if w.energies == "raw" and w.fields and w.electrolyte in shown):
-        click.echo(f"{window.electrolyte} against voltage, raw (eV per atom of it, at the low end)")
+        say(f"{window.electrolyte} against voltage, raw (eV per atom of it, at the low end)")
         table = new_table(("V against Li", "reaction", "energy (eV/atom)"))
         for field in reversed(window.fields):
             high = "" if field.voltage_high_v is None else f"{field.voltage_high_v:.2f}"
@@ -100,7 +99,7 @@ def _print_fields(document: StabilityStudyDoc) -> None:
 
 
 def _print_potentials(document: StabilityStudyDoc) -> None:
-    click.echo("At a fixed potential, whatever anode keeps it there (raw | corrected)")
+    say("At a fixed potential, whatever anode keeps it there (raw | corrected)")
     table = new_table(("electrolyte", "potential (V)", "energy (eV/atom)", "energy (eV/formula)"))
     corrected = {(p.electrolyte, p.potential_v): p for p in document.at_potentials if p.energies == "corrected"}
     for doc in (p for p in document.at_potentials if p.energies == "raw"):
@@ -116,7 +115,7 @@ def _print_potentials(document: StabilityStudyDoc) -> None:
 
 def _print_mixing(document: StabilityStudyDoc) -> None:
     """Print the pairs that gain something; the rest in a line."""
-    click.echo("Mixing: deepest point, and with the first in excess per formula of the second (raw | corrected)")
+    say("Mixing: deepest point, and with the first in excess per formula of the second (raw | corrected)")
     table = new_table(
         ("first", "second", "lithium", "deepest (eV/atom)", "first in excess (eV/formula)", "products of the deepest")
     )
@@ -139,12 +138,12 @@ def _print_mixing(document: StabilityStudyDoc) -> None:
         )
     table.print()
     for lithium, pairs in nothing.items():
-        click.echo(f"lithium {lithium}: mixing adds nothing to what each does by itself: {', '.join(pairs)}")
-    click.echo("")
+        say(f"lithium {lithium}: mixing adds nothing to what each does by itself: {', '.join(pairs)}")
+    say("")
 
 
 def _print_phases(document: StabilityStudyDoc) -> None:
-    click.echo("Phases of the hull (raw | corrected)")
+    say("Phases of the hull (raw | corrected)")
     table = new_table(("crystal", "E_f (eV/atom)", "above hull (meV/atom)", "notes"))
     for doc in document.phases:
         above = [1000 * doc.above_hull_ev_per_atom[e] if e in doc.above_hull_ev_per_atom else None for e in _ENERGIES]

@@ -80,6 +80,7 @@ def print_study(document: Any, as_json: bool, imported: str | None = None, disag
         print_json(content | {"warnings": [*content["warnings"], *disagreements]})
         return
     from anodeflow.analysis.checks import check_of
+    from anodeflow.cli.output.grid import say
 
     load(kind_of_document(document.doc_type).printer)(document)
     if (check := check_of(document)) is not None:
@@ -87,13 +88,11 @@ def print_study(document: Any, as_json: bool, imported: str | None = None, disag
 
         print_check(check)
     if document.engine.stand_in:
-        click.echo(
-            f"NOT A RESULT: computed by {document.engine.kind}; these numbers test the workflow and mean nothing"
-        )
+        say(f"NOT A RESULT: computed by {document.engine.kind}; these numbers test the workflow and mean nothing")
     for line in disagreements:
-        click.echo(line)
+        say(line)
     if imported is not None:
-        click.echo(imported)
+        say(imported)
 
 
 def write_figure(document: Any, file: Path, imported: str | None = None) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import interval, new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def print_surface_table(surfaces: list[SurfaceEnergyDoc]) -> None:
 
 def _print_work_functions(doc: WorkFunctionDoc) -> None:
     """Print the work function of every slab of a face."""
-    click.echo(f"{doc.text} ({doc.level})")
+    say(f"{doc.text} ({doc.level})")
     table = new_table(("slab", "layers", "vacuum (Å)", "W (eV)", "W below (eV)", "flat within (eV)", "notes"))
     for row in doc.rows:
         values = [number(value) for value in (row.work_function_ev, row.bottom_ev, row.spread_ev)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from anodeflow.cli.output.console import print_json, wide
 from anodeflow.cli.output.grid import Grid, say
 from anodeflow.columns import cell_text, head
@@ -121,12 +119,12 @@ def interval(value: float | None, limits: tuple[float, float] | None, factor: fl
 def print_heading(document: StudyDoc) -> None:
     """Print title, engine and card of a study."""
     engine = document.engine
-    click.echo(f"\n{document.title or document.study}")
-    click.echo(f"{engine.name} ({engine.kind}, {engine.version}), card {document.cards_text}")
+    say(f"\n{document.title or document.study}")
+    say(f"{engine.name} ({engine.kind}, {engine.version}), card {document.cards_text}")
 
 
 def print_footing(document: StudyDoc) -> None:
     """Print what a study rests on, and its hash."""
     for source in document.sources:
         say(f"rests on: {source}")
-    click.echo(f"Study {document.study_hash}.")
+    say(f"Study {document.study_hash}.")

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import number, print_rows
 from anodeflow.errors import InputError
 from anodeflow.files import atomic_path
@@ -81,7 +80,7 @@ def write_curves(document: TrajectoryAnalysisDoc, file: Path) -> None:
 
 def _print_transport(moved: TransportDoc) -> None:
     axes = ", ".join(f"{d:.2e}" for d in moved.d_by_axis_cm2_per_s)
-    click.echo(f"{moved.element}: D along x, y, z = {axes} cm2/s")
+    say(f"{moved.element}: D along x, y, z = {axes} cm2/s")
     line = f"{moved.element}: at {moved.temperature_k:g} K sigma = {moved.nernst_einstein_s_per_cm:.2e} S/cm"
     line += " (Nernst-Einstein)"
     if moved.conductivity_s_per_cm is not None:
@@ -89,11 +88,11 @@ def _print_transport(moved: TransportDoc) -> None:
         line += f", {moved.conductivity_s_per_cm:.2e}{error} S/cm by collective displacement"
     if moved.haven_ratio is not None:
         line += f", Haven ratio {moved.haven_ratio:.2f}"
-    click.echo(line)
+    say(line)
     jumps = moved.jumps
     if jumps is not None:
         factor = "" if jumps.correlation_factor is None else f", D / D of jumps {jumps.correlation_factor:.2f}"
-        click.echo(
+        say(
             f"{moved.element}: {jumps.jumps} jumps between {jumps.sites} sites, {jumps.rate_per_ps:.3g} per atom and "
             f"ps, {jumps.returns} undone at once{factor}"
         )
@@ -110,13 +109,13 @@ def print_interphase(phases: InterphaseDoc, of: str = "interphase") -> None:
         What the lines begin with.
     """
     amounts = ", ".join(f"{name} {phases.first[name]} -> {phases.last[name]:.0f}" for name in phases.phases)
-    click.echo(f"{of}: atoms like {amounts}")
+    say(f"{of}: atoms like {amounts}")
     products = ", ".join(f"{name} {value:.1f}" for name, value in phases.thickness_by_phase_angstrom.items())
     tail = phases.thickness_angstrom[-max(1, round(0.1 * phases.frames)) :]
-    click.echo(f"{of}: products {sum(tail) / len(tail):.1f} Å thick, all contacts together ({products})")
+    say(f"{of}: products {sum(tail) / len(tail):.1f} Å thick, all contacts together ({products})")
     crossed = [str(plane.net_li[-1]) for plane in phases.planes]
     if crossed:
-        click.echo(f"{of}: Li into the electrolyte through its contacts: {', '.join(crossed)}")
+        say(f"{of}: Li into the electrolyte through its contacts: {', '.join(crossed)}")
     law = phases.growth
     if law is None:
         return
@@ -124,7 +123,7 @@ def print_interphase(phases: InterphaseDoc, of: str = "interphase") -> None:
     exponent = ""
     if law.exponent is not None and law.exponent_ci is not None:
         exponent = f", n = {law.exponent:.2f} [{law.exponent_ci[0]:.2f}, {law.exponent_ci[1]:.2f}] of t^n"
-    click.echo(
+    say(
         f"{of}: growth {law.linear_angstrom_per_ps:.3g} [{low:.3g}, {high:.3g}] Å/ps if linear, K = "
         f"{law.parabolic_angstrom2_per_ps:.3g} Å²/ps if parabolic{exponent}: {law.law}"
     )
@@ -134,7 +133,7 @@ def print_analysis(document: TrajectoryAnalysisDoc) -> None:
     """Print what was found as tables and lines."""
     atoms = " ".join(f"{element}{count}" for element, count in document.elements.items())
     step = "" if document.timestep_fs is None else f", {document.timestep_fs:g} fs apart"
-    click.echo(f"{document.file}: {atoms}, {document.frames} frames{step}")
+    say(f"{document.file}: {atoms}, {document.frames} frames{step}")
     if document.rdf:
         rows = [
             {
@@ -149,7 +148,7 @@ def print_analysis(document: TrajectoryAnalysisDoc) -> None:
         ]
         print_rows(rows, as_json=False)
     for run in document.tetrahedra:
-        click.echo(
+        say(
             f"{run.pair}: {run.centres} {run.pair.split('-')[0]}, intact ({run.wanted} neighbours within "
             f"{run.cutoff_angstrom:.3f} Å, {run.cutoff_source}): {run.first_intact_fraction:.3f} at first, "
             f"{run.last_intact_fraction:.3f} over the last tenth (persistent: {run.last_persistent_fraction:.3f})"
@@ -157,7 +156,7 @@ def print_analysis(document: TrajectoryAnalysisDoc) -> None:
     for d in document.diffusion:
         error = "" if d.d_se_cm2_per_s is None else f" ± {d.d_se_cm2_per_s:.1e}"
         flag = "" if d.diffusive else "  NOT DIFFUSIVE"
-        click.echo(
+        say(
             f"{d.element}: D = {d.d_cm2_per_s:.3e}{error} cm2/s (lags {d.fit_fs[0]:g} to {d.fit_fs[1]:g} fs, "
             f"d ln MSD / d ln t = {d.loglog_slope:.2f}){flag}"
         )
@@ -168,12 +167,12 @@ def print_analysis(document: TrajectoryAnalysisDoc) -> None:
     checks = document.checks
     if checks is not None and checks.energy_drift_ev_per_atom_ps is not None:
         error_mev = 1000 * (checks.energy_drift_se_ev_per_atom_ps or 0)
-        click.echo(
+        say(
             f"{checks.energy} energy: drift {1000 * checks.energy_drift_ev_per_atom_ps:+.3f} ± {error_mev:.3f} meV per "
             "atom and ps"
         )
     if checks is not None and checks.mean_temperature_k is not None:
-        click.echo(
+        say(
             f"temperature: {number(checks.mean_temperature_k, 1, checks.mean_temperature_se_k)} K, spread "
             f"{checks.temperature_std_k:.1f} K (canonical {checks.canonical_std_k:.1f} K)"
         )
@@ -187,4 +186,4 @@ def print_analysis(document: TrajectoryAnalysisDoc) -> None:
         *([checks] if checks else []),
     ]
     for warning in [*document.warnings, *(text for part in parts for text in part.warnings)]:
-        click.echo(f"note: {warning}")
+        say(f"note: {warning}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 def print_voltage(document: VoltageStudyDoc) -> None:
     """Print plateaus, then capacity and volume of the host with each amount of lithium, then the phases."""
     print_heading(document)
-    click.echo(f"\n{document.host} taking up lithium: plateaus against Li metal, 0 K")
+    say(f"\n{document.host} taking up lithium: plateaus against Li metal, 0 K")
     table = new_table(("from", "to", "Li per host", "voltage (V)", "capacity (mAh/g host)"))
     for plateau in document.plateaus:
         table.add_row(
@@ -28,7 +27,7 @@ def print_voltage(document: VoltageStudyDoc) -> None:
     table.print()
     if document.warm is not None:
         _print_warm(document.warm)
-    click.echo("Capacity from the host on, and volume")
+    say("Capacity from the host on, and volume")
     table = new_table(
         (
             "phases",
@@ -66,14 +65,14 @@ def print_voltage(document: VoltageStudyDoc) -> None:
         )
     table.print()
     for warning in document.warnings:
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     print_footing(document)
 
 
 def _print_warm(profile: WarmProfile) -> None:
     """Print the plateaus with vibrations, and what each phase's free energy rests on."""
     if profile.plateaus:
-        click.echo(f"The same with harmonic vibrations at the volumes of 0 K, at {profile.temperature_k:g} K")
+        say(f"The same with harmonic vibrations at the volumes of 0 K, at {profile.temperature_k:g} K")
         table = new_table(("from", "to", "with zero point (V)", "at temperature (V)"))
         cold = {(plateau.poor, plateau.rich): plateau.voltage_v for plateau in profile.zero_point}
         for plateau in profile.plateaus:
