@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # The ones that matter most first: a narrow terminal does without the last.
 _COLUMNS = (
-    "calculation", "task", "atoms", "expected_core_seconds", "formula", "expected_steps", "card", "kpoints", "electrons",
-    "plane_waves", "charge",
+    "calculation", "task", "atoms", "expected_core_seconds", "formula", "expected_steps", "card", "kpoints",
+    "electrons", "plane_waves", "charge",
 )  # fmt: skip
 
 
