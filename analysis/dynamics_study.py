@@ -21,6 +21,7 @@ from anodeflow.analysis.interphase import InterphaseDoc, interphase
 from anodeflow.analysis.pair_distances import chunks
 from anodeflow.analysis.profiles import ProfileDoc, layer_profile
 from anodeflow.analysis.rdf import RdfDoc, pair_elements, partial_rdf
+from anodeflow.analysis.strained_side import StrainedSideDoc
 from anodeflow.analysis.trajectories.compact import CompactTrajectory
 from anodeflow.analysis.trajectories.frames import Frame
 from anodeflow.analysis.trajectories.joined import join_trajectories
@@ -128,8 +129,11 @@ class DynamicsStudyDoc(StudyDoc):
     dynamics: dict[str, Any] = Field(description="ensemble, time step, temperature, duration, thermostat")
     systems: list[DynamicsSystemDoc] = Field(description="a result for each system")
     arrhenius: list[ArrheniusDoc] | None = Field(None, description="of each system, where there are temperatures_k")
+    strained_sides: list[StrainedSideDoc] | None = Field(
+        None, description="by which moduli the strained side of an interface was chosen, where they were computed"
+    )
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "arrhenius")
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "arrhenius", "strained_sides")
 
     @property
     def complete(self) -> bool:

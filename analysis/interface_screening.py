@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from anodeflow.analysis.comparable import check_finite
 from anodeflow.analysis.interface_registries import ContactDoc
+from anodeflow.analysis.strained_side import StrainedSideDoc
 from anodeflow.documents import CardRecord, Document, EngineRecord, StudyDoc
 from anodeflow.errors import InputError
 from anodeflow.units import EV_PER_A2_TO_J_PER_M2
@@ -96,6 +97,11 @@ class ScreeningStudyDoc(StudyDoc):
     substrate: str = Field(description="face of the side that keeps its lattice")
     screened: ScreenedInterfacesDoc = Field(description="interfaces that the potential scored")
     best: ScreenedInterfacesDoc = Field(description="interfaces that the study's engine computed")
+    strained_side: StrainedSideDoc | None = Field(
+        None, description="by which moduli the film was chosen; None: the study file says which side it is"
+    )
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "strained_side")
 
     @property
     def complete(self) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from anodeflow.analysis.interface_energy import InterfaceEnergyDoc
+from anodeflow.analysis.strained_side import StrainedSideDoc
 from anodeflow.analysis.surface_energy import SurfaceEnergyDoc
 from anodeflow.documents import StudyDoc
 
@@ -27,6 +30,11 @@ class InterfaceStudyDoc(StudyDoc):
     doc_type: Literal["InterfaceStudyDoc"] = "InterfaceStudyDoc"
     interface: InterfaceEnergyDoc
     surfaces: list[SurfaceEnergyDoc]
+    strained_side: StrainedSideDoc | None = Field(
+        None, description="by which moduli the film was chosen; None: the study file says which side it is"
+    )
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "strained_side")
 
     @property
     def complete(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from pymatgen.core import Structure
 
 from anodeflow.errors import InputError
-from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, slab_spec, young_modulus_gpa
+from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, slab_spec, softer_by_publication
 from anodeflow.structures.interfaces import COMFORTABLE_STRAIN, InterfaceModel, build_interface
 from anodeflow.structures.matching import Strained, lattice_matches
 
@@ -55,7 +55,7 @@ def interface(
     film_symmetric, substrate_symmetric
         Prefer equal faces, even at the price of stoichiometry.
     strained
-        If absent the softer side of `interface_sides.YOUNG_MODULUS_GPA`, else the film.
+        If absent the softer side by the published moduli of `interface_sides.YOUNG_MODULUS_GPA`, else the film.
     max_strain, max_area_angstrom2, max_atoms
         Limits; `max_atoms` counts one matched cell. One that is repeated has at most 5000 atoms.
     comfortable_strain
@@ -98,9 +98,9 @@ def interface(
         )
     ]
     slabs = specs[0].build(), specs[1].build()
-    moduli = [young_modulus_gpa(spec.crystal) for spec in specs]
     if strained is None:
-        strained = "substrate" if None not in moduli and (moduli[1] or 0) < (moduli[0] or 0) else "film"
+        published = softer_by_publication(specs[0].crystal, specs[1].crystal)
+        strained = "film" if published is None else published[0]
     matches = lattice_matches(
         *slabs, max_area_angstrom2=max_area_angstrom2, max_strain=max_strain, max_atoms=max_atoms, strained=strained
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pymatgen.core import Structure
 
@@ -31,8 +32,9 @@ DEFAULT_MILLER: Mapping[str, tuple[int, int, int]] = {
     "Li6PS5Cl": (1, 0, 0),
 }
 
-#: Young's moduli in GPa, used only to name the softer side. Li: doi 10.1007/s10853-018-2971-3; Li6PS5Cl:
-#: doi 10.1149/2.0061602jes; LiCl and Li9Al4: theory as cited in Nature Communications 2024 (Li-Al-Cl); Al: handbook.
+#: Young's moduli in GPa by which the softer side is named where nobody says it and no engine computes it. Li:
+#: doi 10.1007/s10853-018-2971-3; Li6PS5Cl: doi 10.1149/2.0061602jes; LiCl and Li9Al4: theory as cited in Nature
+#: Communications 2024 (Li-Al-Cl); Al: handbook.
 YOUNG_MODULUS_GPA: Mapping[str, float] = {"Li": 7.8, "Li6PS5Cl": 22.1, "LiCl": 49.9, "Li9Al4": 62.4, "Al": 70.0}
 
 
@@ -121,9 +123,19 @@ def slab_spec(
     return SlabSpec(bulk, miller, name, termination, layers, min_thickness_angstrom, symmetric)
 
 
-def young_modulus_gpa(crystal: str) -> float | None:
-    """Return Young's modulus of a crystal of `YOUNG_MODULUS_GPA`, or of an argyrodite; None where it is not known."""
-    return YOUNG_MODULUS_GPA.get("Li6PS5Cl" if _is_argyrodite(crystal) else crystal)
+def softer_by_publication(film: str, substrate: str) -> tuple[Literal["film", "substrate"], str] | None:
+    """Return the softer side by published Young's moduli, and these as text; None where one is not known.
+
+    Parameters
+    ----------
+    film, substrate
+        Names of the crystals; an argyrodite has the modulus of Li6PS5Cl.
+    """
+    known = [YOUNG_MODULUS_GPA.get("Li6PS5Cl" if _is_argyrodite(name) else name) for name in (film, substrate)]
+    if known[0] is None or known[1] is None:
+        return None
+    text = f"published Young's moduli, {film} {known[0]:g} and {substrate} {known[1]:g} GPa"
+    return ("substrate" if known[1] < known[0] else "film"), text
 
 
 def _resolve(crystal: str | Path | Structure, seed: int) -> tuple[str, Structure]:

@@ -28,7 +28,7 @@ from anodeflow.structures.interface_contacts import (
     gaps,
     tight_contacts,
 )
-from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, young_modulus_gpa
+from anodeflow.structures.interface_sides import MIN_SIDE_ANGSTROM, softer_by_publication
 from anodeflow.structures.matching import (
     InPlaneStrain,
     LatticeMatch,
@@ -443,10 +443,11 @@ def interface_warnings(model: InterfaceModel) -> tuple[str, ...]:
             texts.append(f"the {name} {slab.crystal} is not stoichiometric: energies need chemical potentials")
         if slab.polar:
             texts.append(f"the {name} {slab.crystal} has a polar face")
-    moduli = [young_modulus_gpa(slab.crystal) for slab in (model.film, model.substrate)]
-    softer = {True: "film", False: "substrate"}[(moduli[0] or 0) < (moduli[1] or 0)]
-    if None not in moduli and model.strained not in (softer, "both"):
-        texts.append(f"the {model.strained} carries the strain, but the {softer} is the softer side")
+    published = softer_by_publication(model.film.crystal, model.substrate.crystal)
+    if published is not None and model.strained not in (published[0], "both"):
+        texts.append(
+            f"the {model.strained} carries the strain, but the {published[0]} is the softer side by {published[1]}"
+        )
     tight = tight_contacts(across)
     if tight:
         pair, touching = next(iter(tight.items()))

@@ -67,7 +67,8 @@ class _Registry:
               help="Largest principal strain, percent.")  # fmt: skip
 @click.option("--max-area", type=float, default=400.0, show_default=True, help="Largest area, square angstrom.")
 @click.option("--max-atoms", type=click.IntRange(1), default=500, show_default=True, help="Refuse larger cells.")
-@click.option("--strained", type=click.Choice(["film", "substrate", "both"]), help="Default: the softer side.")
+@click.option("--strained", type=click.Choice(["film", "substrate", "both"]),
+              help="Default: the softer side by published moduli.")  # fmt: skip
 @click.option("--registry", metavar="NAME", help="Take this registry, e.g. 'Li over Cl', not the lowest.")
 @click.option("--registries", is_flag=True, help="List the registries by name, without energies; write nothing.")
 @click.option("--search-engine", metavar="NAME", default="sevennet-0", show_default=True,

@@ -122,6 +122,8 @@ def _print_system(system: DynamicsSystemDoc) -> None:
             f"sides {facts['film_thickness_angstrom']:.1f} and {facts['substrate_thickness_angstrom']:.1f} Å thick, "
             f"gap {facts['gap_angstrom']:.2f} Å, broken bonds {facts['broken_bonds']}"
         )
+        if facts.get("strained_by"):
+            say(f"{system.name}: the strained side is the softer by {facts['strained_by']}")
     if system.intact_ps4_after is not None and system.intact_ps4_before is not None:
         spread = system.intact_ps4_after_spread
         say(

@@ -20,6 +20,8 @@ def print_interface(document: InterfaceStudyDoc) -> None:
     doc = document.interface
     if doc.error:
         say(f"no interface energy: {doc.error}")
+    if document.strained_side is not None:
+        say(document.strained_side.text)
     if doc.registries is not None:
         _print_registries(doc.registries)
     columns = ("n film", "n substrate", "atoms", "gamma(n) (J/m²)")

@@ -17,6 +17,8 @@ def print_screening(document: ScreeningStudyDoc) -> None:
     """Print what the study's engine computed, and the best of the screening."""
     print_heading(document)
     say(f"film {document.film} on {document.substrate}, {document.screened.candidates} candidates")
+    if document.strained_side is not None:
+        say(document.strained_side.text)
     _print_entries(document.best, "computed")
     _print_entries(document.screened, "screened")
     print_footing(document)

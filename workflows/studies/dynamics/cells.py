@@ -12,12 +12,14 @@ from pymatgen.core import Element, Structure
 from anodeflow.analysis.interface_registries import RegistrySearchDoc
 from anodeflow.errors import InputError
 from anodeflow.structures.interface_pairs import interface
+from anodeflow.structures.interface_sides import softer_by_publication
 from anodeflow.structures.interfaces import InterfaceModel
 from anodeflow.structures.registry import contact_problems, registries
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Options
 from anodeflow.workflows.studies.graph import Travelling
 from anodeflow.workflows.studies.registries import found_registries, named_crystal, search_is_default
+from anodeflow.workflows.studies.strained_side import SOFTER
 from anodeflow.yaml_input import Layers, Miller, Repeats, Shift
 
 #: Dynamics may begin with contacts that are closer than those of rigid sides by this, angstrom.
@@ -55,8 +57,10 @@ class System(Options):
     registries: Literal[1] | None = Field(None, description="1: the lowest of a search, the default of an interface")
     search_engine: str | None = Field(None, description="potential that scores registries")
     repeat: tuple[Repeats, Repeats] = Field((1, 1), description="of the matched cell of an interface in the plane")
-    strained: Literal["film", "substrate", "both"] | None = Field(
-        None, description="which side takes the lattice of the other; both: half each; default: the softer"
+    strained: Literal["film", "substrate", "both", "softer"] | None = Field(
+        None,
+        description="which side takes the lattice of the other; both: half each; softer: by moduli that the study's "
+        "engine computes; default: the softer by published moduli",
     )
     max_strain_percent: float = Field(5.0, ge=1e-3, le=15, description="largest strain of a lattice match")
     max_area_angstrom2: float = Field(250.0, gt=1, le=2000, description="largest area of a lattice match")
@@ -96,12 +100,16 @@ class System(Options):
             "film_layers": self.film.layers,
             "substrate_layers": self.substrate.layers,
             "min_thickness_angstrom": self.min_thickness_angstrom,
-            "strained": self.strained,
+            "strained": "film" if self.strained == SOFTER else self.strained,
             "max_strain": self.max_strain_percent / 100,
             "max_area_angstrom2": self.max_area_angstrom2,
             "max_atoms": self.max_atoms,
             "gap_angstrom": self.gap_angstrom,
         }
+
+    def straining(self, side: Literal["film", "substrate"]) -> System:
+        """Return the same with this side strained."""
+        return self.model_copy(update={"strained": side})
 
     @property
     def crystals(self) -> list[str]:
@@ -193,11 +201,22 @@ class InterfaceFacts(Travelling):
     registries: list[str]
     shortest_contact_angstrom: float
     warnings: list[str]
+    strained_by: str | None = None
 
     @classmethod
-    def of(cls, model: InterfaceModel) -> InterfaceFacts:
-        """Return what is known of an interface."""
+    def of(cls, model: InterfaceModel, strained: str | None) -> InterfaceFacts:
+        """Return what is known of an interface.
+
+        Parameters
+        ----------
+        model
+            Its cell.
+        strained
+            What the study file says of the strained side.
+        """
+        published = softer_by_publication(model.film.crystal, model.substrate.crystal)
         return cls(
+            strained_by=None if strained is not None or published is None else published[1],
             interface=model.name,
             strained_side=model.strained,
             strain_percent=model.max_strain_percent,

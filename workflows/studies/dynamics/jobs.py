@@ -172,7 +172,7 @@ class MovingSystem(Stage):
                 start=start,
                 replicas=[[segment.label for segment in replica] for replica in replicas],
                 seeds=[run.seed for run in runs],
-                facts=None if model is None else InterfaceFacts.of(model),
+                facts=None if model is None else InterfaceFacts.of(model, self.system.strained),
                 analysis=self.analysis,
                 system=None if temperature is None else self.system.label,
                 temperature_k=temperature,
@@ -252,7 +252,7 @@ class _SystemResult(Result):
     def document(self, docs: Documents) -> DynamicsSystemDoc:
         """See :meth:`Result.document`."""
         relaxed: CalculationDoc | None = None if self.start is None else docs[self.start]
-        facts = {} if self.facts is None else self.facts.model_dump(mode="json")
+        facts = {} if self.facts is None else self.facts.model_dump(mode="json", exclude_none=True)
         replicas = [[docs[label] for label in replica] for replica in self.replicas]
         start = self.built if relaxed is None else relaxed.structure
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pymatgen.core import Structure
@@ -15,10 +15,12 @@ from anodeflow.structures.structure_files import read_structure
 from anodeflow.workflows.cards import Dynamics, MethodCard
 from anodeflow.workflows.jobs.segment import DynamicsRun
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.dynamics.cells import Analysis, System, build
+from anodeflow.workflows.studies.crystals.elastic import elastic_label
+from anodeflow.workflows.studies.dynamics.cells import Analysis, InterfaceFacts, System, build
 from anodeflow.workflows.studies.dynamics.jobs import MovingSystem
-from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
+from anodeflow.workflows.studies.graph import Documents, Entry, Stage, crystal_step
 from anodeflow.workflows.studies.registries import RegistryStage, check_search_engine, search_engine
+from anodeflow.workflows.studies.strained_side import SOFTER, BySide, check_stress, decided, moduli_of, moduli_stages
 from anodeflow.yaml_input import Seed
 
 # Vibrations of Li have periods of 60 fs and more: longer steps lose energy at their turning points.
@@ -34,6 +36,13 @@ _OVERRIDES = (
     "ensemble", "timestep_fs", "duration_ps", "temperature_k", "thermostat", "friction_per_ps", "damping_fs",
     "chain_length",
 )  # fmt: skip
+
+
+class _MovingBySide(BySide):
+    """A stage of an interface that moves, its softer side strained."""
+
+    film: RegistryStage | MovingSystem
+    substrate: RegistryStage | MovingSystem
 
 
 class DynamicsStudy(Study):
@@ -93,6 +102,8 @@ class DynamicsStudy(Study):
         for key, given in (("seeds", self.seeds), ("systems", labels), ("temperatures_k", self.temperatures_k or [])):
             if len(set(given)) != len(given):
                 raise ValueError(f"{key} {given} names one twice; give each once")
+        if any(system.strained == SOFTER for system in self.systems) and not self.relax_crystals:
+            raise ValueError("strained: softer takes the moduli of relaxed crystals; say which side, or relax_crystals")
         return self
 
     # --- settings ------------------------------------------------------------------------------------
@@ -229,7 +240,11 @@ class DynamicsStudy(Study):
                 )
             if model is not None:
                 notes += [f"{system.label}: {text}" for text in model.warnings]
-                notes.append(f"{system.label}: strain of the {model.strained} {model.max_strain_percent:.2f} %")
+                by = InterfaceFacts.of(model, system.strained).strained_by
+                chosen = "" if by is None else f", the softer side by {by}; 'strained: softer' computes them"
+                notes.append(f"{system.label}: strain of the {model.strained} {model.max_strain_percent:.2f} %{chosen}")
+        if any(system.strained == SOFTER for system in self.systems):
+            notes += check_stress(self.loaded_engine)
         for system in self.systems:
             if system.registries:
                 engine = search_engine(self.engine, self.warm_start, system.search_engine)
@@ -268,21 +283,28 @@ class DynamicsStudy(Study):
         runs, segments = self.runs, self.segments()
         crystals = [crystal_step(name, self.crystal(name), expected_steps=15) for name in relaxed]
         systems: list[Entry] = []
+        softer = [name for system in self.systems if system.strained == SOFTER for name in system.crystals]
         for system in self.systems:
             as_given = [(name, self.crystal(name)) for name in dict.fromkeys(system.crystals) if name not in relaxed]
-            if system.registries:
-                systems.append(self._search(system, as_given))
-            moving = MovingSystem.of(
-                system,
-                as_given,
-                prerelax_card=self.prerelax_card() if self.prerelax else None,
-                runs=runs,
-                segments=segments,
-                analysis=self.analysis,
-                by_temperature=self.temperatures_k is not None,
-            )
-            systems.append(moving)
-        return [*crystals, *systems]
+            options = {
+                "prerelax_card": self.prerelax_card() if self.prerelax else None,
+                "runs": runs,
+                "segments": segments,
+                "analysis": self.analysis,
+                "by_temperature": self.temperatures_k is not None,
+            }
+            if system.strained != SOFTER:
+                systems += self._stages(system, as_given, options)
+                continue
+            sides: tuple[Literal["film", "substrate"], ...] = ("film", "substrate")
+            forms = [self._stages(system.straining(side), as_given, options) for side in sides]
+            systems += [_MovingBySide.of(film, sub, system.crystals) for film, sub in zip(*forms, strict=True)]
+        return [*crystals, *moduli_stages(softer), *systems]
+
+    def _stages(self, system: System, as_given: list[tuple[str, Structure]], options: dict[str, Any]) -> list[Stage]:
+        """Return the search of a system's registry, if there is one, and its runs."""
+        moving = MovingSystem.of(system, as_given, **options)
+        return [self._search(system, as_given), moving] if system.registries else [moving]
 
     def _search(self, system: System, as_given: list[tuple[str, Structure]]) -> RegistryStage:
         """Return the search of the registry of an interface; rigid, since a start is not to react before it moves."""
@@ -301,12 +323,19 @@ class DynamicsStudy(Study):
 
     def summarised(self, entries: list[Entry]) -> list[str]:
         """See :meth:`Study.summarised`: the systems."""
-        return [entry.label for entry in entries if isinstance(entry, MovingSystem)]
+        moving = {f"{system.label}/cell" for system in self.systems}
+        moduli = {elastic_label(name) for system in self.systems for name in system.crystals}
+        return [entry.label for entry in entries if entry.label in moving | moduli]
 
     def document(self, results: Documents, record: Record, facts: None) -> DynamicsStudyDoc:
         """See :meth:`Study.document`: all systems."""
         docs: list[DynamicsSystemDoc] = []
+        softer = [(system.label, system.crystals) for system in self.systems if system.strained == SOFTER]
+        sides, _ = decided(softer, results, self.engine, record.setup.card_of("crystal").name)
+        moduli = moduli_of(results, [name for _, crystals in softer for name in crystals])
         for label, result in results.items():
+            if label in moduli:
+                continue
             name, error = label.removesuffix("/cell"), "not computed; see the first failure of this run"
             several = result if isinstance(result, list) else [result]
             docs += [doc or DynamicsSystemDoc(name=name, error=error) for doc in several]
@@ -321,6 +350,7 @@ class DynamicsStudy(Study):
             dynamics=dynamics,
             systems=docs,
             arrhenius=laws,
+            strained_sides=sides or None,
             warnings=[f"{d.name}: {text}" for d in docs for text in ([d.error] if d.error else d.warnings)]
             + [f"{law.system}: {text}" for law in laws or [] for text in [*law.warnings, *filter(None, [law.error])]],
         )

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from anodeflow.analysis.strained_side import StrainedSideDoc
 from anodeflow.analysis.study_documents import InterfaceStudyDoc
 from anodeflow.structures.defaults import VACUUM_ANGSTROM
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
-from anodeflow.workflows.studies.interface.cells import Film, Pair, Substrate
+from anodeflow.workflows.studies.graph import Documents, Entry, Stage, crystal_step
+from anodeflow.workflows.studies.interface.cells import Film, Pair, Side, Substrate
 from anodeflow.workflows.studies.interface.jobs import INTERFACE, InterfaceSeries, without_result
 from anodeflow.workflows.studies.interface.registry_cells import REGISTRIES, RegistryCells
 from anodeflow.workflows.studies.registries import RegistryStage, check_search_engine, search_engine, search_label
+from anodeflow.workflows.studies.strained_side import SOFTER, BySide, check_stress, decided, moduli_of, moduli_stages
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec
 from anodeflow.workflows.studies.surface.jobs import SlabSeries
 from anodeflow.workflows.studies.surface.study import surface_warnings
 from anodeflow.yaml_input import Shift
 
 _REGISTRIES = 3
+
+
+class _InterfaceBySide(BySide):
+    """A stage of an interface whose softer side is the film."""
+
+    film: RegistryStage | RegistryCells | InterfaceSeries
+    substrate: RegistryStage | RegistryCells | InterfaceSeries
 
 
 class InterfaceStudy(Study):
@@ -44,6 +53,27 @@ class InterfaceStudy(Study):
         None, ge=5, le=100, description="over free surfaces; default: that of the card"
     )
     max_atoms: int = Field(400, ge=2, le=2000, description="a larger cell is refused")
+    strained: Literal["film", "softer"] = Field(
+        "film", description="softer: the side with the smaller Young's modulus by the study's engine is the film"
+    )
+
+    @model_validator(mode="after")
+    def _either_may_be_the_film(self) -> InterfaceStudy:
+        if self.strained != SOFTER:
+            return self
+        if self.shift != (0.0, 0.0) or self.registry is not None:
+            raise ValueError(
+                "registry and shift say where the film is: with strained: softer either side may be the film; leave "
+                "them out, or strained"
+            )
+        try:
+            _ = self.swapped_pair
+        except ValidationError:
+            raise ValueError(
+                f"with strained: softer either side may be the film: substrate layers {self.substrate.layers} must be "
+                f"one thickness or at least four, film layers {self.film.layers} two planes or more"
+            ) from None
+        return self
 
     @model_validator(mode="after")
     def _surfaces_belong(self) -> InterfaceStudy:
@@ -80,9 +110,17 @@ class InterfaceStudy(Study):
     @property
     def pair(self) -> Pair:
         """The two sides and what may be done to match them."""
+        return self._pair_of(self.film, self.substrate)
+
+    @property
+    def swapped_pair(self) -> Pair:
+        """The two sides where the substrate of the study file is the softer one, and so the film."""
+        return self._pair_of(Film(**_written(self.substrate)), Substrate(**_written(self.film)))
+
+    def _pair_of(self, film: Film, substrate: Substrate) -> Pair:
         return Pair(
-            film=self.film,
-            substrate=self.substrate,
+            film=film,
+            substrate=substrate,
             max_strain_percent=self.max_strain_percent,
             max_area_angstrom2=self.max_area_angstrom2,
             gap_angstrom=self.gap_angstrom,
@@ -99,25 +137,42 @@ class InterfaceStudy(Study):
         notes = super().preflight()
         if self.searched:
             notes += check_search_engine(self.scorer, self._dry)
+        if self.strained == SOFTER:
+            notes += check_stress(self.loaded_engine)
         return [*notes, *self.check_cells()]
+
+    def hashed_settings(self) -> dict[str, Any]:
+        """See :meth:`Study.hashed_settings`: without the strained side where it is the film, as it always was."""
+        settings = super().hashed_settings()
+        return settings if self.strained == SOFTER else {k: v for k, v in settings.items() if k != "strained"}
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: both crystals, registries, interface cells, the slabs of the free surfaces."""
         free = [SlabSeries.of(surface, self.vacuum, self.max_atoms) for surface in self.surfaces]
         crystals = [crystal_step(name, self.crystal(name)) for name in self.crystals_used()]
-        layers = next((s.layers for s in self.surfaces if s.crystal == self.film.crystal), [])
+        stages = self._stages(self.pair)
+        if self.strained != SOFTER:
+            return [*crystals, *stages, *free]
+        names = self.crystals_used()
+        forms = zip(stages, self._stages(self.swapped_pair), strict=True)
+        by_side = [_InterfaceBySide.of(as_written, swapped, names) for as_written, swapped in forms]
+        return [*crystals, *moduli_stages(names), *by_side, *free]
+
+    def _stages(self, pair: Pair) -> list[Stage]:
+        """Return the search, if there is one, the registries and the series of one film on one substrate."""
+        layers = next((s.layers for s in self.surfaces if s.crystal == pair.film.crystal), [])
         series = InterfaceSeries.of(
-            self.pair,
-            [slabs.label for slabs in free],
+            pair,
+            [surface.label for surface in (SlabSeries.of(s, self.vacuum, self.max_atoms) for s in self.surfaces)],
             self.searched,
             film_slabs=sorted(layers),
             vacuum_angstrom=self.vacuum,
         )
         if not self.searched:
-            return [*crystals, series, *free]
-        options = self.pair.options(self.pair.base_layers)
-        search = RegistryStage.of("interface", self.crystals_used(), options, self.scorer, only=self.registry)
-        return [*crystals, search, RegistryCells.of(self.pair, self.registries or 1), series, *free]
+            return [series]
+        sides, options = [pair.film.crystal, pair.substrate.crystal], pair.options(pair.base_layers)
+        search = RegistryStage.of("interface", sides, options, self.scorer, only=self.registry)
+        return [search, RegistryCells.of(pair, self.registries or 1), series]
 
     def is_state(self, label: str) -> bool:
         """See :meth:`Study.is_state`: interface cells, not the strained references or free slabs."""
@@ -130,7 +185,12 @@ class InterfaceStudy(Study):
     def document(self, results: Documents, record: Record, facts: None) -> InterfaceStudyDoc:
         """See :meth:`Study.document`: the interface and the free surfaces beside it."""
         doc = results[INTERFACE] or without_result(self.pair, "not computed; see the first failure of this run")
-        free = [surface for label, surface in results.items() if label != INTERFACE and surface is not None]
+        names = self.crystals_used()
+        beside = {INTERFACE, *moduli_of(results, names)}
+        free = [surface for label, surface in results.items() if label not in beside and surface is not None]
+        sides: list[StrainedSideDoc] = []
+        if self.strained == SOFTER:
+            sides, _ = decided([(None, names)], results, self.engine, record.setup.card_of("crystal").name)
         return last_document(
             InterfaceStudyDoc,
             self,
@@ -138,5 +198,11 @@ class InterfaceStudy(Study):
             engine=doc.engine,
             interface=doc,
             surfaces=free,
+            strained_side=next(iter(sides), None),
             warnings=[f"interface: {w}" for w in ([doc.error] if doc.error else doc.warnings)] + surface_warnings(free),
         )
+
+
+def _written(side: Film | Substrate) -> dict[str, Any]:
+    """Return what a study file says of a side, for the other side."""
+    return {key: getattr(side, key) for key in Side.model_fields} | {"layers": side.layers}

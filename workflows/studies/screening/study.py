@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Structure
@@ -14,7 +14,7 @@ from anodeflow.errors import InputError
 from anodeflow.structures.interface_sides import slab_spec
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, crystal_label, crystal_step
+from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_label, crystal_step
 from anodeflow.workflows.studies.registries import check_search_engine, search_engine
 from anodeflow.workflows.studies.screening.cells import ScreenedPair, ScreenedSide, candidates
 from anodeflow.workflows.studies.screening.jobs import (
@@ -25,6 +25,14 @@ from anodeflow.workflows.studies.screening.jobs import (
     Screening,
     potential,
 )
+from anodeflow.workflows.studies.strained_side import SOFTER, BySide, check_stress, decided, moduli_stages
+
+
+class _ScreeningBySide(BySide):
+    """A stage of a screening whose softer side is the film."""
+
+    film: Screening | BestInterfaces
+    substrate: Screening | BestInterfaces
 
 
 class ScreeningStudy(Study):
@@ -47,6 +55,9 @@ class ScreeningStudy(Study):
     max_area_angstrom2: float = Field(200.0, gt=1, le=1000, description="largest area of a lattice match")
     max_atoms: int = Field(200, ge=2, le=2000, description="larger cells are left out")
     gap_angstrom: float = Field(2.5, ge=1, le=6, description="that cells are planned with")
+    strained: Literal["film", "softer"] = Field(
+        "film", description="softer: the side with the smaller Young's modulus by the study's engine is the film"
+    )
 
     @field_validator("reservoirs", mode="before")
     @classmethod
@@ -80,6 +91,11 @@ class ScreeningStudy(Study):
         )
 
     @property
+    def swapped_pair(self) -> ScreenedPair:
+        """The two sides where the substrate of the study file is the softer one, and so the film."""
+        return self.pair.model_copy(update={"film": self.substrate, "substrate": self.film})
+
+    @property
     def phases(self) -> Reservoirs:
         """The reservoirs, each as a list."""
         return Reservoirs(phases={e: [p] if isinstance(p, str) else p for e, p in self.reservoirs.items()})
@@ -99,6 +115,8 @@ class ScreeningStudy(Study):
                 check_reservoir(element, phase, [str(e) for e in self.crystal(phase).composition])
         notes = [*super().preflight(), *check_search_engine(self.scorer, self._dry)]
         notes += self._check_stoichiometry()
+        if self.strained == SOFTER:
+            notes += check_stress(self.loaded_engine)
         return [*notes, *self.check_cells()]
 
     def _check_stoichiometry(self) -> list[str]:
@@ -125,22 +143,35 @@ class ScreeningStudy(Study):
         if not own:
             labels = {name: f"{label} by {self.scorer}" for name, label in labels.items()}
             entries += [self._by_potential(step, labels[step.crystal or ""]) for step in steps]
+        if self.strained != SOFTER:
+            return [*entries, *self._stages(self.pair, labels)]
         sides = [self.film.crystal, self.substrate.crystal]
-        needs = list(dict.fromkeys([labels[name] for name in sides]))
+        forms = zip(self._stages(self.pair, labels), self._stages(self.swapped_pair, labels), strict=True)
+        by_side = [_ScreeningBySide.of(as_written, swapped, sides) for as_written, swapped in forms]
+        return [*entries, *moduli_stages(sides), *by_side]
+
+    def _stages(self, pair: ScreenedPair, labels: dict[str, str]) -> list[Stage]:
+        """Return the screening of one film on one substrate, and the best of it."""
+        needs = list(dict.fromkeys([labels[side.crystal] for side in (pair.film, pair.substrate)]))
         screening = Screening(
             label=SCREENED,
             needs=needs,
             also=[label for label in labels.values() if label not in needs],
-            pair=self.pair,
+            pair=pair,
             reservoirs=self.phases,
             labels=labels,
             engine=self.scorer,
             most=self.candidates,
-            own=own,
+            own=self.scorer == self.engine,
             gap_angstrom=self.gap_angstrom,
             best=self.best,
         )
-        return [*entries, screening, BestInterfaces.of(self.pair, self.phases, self.best)]
+        return [screening, BestInterfaces.of(pair, self.phases, self.best)]
+
+    def hashed_settings(self) -> dict[str, Any]:
+        """See :meth:`Study.hashed_settings`: without the strained side where it is the film, as it always was."""
+        settings = super().hashed_settings()
+        return settings if self.strained == SOFTER else {k: v for k, v in settings.items() if k != "strained"}
 
     def _by_potential(self, step: CalculationStep, label: str) -> CalculationStep:
         return replace(step, label=label, **potential(self.scorer))
@@ -161,13 +192,21 @@ class ScreeningStudy(Study):
                 "crystals, slabs and cells have separate k-meshes: a screening ranks, an interface-energy study of the "
                 "best registry aligns them"
             )
+        film, substrate, side = self.film, self.substrate, None
+        if self.strained == SOFTER:
+            names = (film.crystal, substrate.crystal)
+            sides, _ = decided([(None, names)], results, self.engine, record.setup.card_of("crystal").name)
+            side = next(iter(sides), None)
+            if side is not None and side.strained == "substrate":
+                film, substrate = substrate, film
         return last_document(
             ScreeningStudyDoc,
             self,
             record,
             engine=best.engine or screened.engine,
-            film=self.film.face,
-            substrate=self.substrate.face,
+            film=film.face,
+            substrate=substrate.face,
+            strained_side=side,
             screened=screened,
             best=best,
             warnings=warnings,
