@@ -40,3 +40,13 @@ def test_examples_and_papers_are_valid(name):
     load_study(ROOT / "examples" / f"{name}.yaml").preflight()
     for file in (ROOT / "workflows" / "papers").glob("*-*.yaml"):
         load_study(file)
+
+
+def test_its_numbers_of_entries_and_kinds_are_current():
+    from anodeflow.structures.catalogue import crystal_names
+    from anodeflow.workflows.studies.registry import STUDIES
+
+    text = (ROOT / "README.md").read_text()
+    assert f", {len(crystal_names())} entries, each with its source" in text
+    listed = re.search(r"^\| Studies \|(.*)$", text, re.M).group(1)
+    assert {kind.name for kind in STUDIES} <= set(re.findall(r"`([a-z-]+)`", listed))
