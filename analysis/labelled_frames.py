@@ -151,6 +151,22 @@ def _has_a_free_atom(structure: Structure) -> bool:
     return len(np.unique(first)) < len(structure)
 
 
+def spread_evenly(frames: Sequence[LabelledFrame], most: int | None) -> list[LabelledFrame]:
+    """Return some of the steps of a relaxation, which resemble each other more and more.
+
+    Parameters
+    ----------
+    frames
+        In their order.
+    most
+        How many at most, the last one always and the first one if there are two; None for all.
+    """
+    if most is None or len(frames) <= most:
+        return list(frames)
+    wanted = np.linspace(len(frames) - 1, 0, most).round().astype(int)
+    return [frames[number] for number in sorted(wanted.tolist())]
+
+
 def system_of(label: str, elements: Iterable[str], named: Mapping[str, Sequence[str]] | None = None) -> str:
     """Return what a calculation is split by: the first part of its label, and its elements where that says too little.
 

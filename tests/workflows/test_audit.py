@@ -3,16 +3,23 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from factories import one_line, write_yaml
 from toy_pairs import Pairs
 
-from anodeflow.analysis.audits import AuditDoc, PhaseAudit, judge_phase, pair_scan
-from anodeflow.cli.output.audits import print_audit
+from anodeflow.analysis.audits import AuditDoc, AuditNumber, PhaseAudit, judge_phase, pair_scan
+from anodeflow.cli.output.audits import print_audit, print_both
 from anodeflow.cli.results import rows_of
 from anodeflow.errors import EngineError
+from anodeflow.files import json_sha256
+from anodeflow.structures.catalogue import load_crystal
+from anodeflow.workflows.cards import load_card
+from anodeflow.workflows.engines.contract import Request
 from anodeflow.workflows.engines.potentials import models as potentials
-from anodeflow.workflows.jobs.audit import AuditSettings, audited, keep_audit, refuse_failed, stored_audit
+from anodeflow.workflows.engines.registry import get_engine
+from anodeflow.workflows.jobs.audit import AuditSettings, audit_key, audited, keep_audit, refuse_failed, stored_audit
+from anodeflow.workflows.jobs.audit_numbers import audit_numbers
 from anodeflow.workflows.store import open_job_store
 
 
@@ -98,6 +105,45 @@ def test_dynamics_refuse_a_model_that_failed(models, audits, tmp_path, command, 
     assert [row["passed"] for row in rows] in ([False, True], [True, False])
     print_audit(audits[1])
     assert "FAILED" in capsys.readouterr().out
+
+
+def test_numbers_are_those_of_the_surface(models):
+    engine, card = (
+        get_engine(models[0]),
+        load_card("embedded").model_copy(update={"force_tolerance_ev_per_angstrom": 1e-3}),
+    )
+    relaxed = engine.compute(Request(load_crystal("Al"), "relax_cell", card))
+    numbers = {(n.quantity, n.of): n for n in audit_numbers(engine, card, {"Al": relaxed}, lambda: None)}
+    assert set(numbers) == {("surface energy", "Al(111)"), ("bulk modulus", "Al"), ("shear modulus", "Al")}
+    # energies of compressed and expanded crystals say the same of the bulk modulus
+    energies, volumes = [], relaxed.structure.volume * np.array([0.99, 1.0, 1.01])
+    for volume in volumes:
+        cell = relaxed.structure.copy()
+        cell.scale_lattice(volume)
+        energies.append(engine.compute(Request(cell, "static", card)).energy_ev)
+    curvature = (energies[0] - 2 * energies[1] + energies[2]) / (volumes[1] - volumes[0]) ** 2
+    assert numbers["bulk modulus", "Al"].value == pytest.approx(160.2177 * volumes[1] * curvature, rel=0.03)
+    assert 0.1 < numbers["surface energy", "Al(111)"].value < 3
+    # in an audit a number that cannot be had is a problem, and two audits are one table
+    broken = [n.error for n in audit_numbers(get_engine(models[2]), card, {"Al": relaxed}, lambda: None)]
+    assert all("no such element" in error for error in broken)
+
+
+def test_an_audit_without_numbers_keeps_its_key(models):
+    record = get_engine(models[0]).record()
+    before = AuditSettings().model_dump(mode="json", exclude={"minutes", "numbers"})
+    assert audit_key(record, AuditSettings()) == json_sha256(["audit", record.hash, before])[:32]
+    assert audit_key(record, AuditSettings(numbers=True)) != audit_key(record, AuditSettings())
+
+
+def test_two_audits_are_one_table(audits, capsys):
+    sound, holey = (document.model_copy(deep=True) for document in audits)
+    for document, value in ((sound, 1.0), (holey, 2.0)):
+        document.numbers = [AuditNumber(quantity="surface energy", of="Al(111)", unit="J/m²", value=value, known=1.5)]
+    print_both(sound, holey)
+    printed = capsys.readouterr().out
+    assert re.search(r"surface energy \(J/m²\)\s+Al\(111\)\s+1.000\s+2.000\s+1.500", printed)
+    assert re.search(r"within reach\s+all pairs\s+0\s+2\s+0", printed)
 
 
 def test_it_ends_in_time_and_says_what_is_left(models):

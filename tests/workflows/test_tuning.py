@@ -16,7 +16,13 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from tiny_models import tiny_chgnet, tiny_sevennet
 from toy_pairs import Pairs
 
-from anodeflow.analysis.labelled_frames import energy_references, frames_of, split_systems, system_of
+from anodeflow.analysis.labelled_frames import (
+    energy_references,
+    frames_of,
+    split_systems,
+    spread_evenly,
+    system_of,
+)
 from anodeflow.analysis.program_output.gpaw import printed_steps
 from anodeflow.errors import EngineError, InputError, StoreError
 from anodeflow.structures.catalogue import load_crystal
@@ -98,6 +104,7 @@ def test_a_relaxation_gives_its_printed_steps_too():
     assert np.allclose(frames[0].structure.cart_coords, doc.arrays["positions_angstrom"][0])
     assert np.array_equal(frames[2].forces_ev_per_angstrom, doc.arrays["forces_ev_per_angstrom"])
     assert len({f.digest for f in frames}) == 3
+    assert [[f.step for f in spread_evenly(frames, most)] for most in (None, 2, 1)] == [[0, 1, 2], [0, 2], [2]]
 
 
 def test_what_gpaw_prints_is_what_its_documents_say(examples, tmp_path):

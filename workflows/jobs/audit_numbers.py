@@ -52,6 +52,8 @@ def audit_numbers(
             number.value = compute()
         except AnodeflowError as error:
             number.error = error.problem
+        except Exception as error:  # whatever a library may raise is a finding
+            number.error = f"{type(error).__name__}: {error}"
         yield number
 
 

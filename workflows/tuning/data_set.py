@@ -15,6 +15,7 @@ from anodeflow.analysis.labelled_frames import (
     check_one_source,
     frames_of,
     split_systems,
+    spread_evenly,
     stress_gpa,
     system_of,
 )
@@ -92,7 +93,7 @@ def data_set(tuning: Tuning, base: EngineRecord) -> DataSet:
             system = system_of(doc.label, map(str, doc.structure.symbol_set), tuning.systems)
             printed = ((s.energy_ev, s.forces_ev_per_angstrom, stress_gpa(s.stress_ev_per_angstrom3))
                        for s in printed_steps(text))  # fmt: skip
-            found_frames = frames_of(doc, system, printed)
+            found_frames = spread_evenly(frames_of(doc, system, printed), tuning.steps)
             frames += found_frames
             reason = None if found_frames else _FREE
         if reason is not None:

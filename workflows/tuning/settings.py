@@ -62,6 +62,9 @@ class Tuning(Written):
     engine: str | None = Field(None, description="take calculations of this engine alone")
     card: str | None = Field(None, description="take calculations with this card alone")
     exclude: list[str] = Field(default_factory=list, description="labels of calculations to leave out (`*` for any)")
+    steps: int | None = Field(
+        None, ge=1, le=10_000, description="geometries of each relaxation at most, spread evenly, the last one always"
+    )
     systems: dict[str, list[str]] = Field(
         default_factory=dict, description="systems by name, with the labels of their calculations (`*` for any)"
     )
@@ -81,7 +84,7 @@ class Tuning(Written):
 
     def hashed(self) -> dict[str, Any]:
         """Return the settings that decide what the model becomes; data are hashed by their content."""
-        return self.model_dump(mode="json", exclude={"title", "data", "engine", "card", "exclude", "tune"})
+        return self.model_dump(mode="json", exclude={"title", "data", "engine", "card", "exclude", "steps", "tune"})
 
 
 def load_tuning(file: Path) -> Tuning:
