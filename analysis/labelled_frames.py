@@ -342,6 +342,23 @@ def amounts(structures: Iterable[Structure], elements: Sequence[str]) -> Floats:
     return np.array([[s.composition[element] for element in elements] for s in structures], dtype=float)
 
 
+def reference_frames(frames: Sequence[LabelledFrame]) -> list[int]:
+    """Return the numbers of the frames that the zeros of energy are fitted to.
+
+    These are the crystals, if they hold every element: what a potential gets wrong at surfaces and interfaces is to be
+    learned, not to be taken for another zero. Otherwise all frames.
+
+    Parameters
+    ----------
+    frames
+        Those to train on.
+    """
+    crystals = [number for number, frame in enumerate(frames) if frame.label.partition("/")[2].startswith("crystal")]
+    covered = {str(element) for number in crystals for element in frames[number].structure.symbol_set}
+    every = {str(element) for frame in frames for element in frame.structure.symbol_set}
+    return crystals if covered == every else list(range(len(frames)))
+
+
 def energy_references(structures: Sequence[Structure], apart_ev: Sequence[float]) -> dict[str, float]:
     """Fit what one atom of each element adds to the difference of two total energies.
 

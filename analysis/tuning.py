@@ -76,7 +76,7 @@ class TunedModelDoc(Document):
     data: list[TunedFrames] = Field(default_factory=list)
     left_out: dict[str, int] = Field(default_factory=dict, description="calculations that gave no frame, and why")
     references_ev: dict[str, float] = Field(
-        default_factory=dict, description="label minus model, of one atom of each element, fitted to training frames"
+        default_factory=dict, description="label minus model, of one atom of each element, fitted to its crystals"
     )
     replay: dict[str, int] = Field(default_factory=dict, description="frames with the base model's labels, by crystal")
     epochs: list[Epoch] = Field(default_factory=list, description="as the trainer says")

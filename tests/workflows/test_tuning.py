@@ -19,6 +19,7 @@ from toy_pairs import Pairs
 from anodeflow.analysis.labelled_frames import (
     energy_references,
     frames_of,
+    reference_frames,
     split_systems,
     spread_evenly,
     system_of,
@@ -151,6 +152,14 @@ def test_references_are_the_shifts_of_elements():
     assert energy_references(cells, apart) == pytest.approx(shifts)
 
 
+def test_crystals_decide_the_zeros_where_they_hold_every_element():
+    docs = [toy_doc("Al/crystal", stretched(1.0)), toy_doc("Al(100)/5 layers", stretched(1.1))]
+    frames = [frame for doc in docs for frame in frames_of(doc, "x")]
+    assert reference_frames(frames) == [0]
+    other = frames_of(toy_doc("AlP(100)/5 layers", stretched(1.1, "P")), "y")
+    assert reference_frames([*frames, *other]) == [0, 1, 2]
+
+
 # --- what is refused
 
 
@@ -280,7 +289,16 @@ def test_a_toy_surface_is_learned(tuning_of, command, tmp_path):
     before, after = (errors["test", when]["forces"][0] for when in ("before", "after"))
     assert after["rmse_ev_per_angstrom"] < 0.3 * before["rmse_ev_per_angstrom"]
     assert after["slope"] == pytest.approx(1, abs=0.2)
+
+
+def test_a_tuned_model_is_an_engine_with_a_card(tuning_of, command, tmp_path):
+    file = tuning_of(DOCS(), training=TRAINING | {"epochs": 1})
+    status, out, err = command("tune", file, "--folder", tmp_path / "tuned", "--json")
+    assert status == 0, err
+    card = json.loads(out)
     assert card["licence"] is None
+    assert {(e["set"], e["model"]) for e in card["errors"]} >= {("test", "before"), ("test", "after")}
+    assert card["references_ev"]["Al"] == pytest.approx(ZERO_EV, abs=3)
     # the model is an engine, with its digest in the fingerprint and its card in the record
     engine = get_engine(f"sevennet:{tmp_path}/tuned/model.pth")
     record = engine.record()
@@ -290,6 +308,7 @@ def test_a_toy_surface_is_learned(tuning_of, command, tmp_path):
     assert json.loads(command("tune", file, "--folder", tmp_path / "tuned", "--json")[1]) == card
 
 
+@pytest.mark.slow
 def test_a_stopped_training_continues_to_the_same_model(tuning_of, command, tmp_path, monkeypatch):
     file = tuning_of(DOCS(), training=TRAINING | {"epochs": 2})
     status, out, err = command("tune", file, "--folder", tmp_path / NAMES[0], "--json")

@@ -18,6 +18,7 @@ from anodeflow.analysis.labelled_frames import (
     SETS,
     LabelledCell,
     energy_references,
+    reference_frames,
     shifted,
 )
 from anodeflow.analysis.tuning import SetErrors, TunedFrames, TunedModelDoc, set_errors, tuning_warnings
@@ -35,7 +36,7 @@ from anodeflow.workflows.tuning.settings import Tuning
 MODEL, SETTINGS = "model.pth", "tuning.json"
 _SOFTWARE = ("anodeflow", "sevenn", "chgnet", "torch", "numpy")
 _PARTS: tuple[Literal["test", "validation", "training"], ...] = ("test", "validation", "training")
-_CONVENTION = 1  # raised when the same file means another training
+_CONVENTION = 2  # raised when the same file means another training
 
 
 @dataclass
@@ -171,9 +172,10 @@ def run_tuning(prepared: PreparedTuning, folder: Path, tell: Callable[[str], Non
     structures = {kind: [frame.structure for frame in frames[kind]] for kind in SETS}
     tell(f"{base.name}: {sum(map(len, frames.values()))} frames and the crystals to replay, by the base model")
     before = {kind: predicted(base.calculator(), structures[kind]) for kind in SETS}
+    chosen = reference_frames(frames["training"])
     references = energy_references(
-        structures["training"],
-        [frame.energy_ev - energy for frame, (energy, *_) in zip(frames["training"], before["training"], strict=True)],
+        [structures["training"][number] for number in chosen],
+        [frames["training"][number].energy_ev - before["training"][number][0] for number in chosen],
     )
     cells = {kind: [shifted(frame, references) for frame in frames[kind]] for kind in SETS}
     replayed = _replayed(prepared)
