@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from anodeflow.analysis.checks import CheckedStructure, ForceErrors, environments_of, force_errors
-from anodeflow.analysis.labelled_frames import Floats, LabelledCell
+from anodeflow.analysis.labelled_frames import Floats, LabelledCell, LabelledFrame
 from anodeflow.documents import CardRecord, Document, EngineRecord
 
 #: Energy (eV), forces (eV/angstrom, shape (N, 3)) and stress (GPa, shape (3, 3); None where there is none).
@@ -19,6 +19,8 @@ Set = Literal["training", "validation", "test", "replay"]
 _FEW_FRAMES, _FEW_SYSTEMS = 100, 5
 #: A slope of forces further from one than this is remarked upon.
 _SLOPE_TOLERANCE = 0.05
+#: Largest forces in dynamics of a few hundred kelvin are above this, those of relaxations below.
+_WARM_EV_PER_ANGSTROM = 1.0
 
 
 class TunedFrames(Document):
@@ -136,15 +138,43 @@ def _rms(values: Any) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def tuning_warnings(doc: TunedModelDoc) -> list[str]:
-    """Return what must be known of a tuned model: few data, no gain on the test systems, wrong slopes."""
+def missing_labels(trained: Sequence[LabelledFrame]) -> list[str]:
+    """Return what a data set lacks for a potential that is used beyond it, one line each.
+
+    Parameters
+    ----------
+    trained
+        Frames to train on.
+    """
     lines = []
-    trained = [entry for entry in doc.data if entry.set == "training"]
-    frames, systems = sum(len(entry.digests) for entry in trained), {entry.system for entry in trained}
-    if frames < _FEW_FRAMES or len(systems) < _FEW_SYSTEMS:
+    systems = {frame.system for frame in trained}
+    if len(trained) < _FEW_FRAMES or len(systems) < _FEW_SYSTEMS:
         lines.append(
-            f"{frames} frames of {len(systems)} systems are few: it knows these systems, and little beyond them"
+            f"{len(trained)} frames of {len(systems)} systems are few ({_FEW_FRAMES} of {_FEW_SYSTEMS} at least): the "
+            "model will know these systems, and little beyond them"
         )
+    largest = max(float(np.linalg.norm(frame.forces_ev_per_angstrom, axis=1).max()) for frame in trained)
+    if largest < _WARM_EV_PER_ANGSTROM:
+        lines.append(
+            f"no force is larger than {largest:.2f} eV/Å: displaced cells and frames of dynamics are missing, which "
+            "`check: {frames: 20, displaced: 3}` in a study by this potential labels"
+        )
+    if all(frame.stress_gpa is None for frame in trained):
+        lines.append("no frame has a stress: cells and moduli are those of the base model at best")
+    return lines
+
+
+def tuning_warnings(doc: TunedModelDoc, trained: Sequence[LabelledFrame]) -> list[str]:
+    """Return what must be known of a tuned model: what its data lack, no gain on the test systems, wrong slopes.
+
+    Parameters
+    ----------
+    doc
+        With its errors.
+    trained
+        Frames that it was trained on.
+    """
+    lines = missing_labels(trained)
     before, after = doc.errors_of("test", "before"), doc.errors_of("test", "after")
     if before is None or after is None:
         return lines

@@ -230,6 +230,7 @@ def test_a_dry_run_says_what_the_data_are(tuning_of, command):
         "soft": "training", "hard": "training", "middle": "validation", "tested": "test"
     }  # fmt: skip
     assert rows["soft"]["frames"] == rows["soft"]["with_stress"] == 6
+    assert json.loads(out)["missing"][0].startswith("12 frames of 2 systems are few (100 of 5 at least)")
     assert "tested" in command("tune", file, "--dry-run")[1]
 
 

@@ -21,7 +21,14 @@ from anodeflow.analysis.labelled_frames import (
     reference_frames,
     shifted,
 )
-from anodeflow.analysis.tuning import SetErrors, TunedFrames, TunedModelDoc, set_errors, tuning_warnings
+from anodeflow.analysis.tuning import (
+    SetErrors,
+    TunedFrames,
+    TunedModelDoc,
+    missing_labels,
+    set_errors,
+    tuning_warnings,
+)
 from anodeflow.errors import InputError
 from anodeflow.files import atomic_path, file_sha256, json_sha256, write_atomically
 from anodeflow.workflows.engines.potentials.engine import PotentialEngine
@@ -93,6 +100,7 @@ class PreparedTuning:
             "base": self.base.name, "engine": first.engine.name, "card": first.card.name,
             "fingerprint": self.fingerprint, "frames": len(self.data.all()), "systems": systems,
             "left_out": self.data.left_out, "replay": dict.fromkeys(replay.crystals, replay.frames),
+            "missing": missing_labels(self.data.frames["training"]),
         }  # fmt: skip
 
 
@@ -241,7 +249,7 @@ def _document(
         best_epoch=progress.best_epoch, stopped=progress.stopped, errors=list(errors), seconds=progress.seconds,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
-    document.warnings = tuning_warnings(document)
+    document.warnings = tuning_warnings(document, prepared.data.frames["training"])
     return document
 
 

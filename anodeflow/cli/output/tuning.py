@@ -29,6 +29,8 @@ def print_data_set(prepared: PreparedTuning) -> None:
     table.print()
     for reason, count in summary["left_out"].items():
         say(f"left out: {count} calculations {reason}")
+    for line in summary["missing"]:
+        say(f"missing: {line}")
     if summary["replay"]:
         say(f"replayed: {', '.join(f'{name} ({count})' for name, count in summary['replay'].items())}")
 
