@@ -251,7 +251,7 @@ def test_training_ends_by_patience_and_keeps_the_best(tmp_path):
     with pytest.raises(EndedError, match="for 3 epochs"):
         epochs(progress, [5, 4, 2, 3, 3, 3, 1])
     assert (progress.best_epoch, progress.best.read_text()) == (3, "3")
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["best.pth", "checkpoint_6.pth", "progress.json"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["best_3.pth", "checkpoint_6.pth", "progress.json"]
     again = Progress(tmp_path, "f", patience=3)
     assert again.epochs == progress.epochs
     with pytest.raises(EndedError):
@@ -262,8 +262,8 @@ def test_what_was_changed_or_is_of_another_training_is_refused(tmp_path):
     epochs(Progress(tmp_path, "f", patience=3), [5, 4])
     with pytest.raises(StoreError, match="another training"):
         Progress(tmp_path, "g", patience=3)
-    (tmp_path / "best.pth").write_text("worse")
-    with pytest.raises(StoreError, match=r"best\.pth' is missing or was changed"):
+    (tmp_path / "best_2.pth").write_text("worse")
+    with pytest.raises(StoreError, match=r"best_2\.pth' is missing or was changed"):
         Progress(tmp_path, "f", patience=3)
 
 

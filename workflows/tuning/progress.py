@@ -12,7 +12,7 @@ from anodeflow.analysis.tuning import Epoch
 from anodeflow.errors import EngineError, StoreError
 from anodeflow.files import atomic_path, file_sha256, write_atomically
 
-_FILE, _BEST = "progress.json", "best.pth"
+_FILE = "progress.json"
 #: A validation loss this many times the first one is not going to come back.
 _DIVERGED = 20.0
 
@@ -62,7 +62,7 @@ class Progress:
     @property
     def best(self) -> Path:
         """The weights of that epoch."""
-        return self.folder / _BEST
+        return self.folder / f"best_{self.best_epoch}.pth"
 
     def take(self, epoch: Epoch, checkpoint: Path, seconds: float) -> None:
         """Keep an epoch that is done.
@@ -72,7 +72,8 @@ class Progress:
         epoch
             What the trainer says of it.
         checkpoint
-            What the next one continues from; those before are removed.
+            What the next one continues from. What is no longer needed is removed when the epoch is noted, so that a
+            process that is killed at any moment leaves one that can be continued.
         seconds
             That it took.
 
@@ -90,16 +91,17 @@ class Progress:
                 "first",
                 "lower learning_rate, or look at the labels; start again in another --folder",
             )
+        needed = {checkpoint, *([self._checkpoint] if self._checkpoint else []), self.best}
         self.epochs.append(epoch)
         self.seconds += seconds
         if self.best_epoch == epoch.epoch:
             with atomic_path(self.best) as temporary:
                 shutil.copyfile(checkpoint, temporary)
-        before, self._checkpoint = self._checkpoint, checkpoint
+        self._checkpoint = checkpoint
         self._digests = {path.name: file_sha256(path) for path in (checkpoint, self.best)}
         self._write()
-        if before is not None and before != checkpoint:
-            before.unlink(missing_ok=True)
+        for file in needed - {checkpoint, self.best}:
+            file.unlink(missing_ok=True)
         self.end_if_due()
 
     def end_if_due(self) -> None:

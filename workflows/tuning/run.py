@@ -29,11 +29,12 @@ from anodeflow.analysis.tuning import (
     set_errors,
     tuning_warnings,
 )
-from anodeflow.errors import InputError
+from anodeflow.errors import InputError, StoreError
 from anodeflow.files import atomic_path, file_sha256, json_sha256, write_atomically
 from anodeflow.workflows.engines.potentials.engine import PotentialEngine
 from anodeflow.workflows.engines.potentials.tuned import CARD
 from anodeflow.workflows.engines.registry import get_engine
+from anodeflow.workflows.jobs.lock import alone
 from anodeflow.workflows.tuning.cells import predicted, write_cells
 from anodeflow.workflows.tuning.data_set import DataSet, data_set
 from anodeflow.workflows.tuning.progress import Progress
@@ -169,12 +170,17 @@ def run_tuning(prepared: PreparedTuning, folder: Path, tell: Callable[[str], Non
     InputError
         If it holds something else, or cannot be written.
     """
-    tuning, base = prepared.tuning, prepared.base
     folder = _own_folder(folder)
-    progress = Progress(folder, prepared.fingerprint, tuning.training.patience)
-    card = folder / CARD
-    if progress.stopped and card.is_file():
-        return TunedModelDoc.model_validate_json(card.read_text(encoding="utf-8"))
+    with alone(json_sha256(["tuning", str(folder)])[:32]):
+        progress = Progress(folder, prepared.fingerprint, prepared.tuning.training.patience)
+        if progress.stopped and (folder / CARD).is_file():
+            return _read_card(folder / CARD)
+        return _run(prepared, folder, progress, tell)
+
+
+def _run(prepared: PreparedTuning, folder: Path, progress: Progress, tell: Callable[[str], None]) -> TunedModelDoc:
+    """Train in a folder that no other process uses, measure, and write the card."""
+    tuning, base = prepared.tuning, prepared.base
     write_atomically(folder / SETTINGS, json.dumps(tuning.model_dump(mode="json"), indent=1))
     frames = prepared.data.frames
     structures = {kind: [frame.structure for frame in frames[kind]] for kind in SETS}
@@ -206,8 +212,17 @@ def run_tuning(prepared: PreparedTuning, folder: Path, tell: Callable[[str], Non
         errors.append(set_errors("replay", "after", kept, predicted(tuned, [cell.structure for cell in kept])))
     counts = {name: len(members) for name, members in replayed.items()}
     document = _document(prepared, progress, references, counts, errors)
-    write_atomically(card, document.model_dump_json(indent=1))
+    write_atomically(folder / CARD, document.model_dump_json(indent=1))
     return document
+
+
+def _read_card(card: Path) -> TunedModelDoc:
+    try:
+        return TunedModelDoc.model_validate_json(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"'{card}' cannot be read: {str(error).splitlines()[0]}", "remove it: it is written again"
+        ) from None
 
 
 def _own_folder(folder: Path) -> Path:
