@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # its parts are imported when they are first used
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from scipy.interpolate import CubicHermiteSpline, CubicSpline
 
 from anodeflow.analysis.relaxation_uncertainty import CURVATURE_EV_PER_ANGSTROM2
 from anodeflow.documents import Document
@@ -42,7 +42,7 @@ class BarrierFit(Document):
 
     def curve(self, points: int = 400) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return positions along the path (angstrom) and fitted energies (eV), each of shape (points,)."""
-        fit = CubicHermiteSpline(self.path_angstrom, self.energies_ev, self.slopes_ev_per_angstrom)
+        fit = scipy.interpolate.CubicHermiteSpline(self.path_angstrom, self.energies_ev, self.slopes_ev_per_angstrom)
         grid = np.linspace(0.0, self.path_length_angstrom, points)
         return grid, np.asarray(fit(grid))
 
@@ -82,7 +82,9 @@ def slopes_along_path(coords: ArrayLike, forces: ArrayLike) -> NDArray[np.float6
     points = np.asarray(coords, dtype=float)
     lengths = path_lengths(points)
     flat = points.reshape(len(points), -1)
-    tangents = CubicSpline(lengths, flat, bc_type="not-a-knot" if len(flat) > 3 else "natural")(lengths, 1)
+    tangents = scipy.interpolate.CubicSpline(lengths, flat, bc_type="not-a-knot" if len(flat) > 3 else "natural")(
+        lengths, 1
+    )
     result: NDArray[np.float64] = -np.einsum(
         "ij,ij->i", np.asarray(forces, dtype=float).reshape(len(points), -1), tangents
     )
@@ -146,14 +148,14 @@ def fit_barrier(
     lengths = path_lengths(points)
     slopes = slopes_along_path(points, forces)
     relative = energies - energies[0]
-    place, top = _highest(CubicHermiteSpline(lengths, relative, slopes))
+    place, top = _highest(scipy.interpolate.CubicHermiteSpline(lengths, relative, slopes))
     variants = _variants(lengths, relative, slopes, climbing_image)
     spread = max((abs(value - top) for value in variants.values()), default=0.0)
     squared = np.einsum("ijk,ijk->i", forces, forces)
     saddle = int(np.argmax(relative[1:-1])) + 1
     across = max(0.0, squared[saddle] - slopes[saddle] ** 2)
     downhill = np.array([across, max(squared[0], squared[-1])]) / (2 * CURVATURE_EV_PER_ANGSTROM2)
-    missed = max(_below_the_ends(CubicHermiteSpline(lengths, relative, slopes)))
+    missed = max(_below_the_ends(scipy.interpolate.CubicHermiteSpline(lengths, relative, slopes)))
     return BarrierFit(
         forward_ev=top,
         backward_ev=top - float(relative[-1]),
@@ -170,7 +172,7 @@ def fit_barrier(
     )
 
 
-def _highest(fit: CubicSpline | CubicHermiteSpline) -> tuple[float, float]:
+def _highest(fit: scipy.interpolate.CubicSpline | scipy.interpolate.CubicHermiteSpline) -> tuple[float, float]:
     """Place and height of the highest point of a piecewise cubic curve, its ends included."""
     ends = [fit.x[0], fit.x[-1]]
     inner = [x for x in np.atleast_1d(fit.derivative().roots(extrapolate=False)) if np.isfinite(x)]
@@ -184,21 +186,25 @@ def _variants(
     lengths: NDArray[np.float64], energies: NDArray[np.float64], slopes: NDArray[np.float64], climbing: int | None
 ) -> dict[str, float]:
     flat = ((1, 0.0), (1, 0.0))  # both ends are minima
-    barriers = {"energies alone": _highest(CubicSpline(lengths, energies, bc_type=flat))[1]}
+    barriers = {"energies alone": _highest(scipy.interpolate.CubicSpline(lengths, energies, bc_type=flat))[1]}
     if climbing is not None:
         barriers["climbing image"] = float(energies[climbing])
         return barriers
     # integrated from both ends, so that neither end's error is carried over the whole path
-    work = CubicSpline(lengths, slopes, bc_type="natural").antiderivative()(lengths)
+    work = scipy.interpolate.CubicSpline(lengths, slopes, bc_type="natural").antiderivative()(lengths)
     off = energies[-1] - work[-1]
-    barriers["forces alone"] = _highest(CubicHermiteSpline(lengths, work + off * lengths / lengths[-1], slopes))[1]
+    barriers["forces alone"] = _highest(
+        scipy.interpolate.CubicHermiteSpline(lengths, work + off * lengths / lengths[-1], slopes)
+    )[1]
     if len(lengths) >= 5 and len(lengths) % 2:
         thin = slice(None, None, 2)
-        barriers["every other image"] = _highest(CubicHermiteSpline(lengths[thin], energies[thin], slopes[thin]))[1]
+        barriers["every other image"] = _highest(
+            scipy.interpolate.CubicHermiteSpline(lengths[thin], energies[thin], slopes[thin])
+        )[1]
     return barriers
 
 
-def _below_the_ends(fit: CubicHermiteSpline) -> list[float]:
+def _below_the_ends(fit: scipy.interpolate.CubicHermiteSpline) -> list[float]:
     """Return how far the curve goes below the start before its highest point, and below the end after it, eV."""
     grid = np.linspace(fit.x[0], fit.x[-1], 20 * len(fit.x) + 1)
     heights = np.asarray(fit(grid))
@@ -215,7 +221,7 @@ def _notes(
     notes = []
     if place in (lengths[0], lengths[-1]):
         notes.append("the energy has no maximum between the ends: there is no saddle on this path")
-    depths = _below_the_ends(CubicHermiteSpline(lengths, energies, slopes))
+    depths = _below_the_ends(scipy.interpolate.CubicHermiteSpline(lengths, energies, slopes))
     for name, depth in zip(("start", "end"), depths, strict=True):
         if depth > _NOISE_EV:
             notes.append(

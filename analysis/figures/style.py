@@ -38,6 +38,8 @@ SERIES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY, "v")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _FOOTER_POINTS = 6
 _FACE = re.compile(r"\((-?\d) ?(-?\d) ?(-?\d)\)")
+# Where a line of the footer was broken; between lines there is no space.
+_BREAK = " \n"
 # A space that is not inside of mathtext, nor before a name.
 _SPACE = re.compile(r"(?<!card)(?<!study) (?=(?:[^$]*\$[^$]*\$)*[^$]*$)")
 
@@ -139,10 +141,15 @@ def computed_by(engine: EngineRecord, card: CardRecord, study_hash: str | None =
 def write_footer(figure: Figure, *lines: str) -> None:
     """Write small grey lines under a figure: what the marks mean, and which engine and card the numbers come from.
 
-    A line that is wider than the figure is broken between words.
+    A line that is wider than the figure is broken between words; :func:`footer_lines` gives it back in one piece.
     """
-    broken = [part for line in lines for whole in line.split("\n") for part in _broken(figure, whole)]
+    broken = [_BREAK.join(_broken(figure, whole)) for line in lines for whole in line.split("\n")]
     figure.supxlabel("\n".join(broken), fontsize=_FOOTER_POINTS, color="0.35")
+
+
+def footer_lines(figure: Figure) -> list[str]:
+    """Return the lines under a figure as they were given to :func:`write_footer`."""
+    return list(filter(None, figure.get_supxlabel().replace(_BREAK, " ").split("\n")))
 
 
 def _broken(figure: Figure, line: str) -> list[str]:
@@ -162,7 +169,7 @@ def _broken(figure: Figure, line: str) -> list[str]:
 
 def add_to_footer(figure: Figure, line: str) -> None:
     """Write one more line under a figure that is drawn."""
-    write_footer(figure, *filter(None, (figure.get_supxlabel(), line)))
+    write_footer(figure, *footer_lines(figure), line)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

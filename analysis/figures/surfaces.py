@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _UNIT = r"J m$^{-2}$"
+#: A name and its value do not fit in one line of the legend.
+_LONG_NAME = 18
 
 
 def surface_study_figure(document: SurfaceStudyDoc) -> Figure:
@@ -90,6 +92,7 @@ def _draw_surface(axes: Axes, doc: SurfaceEnergyDoc, colour: str, marker: str) -
     gamma, interval = doc.gamma_j_per_m2 or 0.0, doc.gamma_ci_j_per_m2
     thickness = [member.thickness_angstrom for member in doc.members]
     value = f"{gamma:.3f}" if interval is None else with_error(gamma, (interval[1] - interval[0]) / 2)
+    between = "  " if len(doc.crystal) < _LONG_NAME else "\n"
     if interval is not None:
         pad = 0.05 * max(max(thickness) - min(thickness), 1.0)
         ends = [min(thickness) - pad, max(thickness) + pad]
@@ -97,7 +100,8 @@ def _draw_surface(axes: Axes, doc: SurfaceEnergyDoc, colour: str, marker: str) -
         axes.plot(ends, [gamma, gamma], color=colour, zorder=2)
     axes.plot(
         thickness, [member.gamma_j_per_m2 for member in doc.members], marker, color=colour, ms=4.8, mec="white",
-        mew=0.5, zorder=4, label=f"{formula_label(doc.crystal)}{miller_label(doc.miller)}  {value} {_UNIT}",
+        mew=0.5, zorder=4,
+        label=f"{formula_label(doc.crystal)}{miller_label(doc.miller)}{between}{value} {_UNIT}",
     )  # fmt: skip
     cleaved = [(m.thickness_angstrom, m.gamma_unrelaxed_j_per_m2) for m in doc.members if m.gamma_unrelaxed_j_per_m2]
     if cleaved:

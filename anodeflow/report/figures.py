@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Of a figure with the points of long trajectories.
 _LARGEST_SVG_BYTES = 500_000
+_MARGIN_INCH = 0.1
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,13 @@ def _page_figure(drawn: Figure, document: StudyDoc) -> PageFigure:
     """Return a figure in both forms, and close it."""
     import matplotlib.pyplot as plt
 
-    from anodeflow.analysis.figures.style import in_style
+    from anodeflow.analysis.figures.style import footer_lines, in_style
     from anodeflow.report.interactive import has_pictures, panels_of
 
     try:
         with in_style(), plt.rc_context({"svg.hashsalt": document.study_hash}):
             panels = panels_of(drawn)
-            caption, pictures = as_html(drawn.get_supxlabel()), has_pictures(drawn)
+            caption, pictures = as_html("\n".join(footer_lines(drawn))), has_pictures(drawn)
             image = _image(drawn)
     finally:
         plt.close(drawn)
@@ -95,11 +96,13 @@ def _page_figure(drawn: Figure, document: StudyDoc) -> PageFigure:
 
 
 def _image(drawn: Figure) -> str:
-    """Return a figure as a ``data:`` address."""
+    """Return a figure, which was drawn once, as a ``data:`` address."""
+    drawn.set_layout_engine("none")  # its parts are in place; each further round costs as much as drawing
+    box = drawn.get_tightbbox().padded(_MARGIN_INCH)
     sink = io.BytesIO()
-    drawn.savefig(sink, format="svg", metadata={"Date": None})
+    drawn.savefig(sink, format="svg", metadata={"Date": None}, bbox_inches=box)
     if sink.tell() <= _LARGEST_SVG_BYTES:
         return "data:image/svg+xml;base64," + base64.b64encode(sink.getvalue()).decode()
     sink = io.BytesIO()
-    drawn.savefig(sink, format="png", dpi=150, metadata={"Software": None})
+    drawn.savefig(sink, format="png", dpi=150, metadata={"Software": None}, bbox_inches=box)
     return "data:image/png;base64," + base64.b64encode(sink.getvalue()).decode()

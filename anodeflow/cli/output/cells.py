@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, number
 
@@ -65,4 +67,4 @@ def write_cells_figure(rows: Sequence[CellRow], files: Sequence[Path]) -> None:
 
     for file in files:
         save_figure(cells_figure(rows), file)
-        say(f"figure: {file}", err=True)
+        click.echo(f"figure: {file}", err=True)
