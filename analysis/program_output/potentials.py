@@ -1,12 +1,15 @@
 """Potentials of electrons as programs write them, averaged over planes, and the level of their electrons.
 
-Read are VASP's LOCPOT (written with LVHAR), the output of Quantum ESPRESSO's average.x (of pp.x with plot_num = 11),
-CASTEP's formatted potential (write_formatted_potential) and GPAW's .gpw.
+Read are VASP's LOCPOT (written with LVHAR), the output of Quantum ESPRESSO's pp.x (filplot, with plot_num = 11) and of
+its average.x, CASTEP's formatted potential (write_formatted_potential) and GPAW's .gpw.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from anodeflow.units import BOHR_ANGSTROM, HARTREE_EV, RYDBERG_EV
 
 _CASTEP_BEGIN = "BEGIN header"
 _CASTEP_END = "END header"
+# pp.x's number of the potential of ions and electrons without exchange and correlation
+_ELECTROSTATIC = 11
 # How programs print the level of their electrons; the last of a file counts.
 _LEVELS = (
     re.compile(r"E-fermi\s*:\s*(-?\d+\.\d+)"),  # VASP
@@ -36,7 +41,7 @@ def read_potential(file: Path) -> PlanarPotential:
     Parameters
     ----------
     file
-        LOCPOT, the output of average.x, a formatted potential of CASTEP, or a .gpw.
+        LOCPOT, the output of pp.x or average.x, a formatted potential of CASTEP, or a .gpw.
 
     Raises
     ------
@@ -51,19 +56,68 @@ def read_potential(file: Path) -> PlanarPotential:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(f"potential '{file}': {error.strerror}", "give a file that is there") from None
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    if rows and {len(row) for row in rows} <= {2, 3}:
+        with _readable(file):
+            return _of_average(np.array(rows, dtype=float))
+    grid = read_grid(file)
+    return _planes(grid.values_ev, _height(grid.cell_angstrom))
+
+
+@dataclass(frozen=True)
+class PotentialGrid:
+    """Potential of an electron on the grid of a cell.
+
+    Parameters
+    ----------
+    values_ev
+        Along the three lattice vectors, shape (n1, n2, n3).
+    cell_angstrom
+        Lattice vectors as rows, shape (3, 3).
+    """
+
+    values_ev: NDArray[np.float64]
+    cell_angstrom: NDArray[np.float64]
+
+
+def read_grid(file: Path) -> PotentialGrid:
+    """Read a potential with all its points.
+
+    Parameters
+    ----------
+    file
+        LOCPOT, the output of pp.x, or a formatted potential of CASTEP.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, none of these, or damaged.
+    """
     try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"potential '{file}': {error.strerror}", "give a file that is there") from None
+    with _readable(file):
         if _CASTEP_BEGIN in text[:200]:
             return _of_castep(text)
-        rows = [line.split() for line in text.splitlines() if line.strip()]
-        if rows and {len(row) for row in rows} <= {2, 3}:
-            return _of_average(np.array(rows, dtype=float))
+        lines = text.splitlines()
+        # of pp.x: a title, then the three sizes of the grid twice, atoms and species
+        if len(lines) > 1 and len(lines[1].split()) == 8:
+            return _of_pp(lines)
         return _of_vasp(file)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Say of which file it is what cannot be read."""
+    try:
+        yield
     except InputError as error:
         raise error.about(f"potential '{file}'") from None
     except (ValueError, IndexError, KeyError) as error:
         raise InputError(
             f"potential '{file}' cannot be read: {str(error)[:80]}",
-            "give LOCPOT, the output of average.x, CASTEP's formatted potential or a .gpw",
+            "give LOCPOT, the output of pp.x or average.x, CASTEP's formatted potential or a .gpw",
         ) from None
 
 
@@ -101,11 +155,30 @@ def _height(matrix: NDArray[np.float64]) -> float:
     return float(abs(np.linalg.det(matrix)) / np.linalg.norm(np.cross(matrix[0], matrix[1])))
 
 
-def _of_vasp(file: Path) -> PlanarPotential:
+def _of_vasp(file: Path) -> PotentialGrid:
     from pymatgen.io.vasp import Locpot
 
     locpot = Locpot.from_file(str(file))
-    return _planes(np.asarray(locpot.data["total"]), _height(locpot.structure.lattice.matrix))
+    return PotentialGrid(np.asarray(locpot.data["total"]), np.asarray(locpot.structure.lattice.matrix))
+
+
+def _of_pp(lines: list[str]) -> PotentialGrid:
+    """Read what pp.x writes to `filplot`: a header, then values in Rydberg, the first index fastest."""
+    sizes = [int(word) for word in lines[1].split()]
+    stored, shape, (atoms, species) = sizes[:3], sizes[3:6], sizes[6:]
+    ibrav, bohr = int(lines[2].split()[0]), float(lines[2].split()[1])
+    if ibrav != 0:
+        raise InputError(f"its cell is given by ibrav {ibrav}", "give pw.x the lattice vectors, ibrav = 0")
+    vectors = np.array([line.split() for line in lines[3:6]], dtype=float)
+    kind = int(lines[6].split()[-1])
+    if kind != _ELECTROSTATIC:
+        raise InputError(f"it holds plot_num {kind}", f"run pp.x with plot_num = {_ELECTROSTATIC}")
+    values = np.array(" ".join(lines[7 + atoms + species :]).split(), dtype=float)
+    wanted = stored[0] * stored[1] * shape[2]
+    if len(values) != wanted:
+        raise InputError(f"it holds {len(values)} of {wanted} points", "the file is cut off")
+    grid = values.reshape(stored[0], stored[1], shape[2], order="F")[: shape[0], : shape[1]]
+    return PotentialGrid(grid * RYDBERG_EV, vectors * bohr * BOHR_ANGSTROM)
 
 
 def _of_average(rows: NDArray[np.float64]) -> PlanarPotential:
@@ -115,7 +188,7 @@ def _of_average(rows: NDArray[np.float64]) -> PlanarPotential:
     return PlanarPotential(z, rows[:, 1] * RYDBERG_EV, float(z[-1] - z[0] + step))
 
 
-def _of_castep(text: str) -> PlanarPotential:
+def _of_castep(text: str) -> PotentialGrid:
     """Read header, then lines ``i j k V`` in Hartree; of two spins the mean, which are the same in the vacuum."""
     lines = text.splitlines()
     end = next((n for n, line in enumerate(lines) if _CASTEP_END in line), None)
@@ -132,7 +205,7 @@ def _of_castep(text: str) -> PlanarPotential:
     values = np.full(shape, np.nan)
     i, j, k = (data[:, :3].astype(int) - 1).T
     values[i, j, k] = data[:, 3:].mean(axis=1) * HARTREE_EV
-    return _planes(values, _height(matrix))
+    return PotentialGrid(values, matrix)
 
 
 def _of_gpaw(file: Path) -> PlanarPotential:

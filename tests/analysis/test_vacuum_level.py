@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.vasp import Poscar
 
 from anodeflow.analysis.binding import binding_energy
-from anodeflow.analysis.program_output.potentials import read_level, read_potential
+from anodeflow.analysis.program_output.potentials import read_grid, read_level, read_potential
 from anodeflow.analysis.vacuum_level import (
     PlanarPotential,
     ion_binding_energy_ev,
@@ -161,7 +161,25 @@ def write_castep(folder, potential):
     return file
 
 
-WRITERS = {"vasp": write_locpot, "average.x": write_average, "castep": write_castep}
+def write_pp(folder, potential):
+    """As pp.x writes `filplot`, its grid one point wider than the cell along x."""
+    values = np.full((3, 3, PLANES), 99.0)
+    values[:2] = grid(potential) / RYDBERG_EV
+    words = values.ravel(order="F")
+    alat = 2.8 / BOHR_ANGSTROM
+    header = [
+        "", f"{3:8d}{3:8d}{PLANES:8d}{2:8d}{3:8d}{PLANES:8d}{1:8d}{1:8d}",
+        f"     0  {alat:12.8f}" + f"{0:12.8f}" * 5, " 1.0 0.0 0.0", " 0.0 1.0 0.0", f" 0.0 0.0 {HEIGHT / 2.8:.12f}",
+        "       200.0000000000        4.0000000000       30.0000000000    11", "   1   Al    3.00",
+        "   1     0.000000000    0.000000000    2.142857143    1",
+    ]  # fmt: skip
+    rows = ["".join(f"{v:17.9E}" for v in words[n : n + 5]) for n in range(0, len(words), 5)]
+    file = folder / "potential.dat"
+    file.write_text("\n".join([*header, *rows]) + "\n")
+    return file
+
+
+WRITERS = {"vasp": write_locpot, "pp.x": write_pp, "average.x": write_average, "castep": write_castep}
 
 
 @pytest.mark.parametrize("program", WRITERS)
@@ -205,6 +223,20 @@ def test_damaged_files_are_refused_in_one_line(program, tmp_path):
         read_potential(tmp_path / "none")
     with pytest.raises(InputError, match="holds no Fermi level"):
         read_level(file)
+
+
+@pytest.mark.parametrize(("program", "values"), [("vasp", write_locpot), ("pp.x", write_pp), ("castep", write_castep)])
+def test_a_grid_keeps_all_points_and_the_cell(program, values, tmp_path):
+    read = read_grid(values(tmp_path, slab(3.0, 3.8)))
+    np.testing.assert_allclose(read.values_ev, grid(slab(3.0, 3.8)), atol=1e-5)
+    np.testing.assert_allclose(read.cell_angstrom, np.diag([2.8, 2.8, HEIGHT]), atol=1e-5)
+
+
+def test_another_quantity_of_pp_is_no_potential(tmp_path):
+    file = write_pp(tmp_path, slab())
+    file.write_text(file.read_text().replace("    11\n", "     0\n", 1))
+    with pytest.raises(InputError, match="plot_num 0"):
+        read_potential(file)
 
 
 def test_the_command_prints_the_ion(tmp_path, command):

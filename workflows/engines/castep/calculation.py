@@ -28,14 +28,17 @@ from anodeflow.workflows.engines.castep.outputs import (
     outcome_of,
     read_castep,
 )
+from anodeflow.workflows.engines.castep.potential import levels_of
 from anodeflow.workflows.engines.contract import Monitor, Outcome, Request
 from anodeflow.workflows.engines.external import run_program
+from anodeflow.workflows.engines.plane_waves.electronic import electronic
 from anodeflow.workflows.engines.plane_waves.folder import put_aside
+from anodeflow.workflows.engines.plane_waves.levels import add_levels
 
 PROGRAM = "CASTEP"
 OUTPUT = "castep.out"
 _BEFORE = "before.check"
-_KEPT_APART = (f"{SEED}.castep", OUTPUT, f"{SEED}.geom")
+_KEPT_APART = (f"{SEED}.castep", OUTPUT, f"{SEED}.geom", f"{SEED}.pot_fmt", f"{SEED}.bands")
 _LARGEST_MESSAGE = 300
 # A monitor hears of the same step again after this long.
 _AGAIN_S = 10.0
@@ -94,7 +97,7 @@ class Calculation:
                 done.warnings = [
                     *self._notes, "finished by an earlier attempt in the same folder", *done.warnings
                 ]  # fmt: skip
-                return done
+                return self._with_levels(done)
             start = geometry_of(earlier, request.structure, request.task)
             # steps of a run that ended by itself are in the document it left
             steps_before = 0 if earlier.finished or not earlier.iterations else earlier.iterations[-1].number
@@ -118,7 +121,7 @@ class Calculation:
         outcome.warnings = [*self._notes, *outcome.warnings]
         if self._monitor is not None and request.task == "static" and outcome.energy_ev is not None:
             self._monitor(0, outcome.energy_ev, outcome.max_force_ev_per_angstrom or 0.0)
-        return self._with_complaint(outcome)
+        return self._with_levels(self._with_complaint(outcome))
 
     def _run_point(self, first: Structure) -> Outcome:
         """Compute energy and forces of one geometry among those of a band or of dynamics."""
@@ -185,6 +188,12 @@ class Calculation:
         if wrong:
             raise EngineError(f"'{self._file}' is of another calculation: {wrong}", "empty its folder")
         return runs[-1]
+
+    def _with_levels(self, outcome: Outcome) -> Outcome:
+        request = self._request
+        settings = electronic(request.structure, request.task, request.card, request.charge)
+        add_levels(outcome, settings, lambda axis: levels_of(self._folder, outcome.structure, axis))
+        return outcome
 
     def _with_complaint(self, outcome: Outcome) -> Outcome:
         if outcome.error and (complaint := _complaints(self._folder)):

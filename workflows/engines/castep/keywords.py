@@ -112,6 +112,7 @@ PARAM: dict[str, Keyword] = {
     "continuation": Keyword("text"),
     "reuse": Keyword("text"),
     "write_cell_structure": _LOGICAL,
+    "write_formatted_potential": _LOGICAL,
     "rand_seed": Keyword("integer"),
     "stop": Keyword("flag"),
     "comment": Keyword("text"),

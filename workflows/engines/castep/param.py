@@ -29,6 +29,7 @@ _DISPLACEMENT_PER_FORCE = 0.001 / 0.03
 # Of one geometry of a band or of dynamics.
 _POINT_EV_PER_ATOM = 1e-7
 _SCF_CYCLES = 200
+_POTENTIAL = "write_formatted_potential"
 # Between Li (13) and Al (76): CASTEP's own guess, 500 GPa, makes the first steps of soft cells tiny.
 _MODULUS_GPA = 50.0
 # Part of the wall time after which CASTEP is to end by itself.
@@ -59,6 +60,8 @@ def param_entries(
         "finite_basis_corr": "automatic" if cell_is_free else "none",
     }
     entries |= _electrons(structure, settings)
+    if settings.slab and not settings.charge:
+        entries[_POTENTIAL] = "true"  # of which the vacuum level is read
     if task != "static":
         force = card.force_tolerance_ev_per_angstrom
         entries |= {
@@ -95,6 +98,7 @@ def point_entries(
     tight = min(settings.energy_tolerance_ev, _POINT_EV_PER_ATOM * len(structure))
     entries = param_entries(structure, "static", card, replace(settings, energy_tolerance_ev=tight), wall_time_s)
     entries["write_checkpoint"] = "all"
+    entries.pop(_POTENTIAL, None)
     if before is not None:
         entries["reuse"] = before
     check_keywords(entries, PARAM, f"{SEED}.param")

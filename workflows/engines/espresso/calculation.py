@@ -35,10 +35,12 @@ from anodeflow.workflows.engines.espresso.outputs import (
     outcome_of,
     shortfall,
 )
+from anodeflow.workflows.engines.espresso.potential import levels_of
 from anodeflow.workflows.engines.espresso.pseudopotentials import Pseudopotential, fitting_pseudopotentials
 from anodeflow.workflows.engines.external import run_program, write_whole
 from anodeflow.workflows.engines.motion.relax import CELL_COMPONENTS, EXPLODED_EV_PER_ANGSTROM
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
+from anodeflow.workflows.engines.plane_waves.levels import add_levels
 
 PROGRAM = "Quantum ESPRESSO (pw.x)"
 _STATE = "anodeflow.json"
@@ -143,6 +145,12 @@ class Calculation:
                 self.absorb(last)
         self._state["returned"] = "converged" if outcome.converged else "unconverged"
         self._save()
+        if self.first is None:
+            add_levels(
+                outcome,
+                self._electronic,
+                lambda axis: levels_of(self.directory, outcome.structure, axis, self.settings),
+            )
         if outcome.converged and self.first is None:
             for file in (self.directory / "out").glob(f"{PREFIX}.save/wfc*"):
                 file.unlink(missing_ok=True)

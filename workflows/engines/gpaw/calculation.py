@@ -10,6 +10,7 @@ from anodeflow.workflows.engines.gpaw.inputs import inputs_of, put_back, vacuum_
 from anodeflow.workflows.engines.gpaw.mpi import run_with_mpi
 from anodeflow.workflows.engines.gpaw.outputs import is_scf_failure, levels_of, unconverged
 from anodeflow.workflows.engines.motion.relax import run_ase
+from anodeflow.workflows.engines.plane_waves.levels import add_levels
 
 
 class Calculation:
@@ -71,11 +72,7 @@ class Calculation:
             if "positions_angstrom" in outcome.arrays:
                 outcome.arrays["positions_angstrom"] -= moved @ structure.lattice.matrix
         outcome.warnings = [*settings.notes, *outcome.warnings]
-        if settings.slab and outcome.converged and not settings.charge:
-            try:
-                outcome.levels = levels_of(calculator, structure, settings.vacuum.index(True))
-            except Exception as error:  # hours of relaxation are not lost for the potential of their end
-                outcome.warnings.append(f"no vacuum level: {error}")
+        add_levels(outcome, settings, lambda axis: levels_of(calculator, structure, axis))
         if settings.spin_polarised and outcome.energy_ev is not None:
             outcome.arrays["magnetic_moment_bohr"] = float(calculator.get_magnetic_moment())
         return outcome

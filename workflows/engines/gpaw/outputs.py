@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pymatgen.core import Structure
 
-from anodeflow.analysis.vacuum_level import PlanarPotential, slab_levels
-from anodeflow.structures.supercells import face_distances_angstrom
 from anodeflow.workflows.engines.contract import Outcome, Reason, Task
 from anodeflow.workflows.engines.gpaw.inputs import LOG
-from anodeflow.workflows.engines.plane_waves.electronic import widest_gap
-
-#: A slab whose levels are this far apart is an insulator, and its smeared Fermi level lies anywhere between.
-_GAP_EV = 0.5
+from anodeflow.workflows.engines.plane_waves.levels import leaving_level, levels_on_grid
 
 
 def is_scf_failure(error: Exception) -> bool:
@@ -62,14 +57,7 @@ def levels_of(calculator: Any, structure: Structure, axis: int) -> dict[str, Any
         Of the vacuum.
     """
     values = np.asarray(calculator.get_electrostatic_potential())
-    atoms = calculator.atoms
-    frame = Structure(structure.lattice.matrix, structure.species, atoms.get_scaled_positions(wrap=False))
-    average = values.mean(axis=tuple(other for other in range(3) if other != axis))
-    height = face_distances_angstrom(structure.lattice)[axis]
+    frame = Structure(structure.lattice.matrix, structure.species, calculator.atoms.get_scaled_positions(wrap=False))
     homo, lumo = (float(level) for level in calculator.get_homo_lumo())
-    level: Literal["Fermi level", "highest occupied level"] = "highest occupied level"
-    if not lumo - homo > _GAP_EV:
-        homo, level = float(calculator.get_fermi_level()), "Fermi level"
-    potential = PlanarPotential(np.arange(len(average)) * height / len(average), average, height)
-    gap, middle = widest_gap(frame, axis)
-    return slab_levels(potential, ((middle - gap / 2) * height, gap * height), homo, level).model_dump()
+    fermi = float(calculator.get_fermi_level())
+    return levels_on_grid(values, frame, axis, *leaving_level(fermi, homo, lumo))

@@ -16,6 +16,7 @@ from anodeflow.files import json_sha256
 from anodeflow.settings import VaspSettings
 from anodeflow.workflows.engines.contract import Monitor, Outcome, Reason, Request
 from anodeflow.workflows.engines.external import find_program
+from anodeflow.workflows.engines.plane_waves.levels import add_levels
 from anodeflow.workflows.engines.vasp.attempts import OUTPUTS, Progress, continued, put_aside, steps_made
 from anodeflow.workflows.engines.vasp.inputs import Inputs, inputs_of
 from anodeflow.workflows.engines.vasp.outputs import (
@@ -25,11 +26,14 @@ from anodeflow.workflows.engines.vasp.outputs import (
     outcome_of,
     too_old,
 )
+from anodeflow.workflows.engines.vasp.potential import levels_of
 from anodeflow.workflows.engines.vasp.process import StepTail, handlers, run_under_custodian, telling_line
 from anodeflow.workflows.monitor import pulse
 
 # A relaxed cell is computed again with the plane waves that fit it, until it stays where it is.
 MAX_ROUNDS = 5
+# Tags that do not change what an attempt in the folder is of.
+_NO_MATTER = ("NSW", "DIPOL", "LVHAR")
 # How often a stop is looked for while VASP works on one ionic step.
 HEARTBEAT_S = 2.0
 
@@ -75,7 +79,7 @@ class Calculation:
         """
         progress, geometry, finished = self._resume()
         if finished is not None:
-            return finished
+            return self._with_levels(finished)
         tightened = 1.0
         for number in range(1, MAX_ROUNDS + 1):
             outcome = self._attempt(geometry, progress, tightened)
@@ -93,7 +97,11 @@ class Calculation:
             outcome.warnings.append(
                 f"the cell still moved in round {number}: its energy is that of plane waves of the round's first cell"
             )
-        return self._summed(outcome, progress)
+        return self._with_levels(self._summed(outcome, progress))
+
+    def _with_levels(self, outcome: Outcome) -> Outcome:
+        add_levels(outcome, self.inputs.settings, lambda axis: levels_of(self._folder, outcome.structure, axis))
+        return outcome
 
     def _sound(self, outcome: Outcome) -> bool:
         """Return whether VASP ended by itself, with sound numbers: only stress or forces may be above the tolerance."""
@@ -259,7 +267,7 @@ class Heartbeat:
 
 def signature(inputs: Inputs) -> str:
     """Return a hash of everything but the geometry and the step limit."""
-    tags = {key: str(value) for key, value in inputs.incar.items() if key not in ("NSW", "DIPOL")}
+    tags = {key: str(value) for key, value in inputs.incar.items() if key not in _NO_MATTER}
     content = [sorted(tags.items()), str(inputs.kpoints), [s.specie.symbol for s in inputs.structure], inputs.titles]
     return json_sha256(content)[:16]
 

@@ -172,7 +172,10 @@ def inputs_of(request: Request, settings: VaspSettings, *, spec: bool = False) -
     """
     structure, task, card = request.structure, request.task, request.card
     electronics = electronic(structure, task, card, request.charge)
-    return assembled(structure, electronics, _ionic_tags(structure, task, card), card, settings, spec=spec)
+    tags = _ionic_tags(structure, task, card)
+    if electronics.slab and not electronics.charge:
+        tags["LVHAR"] = True  # LOCPOT, of which the vacuum level is read
+    return assembled(structure, electronics, tags, card, settings, spec=spec)
 
 
 def assembled(

@@ -59,7 +59,7 @@ class SurfaceStudy(Study):
         if self.vacuums_angstrom and not self.loaded_engine.capabilities.vacuum_level:
             raise EngineError(
                 f"vacuums_angstrom: engine '{self.engine}' gives no vacuum level of a slab",
-                "leave it out, or use gpaw; for other programs with electrons see anodeflow workfunction",
+                "leave it out, or use an engine with electrons: gpaw, qe, vasp or castep",
             )
         return [*notes, *self.check_cells()]
 
