@@ -31,6 +31,7 @@ REASONS_OF_LONELY_NAMES: dict[str, str] = {
     "TunedRecord": _RECORD,
     "VoltageStep": _RECORD,
     "VacuumLevel": _RECORD,
+    "PotentialGrid": _RECORD,
     "DecompositionField": _RECORD,
     "MixingPoint": _RECORD,
     "PotentialDoc": _RECORD,

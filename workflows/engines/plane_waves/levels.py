@@ -18,10 +18,10 @@ from anodeflow.workflows.monitor import StopRequested
 #: A slab whose levels are this far apart is an insulator, and its smeared Fermi level lies anywhere between.
 _GAP_EV = 0.5
 
-Level = Literal["Fermi level", "highest occupied level"]
+_Level = Literal["Fermi level", "highest occupied level"]
 
 
-def leaving_level(fermi_ev: float, occupied_ev: float, empty_ev: float) -> tuple[float, Level]:
+def leaving_level(fermi_ev: float, occupied_ev: float, empty_ev: float) -> tuple[float, _Level]:
     """Return the level that the electrons leave from, and which it is.
 
     Parameters
@@ -36,7 +36,7 @@ def leaving_level(fermi_ev: float, occupied_ev: float, empty_ev: float) -> tuple
     return fermi_ev, "Fermi level"
 
 
-def leaving_level_of(fermi_ev: float, levels_ev: Iterable[float]) -> tuple[float, Level]:
+def leaving_level_of(fermi_ev: float, levels_ev: Iterable[float]) -> tuple[float, _Level]:
     """Return the same from the levels of all k-points and spins; with none the Fermi level.
 
     Parameters
@@ -54,7 +54,7 @@ def leaving_level_of(fermi_ev: float, levels_ev: Iterable[float]) -> tuple[float
 
 
 def levels_on_grid(
-    values_ev: NDArray[np.float64], structure: Structure, axis: int, level_ev: float, level: Level
+    values_ev: NDArray[np.float64], structure: Structure, axis: int, level_ev: float, level: _Level
 ) -> dict[str, Any]:
     """Return the fields of :class:`~anodeflow.documents.SlabLevels` of a slab.
 
