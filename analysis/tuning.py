@@ -21,6 +21,8 @@ _FEW_FRAMES, _FEW_SYSTEMS = 100, 5
 _SLOPE_TOLERANCE = 0.05
 #: Largest forces in dynamics of a few hundred kelvin are above this, those of relaxations below.
 _WARM_EV_PER_ANGSTROM = 1.0
+#: A cell whose largest force is smaller than this is taken to be at a minimum.
+_AWAY_EV_PER_ANGSTROM = 0.1
 
 
 class TunedFrames(Document):
@@ -111,16 +113,19 @@ def set_errors(
     Returns
     -------
     SetErrors
-        The slope is that of the model's forces against the labels, all cells together.
+        The slope is that of the model's forces against the labels, of all cells that are not at a minimum: there forces
+        vanish and say nothing of it.
     """
     checked, energies, stresses = [], [], []
     for cell, (energy, forces, stress) in zip(cells, predictions, strict=True):
         energies.append((energy - cell.energy_ev) / len(cell.structure))
         if stress is not None and cell.stress_gpa is not None:
             stresses.append(np.asarray(stress - cell.stress_gpa).ravel())
+        largest = float(np.linalg.norm(cell.forces_ev_per_angstrom, axis=1).max())
         checked.append(
             CheckedStructure(
-                label=cell.name, kind="frame", of=cell.name, group=cell.system,
+                label=cell.name, kind="frame" if largest > _AWAY_EV_PER_ANGSTROM else "lowest", of=cell.name,
+                group=cell.system,
                 formula=cell.structure.composition.formula,
                 species=[site.specie.symbol for site in cell.structure], environments=environments_of(cell.structure),
                 forces_ev_per_angstrom=np.asarray(forces).tolist(),
