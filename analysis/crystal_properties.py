@@ -17,6 +17,9 @@ from anodeflow.analysis.reference_values import published_values
 from anodeflow.documents import CalculationDoc, Document, StudyDoc
 from anodeflow.errors import AnodeflowError, ReferenceMismatchError
 
+# Of one structure type are crystals that differ by less.
+_LENGTHS_APART, _DEGREES_APART, _ATOMS_APART = 0.2, 5.0, 0.3
+
 
 class CrystalDoc(Document):
     """One relaxed crystal."""
@@ -117,7 +120,37 @@ def crystal_doc(
     start = calculation.initial_structure
     if start is not None and _space_group(start) != doc.space_group:
         doc.warnings.append(f"space group changed from {_space_group(start)} to {doc.space_group}")
+    if start is not None and (left := left_structure_type(start, structure)) is not None:
+        doc.warnings.append(f"left its structure type: {left}")
     return doc
+
+
+def left_structure_type(start: Structure, end: Structure) -> str | None:
+    """Return how far a relaxed crystal is from the structure it began with; None where it is still the same type.
+
+    The limits are those of pymatgen's ``StructureMatcher``: lengths 20 % apart when both are of one volume, angles 5
+    degrees, an atom 0.3 of the edge of the volume of an atom from its place. The space group does not tell: a crystal
+    in P1 may turn into any other, and one that keeps its group may move its atoms along it.
+
+    Parameters
+    ----------
+    start, end
+        The same atoms in the same order.
+    """
+    lengths = np.divide(end.lattice.abc, start.lattice.abc) / (end.volume / start.volume) ** (1 / 3)
+    angles = np.subtract(end.lattice.angles, start.lattice.angles)
+    moved = end.frac_coords - start.frac_coords
+    moved -= np.round(moved)
+    apart = np.linalg.norm((moved - moved.mean(axis=0)) @ end.lattice.matrix, axis=1)
+    if np.abs(lengths - 1).max() > _LENGTHS_APART:
+        return (
+            f"a length of its cell changed by {100 * (lengths - 1)[np.abs(lengths - 1).argmax()]:+.0f} % at one volume"
+        )
+    if np.abs(angles).max() > _DEGREES_APART:
+        return f"an angle of its cell changed by {angles[np.abs(angles).argmax()]:+.1f} degrees"
+    if apart.max() > _ATOMS_APART * (end.volume / len(end)) ** (1 / 3):
+        return f"{end[int(apart.argmax())].specie.symbol} moved by {apart.max():.2f} Å"
+    return None
 
 
 def comparable_crystals(calculations: Mapping[str, CalculationDoc | None]) -> list[CrystalDoc]:

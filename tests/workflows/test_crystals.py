@@ -6,7 +6,13 @@ import pytest
 from factories import calculation_doc, engine_record
 from pymatgen.core import Lattice, Structure
 
-from anodeflow.analysis.crystal_properties import crystal_doc, formation_energies, known_lattice, voltages
+from anodeflow.analysis.crystal_properties import (
+    crystal_doc,
+    formation_energies,
+    known_lattice,
+    left_structure_type,
+    voltages,
+)
 from anodeflow.errors import ReferenceMismatchError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.studies import load_study
@@ -165,3 +171,23 @@ def test_strains_outside_the_linear_range_are_refused(command, tmp_path, text, s
     assert status == 2
     assert says in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_crystal_that_leaves_its_structure_type_is_named():
+    """B1 to B2 by the path of Buerger: the cell alone changes. A molecule that turns in P1 changes neither group."""
+    rock_salt = Structure(Lattice.rhombohedral(3.6, 60), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    caesium = Structure(Lattice.cubic(3.2), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    assert "angle of its cell changed by +30.0 degrees" in left_structure_type(rock_salt, caesium)
+    swollen = rock_salt.copy()
+    swollen.scale_lattice(1.15 * rock_salt.volume)
+    assert left_structure_type(rock_salt, swollen) is None
+    shifted = rock_salt.copy()
+    shifted.translate_sites([0, 1], [0.3, 0.1, 0.0])
+    assert left_structure_type(rock_salt, shifted) is None
+    moved = rock_salt.copy()
+    moved.translate_sites([1], [0.2, 0.2, 0.2])
+    assert left_structure_type(rock_salt, moved).startswith(("Cl moved", "Li moved"))
+    stretched = Structure(Lattice.tetragonal(3, 4.5), ["Li"], [[0, 0, 0]])
+    assert "length" in left_structure_type(Structure(Lattice.cubic(3), ["Li"], [[0, 0, 0]]), stretched)
+    doc = crystal_doc("LiCl", calculation("LiCl", -2.0, structure=caesium, initial_structure=rock_salt, energy_ev=-4.0))
+    assert any("left its structure type" in warning for warning in doc.warnings)
