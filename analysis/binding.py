@@ -162,6 +162,29 @@ class DescriptorMatrix(Document):
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("kind", "states", "d_e_ion_ev")
 
 
+class PackingSpread(Document):
+    """dE of anodes and one crystal in several packings: how far it depends on a model."""
+
+    crystal: str = Field(description="the interphase")
+    packings: list[str] = Field(description="names of the hosts")
+    environment: Literal["bulk", "surface"] = Field(description="where Li is")
+    kind: Kind = Field(description="of the states")
+    convention: Convention = Field(description="what E_Li is")
+    d_e_ev: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="by anode, then by packing, eV; pairs without a value are left out"
+    )
+
+    def mean_ev(self, anode: str) -> float:
+        """Return the mean over the packings."""
+        values = self.d_e_ev[anode].values()
+        return sum(values) / len(values)
+
+    def range_ev(self, anode: str) -> tuple[float, float]:
+        """Return smallest and largest value."""
+        values = self.d_e_ev[anode].values()
+        return min(values), max(values)
+
+
 class BindingStudyDoc(StudyDoc):
     """The end of a binding-energy study."""
 
@@ -169,6 +192,9 @@ class BindingStudyDoc(StudyDoc):
     hosts: list[BindingEnergyDoc] = Field(description="a result for each host, environment and state")
     descriptors: list[DescriptorMatrix] = Field(description="dE of anodes and interphases")
     conventions: list[Convention] = Field(description="what E_Li is, the leading one first")
+    packings: list[PackingSpread] | None = Field(None, description="dE over the packings of packing models")
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "packings")
 
     @property
     def complete(self) -> bool:

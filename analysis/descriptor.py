@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from anodeflow.analysis.binding import BindingEnergyDoc, Convention, DescriptorMatrix
+from anodeflow.analysis.binding import BindingEnergyDoc, Convention, DescriptorMatrix, PackingSpread
 from anodeflow.analysis.comparable import check_functionals
 from anodeflow.analysis.vacuum_level import ion_descriptor_ev
 from anodeflow.errors import ConvergenceError, ReferenceMismatchError
@@ -164,6 +164,40 @@ def descriptor_matrix(
         kind=kind,
         states={name: doc.li_state for name, doc in lowest.items() if doc.converged},
         d_e_ion_ev=_of_ions(lowest, anodes, interphases, rows),
+    )
+
+
+def packing_spread(
+    hosts: list[BindingEnergyDoc],
+    anodes: list[str],
+    packings: list[str],
+    convention: Convention,
+    environment: Literal["bulk", "surface"],
+    kind: Kind = "added",
+) -> PackingSpread:
+    """Return dE of every anode and every packing of one crystal; of each host the lowest state counts.
+
+    Parameters
+    ----------
+    hosts
+        Every host of the study.
+    anodes, packings
+        Names of X, and of the packings of Y, the crystal's own first.
+    convention, environment, kind
+        As of :func:`descriptor_matrix`.
+    """
+    matrix = descriptor_matrix(hosts, anodes, packings, convention, environment, kind)
+    rows = {
+        anode: {name: value for name, value in zip(packings, row, strict=True) if value is not None}
+        for anode, row in zip(anodes, matrix.d_e_ev, strict=True)
+    }
+    return PackingSpread(
+        crystal=packings[0],
+        packings=packings,
+        environment=environment,
+        kind=kind,
+        convention=convention,
+        d_e_ev={anode: values for anode, values in rows.items() if values},
     )
 
 

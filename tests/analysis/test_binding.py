@@ -17,7 +17,7 @@ from anodeflow.analysis.binding import (
     lithium_references,
     makov_payne_ev,
 )
-from anodeflow.analysis.descriptor import descriptor, descriptor_matrix
+from anodeflow.analysis.descriptor import descriptor, descriptor_matrix, packing_spread
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 
 LITHIUM = Structure(Lattice.cubic(3.44), ["Li", "Li"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -197,6 +197,16 @@ def test_changing_the_reference_shifts_all_alike_and_leaves_d_e(mu, shift, cells
         assert matrices[0][i][i] == 0
         for j in range(len(names)):
             assert matrices[0][i][j] == pytest.approx(-matrices[0][j][i], abs=1e-9)
+
+
+def test_d_e_over_packings_is_that_of_each_pair():
+    hosts = [host("Al", {"bulk_metal": -1.0}), host("P2S5", {"bulk_metal": -2.0}),
+             host("P2S5 packing 2", {"bulk_metal": -2.4}), host("P2S5 packing 3", {})]  # fmt: skip
+    names = [doc.crystal for doc in hosts[1:]]
+    spread = packing_spread(hosts, ["Al"], names, "bulk_metal", "bulk")
+    assert spread.d_e_ev["Al"] == pytest.approx({"P2S5": -1.0, "P2S5 packing 2": -1.4})
+    assert spread.mean_ev("Al") == pytest.approx(-1.2)
+    assert packing_spread(hosts[1:], ["Al"], names, "bulk_metal", "bulk").d_e_ev == {}
 
 
 def test_matrix_names_what_it_refuses():

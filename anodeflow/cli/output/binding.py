@@ -8,7 +8,7 @@ from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
 if TYPE_CHECKING:
-    from anodeflow.analysis.binding import BindingStudyDoc, DescriptorMatrix
+    from anodeflow.analysis.binding import BindingStudyDoc, DescriptorMatrix, PackingSpread
 
 
 def print_binding(document: BindingStudyDoc) -> None:
@@ -20,6 +20,8 @@ def print_binding(document: BindingStudyDoc) -> None:
     _print_hosts(document)
     for matrix in document.descriptors:
         _print_matrix(matrix)
+    for spread in document.packings or []:
+        _print_packings(spread)
     for state in dict.fromkeys(host.li_state for host in document.hosts):
         say(f"{state}: {STATE_TEXT[state]}")
     for kind in dict.fromkeys(matrix.kind or "added" for matrix in document.descriptors):
@@ -71,6 +73,16 @@ def _print_matrix(matrix: DescriptorMatrix) -> None:
         _print_values(matrix, matrix.d_e_ion_ev)
     for line in matrix.refused:
         say(line)
+
+
+def _print_packings(spread: PackingSpread) -> None:
+    """Print the range of dE over the packings of a crystal."""
+    say(f"dE(anode, {spread.crystal}) over {len(spread.packings)} packings, eV, {spread.environment}, {spread.kind} Li")
+    table = new_table(["anode", "mean", "smallest", "largest", "packings"], ["mean", "smallest", "largest", "packings"])
+    for anode, values in spread.d_e_ev.items():
+        ends = spread.range_ev(anode)
+        table.add_row(anode, *(f"{value:+.2f}" for value in (spread.mean_ev(anode), *ends)), str(len(values)))
+    table.print()
 
 
 def _print_values(matrix: DescriptorMatrix, values: list[list[float | None]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pymatgen.core import Structure
@@ -22,6 +22,7 @@ from anodeflow.structures.lattice_sites import (
     replaced_elements,
     states_of_crystal,
 )
+from anodeflow.structures.packings import packing_count, packing_name
 from anodeflow.structures.sites import Site, insert
 from anodeflow.structures.slabs import build_slab
 from anodeflow.structures.supercells import interstitial_supercell, standard_primitive_cell, supercell_for
@@ -79,11 +80,41 @@ class Host(Options):
         min_length=1,
         description="only these of the sites, by label: for engines too expensive for all; the document says so",
     )
+    packings: int | None = Field(
+        None,
+        ge=2,
+        le=9,
+        description="of a packing model (P2S5): so many packings are hosts, and dE is a spread over them",
+    )
 
     @property
     def label(self) -> str:
         """The crystal's name, or the stem of the file's name."""
         return Path(self.crystal).stem if Path(self.crystal).suffix else self.crystal
+
+
+def with_packings(hosts: list[Any]) -> list[Any]:
+    """Return the hosts of a study file with a host for each further packing of those that ask for some.
+
+    Raises
+    ------
+    ValueError
+        There are not so many packings of a crystal.
+    """
+    named = {host.get("crystal") for host in hosts if isinstance(host, dict)}
+    listed: list[Any] = []
+    for host in hosts:
+        listed.append(host)
+        count, crystal = (host.get("packings"), host.get("crystal")) if isinstance(host, dict) else (None, None)
+        if not isinstance(count, int) or not isinstance(crystal, str):
+            continue
+        known = packing_count(crystal)
+        if count > known:
+            raise ValueError(f"host {crystal}: packings {count}, but {known} are known; give 2 to {known}, or none")
+        rest = {key: value for key, value in host.items() if key != "packings"}
+        others = [packing_name(crystal, number) for number in range(2, count + 1)]
+        listed += [rest | {"crystal": name, "cell": "fixed"} for name in others if name not in named]
+    return listed
 
 
 class Bulk(Options):

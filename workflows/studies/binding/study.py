@@ -7,18 +7,34 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Lattice, Structure
 
-from anodeflow.analysis.binding import BindingEnergyDoc, BindingStudyDoc, Convention, check_published_atom
-from anodeflow.analysis.descriptor import descriptor_matrix
+from anodeflow.analysis.binding import (
+    BindingEnergyDoc,
+    BindingStudyDoc,
+    Convention,
+    PackingSpread,
+    check_published_atom,
+)
+from anodeflow.analysis.descriptor import descriptor_matrix, packing_spread
 from anodeflow.analysis.reservoirs import check_reservoir
 from anodeflow.errors import EngineError, InputError
 from anodeflow.lithium_states import KINDS, Kind, State
 from anodeflow.structures.catalogue import crystal_names
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.lattice_sites import replaced_elements, states_of_crystal
+from anodeflow.structures.packings import packing, packing_name
 from anodeflow.workflows.cards import Smearing
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Record, Study, last_document
-from anodeflow.workflows.studies.binding.cells import Bulk, BulkState, Cells, Environment, Host, Slab, states_of
+from anodeflow.workflows.studies.binding.cells import (
+    Bulk,
+    BulkState,
+    Cells,
+    Environment,
+    Host,
+    Slab,
+    states_of,
+    with_packings,
+)
 from anodeflow.workflows.studies.binding.jobs import METAL, EmptyHost, LithiumSites, Place, References
 from anodeflow.workflows.studies.card_roles import Role
 from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_label, crystal_step
@@ -100,7 +116,7 @@ class BindingStudy(Study):
     @classmethod
     def _names_are_hosts(cls, value: Any) -> Any:
         if isinstance(value, list):
-            return [{"crystal": item} if isinstance(item, str) else item for item in value]
+            return with_packings([{"crystal": item} if isinstance(item, str) else item for item in value])
         return value
 
     @model_validator(mode="after")
@@ -128,6 +144,11 @@ class BindingStudy(Study):
                     f"host {host.label} has no 'surface: {{miller: [h, k, l]}}'; give one, or 'environments: [bulk]'"
                 )
         return self
+
+    def crystal(self, name: str) -> Structure:
+        """See :meth:`Study.crystal`; a further packing of a packing model by its name."""
+        known = packing(name)
+        return super().crystal(name) if known is None else known
 
     def environments_of(self, host: Host) -> list[Environment]:
         """Return where Li goes for this host."""
@@ -428,10 +449,29 @@ class BindingStudy(Study):
                 if _have_both(docs, self.anodes, self.interphases, environment, kind)
             ],
             conventions=self.references,
+            packings=self._packings(docs, environments) or None,
             warnings=[f"{label}: no result, see the first failure of the run" for label in missing]
             + [f"{d.where}: {d.error}" for d in docs if d.error]
             + [f"{d.where}: {w}" for d in docs for w in d.warnings],
         )
+
+    def _packings(self, docs: list[BindingEnergyDoc], environments: list[Environment]) -> list[PackingSpread]:
+        """Return dE of each anode over the packings of each host that has several."""
+        return [
+            packing_spread(
+                docs,
+                self.anodes,
+                [packing_name(host.crystal, number) for number in range(1, host.packings + 1)],
+                self.references[0],
+                environment,
+                kind,
+            )
+            for host in self.hosts
+            if host.packings is not None and self.anodes
+            for environment in environments
+            for kind in KINDS
+            if _have_both(docs, self.anodes, [host.label], environment, kind)
+        ]
 
 
 def _have_both(
