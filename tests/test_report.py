@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import functools
 import hashlib
 import json
 import re
@@ -22,7 +21,6 @@ from anodeflow.report.page import report_page, script_json
 from anodeflow.report.record import read_record
 from anodeflow.report.structures import poscar
 from anodeflow.settings import imported_runs
-from anodeflow.workflows.store import SQLiteStore
 from anodeflow.workflows.store.renamed import DOCUMENT_CLASSES, may_be_named
 from anodeflow.workflows.studies.graph import Result
 from anodeflow.workflows.studies.registry import STUDIES, load
@@ -311,8 +309,7 @@ def test_bad_input_is_one_line_and_writes_nothing(command, tmp_path):
 def test_a_locked_store_is_one_line(command, tmp_path, monkeypatch):
     store, locked = tmp_path / "results.sqlite", tmp_path / "locked.sqlite"
     assert command("import", RESULTS / "crystals-primitive.zip", "--store", store)[0] == 0
-    impatient = functools.partial(SQLiteStore, busy_timeout_s=0.2)
-    monkeypatch.setattr("anodeflow.workflows.store.reading.SQLiteStore", impatient)
+    monkeypatch.setattr("anodeflow.workflows.store.reading.PATIENCE_S", 0.2)
     with contextlib.closing(sqlite3.connect(store)) as source, contextlib.closing(sqlite3.connect(locked)) as other:
         source.backup(other)
         other.execute("PRAGMA journal_mode=DELETE")

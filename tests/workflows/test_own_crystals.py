@@ -87,3 +87,13 @@ def test_bad_names_are_refused_in_one_line(name: str, extra: str, message: str, 
 def test_a_crystal_of_the_catalogue_keeps_its_name(salt: Path) -> None:
     with pytest.raises(InputError, match="leave out 'name: Mine'"):
         load(salt.parent, "study: binding-energy\nhosts: [{crystal: LiCl, name: Mine}]\nenvironments: [bulk]\n")
+
+
+def test_a_host_is_named_by_its_file_in_pairs_too(salt: Path) -> None:
+    lines = "hosts: [Li, run17_final.v2.cif]\nenvironments: [bulk]\nanodes: [Li]\ninterphases: [{}]\n"
+    by_file, by_stem = (
+        load(salt.parent, "study: binding-energy\n" + lines.format(name))
+        for name in ("run17_final.v2.cif", "run17_final.v2")
+    )
+    assert by_file.interphases == ["run17_final.v2"]
+    assert by_file.hash == by_stem.hash

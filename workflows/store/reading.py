@@ -15,6 +15,9 @@ from anodeflow.workflows.store.sqlite import SQLiteStore
 if TYPE_CHECKING:
     from jobflow import JobStore
 
+#: Seconds that a question waits for a store that another process has locked; runs, which write, wait longer.
+PATIENCE_S = 15.0
+
 redirect_old_names()  # before the first document is read
 
 
@@ -41,7 +44,13 @@ def open_documents(path: str | os.PathLike[str]) -> Store:
         documents: Store = open_job_store(where, must_exist=True, read_only=True).docs_store
         return documents
     store = SQLiteStore(
-        path, "jobs", last_updated_field="completed_at", indexed_fields=JOB_FIELDS, must_exist=True, read_only=True
+        path,
+        "jobs",
+        last_updated_field="completed_at",
+        indexed_fields=JOB_FIELDS,
+        must_exist=True,
+        read_only=True,
+        busy_timeout_s=PATIENCE_S,
     )
     store.connect()
     return store

@@ -122,6 +122,9 @@ class BindingStudy(Study):
     @model_validator(mode="after")
     def _consistent(self) -> BindingStudy:
         labels = [host.label for host in self.hosts]
+        of_files = {host.crystal: host.label for host in self.hosts}
+        for names in (self.anodes, self.interphases):  # a file stands for the host that it is
+            names[:] = [of_files.get(name, name) for name in names]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"host {twice[0]} is given twice; give each host once")
