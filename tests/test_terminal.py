@@ -142,6 +142,18 @@ def test_time_left_is_the_plans_at_first_and_then_what_was_measured(monkeypatch)
     assert "left" in display.time_left()
 
 
+def test_the_start_of_workers_says_nothing_of_their_speed(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    display = progress.RunDisplay(Planned(), 1, [])
+    display.running("Li/0")
+    clock[0] += 120  # packages are imported
+    display.step("Li/0", 0, -1.0, 0.1)
+    clock[0] += 60
+    display.done("Li/0", reused=False)
+    assert display.seconds_left() == pytest.approx(540)
+
+
 def test_an_empty_table_says_what_is_stored(tmp_path, command):
     store = tmp_path / "s.sqlite"
     command("import", EXAMPLES / "crystals.zip", "--store", store)

@@ -50,6 +50,7 @@ class RunDisplay:
         self._running: dict[str, str] = {}
         self._computed_weight = 0.0
         self._started = time.monotonic()
+        self._first_step: float | None = None
         self._notes = notes
         self._console = Console(stderr=True)
         self._live: Live | None = None
@@ -77,6 +78,8 @@ class RunDisplay:
 
     def step(self, label: str, step: int, energy_ev: float, max_force: float) -> None:
         """See :class:`anodeflow.workflows.local.runner.Listener`."""
+        if self._first_step is None and not self._computed_weight:
+            self._first_step = time.monotonic()
         self._steps_done[label] = step
         if label in self._timesteps:
             self._running[label] = self._moved(label, step)
@@ -116,7 +119,8 @@ class RunDisplay:
         """Return the time left: the plan's estimate at first, corrected by how long what is done has taken.
 
         What is done weighs against a twentieth of the study at the plan's own speed, so that the first calculations,
-        which are the small ones, do not decide alone.
+        which are the small ones, do not decide alone. Until the first step workers are being started, which says
+        nothing of their speed.
         """
         total = sum(self._weights.values())
         halfway = sum(
@@ -125,7 +129,7 @@ class RunDisplay:
             if label in self._running and label in self._weights
         )
         left = sum(weight for label, weight in self._weights.items() if label not in self._done) - halfway
-        busy = self._workers * (time.monotonic() - self._started)
+        busy = self._workers * (time.monotonic() - (self._first_step or self._started))
         believed = _BELIEVED * total
         slower = (busy + believed) / (self._computed_weight + halfway + believed) if total else 1.0
         longest = max((w for label, w in self._weights.items() if label not in self._done), default=0.0)
