@@ -149,7 +149,8 @@ def test_it_is_printed_drawn_listed_and_reported(moved, tmp_path, capsys):
     assert "checks" in [table.name for table in tables_of(record)]
     assert "with electrons: electrons" in check_figure_of(record).caption
     write_figure(document, tmp_path / "f.svg")
-    assert "slope 0.769" in (tmp_path / "f.svg").read_text()
+    # the line below the figure may be broken anywhere
+    assert "slope 0.769" in " ".join(re.sub(r"<[^>]*>", " ", (tmp_path / "f.svg").read_text()).split())
     with pytest.raises(InputError, match="has no check"):
         write_check_figure(document.model_copy(update={"check": None}), tmp_path / "d.png")
 
