@@ -90,7 +90,10 @@ def test_the_film_stated_is_the_study_that_it_was(kind, study):
     assert [e.label for e in study(kind, "film").declare()] == [e.label for e in study(kind).declare()]
 
 
-@pytest.mark.parametrize("kind", STUDIES)
+@pytest.mark.parametrize(
+    "kind",
+    [k if k == "interface-screening" else pytest.param(k, marks=pytest.mark.slow) for k in STUDIES],
+)
 def test_the_moduli_decide_which_side_is_strained(kind, study):
     """The same labels in both forms, in a plan that of the strained film; everything travels as JSON."""
     loaded = study(kind, "softer")

@@ -113,7 +113,7 @@ POTENTIALS: dict[str, Potential] = {
         "sevenn",
         "pretrained_potentials/SevenNet_0__11Jul2024/checkpoint_sevennet_0.pth",
         _load_sevennet,
-        0.014,
+        0.011,
         "MIT",
         training=_PBE,
     ),
@@ -126,10 +126,10 @@ POTENTIALS: dict[str, Potential] = {
         training=_PBE,
     ),
     "sevennet-mf-0-pbe": Potential(
-        "sevenn", _MF_0_FILE, _load_sevennet, 0.014, "MIT", training=Training("PBE", _MF_0.format("PBE")), modal="PBE"
+        "sevenn", _MF_0_FILE, _load_sevennet, 0.011, "MIT", training=Training("PBE", _MF_0.format("PBE")), modal="PBE"
     ),
     "sevennet-mf-0-r2scan": Potential(
-        "sevenn", _MF_0_FILE, _load_sevennet, 0.014, "MIT",
+        "sevenn", _MF_0_FILE, _load_sevennet, 0.011, "MIT",
         training=Training("r2SCAN", _MF_0.format("r2SCAN")), modal="R2SCAN",
     ),
     "chgnet": Potential(
@@ -154,7 +154,7 @@ POTENTIALS: dict[str, Potential] = {
         ),
         beside=("model.json", "model.pt"), extra="diep",
     ),
-    "sevennet": Potential("sevenn", None, _load_sevennet, 0.014, "of the model"),
+    "sevennet": Potential("sevenn", None, _load_sevennet, 0.011, "of the model"),
     "mace": Potential("mace", None, _load_mace, 0.03, "of the model"),
     "nep": Potential("calorine", None, _load_nep, 0.0001, "of the model"),
 }  # fmt: skip
