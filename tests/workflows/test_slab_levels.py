@@ -146,10 +146,9 @@ def test_work_functions_with_pw_and_pp(ultrasoft, tmp_path, monkeypatch):  # noq
     GPAW gives 4.187 eV for the bare slab at this cutoff and mesh, pw.x 4.188.
     """
     monkeypatch.setenv("ANODEFLOW_QE_POTENTIALS", str(ultrasoft))
-    bare = build_slab(load_crystal("Al"), (1, 1, 1), layers=3, vacuum_angstrom=12).structure
-    bare = Structure(bare.lattice, bare.species, bare.frac_coords)
-    covered = bare.copy()
-    highest = max(bare, key=lambda site: site.coords[2])
+    slabs = [build_slab(load_crystal("Al"), (1, 1, 1), layers=3, vacuum_angstrom=v).structure for v in (12, 17)]
+    bare, covered = (Structure(slab.lattice, slab.species, slab.frac_coords) for slab in slabs)
+    highest = max(covered, key=lambda site: site.coords[2])
     covered.append("Li", highest.coords + np.array([0, 0, 2.6]), coords_are_cartesian=True)
     card = load_card("pbe-slab").varied("tiny", cutoff_ev=345, kpoints={"mesh": (6, 6, 1)})
     outcomes = {}
@@ -164,7 +163,9 @@ def test_work_functions_with_pw_and_pp(ultrasoft, tmp_path, monkeypatch):  # noq
     assert levels.bottom_ev == pytest.approx(levels.top_ev, abs=0.01)
     assert levels.spread_ev < 0.03
     one_sided = SlabLevels(**outcomes["covered"].levels)
-    # Li gives electrons to Al: its face has the smaller work function, the other keeps that of Al
-    assert one_sided.work_function_ev < levels.work_function_ev - 0.5
-    assert one_sided.bottom_ev - one_sided.level_ev == pytest.approx(4.2, abs=0.25)
+    # Li gives electrons to Al, and its face has the smaller work function; three layers are too few to keep that from
+    # the other face. GPAW, same slab: 3.68 and 3.86 eV.
+    assert one_sided.work_function_ev == pytest.approx(3.68, abs=0.12)
+    assert one_sided.bottom_ev - one_sided.level_ev == pytest.approx(3.86, abs=0.12)
+    assert one_sided.work_function_ev < one_sided.bottom_ev - one_sided.level_ev < levels.work_function_ev - 0.2
     assert one_sided.spread_ev < 0.05
