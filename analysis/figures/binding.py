@@ -131,12 +131,10 @@ def _draw_hosts(
     for site_kind in sorted(shown):
         colour, marker = _SITE_STYLE[site_kind]
         axes.plot([], [], marker=marker, ms=4.2, ls="none", color=colour, mfc="white", mew=0.9, label=site_kind)
-    above = {
-        "loc": "lower right",
-        "bbox_to_anchor": (1.0, 1.0),
-        "ncols": 4,
-    }  # between the data it could be read as data
-    axes.legend(frameon=False, handletextpad=0.2, columnspacing=1.0, **above)
+    # Between the data a mark of the legend could be read as data.
+    axes.legend(
+        frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, handletextpad=0.2, columnspacing=1.0
+    )
 
 
 #: The scale ends at so many times the interphase that is second.
