@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from anodeflow.analysis.labelled_frames import LabelledCell
 from anodeflow.analysis.tuning import Epoch
 from anodeflow.errors import EngineError
-from anodeflow.workflows.tuning.progress import EndedError, Progress
+from anodeflow.workflows.tuning.progress import Progress
 from anodeflow.workflows.tuning.settings import Training, Tuning
 
 # StructureData takes stresses as VASP prints them: kbar, negative under tension.
@@ -76,18 +76,12 @@ def train(
     EngineError
         If it diverges or the trainer fails.
     """
-    log = progress.folder / "trainer.log"
-    try:
-        with log.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
-            _train(base, cells, tuning, progress, device, tell)
-    except EndedError as ended:
-        progress.end(str(ended))
-    except EngineError:
-        raise
-    except Exception as error:  # whatever the trainer raises
-        raise EngineError(f"CHGNet's trainer failed: {type(error).__name__}: {error}", f"see {log}") from error
-    else:
-        progress.end(f"{tuning.training.epochs} epochs are over")
+    with (
+        progress.until_the_end("CHGNet", tuning.training.epochs),
+        progress.log.open("a", encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+    ):
+        _train(base, cells, tuning, progress, device, tell)
 
 
 def _train(

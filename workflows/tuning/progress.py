@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,11 @@ class Progress:
         self._digests: dict[str, str] = {}
         if (folder / _FILE).is_file():
             self._read()
+
+    @property
+    def log(self) -> Path:
+        """Where the trainer prints."""
+        return self.folder / "trainer.log"
 
     @property
     def checkpoint(self) -> Path | None:
@@ -114,6 +121,34 @@ class Progress:
         """Note why the training ended."""
         self.stopped = why
         self._write()
+
+    @contextmanager
+    def until_the_end(self, trainer: str, epochs: int) -> Iterator[None]:
+        """Note why a training ended that ran in this context.
+
+        Parameters
+        ----------
+        trainer
+            Name of the package that trains.
+        epochs
+            After which it is over.
+
+        Raises
+        ------
+        EngineError
+            If it diverges or the trainer fails.
+        """
+        try:
+            yield
+        except EndedError as ended:
+            self.end(str(ended))
+        except EngineError:
+            raise
+        except Exception as error:  # whatever the trainer raises
+            problem = f"{trainer}'s trainer failed: {type(error).__name__}: {error}"
+            raise EngineError(problem, f"see {self.log}") from error
+        else:
+            self.end(f"{epochs} epochs are over")
 
     def _write(self) -> None:
         content = {

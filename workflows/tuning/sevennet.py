@@ -32,9 +32,9 @@ from sevenn.util import load_checkpoint
 
 from anodeflow.analysis.labelled_frames import LabelledCell
 from anodeflow.analysis.tuning import Epoch
-from anodeflow.errors import EngineError, InputError
+from anodeflow.errors import InputError
 from anodeflow.workflows.tuning.cells import atoms_of
-from anodeflow.workflows.tuning.progress import EndedError, Progress
+from anodeflow.workflows.tuning.progress import Progress
 from anodeflow.workflows.tuning.settings import Tuning
 
 _HUBER_DELTA = 0.01  # with which SevenNet-0 was trained
@@ -97,24 +97,12 @@ def train(
     EngineError
         If it diverges or the trainer fails.
     """
-    folder = progress.folder
     config = _config(base, tuning, progress.checkpoint, device)
     # one object for the whole process, as SevenNet has it
     logger = Logger(screen=False)
-    logger.screen, logger._filename = False, str(folder / "trainer.log")
-    try:
-        with logger:
-            _train(config, cells, tuning.seed, progress, tell)
-    except EndedError as ended:
-        progress.end(str(ended))
-    except EngineError:
-        raise
-    except Exception as error:  # whatever the trainer raises
-        raise EngineError(
-            f"SevenNet's trainer failed: {type(error).__name__}: {error}", f"see {folder / 'trainer.log'}"
-        ) from error
-    else:
-        progress.end(f"{tuning.training.epochs} epochs are over")
+    logger.screen, logger._filename = False, str(progress.log)
+    with progress.until_the_end("SevenNet", tuning.training.epochs), logger:
+        _train(config, cells, tuning.seed, progress, tell)
 
 
 def _train(
