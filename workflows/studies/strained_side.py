@@ -82,6 +82,11 @@ class BySide(Stage):
         return self.film.output(results)
 
 
+def without_film(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a study's settings without the strained side where it is the film, as before there was a choice."""
+    return {key: value for key, value in settings.items() if (key, value) != ("strained", "film")}
+
+
 def moduli_stages(crystals: Iterable[str]) -> list[StrainedCells]:
     """Return the strained cells of crystals, each once."""
     return [StrainedCells.of(name, list(STRAINS)) for name in dict.fromkeys(crystals)]

@@ -15,7 +15,15 @@ from anodeflow.workflows.studies.interface.cells import Film, Pair, Side, Substr
 from anodeflow.workflows.studies.interface.jobs import INTERFACE, InterfaceSeries, without_result
 from anodeflow.workflows.studies.interface.registry_cells import REGISTRIES, RegistryCells
 from anodeflow.workflows.studies.registries import RegistryStage, check_search_engine, search_engine, search_label
-from anodeflow.workflows.studies.strained_side import SOFTER, BySide, check_stress, decided, moduli_of, moduli_stages
+from anodeflow.workflows.studies.strained_side import (
+    SOFTER,
+    BySide,
+    check_stress,
+    decided,
+    moduli_of,
+    moduli_stages,
+    without_film,
+)
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec
 from anodeflow.workflows.studies.surface.jobs import SlabSeries
 from anodeflow.workflows.studies.surface.study import surface_warnings
@@ -143,27 +151,30 @@ class InterfaceStudy(Study):
 
     def hashed_settings(self) -> dict[str, Any]:
         """See :meth:`Study.hashed_settings`: without the strained side where it is the film, as it always was."""
-        settings = super().hashed_settings()
-        return settings if self.strained == SOFTER else {k: v for k, v in settings.items() if k != "strained"}
+        return without_film(super().hashed_settings())
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: both crystals, registries, interface cells, the slabs of the free surfaces."""
         free = [SlabSeries.of(surface, self.vacuum, self.max_atoms) for surface in self.surfaces]
         crystals = [crystal_step(name, self.crystal(name)) for name in self.crystals_used()]
-        stages = self._stages(self.pair)
+        slabs = [surface.label for surface in free]
+        stages = self._stages(self.pair, slabs)
         if self.strained != SOFTER:
             return [*crystals, *stages, *free]
         names = self.crystals_used()
-        forms = zip(stages, self._stages(self.swapped_pair), strict=True)
+        forms = zip(stages, self._stages(self.swapped_pair, slabs), strict=True)
         by_side = [_InterfaceBySide.of(as_written, swapped, names) for as_written, swapped in forms]
         return [*crystals, *moduli_stages(names), *by_side, *free]
 
-    def _stages(self, pair: Pair) -> list[Stage]:
-        """Return the search, if there is one, the registries and the series of one film on one substrate."""
+    def _stages(self, pair: Pair, slabs: list[str]) -> list[Stage]:
+        """Return the search, if there is one, the registries and the series of one film on one substrate.
+
+        `slabs` are the labels of the free surfaces.
+        """
         layers = next((s.layers for s in self.surfaces if s.crystal == pair.film.crystal), [])
         series = InterfaceSeries.of(
             pair,
-            [surface.label for surface in (SlabSeries.of(s, self.vacuum, self.max_atoms) for s in self.surfaces)],
+            slabs,
             self.searched,
             film_slabs=sorted(layers),
             vacuum_angstrom=self.vacuum,

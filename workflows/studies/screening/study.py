@@ -25,7 +25,7 @@ from anodeflow.workflows.studies.screening.jobs import (
     Screening,
     potential,
 )
-from anodeflow.workflows.studies.strained_side import SOFTER, BySide, check_stress, decided, moduli_stages
+from anodeflow.workflows.studies.strained_side import SOFTER, BySide, check_stress, decided, moduli_stages, without_film
 
 
 class _ScreeningBySide(BySide):
@@ -170,8 +170,7 @@ class ScreeningStudy(Study):
 
     def hashed_settings(self) -> dict[str, Any]:
         """See :meth:`Study.hashed_settings`: without the strained side where it is the film, as it always was."""
-        settings = super().hashed_settings()
-        return settings if self.strained == SOFTER else {k: v for k, v in settings.items() if k != "strained"}
+        return without_film(super().hashed_settings())
 
     def _by_potential(self, step: CalculationStep, label: str) -> CalculationStep:
         return replace(step, label=label, **potential(self.scorer))
