@@ -152,6 +152,11 @@ def test_a_mesh_that_saves_little_is_left_alone():
     assert coarser(CARD.model_copy(update={"kpoints": None}), CELL) is None
 
 
+def test_the_coarser_mesh_is_centred_as_the_finer_one():
+    shifted = CARD.varied("shifted", kpoints={"mesh": (4, 4, 4), "centre": "monkhorst-pack"})
+    assert coarser(shifted, CELL).kpoints.centre == "monkhorst-pack"
+
+
 def test_what_the_coarser_mesh_cannot_relax_is_relaxed_without(engine, tmp_path, monkeypatch):
     def fails(request, folder=None, monitor=None):
         if request.card.kpoint_mesh(request.structure) == (2, 2, 2):

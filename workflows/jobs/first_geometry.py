@@ -27,8 +27,6 @@ from anodeflow.workflows.jobs.folders import make_folder
 # A coarser mesh that saves less than this is not worth a separate relaxation.
 _LEAST_SAVING = 3
 _FILE = "first_geometry.json"
-# Of workflows.engines.motion.hessian, which takes a third of a second to import with ASE's optimisers.
-_CURVATURES = "curvatures.npy"
 
 
 @dataclass
@@ -117,8 +115,11 @@ def kept_first_geometry(folder: Path | None, structure: Structure) -> FirstGeome
 def _keep(first: FirstGeometry, folder: Path, source: Path | None) -> None:
     """Write where a relaxation begins into its folder, with the curvatures that are in the folder `source`."""
     make_folder(folder)
-    if source is not None and source != folder and (source / _CURVATURES).is_file():
-        shutil.copyfile(source / _CURVATURES, folder / _CURVATURES)
+    if source is not None and source != folder:
+        from anodeflow.workflows.engines.motion.hessian import FILE  # see warmed()
+
+        if (source / FILE).is_file():
+            shutil.copyfile(source / FILE, folder / FILE)
     record = None if first.engine is None else first.engine.model_dump(mode="json")
     content = {"structure": first.structure.as_dict(), "engine": record, "mesh": first.mesh, "notes": first.notes}
     write_atomically(folder / _FILE, json.dumps(content), sync=False)
@@ -132,7 +133,7 @@ def coarser(card: MethodCard, structure: Structure) -> MethodCard | None:
     half = tuple(math.ceil(number / 2) for number in mesh)
     if math.prod(mesh) < _LEAST_SAVING * math.prod(half):
         return None
-    return card.varied("coarse k-mesh", kpoints={"mesh": half})
+    return card.varied("coarse k-mesh", kpoints={"mesh": half, "centre": card.kpoints.centre})
 
 
 def warmed(request: Request, engine: str, folder: Path | None = None) -> FirstGeometry:
