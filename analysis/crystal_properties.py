@@ -118,11 +118,13 @@ def crystal_doc(
     doc.volume_per_atom_angstrom3 = structure.volume / len(structure)
     doc.space_group = _space_group(structure)
     start = calculation.initial_structure
-    if start is not None and len(start) != len(structure):
-        start = None  # of a document that is not one of ours
     if start is not None and _space_group(start) != doc.space_group:
         doc.warnings.append(f"space group changed from {_space_group(start)} to {doc.space_group}")
-    if start is not None and (left := left_structure_type(start, structure)) is not None:
+    # a document of others may have begun in another cell
+    left = None
+    if start is not None and len(start) == len(structure):
+        left = left_structure_type(start, structure)
+    if left is not None:
         doc.warnings.append(f"left its structure type: {left}")
     return doc
 
