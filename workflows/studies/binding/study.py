@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.binding import (
@@ -111,9 +111,6 @@ class BindingStudy(Study):
         0.05, ge=0, le=0.5, description="of every atom, seeded, so that no symmetry holds Li on a saddle"
     )
     seed: Seed = Field(0, description="of the displacements")
-    # of hosts, found once
-    _states: dict[tuple[str, str], list[State]] = PrivateAttr(default_factory=dict)
-    _reservoirs: dict[str, dict[str, str]] = PrivateAttr(default_factory=dict)
 
     @field_validator("hosts", mode="before")
     @classmethod
@@ -185,9 +182,7 @@ class BindingStudy(Study):
         """
         # a charged cell with an atom missing has a charge of its own to be chosen: only added Li+ is computed
         asked: list[BulkState] | None = ["interstitial"] if self.lithium_charge else self.states
-        if (host.label, environment) not in self._states:
-            self._states[host.label, environment] = states_of(host, environment, self.crystal(host.crystal), asked)
-        return list(self._states[host.label, environment])
+        return states_of(host, environment, self.crystal(host.crystal), asked)
 
     def reservoirs_of(self, host: Host) -> dict[str, str]:
         """Return the crystal that each element of a host returns to where Li replaces it.
@@ -197,11 +192,6 @@ class BindingStudy(Study):
         InputError
             If there is none, or if it cannot take the element back.
         """
-        if host.label not in self._reservoirs:
-            self._reservoirs[host.label] = self._find_reservoirs(host)
-        return dict(self._reservoirs[host.label])
-
-    def _find_reservoirs(self, host: Host) -> dict[str, str]:
         if "bulk" not in self.environments_of(host) or "substitution" not in self.states_of(host, "bulk"):
             return {}
         crystal = self.crystal(host.crystal)
