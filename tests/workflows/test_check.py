@@ -11,6 +11,7 @@ from jobflow import JobStore
 from jobflow.managers.local import run_locally
 from maggma.stores import MemoryStore
 from pymatgen.core import Structure
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from springs import Springs, crystal
 from ultrasoft import ultrasoft  # noqa: F401 - a fixture
 
@@ -365,6 +366,13 @@ def test_the_slope_and_its_error():
     shared = 0.8 * x + np.repeat(0.1 * rng.normal(size=300), 10) * np.sign(x)
     assert slope_through_origin(x, shared, clusters)[1] > 2 * error
     assert slope_through_origin(np.ones(3), np.ones(3), [0, 0, 0]) == (1.0, None)
+
+
+def test_frames_are_planned_without_the_symmetry_of_their_crystal(machine):
+    study = study_of(machine, MOVING | {"systems": [{"crystal": "LiCl"}]}, {"frames": 2})
+    planned = [step for step in study.planned if step.label.startswith("check/frame")]
+    assert len(planned) == 4
+    assert {len(SpacegroupAnalyzer(step.structure).get_symmetry_operations()) for step in planned} == {1}
 
 
 def test_frames_are_chosen_for_variety():

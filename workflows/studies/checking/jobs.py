@@ -46,6 +46,8 @@ CHECK = "check"
 _Doc = TypeVar("_Doc", bound=StudyDoc)
 #: Of a run with more frames, so many at equal distances are looked at.
 _MOST_FRAMES = 400
+#: Atoms that move have no symmetry, which shortens electrons a lot; frames are planned without it.
+_PLANNED_DISPLACEMENT_ANGSTROM = 0.05
 
 
 class _CheckRun(Travelling):
@@ -112,7 +114,8 @@ def planned_points(study: Study, check: Check) -> list[Step]:
     moving = [step for step in study.planned_without_check if step.task == "dynamics"]
     for system in study.moving_frames() if check.frames else ():
         cell = next(step.structure for step in moving if _system_of(step.label, [system]) is not None)
-        frames += [MovingFrame(system=system, of="", structure=cell)] * check.frames
+        moved = cell.copy().perturb(_PLANNED_DISPLACEMENT_ANGSTROM, seed=check.seed)
+        frames += [MovingFrame(system=system, of="", structure=moved)] * check.frames
     points: list[Step] = [run.second(state) for state in states] if check.disputed_by else []
     for chosen in chosen_structures(check, states, frames):
         points += run.points(chosen)
