@@ -151,12 +151,19 @@ class CalculationDoc(ComputedDoc):
     coarse_mesh: tuple[int, int, int] | None = Field(
         None, description="k-mesh with which the engine relaxed the geometry this one started from; None: it did not"
     )
+    kept_space_group: str | None = Field(
+        None,
+        description="symmetry that displaced atoms came back to on the coarser k-mesh, within 0.05 angstrom, and that "
+        "the rest of the relaxation kept; None: there was none, or the start was not displaced",
+    )
     levels: SlabLevels | None = Field(None, description="of a slab, from engines that give its potential")
     arrays: dict[str, Any] | None = Field(
         None, description="forces (N, 3) eV/angstrom; per step: energies eV, positions, cells; stored apart"
     )
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*ComputedDoc.LEFT_OUT_IF_NONE, "coarse_mesh", "levels")
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (
+        *ComputedDoc.LEFT_OUT_IF_NONE, "coarse_mesh", "kept_space_group", "levels",
+    )  # fmt: skip
 
     @property
     def energy_per_atom_ev(self) -> float:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import spglib
+from ase.spacegroup.symmetrize import IntermediateDatasetError, get_symmetrized_atoms
 from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.errors import StructureError
 
 SYMPREC_ANGSTROM = 1e-3
+#: Atoms that a relaxation left nearer than this to a symmetric geometry went there, as far as its tolerance can tell.
+RETURNED_ANGSTROM = 0.05
+# A cell that symmetry would change by more is not the cell of that symmetry.
+_SAME_CELL_ANGSTROM = 1e-5
+_SAME_POINT = 1e-5
 
 
 def keep_symmetry(start: Structure, moved: Structure, symprec_angstrom: float = SYMPREC_ANGSTROM) -> Structure:
@@ -60,6 +67,81 @@ def keep_symmetry(start: Structure, moved: Structure, symprec_angstrom: float = 
         start.frac_coords + averaged,
         site_properties=moved.site_properties,
     )
+
+
+def returned_to_symmetry(
+    structure: Structure, most_angstrom: float = RETURNED_ANGSTROM
+) -> tuple[Structure, str] | None:
+    """Return the symmetric geometry that a relaxation from displaced atoms came back to.
+
+    A plane-wave code needs only the irreducible k-points for it, a sixth or so around an atom added to a cubic crystal.
+
+    Parameters
+    ----------
+    structure
+        Relaxed without symmetry, in a cell that is exact.
+    most_angstrom
+        How far an atom may be from its place in the symmetric geometry.
+
+    Returns
+    -------
+    tuple or None
+        The same atoms in the same cell, and the space group. None where it has no symmetry that the structure does not
+        have already, or where an atom is held (``selective_dynamics``).
+    """
+    if not np.all(structure.site_properties.get("selective_dynamics", True)):
+        return None
+    atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+    atoms.pbc = True
+    already = symmetry_operations(structure, _SAME_CELL_ANGSTROM)
+    known = 1 if already is None else len(already[0])
+    for tolerance in (2 * most_angstrom, most_angstrom, most_angstrom / 2, most_angstrom / 5):
+        try:
+            symmetric, dataset = get_symmetrized_atoms(atoms, symprec=tolerance, final_symprec=_SAME_CELL_ANGSTROM)
+        except (IntermediateDatasetError, TypeError, AttributeError):  # the last two: spglib found no dataset
+            continue
+        if dataset is None or len(dataset.rotations) <= known:
+            continue
+        if np.abs(symmetric.cell.array - structure.lattice.matrix).max() > _SAME_CELL_ANGSTROM:
+            continue
+        shift = symmetric.get_scaled_positions(wrap=False) - structure.frac_coords
+        shift -= np.round(shift)
+        if np.linalg.norm(shift @ structure.lattice.matrix, axis=1).max() <= most_angstrom:
+            found = structure.copy()
+            for index, fraction in enumerate(structure.frac_coords + shift):
+                found.replace(index, found[index].species, fraction, properties=found[index].properties)
+            return found, str(dataset.international)
+    return None
+
+
+def centre_of_symmetry(structure: Structure) -> np.ndarray:
+    """Return the point about which most symmetry operations have no translation, in fractional coordinates.
+
+    A plane-wave code whose grid does not fit a translation leaves its operation out: the point belongs at the origin.
+
+    Returns
+    -------
+    ndarray
+        Shape (3,); zeros where the origin is as good as any other point.
+    """
+    dataset = spglib.get_symmetry_dataset(
+        (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), [site.specie.Z for site in structure]),
+        symprec=_SAME_CELL_ANGSTROM,
+    )
+    best = np.zeros(3)
+    if dataset is None or len(dataset.rotations) == 1:
+        return best
+    turns = dataset.rotations - np.eye(3)
+    origin = -np.linalg.solve(dataset.transformation_matrix, dataset.origin_shift)
+    most = 0
+    for point in (best, origin, *structure.frac_coords):
+        left = dataset.translations + turns @ point  # about this point
+        fixes = np.abs(left - np.round(left)).max(axis=1) < _SAME_POINT
+        if fixes.sum() > most:
+            most = int(fixes.sum())
+            off = (np.round(left) - left)[fixes].reshape(-1)
+            best = point + np.linalg.lstsq(turns[fixes].reshape(-1, 3), off, rcond=None)[0] if point.any() else point
+    return np.asarray(best, dtype=float)
 
 
 def symmetry_operations(

@@ -7,7 +7,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from anodeflow.errors import StructureError
 from anodeflow.structures.catalogue import load_crystal
-from anodeflow.structures.symmetry import keep_symmetry
+from anodeflow.structures.symmetry import centre_of_symmetry, keep_symmetry, returned_to_symmetry, symmetry_operations
 
 
 def noisy(structure, lattice=None, size=2e-4, seed=0):
@@ -63,3 +63,53 @@ def test_without_symmetry_nothing_changes():
 def test_other_atoms_are_refused():
     with pytest.raises(StructureError, match="same atoms"):
         keep_symmetry(load_crystal("Li"), load_crystal("Al"))
+
+
+def salt_with_added_li(size_angstrom, seed=1):
+    """LiCl, 16 atoms, one more Li in a tetrahedral hole; every atom moved by a random vector."""
+    cell = load_crystal("LiCl").get_primitive_structure()
+    cell.make_supercell([2, 2, 2])
+    hole = cell.frac_coords[0] + (cell.frac_coords[8] - cell.frac_coords[0]) / 2  # half way along a body diagonal
+    cell.append("Li", hole)
+    return cell, cell.copy().perturb(size_angstrom, seed=seed)
+
+
+def test_displaced_atoms_that_came_back_are_put_on_the_symmetric_geometry():
+    ideal, displaced = salt_with_added_li(0.01)
+    found, group = returned_to_symmetry(displaced)
+    operations = len(symmetry_operations(ideal, 1e-6)[0])
+    assert operations >= 12
+    assert group == SpacegroupAnalyzer(ideal, symprec=1e-5).get_space_group_symbol()
+    assert len(symmetry_operations(found, 1e-7)[0]) == operations
+    assert np.array_equal(found.lattice.matrix, displaced.lattice.matrix)
+    assert found.species == displaced.species
+    moved = np.linalg.norm(found.cart_coords - displaced.cart_coords, axis=1)
+    assert 0.001 < moved.max() < 0.05
+    assert returned_to_symmetry(found) is None, "nothing is left to gain"
+
+
+def test_a_distortion_that_is_real_stays():
+    _, far = salt_with_added_li(0.0)
+    far.translate_sites([16], [0.15, 0.02, 0.05], frac_coords=False)
+    found = returned_to_symmetry(far)
+    assert found is None or np.linalg.norm(found[0].cart_coords - far.cart_coords, axis=1).max() <= 0.05
+    assert found is None or len(symmetry_operations(found[0], 1e-6)[0]) < 12
+
+
+def test_held_atoms_are_not_put_anywhere():
+    _, displaced = salt_with_added_li(0.01)
+    displaced.add_site_property("selective_dynamics", [[False] * 3] + [[True] * 3] * 16)
+    assert returned_to_symmetry(displaced) is None
+
+
+@pytest.mark.parametrize("shift", [[0, 0, 0], [0.123, -0.4, 0.777]])
+def test_the_centre_of_symmetry_is_where_operations_have_no_translation(shift):
+    ideal, _ = salt_with_added_li(0.0)
+    ideal.translate_sites(range(17), shift, to_unit_cell=False)
+    centre = centre_of_symmetry(ideal)
+    ideal.translate_sites(range(17), -centre, to_unit_cell=False)
+    rotations, translations = symmetry_operations(ideal, 1e-6)
+    left = np.abs(translations - np.round(translations)).max(axis=1)
+    assert (left < 1e-7).all()
+    assert len(rotations) >= 12
+    assert not centre_of_symmetry(ideal).any()

@@ -168,3 +168,46 @@ def test_what_the_coarser_mesh_cannot_relax_is_relaxed_without(engine, tmp_path,
     assert found.converged
     assert found.coarse_mesh is None
     assert "no start from a coarser k-mesh: not relaxed after 1 steps" in found.warnings[0]
+
+
+class Wells(AseCalculator):
+    """Every atom in a well at its place in caesium chloride."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        away = atoms.positions - [[0.3, 0.3, 0.3], [2.8, 2.8, 2.8]]
+        self.results = {"energy": float((away**2).sum()), "forces": -2 * away}
+
+
+def test_displaced_atoms_that_came_back_to_a_symmetry_keep_it(engine, tmp_path, monkeypatch):
+    starts = []
+
+    def compute(request, folder=None, monitor=None):
+        starts.append((request.card.kpoint_mesh(request.structure)[0], request.structure))
+        outcome = run_ase(request.structure, Wells(), request.task, request.card, monitor, folder)
+        outcome.electronic_converged = True
+        return outcome
+
+    monkeypatch.setattr(engine, "compute", compute)
+    ideal = Structure(Lattice.cubic(5.0), ["Li", "Cl"], [[0.06, 0.06, 0.06], [0.56, 0.56, 0.56]])
+    found = {}
+    for name, start, options in (
+        ("displaced", ideal.copy().perturb(0.1, seed=2), {"coarse_start": True}),
+        ("ideal", ideal, {"coarse_start": True}),
+        ("fine only", ideal.copy().perturb(0.1, seed=2), {}),
+    ):
+        monkeypatch.setenv("ANODEFLOW_RUNS", str(tmp_path / name))
+        (tmp_path / name).mkdir()
+        maker = CalculationMaker(task="relax", card=CARD, engine="mesh", **options)
+        found[name] = maker.make(start, "LiCl/bulk").run(open_job_store(tmp_path / name / "store.sqlite")).output
+    assert found["displaced"].kept_space_group == "Pm-3m"
+    assert found["ideal"].kept_space_group is None
+    assert found["fine only"].kept_space_group is None
+    assert found["displaced"].fingerprint == found["fine only"].fingerprint
+    mesh, began = starts[1]
+    assert mesh == 4
+    vector = began.frac_coords[1] - began.frac_coords[0]
+    assert np.allclose(vector, 0.5, atol=1e-9), "the finer mesh begins with the symmetry"
+    assert found["displaced"].energy_ev == pytest.approx(found["fine only"].energy_ev, abs=1e-4)

@@ -14,7 +14,7 @@ from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import KPoints, load_card
 from anodeflow.workflows.engines.contract import Outcome, Reason, Request
 from anodeflow.workflows.engines.gpaw.data_sets import data_set
-from anodeflow.workflows.engines.gpaw.inputs import put_back, vacuum_at_the_boundary
+from anodeflow.workflows.engines.gpaw.inputs import moved_for_gpaw, put_back, vacuum_at_the_boundary
 from anodeflow.workflows.engines.gpaw.mpi import read_result, write_result
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
 from anodeflow.workflows.engines.registry import get_engine
@@ -132,6 +132,34 @@ def test_the_vacuum_moves_to_the_boundary_and_back():
     back = put_back(made, slab, moved)
     assert np.allclose(back.frac_coords, slab.frac_coords)
     assert back.lattice.pbc == (True, True, True)
+
+
+def test_the_centre_of_symmetry_goes_to_the_origin_and_back():
+    lattice = Lattice.orthorhombic(3.0, 4.0, 20.0)
+    cross = np.array([[0, 0, 0.5], [0.2, 0, 0.5], [-0.2, 0, 0.5], [0, 0.3, 0.5], [0, -0.3, 0.5], [0, 0, 0.58]])
+    slab = Structure(lattice, ["Al", *["Li"] * 4, "Cl"], cross + np.array([0.37, 0.11, 0.4]))
+    for axis, expected in ((None, [0, 0]), (2, [0, 0])):
+        made, moved = moved_for_gpaw(slab, axis)
+        assert np.allclose((made.frac_coords[0, :2] + 1e-9) % 1, expected, atol=1e-6)
+        assert np.allclose(put_back(made, slab, moved).frac_coords, slab.frac_coords)
+    rough = slab.copy().perturb(0.05, seed=1)
+    assert moved_for_gpaw(rough, None) == (rough, None)
+
+
+def test_fewer_k_points_where_the_centre_is_not_at_the_origin(gpaw, tmp_path):
+    lattice = Lattice.cubic(4.0)
+    card = quick(kpoints=KPoints(mesh=(3, 3, 3)), energy_tolerance_ev=1e-6)
+    energies, meshes = [], []
+    for number, shift in enumerate(([0, 0, 0], [0.3, 0.17, 0.05])):
+        cell = Structure(lattice, ["Li", "Al"], np.array([[0, 0, 0], [0.5, 0.5, 0.5]]) + shift)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        outcome = gpaw.compute(Request(cell, "static", card), folder)
+        energies.append(outcome.energy_ev)
+        assert np.allclose(outcome.structure.frac_coords, cell.frac_coords)
+        meshes.append((folder / "gpaw.txt").read_text().split("Number of IBZ points: ")[1].split()[0])
+    assert meshes == ["4", "4"]
+    assert energies[0] == pytest.approx(energies[1], abs=1e-4)
 
 
 def test_a_dipole_correction_does_not_touch_a_symmetric_slab_wherever_it_lies(gpaw):

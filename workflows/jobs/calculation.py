@@ -130,6 +130,7 @@ class Calculation(Recognised[CalculationDoc]):
             energy_change_last_step_ev=outcome.energy_change_last_step_ev,
             warm_start=first.engine,
             coarse_mesh=first.mesh,
+            kept_space_group=first.space_group,
             directory=str(folder or os.getcwd()),
             warnings=notes,
             error=outcome.error,

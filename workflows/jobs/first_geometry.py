@@ -3,6 +3,8 @@
 Neither changes what the relaxation ends in within its tolerances, so neither is part of a calculation's fingerprint.
 The geometry of the coarser mesh needs a step or two of the finer one; its own steps cost a quarter to an eighth. The
 calculation's folder keeps it: one that is killed in its first step, which can take half an hour, begins there again.
+Atoms that were displaced to begin with, and that the coarser mesh brought back to a symmetric geometry, are put there:
+the finer one then needs only the irreducible k-points.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pymatgen.core import Structure
 
 from anodeflow.documents import EngineRecord
 from anodeflow.files import write_atomically
-from anodeflow.structures.symmetry import keep_symmetry
+from anodeflow.structures.symmetry import keep_symmetry, returned_to_symmetry
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Monitor, Request
@@ -43,12 +45,15 @@ class FirstGeometry:
         The k-mesh with which the engine itself relaxed it; None: it did not.
     notes
         Why a start that was asked for was not to be had.
+    space_group
+        The symmetry that the coarser mesh came back to from displaced atoms, and that is kept from then on; None: none.
     """
 
     structure: Structure
     engine: EngineRecord | None = None
     mesh: tuple[int, int, int] | None = None
     notes: list[str] = field(default_factory=list)
+    space_group: str | None = None
 
 
 def first_geometry(
@@ -90,6 +95,9 @@ def first_geometry(
         if outcome.converged:
             first.structure = keep_symmetry(request.structure, outcome.structure)
             first.mesh = coarse.kpoint_mesh(request.structure)
+            returned = returned_to_symmetry(first.structure) if request.task == "relax" else None
+            if returned is not None:
+                first.structure, first.space_group = returned
         else:
             first.notes.append(f"no start from a coarser k-mesh: {outcome.error}")
     if folder is not None and (first.engine is not None or first.mesh is not None):
@@ -107,6 +115,7 @@ def kept_first_geometry(folder: Path | None, structure: Structure) -> FirstGeome
             None if record is None else EngineRecord.model_validate(record),
             content["mesh"] and tuple(content["mesh"]),
             content["notes"],
+            content.get("space_group"),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return FirstGeometry(structure)
@@ -116,12 +125,17 @@ def _keep(first: FirstGeometry, folder: Path, source: Path | None) -> None:
     """Write where a relaxation begins into its folder, with the curvatures that are in the folder `source`."""
     make_folder(folder)
     if source is not None and source != folder:
-        from anodeflow.workflows.engines.motion.hessian import FILE  # see warmed()
+        from anodeflow.workflows.engines.motion.hessian import FILE, make_symmetric  # see warmed()
 
         if (source / FILE).is_file():
             shutil.copyfile(source / FILE, folder / FILE)
+            if first.space_group is not None:
+                make_symmetric(folder, first.structure)
     record = None if first.engine is None else first.engine.model_dump(mode="json")
-    content = {"structure": first.structure.as_dict(), "engine": record, "mesh": first.mesh, "notes": first.notes}
+    content = {
+        "structure": first.structure.as_dict(), "engine": record, "mesh": first.mesh, "notes": first.notes,
+        "space_group": first.space_group,
+    }  # fmt: skip
     write_atomically(folder / _FILE, json.dumps(content), sync=False)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from anodeflow.settings import GpawSettings
 from anodeflow.workflows.engines.contract import Monitor, Outcome, Request
-from anodeflow.workflows.engines.gpaw.inputs import inputs_of, put_back, vacuum_at_the_boundary
+from anodeflow.workflows.engines.gpaw.inputs import inputs_of, moved_for_gpaw, put_back
 from anodeflow.workflows.engines.gpaw.mpi import run_with_mpi
 from anodeflow.workflows.engines.gpaw.outputs import is_scf_failure, levels_of, unconverged
 from anodeflow.workflows.engines.motion.relax import run_ase
@@ -54,9 +54,7 @@ class Calculation:
         structure, task = self._request.structure, self._request.task
         inputs = inputs_of(self._request)
         settings, calculator = inputs.settings, inputs.calculator(self._folder)
-        start, moved = structure, None
-        if settings.dipole_axis is not None:
-            start, moved = vacuum_at_the_boundary(structure, settings.dipole_axis)
+        start, moved = moved_for_gpaw(structure, settings.dipole_axis)
         try:
             outcome = run_ase(
                 start, calculator, task, self._request.card, self._monitor, self._folder, writes, self._request.stress

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Lattice, Structure
 
+from anodeflow.structures.symmetry import centre_of_symmetry
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Request, Task
 from anodeflow.workflows.engines.gpaw.data_sets import valence_electrons
@@ -155,6 +156,37 @@ def keywords(structure: Structure, settings: Electronic) -> dict[str, Any]:
     return words
 
 
+def moved_for_gpaw(structure: Structure, dipole_axis: int | None) -> tuple[Structure, np.ndarray | None]:
+    """Return the cell with its atoms where GPAW makes the most of it.
+
+    The vacuum of a slab with a dipole layer goes to the boundary. The centre of symmetry goes to the origin: GPAW uses
+    operations without translations only.
+
+    Parameters
+    ----------
+    structure
+        The cell.
+    dipole_axis
+        Along which the dipole layer lies; None: there is none.
+
+    Returns
+    -------
+    structure, moved
+        The cell, and what was added to the fractional coordinates, shape (N, 3); None where nothing was moved.
+    """
+    centre = centre_of_symmetry(structure)
+    if dipole_axis is not None:
+        centre[dipole_axis] = 0.0  # its vacuum decides
+        cell, moved = vacuum_at_the_boundary(structure, dipole_axis)
+    elif not centre.any():
+        return structure, None
+    else:
+        cell, moved = structure.copy(), np.zeros((len(structure), 3))
+    if centre.any():
+        cell.translate_sites(range(len(cell)), -centre, to_unit_cell=False)
+    return cell, moved - centre
+
+
 def vacuum_at_the_boundary(structure: Structure, axis: int) -> tuple[Structure, np.ndarray]:
     """Return a slab whose vacuum lies at the cell's boundary, where GPAW puts its dipole layer.
 
@@ -177,7 +209,7 @@ def vacuum_at_the_boundary(structure: Structure, axis: int) -> tuple[Structure, 
 
 
 def put_back(computed: Structure, start: Structure, moved: np.ndarray) -> Structure:
-    """Undo :func:`vacuum_at_the_boundary`."""
+    """Undo :func:`moved_for_gpaw`."""
     return Structure(
         computed.lattice.matrix,
         computed.species,

@@ -95,6 +95,13 @@ def write_curvatures(directory: Path, matrix: np.ndarray) -> None:
         np.save(file, matrix, allow_pickle=False)
 
 
+def make_symmetric(directory: Path, structure: Structure) -> None:
+    """Average the curvatures in this folder, if there are any, over the space group of a geometry more symmetric."""
+    matrix = read_curvatures(directory, 3 * len(structure))
+    if matrix is not None:
+        write_curvatures(directory, _symmetrised(matrix, structure))
+
+
 def read_curvatures(directory: Path, coordinates: int) -> np.ndarray | None:
     """What was left for a relaxation of so many coordinates; None where there is nothing sound."""
     try:
