@@ -11,8 +11,8 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from anodeflow.errors import StructureError
 
 SYMPREC_ANGSTROM = 1e-3
-#: Atoms that a relaxation left nearer than this to a symmetric geometry went there, as far as its tolerance can tell.
-RETURNED_ANGSTROM = 0.05
+# Atoms that a relaxation left nearer than this to a symmetric geometry went there, as far as its tolerance can tell.
+_RETURNED_ANGSTROM = 0.05
 # A cell that symmetry would change by more is not the cell of that symmetry.
 _SAME_CELL_ANGSTROM = 1e-5
 _SAME_POINT = 1e-5
@@ -70,7 +70,7 @@ def keep_symmetry(start: Structure, moved: Structure, symprec_angstrom: float = 
 
 
 def returned_to_symmetry(
-    structure: Structure, most_angstrom: float = RETURNED_ANGSTROM
+    structure: Structure, most_angstrom: float = _RETURNED_ANGSTROM
 ) -> tuple[Structure, str] | None:
     """Return the symmetric geometry that a relaxation from displaced atoms came back to.
 
