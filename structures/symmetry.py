@@ -107,10 +107,12 @@ def returned_to_symmetry(
         shift = symmetric.get_scaled_positions(wrap=False) - structure.frac_coords
         shift -= np.round(shift)
         if np.linalg.norm(shift @ structure.lattice.matrix, axis=1).max() <= most_angstrom:
-            found = structure.copy()
+            symmetrised = structure.copy()
             for index, fraction in enumerate(structure.frac_coords + shift):
-                found.replace(index, found[index].species, fraction, properties=found[index].properties)
-            return found, str(dataset.international)
+                symmetrised.replace(
+                    index, symmetrised[index].species, fraction, properties=symmetrised[index].properties
+                )
+            return symmetrised, str(dataset.international)
     return None
 
 
