@@ -5,6 +5,7 @@ import pytest
 from factories import box, write_yaml
 from needs import needs_gpaw, needs_mpiexec
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.analysis.binding import makov_payne_ev
 from anodeflow.documents import SlabLevels
@@ -16,6 +17,7 @@ from anodeflow.workflows.engines.contract import Outcome, Reason, Request
 from anodeflow.workflows.engines.gpaw.data_sets import data_set
 from anodeflow.workflows.engines.gpaw.inputs import moved_for_gpaw, put_back, vacuum_at_the_boundary
 from anodeflow.workflows.engines.gpaw.mpi import read_result, write_result
+from anodeflow.workflows.engines.motion.relax import Checkpoint
 from anodeflow.workflows.engines.plane_waves.electronic import electronic
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.store import open_job_store
@@ -132,6 +134,17 @@ def test_the_vacuum_moves_to_the_boundary_and_back():
     back = put_back(made, slab, moved)
     assert np.allclose(back.frac_coords, slab.frac_coords)
     assert back.lattice.pbc == (True, True, True)
+
+
+def test_an_interrupted_slab_goes_on_without_a_period_across_its_vacuum(tmp_path):
+    slab = Structure(Lattice.orthorhombic(3.4, 3.4, 20.0), ["Li"] * 2, [[0, 0, 0.95], [0.5, 0.5, 0.03]])
+    made, _ = moved_for_gpaw(slab, 2)
+    checkpoint = Checkpoint(tmp_path)
+    checkpoint.write(AseAtomsAdaptor.get_atoms(made, msonable=False), 3)
+    kept, step = checkpoint.read(made)
+    assert step == 3
+    assert kept.lattice.pbc == (True, True, False)
+    assert np.allclose(kept.cart_coords, made.cart_coords)
 
 
 def test_the_centre_of_symmetry_goes_to_the_origin_and_back():

@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.filters import FrechetCellFilter
 from ase.optimize import GoodOldQuasiNewton
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.errors import EngineError
@@ -259,7 +259,7 @@ class Checkpoint:
         try:
             content = json.loads(self.file.read_text())
             kept = Structure(
-                content["cell"],
+                Lattice(content["cell"], pbc=start.lattice.pbc),
                 start.species,
                 content["positions"],
                 coords_are_cartesian=True,
