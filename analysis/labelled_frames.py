@@ -407,6 +407,8 @@ class LabelledCell:
         Shape (N, 3).
     stress_gpa
         Shape (3, 3), positive under tension; None where it is not known.
+    weight
+        In the loss.
     """
 
     name: str
@@ -415,6 +417,7 @@ class LabelledCell:
     energy_ev: float
     forces_ev_per_angstrom: Floats
     stress_gpa: Floats | None
+    weight: float = 1.0
 
 
 def shifted(frame: LabelledFrame, references_ev: Mapping[str, float]) -> LabelledCell:

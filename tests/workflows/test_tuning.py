@@ -27,11 +27,13 @@ from anodeflow.analysis.labelled_frames import (
 from anodeflow.analysis.program_output.gpaw import printed_steps
 from anodeflow.errors import EngineError, InputError, StoreError
 from anodeflow.structures.catalogue import load_crystal
+from anodeflow.structures.close_pairs import covalent_sum
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.tuning.data_set import data_set
 from anodeflow.workflows.tuning.progress import EndedError, Progress
-from anodeflow.workflows.tuning.settings import load_tuning
+from anodeflow.workflows.tuning.replay import repelling_distances, replayed_cells
+from anodeflow.workflows.tuning.settings import Replay, Tuning, load_tuning
 
 ZERO_EV = 3.7  # of the toy's energies, an atom
 GPAW = engine_record("g1", name="gpaw")
@@ -197,6 +199,7 @@ def test_data_that_cannot_be_used_are_one_line(docs, changes, message, tuning_of
         ([more("soft/P", element="P")], {}, "is a model for Al, and the data hold P"),
         ([], {"replay": {"crystals": ["LiCl"]}}, "is a model for Al, and the data hold Cl, Li"),
         ([], {"tune": "gpaw"}, "'gpaw' cannot be tuned here"),
+        ([], {"tune": "chgnet", "replay": {"weight": 0.3}}, "CHGNet's trainer weighs all cells alike"),
         ([], {"data": [{"store": "s.sqlite", "archive": "x.zip"}]}, "give either store or archive"),
         ([], {"test": []}, "'test' is []"),
         ([], {"epoch": 3}, "unknown key 'epoch'"),
@@ -232,6 +235,63 @@ def test_a_dry_run_says_what_the_data_are(tuning_of, command):
     assert rows["soft"]["frames"] == rows["soft"]["with_stress"] == 6
     assert json.loads(out)["missing"][0].startswith("12 frames of 2 systems are few (100 of 5 at least)")
     assert "tested" in command("tune", file, "--dry-run")[1]
+
+
+# --- replay
+
+
+def two_atoms(energy_of):
+    """What a model says whose energy is that of two atoms at a distance, in a row of boxes."""
+
+    def labels_of(cells):
+        return [(sum(energy_of(cell.get_distance(2 * n, 2 * n + 1)) for n in range(len(cell) // 2)),
+                 np.zeros((len(cell), 3)), None) for cell in cells]  # fmt: skip
+
+    return labels_of
+
+
+@pytest.mark.parametrize(
+    ("energy_of", "nearest"),
+    [(lambda r: (r - 2.4) ** 2, 1.0), (lambda r: (r - 2.4) ** 2 if r > 1.6 else -5.0, 1.6)],
+)
+def test_pairs_are_replayed_as_near_as_the_base_repels(energy_of, nearest):
+    distances = repelling_distances("Li", "Li", 30, two_atoms(energy_of))
+    assert distances == sorted(distances, reverse=True)
+    assert distances[0] == pytest.approx(1.4 * covalent_sum("Li", "Li"))
+    assert nearest <= distances[-1] < nearest + 0.1
+
+
+def cells_of(**replay):
+    tuning = Tuning(tune="x", data=[{"store": "s"}], test=["t"], replay={"crystals": ["LiCl"], "frames": 3} | replay)
+    return replayed_cells(tuning, two_atoms(lambda r: (r - 2.4) ** 2))
+
+
+def test_near_and_compressed_cells_join_the_displaced_ones():
+    few = cells_of(pair_distances=0, pushed=0, compressed=0)
+    more = cells_of(pair_distances=5, pushed=6, compressed=2)
+    assert [len(few["LiCl"]), len(more["LiCl"])] == [3, 11]
+    assert few["LiCl"] == more["LiCl"][-3:]  # the same, the last of which validates
+    distances = [cell.distance_matrix[np.triu_indices(8, 1)].min() for cell in more["LiCl"]]
+    assert min(distances[:6]) < 1.4
+    assert max(distances[:6]) < min(distances[-3:])
+    assert all(cell.volume <= load_crystal("LiCl").volume for cell in more["LiCl"][6:8])
+    assert [len(cell) for cell in more["pairs in vacuum"]] == [10, 10, 10]
+    assert "pairs in vacuum" not in few
+
+
+def test_a_slab_is_replayed_where_it_is_said_why():
+    slab = {"crystal": "LiCl", "miller": [1, 0, 0], "layers": 3}
+    with pytest.raises(ValueError, match="because"):
+        cells_of(slabs=[slab])
+    cells = cells_of(slabs=[slab | {"because": "GPAW gives the same energy"}])
+    assert [cell.composition.formula for cell in cells["LiCl(100), 3 layers"]] == ["Li3 Cl3"] * 3
+
+
+def test_a_replay_without_the_later_keys_is_the_one_of_before():
+    off = Replay(pair_distances=0, pushed=0, compressed=0)
+    assert set(off.hashed()) == {"crystals", "frames", "displacement_angstrom", "strain"}
+    assert {"pair_distances", "pushed", "compressed"} <= set(Replay().hashed())
+    assert Replay(weight=0.5).hashed()["weight"] == 0.5
 
 
 # --- progress
@@ -293,11 +353,12 @@ def test_a_toy_surface_is_learned(tuning_of, command, tmp_path):
 
 
 def test_a_tuned_model_is_an_engine_with_a_card(tuning_of, command, tmp_path):
-    file = tuning_of(DOCS(), training=TRAINING | {"epochs": 1})
+    file = tuning_of(DOCS(), training=TRAINING | {"epochs": 1}, replay={"crystals": ["Al"], "frames": 2, "weight": 0.5})
     status, out, err = command("tune", file, "--folder", tmp_path / "tuned", "--json")
     assert status == 0, err
     card = json.loads(out)
     assert card["licence"] is None
+    assert card["replay"] == {"Al": 5, "pairs in vacuum": 1}
     assert {(e["set"], e["model"]) for e in card["errors"]} >= {("test", "before"), ("test", "after")}
     assert card["references_ev"]["Al"] == pytest.approx(ZERO_EV, abs=3)
     # the model is an engine, with its digest in the fingerprint and its card in the record

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from pymatgen.core import Element, Lattice, Structure
+from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.analysis.audits import AuditDoc, PairScan, PhaseAudit, conclude_audit, judge_phase, pair_scan
@@ -23,6 +23,15 @@ from anodeflow.documents import EngineRecord
 from anodeflow.errors import AnodeflowError, EngineError, InputError
 from anodeflow.files import json_sha256
 from anodeflow.structures.catalogue import load_crystal
+from anodeflow.structures.close_pairs import (
+    FAR,
+    NEAREST_ANGSTROM,
+    WALL,
+    covalent_sum,
+    nearest_pairs,
+    pairs_in_vacuum,
+    pushed_together,
+)
 from anodeflow.workflows.cards import Dynamics, load_card
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import DynamicsState, Outcome, Request, Sample
@@ -39,10 +48,8 @@ _AUDIT = "audit"
 #: The phases of anodes, electrolytes and what forms between them.
 PHASES = ("Li", "Al", "LiAl", "Li9Al4", "LiCl", "Li2S", "Li3P", "Li6PS5Cl-ordered", "gamma-Li3PS4")
 
-_BOX_ANGSTROM, _NEAREST_ANGSTROM, _STEP_ANGSTROM = 14.0, 1.0, 0.08
+_STEP_ANGSTROM = 0.08
 _SMALLEST_CELL_ANGSTROM, _MOST_ATOMS = 5.5, 80
-#: Molecules and crystals have no bonds shorter than this, of the sum of covalent radii.
-_WALL = 0.9
 #: Displacements in angstrom and volumes of cells in the hunt for holes; each with three seeds.
 _DISPLACED = ((0.2, 1.0), (0.4, 1.0), (0.4, 0.8), (0.6, 0.9))
 _SEEDS = 3
@@ -172,31 +179,17 @@ class _Auditor:
 
     def dimer(self, a: str, b: str) -> PairScan:
         """Scan two atoms in a box."""
-        r = _distances(1.4 * _radii(a, b))
-        middle = _BOX_ANGSTROM / 2
-
-        def pair(distance: float) -> Structure:
-            places = [[middle - distance / 2, middle, middle], [middle + distance / 2, middle, middle]]
-            return Structure(Lattice.cubic(_BOX_ANGSTROM), [a, b], places, coords_are_cartesian=True)
-
-        energies = [self._energy(pair(distance)) for distance in r]
-        return pair_scan(f"{a}-{b}", "in vacuum", r, energies, _WALL * _radii(a, b))
+        r = _distances(FAR * covalent_sum(a, b))
+        energies = [self._energy(pairs_in_vacuum(a, b, [distance])) for distance in r]
+        return pair_scan(f"{a}-{b}", "in vacuum", r, energies, WALL * covalent_sum(a, b))
 
     def _neighbours(self, phase: str, cell: Structure) -> Iterator[PairScan]:
         """Scan the nearest pair of each two elements of a crystal; both atoms move."""
-        first, second, images, distance = cell.get_neighbor_list(5.0)
-        order = np.argsort(distance, kind="stable")
-        seen = set()
-        for n in order:
-            i, j = int(first[n]), int(second[n])
-            names = (cell[i].specie.symbol, cell[j].specie.symbol)
-            if i == j or frozenset(names) in seen:
-                continue
-            seen.add(frozenset(names))
-            apart = cell[j].coords + images[n] @ cell.lattice.matrix - cell[i].coords
-            r = _distances(float(distance[n]))
-            energies = [self._energy(_pushed(cell, (i, j), apart, float(distance[n]) - near)) for near in r]
-            yield pair_scan("-".join(names), f"in {phase}", r, energies, _WALL * _radii(*names))
+        for pair in nearest_pairs(cell):
+            r = _distances(pair.distance_angstrom)
+            energies = [self._energy(pushed_together(cell, pair, near)) for near in r]
+            wall = WALL * covalent_sum(*pair.elements)
+            yield pair_scan("-".join(pair.elements), f"in {phase}", r, energies, wall)
 
     # --- crystals
 
@@ -285,26 +278,10 @@ class _Frames:
         pass
 
 
-def _radii(a: str, b: str) -> float:
-    """Return the sum of two covalent radii, angstrom (Cordero et al., doi:10.1039/b801115j)."""
-    from ase.data import covalent_radii
-
-    return float(covalent_radii[Element(a).Z] + covalent_radii[Element(b).Z])
-
-
 def _distances(start: float) -> list[float]:
     """Return falling distances from this one to the nearest."""
-    count = max(3, int(np.ceil((start - _NEAREST_ANGSTROM) / _STEP_ANGSTROM)) + 1)
-    return [float(r) for r in np.linspace(start, _NEAREST_ANGSTROM, count)]
-
-
-def _pushed(cell: Structure, pair: tuple[int, int], apart: np.ndarray, by_angstrom: float) -> Structure:
-    """Return a cell in which both atoms of a pair moved towards each other, by this together."""
-    moved = cell.copy()
-    step = by_angstrom / 2 * apart / np.linalg.norm(apart)
-    moved.translate_sites([pair[0]], step, frac_coords=False)
-    moved.translate_sites([pair[1]], -step, frac_coords=False)
-    return moved
+    count = max(3, int(np.ceil((start - NEAREST_ANGSTROM) / _STEP_ANGSTROM)) + 1)
+    return [float(r) for r in np.linspace(start, NEAREST_ANGSTROM, count)]
 
 
 def _enlarged(crystal: Structure) -> Structure:
@@ -320,7 +297,8 @@ def _closest(cell: Structure, positions: np.ndarray) -> float:
     frame = Structure(cell.lattice, cell.species, positions, coords_are_cartesian=True)
     first, second, _, distance = frame.get_neighbor_list(4.0)
     symbols = [site.specie.symbol for site in frame]
-    ratios = [r / _radii(symbols[int(i)], symbols[int(j)]) for i, j, r in zip(first, second, distance, strict=True)]
+    pairs = zip(first, second, distance, strict=True)
+    ratios = [r / covalent_sum(symbols[int(i)], symbols[int(j)]) for i, j, r in pairs]
     return float(min(ratios, default=9.9))
 
 

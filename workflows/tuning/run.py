@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +39,7 @@ from anodeflow.workflows.jobs.lock import alone
 from anodeflow.workflows.tuning.cells import predicted, write_cells
 from anodeflow.workflows.tuning.data_set import DataSet, data_set
 from anodeflow.workflows.tuning.progress import Progress
-from anodeflow.workflows.tuning.replay import replayed_cells
+from anodeflow.workflows.tuning.replay import PAIRS, replayed_cells, replayed_crystals
 from anodeflow.workflows.tuning.settings import Tuning
 
 MODEL, SETTINGS = "model.pth", "tuning.json"
@@ -97,10 +98,13 @@ class PreparedTuning:
                     }
                 )  # fmt: skip
         replay = self.tuning.replay
+        more = replay.pushed + replay.compressed
         return {
             "base": self.base.name, "engine": first.engine.name, "card": first.card.name,
             "fingerprint": self.fingerprint, "frames": len(self.data.all()), "systems": systems,
-            "left_out": self.data.left_out, "replay": dict.fromkeys(replay.crystals, replay.frames),
+            "left_out": self.data.left_out, "replay": dict.fromkeys(replay.crystals, replay.frames + more)
+            | {slab.label: replay.frames for slab in replay.slabs},
+            "replay_weight": replay.weight, "replay_pair_distances": replay.pair_distances if replay.crystals else 0,
             "missing": missing_labels(self.data.frames["training"]),
         }  # fmt: skip
 
@@ -132,13 +136,17 @@ def prepare(tuning: Tuning) -> PreparedTuning:
         )
     data = data_set(tuning, engine.record())
     known = _trainer(engine).known_elements(engine.model_path)
-    replayed = replayed_cells(tuning)
-    elements = data.elements | {str(e) for cells in replayed.values() for e in cells[0].symbol_set}
+    elements = data.elements | {e for crystal in replayed_crystals(tuning).values() for e in crystal.symbol_set}
     if not elements <= known:
         raise InputError(
             f"'{tuning.tune}' is a model for {', '.join(sorted(known))}, and the data hold "
             f"{', '.join(sorted(elements - known))}",
             "tune a model that knows these elements, or leave them out of data and replay",
+        )
+    if tuning.replay.weight != 1 and engine.package == "chgnet":
+        raise InputError(
+            f"replay: weight: {tuning.replay.weight:g}, and CHGNet's trainer weighs all cells alike",
+            "leave weight out, and change how many cells are replayed",
         )
     return PreparedTuning(tuning, engine, data)
 
@@ -193,8 +201,9 @@ def _run(prepared: PreparedTuning, folder: Path, progress: Progress, tell: Calla
     )
     cells = {kind: [shifted(frame, references) for frame in frames[kind]] for kind in SETS}
     replayed = _replayed(prepared)
-    learned = [cell for members in replayed.values() for cell in members[:-1]]
-    kept = [members[-1] for members in replayed.values()]
+    # energies of pairs at 1 angstrom would be all that a validation sees
+    learned = [cell for name, members in replayed.items() for cell in (members if name == PAIRS else members[:-1])]
+    kept = [members[-1] for name, members in replayed.items() if name != PAIRS]
     trained = {"training": cells["training"] + learned, "validation": cells["validation"] + kept}
     for kind, labelled in (trained | {"test": cells["test"]}).items():
         write_cells(folder / f"{kind}.extxyz", labelled)
@@ -239,14 +248,14 @@ def _own_folder(folder: Path) -> Path:
 
 def _replayed(prepared: PreparedTuning) -> dict[str, list[LabelledCell]]:
     """Return the cells to replay with the labels of the base model, by crystal."""
+    labels_of = partial(predicted, prepared.base.calculator())
+    weight = prepared.tuning.replay.weight
     return {
         name: [
-            LabelledCell(f"{name}, displaced {number}", name, cell, *labels)
-            for number, (cell, labels) in enumerate(
-                zip(cells, predicted(prepared.base.calculator(), cells), strict=True), start=1
-            )
+            LabelledCell(f"{name}, replayed {number}", name, cell, *labels, weight)
+            for number, (cell, labels) in enumerate(zip(cells, labels_of(cells), strict=True), start=1)
         ]
-        for name, cells in replayed_cells(prepared.tuning).items()
+        for name, cells in replayed_cells(prepared.tuning, labels_of).items()
     }
 
 

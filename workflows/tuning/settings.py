@@ -9,7 +9,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from anodeflow.errors import InputError
 from anodeflow.workflows.jobs.audit import PHASES
-from anodeflow.yaml_input import Seed, Written, read_yaml, validate
+from anodeflow.yaml_input import Layers, Miller, Seed, Written, read_yaml, validate
 
 _Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -30,13 +30,47 @@ class DataSource(Written):
         return self
 
 
+class _ReplayedSlab(Written):
+    """A slab with the base model's labels."""
+
+    crystal: str = Field(description="of the catalogue, or a structure file")
+    miller: Miller = Field(description="index of its faces")
+    layers: Layers = Field(description="planes of atoms")
+    because: str = Field(min_length=10, description="how it is known that the base model is right about this face")
+
+    @property
+    def label(self) -> str:
+        """Crystal, face and planes."""
+        return f"{self.crystal}({''.join(map(str, self.miller))}), {self.layers} layers"
+
+
 class Replay(Written):
-    """Crystals of which the base model labels displaced cells, so that tuning does not forget them."""
+    """Cells that the base model labels, so that tuning neither forgets what it knew nor digs holes beside the data."""
 
     crystals: list[str] = Field(list(PHASES), description="of the catalogue, or structure files; none for no replay")
-    frames: int = Field(4, ge=2, le=200, description="cells of each crystal; the last one validates")
+    frames: int = Field(4, ge=2, le=200, description="cells of each crystal and slab; the last one validates")
     displacement_angstrom: float = Field(0.1, ge=0.001, le=0.5, description="length that every atom is moved by")
     strain: float = Field(0.02, ge=0.0, le=0.1, description="largest component of the random strain of each cell")
+    pair_distances: int = Field(
+        10, ge=0, le=100, description="of each two elements in vacuum, from apart to 1 Å or where the base has a hole"
+    )
+    pushed: int = Field(2, ge=0, le=100, description="cells of each crystal with two neighbours as near as that")
+    compressed: int = Field(
+        1, ge=0, le=100, description="cells of each crystal, displaced by 0.2 to 0.6 Å and compressed by up to 20 %"
+    )
+    slabs: list[_ReplayedSlab] = Field(
+        default_factory=list, description="faces about which the base is known to be right"
+    )
+    weight: float = Field(1.0, gt=0, le=100, description="of a replayed cell in the loss, where a label has 1")
+
+    def hashed(self) -> dict[str, Any]:
+        """Return what decides the cells, without what is not asked for: such trainings are those of before."""
+        content = self.model_dump(mode="json")
+        return {key: value for key, value in content.items() if key not in _LATER or value != _LATER[key]}
+
+
+#: Keys that came later, with what leaves a training as it was.
+_LATER: dict[str, Any] = {"pair_distances": 0, "pushed": 0, "compressed": 0, "slabs": [], "weight": 1.0}
 
 
 class Training(Written):
@@ -84,7 +118,8 @@ class Tuning(Written):
 
     def hashed(self) -> dict[str, Any]:
         """Return the settings that decide what the model becomes; data are hashed by their content."""
-        return self.model_dump(mode="json", exclude={"title", "data", "engine", "card", "exclude", "steps", "tune"})
+        left_out = {"title", "data", "engine", "card", "exclude", "steps", "tune"}
+        return self.model_dump(mode="json", exclude=left_out) | {"replay": self.replay.hashed()}
 
 
 def load_tuning(file: Path) -> Tuning:

@@ -113,8 +113,11 @@ def _train(
     states, start = processing_continue_v2(config)
     if start > config[KEY.EPOCH]:
         return
+    weighted = config[KEY.USE_WEIGHT]
     loaders = {
-        name: loader_from_config(config, _graphs(cells[kind], config[KEY.CUTOFF]), is_train=kind == "training")
+        name: loader_from_config(
+            config, _graphs(cells[kind], config[KEY.CUTOFF], weighted), is_train=kind == "training"
+        )
         for name, kind in (("trainset", "training"), ("validset", "validation"))
     }
     trainer = _WatchedTrainer(build_E3_equivariant_model(config), config, progress, seed, tell)
@@ -124,10 +127,16 @@ def _train(
     trainer.take()
 
 
-def _graphs(cells: Sequence[LabelledCell], cutoff: float) -> Any:
+def _graphs(cells: Sequence[LabelledCell], cutoff: float, weighted: bool) -> Any:
     """Return cells as SevenNet's graphs; a stress that is not known does not count in its loss."""
-    numbers = (atoms_to_graph(atoms_of(cell), cutoff, transfer_info=False, y_from_calc=True) for cell in cells)
-    return [AtomGraphData.from_numpy_dict(graph) for graph in numbers]
+    graphs = []
+    for cell in cells:
+        numbers = atoms_to_graph(atoms_of(cell), cutoff, transfer_info=False, y_from_calc=True)
+        graph = AtomGraphData.from_numpy_dict(numbers)
+        if weighted:
+            graph[KEY.DATA_WEIGHT] = dict.fromkeys(("energy", "force", "stress"), cell.weight)
+        graphs.append(graph)
+    return graphs
 
 
 class _WatchedTrainer(Trainer):  # type: ignore[misc]
@@ -218,6 +227,7 @@ def _config(base: Path, tuning: Tuning, checkpoint: Path | None, device: str) ->
         KEY.FORCE_WEIGHT: training.force_weight,
         KEY.STRESS_WEIGHT: training.stress_weight / _KBAR_PER_GPA,
         KEY.IS_TRAIN_STRESS: training.stress_weight > 0,
+        KEY.USE_WEIGHT: tuning.replay.weight != 1,
         KEY.TRAIN_SHIFT_SCALE: False,
         KEY.TRAIN_DENOMINTAOR: False,
         KEY.ERROR_RECORD: [["Energy", "RMSE"], ["Force", "RMSE"], ["TotalLoss", "None"]],

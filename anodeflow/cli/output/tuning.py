@@ -33,6 +33,9 @@ def print_data_set(prepared: PreparedTuning) -> None:
         say(f"missing: {line}")
     if summary["replay"]:
         say(f"replayed: {', '.join(f'{name} ({count})' for name, count in summary['replay'].items())}")
+        if summary["replay_pair_distances"]:
+            say(f"replayed: every two elements in vacuum at up to {summary['replay_pair_distances']} distances")
+        say(f"weight of a replayed cell: {summary['replay_weight']:g}, of a label 1")
 
 
 def print_tuned(document: TunedModelDoc, folder: Path) -> None:
