@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from anodeflow.analysis.binding_rows import BindingConvergence, VariedSetting
 from anodeflow.analysis.comparable import check_functionals
 from anodeflow.analysis.reference_values import reference_value
 from anodeflow.analysis.reservoirs import Reservoir
@@ -113,6 +114,13 @@ class BindingEnergyDoc(Document):
     charge_mode: str = Field("neutral", description="as text; says so if an ion was asked for and not run")
     work_function_ev: float | None = Field(None, description="of the slab with Li on its lowest site")
     ion_binding_energy_ev: float | None = Field(None, description="E_int(Li+) of the lowest site by its work function")
+    varied: VariedSetting | None = Field(None, description="setting of a convergence row; None: those of the study")
+    convergence_spread_ev: dict[str, float] | None = Field(
+        None, description="by varied setting, how far E_int of the leading convention moves, eV per Li"
+    )
+    total_error_ev: float | None = Field(
+        None, description="numerical_uncertainty_ev and all of convergence_spread_ev, added"
+    )
     host_calculation: str | None = Field(None, description="fingerprint of the host without the added Li")
     image_distance_angstrom: float | None = Field(None, description="shortest Li-Li image distance")
     engine: EngineRecord | None = Field(None, description="what computed")
@@ -120,7 +128,10 @@ class BindingEnergyDoc(Document):
     warnings: list[str] = Field(default_factory=list, description="what must be known of the result")
     error: str | None = Field(None, description="why there is no result; none where there is one")
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("state", "reservoirs", "work_function_ev", "ion_binding_energy_ev")
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (
+        "state", "reservoirs", "work_function_ev", "ion_binding_energy_ev", "varied", "convergence_spread_ev",
+        "total_error_ev",
+    )  # fmt: skip
 
     @property
     def li_state(self) -> State:
@@ -193,13 +204,15 @@ class BindingStudyDoc(StudyDoc):
     descriptors: list[DescriptorMatrix] = Field(description="dE of anodes and interphases")
     conventions: list[Convention] = Field(description="what E_Li is, the leading one first")
     packings: list[PackingSpread] | None = Field(None, description="dE over the packings of packing models")
+    convergence: list[BindingConvergence] | None = Field(None, description="convergence rows of `vary`")
 
-    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "packings")
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (*StudyDoc.LEFT_OUT_IF_NONE, "packings", "convergence")
 
     @property
     def complete(self) -> bool:
-        """Whether every host has a binding energy."""
-        return all(host.converged for host in self.hosts)
+        """Whether every host and every convergence row has a binding energy."""
+        rows = [row for convergence in self.convergence or [] for row in convergence.rows]
+        return all(host.converged for host in self.hosts) and not any(row.error for row in rows)
 
 
 def makov_payne_ev(charge: int, box_angstrom: float) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from anodeflow.analysis.binding import CONVENTION_TEXT, BindingEnergyDoc, BindingStudyDoc, Convention, DescriptorMatrix
 from anodeflow.analysis.descriptor import lowest_of_kind
+from anodeflow.analysis.figures.binding_convergence import convergence_figure
 from anodeflow.analysis.figures.style import (
     BLUE,
     GREEN,
@@ -41,6 +42,8 @@ _AXIS_TEXT: dict[tuple[str, Kind], str] = {
 def binding_figure(study: BindingStudyDoc) -> Figure:
     """Draw binding energies by host, every site a point, and the dE matrix; a row for each environment and kind.
 
+    Of a study with convergence rows these are drawn instead: its numbers are those of another study, too.
+
     Parameters
     ----------
     study
@@ -56,6 +59,8 @@ def binding_figure(study: BindingStudyDoc) -> Figure:
     InputError
         If no host has a binding energy.
     """
+    if study.convergence:
+        return convergence_figure(study)
     there = {(h.environment, h.kind) for h in study.hosts if h.converged}
     rows = [(e, k) for e in dict.fromkeys(h.environment for h in study.hosts) for k in KINDS if (e, k) in there]
     if not rows:

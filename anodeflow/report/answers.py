@@ -65,6 +65,9 @@ def binding_answer(document: BindingStudyDoc) -> str:
         value, anode, interphase, where = max(pairs)
         pair = f"{_minus(value, 2)} eV for {anode} and {interphase} ({where})"
         text += f" Largest dE = E_int(interphase) − E_int(anode): {pair}."
+    verdicts = [f"{c.where}, {c.setting}: {c.verdict}" for c in document.convergence or []]
+    if verdicts:
+        text += f" Convergence: {_listed(verdicts)}."
     return text if document.complete else f"{text} {_missing()}"
 
 

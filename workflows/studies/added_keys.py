@@ -8,7 +8,8 @@ from typing import Any
 _LATER = {
     "warm_start", "dielectric_constant", "sites", "atom_box_angstrom", "cells", "states", "reservoirs", "registries",
     "registry", "search_engine", "shift", "elastic", "strains", "temperatures_k", "landscape", "check",
-    "vacuums_angstrom", "vibrations_at_k", "phonon_length_angstrom", "packings", "coarse_start",
+    "vacuums_angstrom", "vibrations_at_k", "phonon_length_angstrom", "packings", "coarse_start", "vary",
+    "converged_within_ev",
 }  # fmt: skip
 
 

@@ -248,6 +248,8 @@ class HostCell(Travelling, ABC):
         Labels of the calculations of whose relaxed structures it is built, and of stages that say how.
     host, task, expected_steps, crystal, role
         Label of its relaxation, and the rest of it: see :class:`CalculationStep`.
+    card
+        Where it is not that of the role.
     """
 
     label: str
@@ -257,6 +259,7 @@ class HostCell(Travelling, ABC):
     expected_steps: int
     crystal: str | None = None
     role: Role | None = None
+    card: MethodCard | None = None
 
     @abstractmethod
     def build(self, needed: list[Any]) -> BuiltCell:

@@ -60,6 +60,7 @@ def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
                         expected_steps=entry.expected_steps,
                         crystal=entry.crystal,
                         role=entry.role,
+                        card=entry.card,
                     )
                 )
             case Stage():
@@ -103,7 +104,7 @@ def jobs_of(entries: Iterable[Entry], setup: Setup, identity: Identity) -> tuple
                 first = entry.job(setup, outputs)
             case HostCell():
                 first = _build_cell(entry, [outputs[label] for label in entry.needs])
-                maker = setup.maker(entry.task, setup.card_of(entry.role))
+                maker = setup.maker(entry.task, entry.card or setup.card_of(entry.role))
                 relaxation = maker.make(outputs[entry.label].structure, entry.host, entry.crystal)
                 jobs.append(identity.identify(relaxation, entry.host))
             case Stage():

@@ -9,6 +9,7 @@ from anodeflow.cli.output.tables import new_table, number, print_footing, print_
 
 if TYPE_CHECKING:
     from anodeflow.analysis.binding import BindingStudyDoc, DescriptorMatrix, PackingSpread
+    from anodeflow.analysis.binding_rows import BindingConvergence
 
 
 def print_binding(document: BindingStudyDoc) -> None:
@@ -22,6 +23,8 @@ def print_binding(document: BindingStudyDoc) -> None:
         _print_matrix(matrix)
     for spread in document.packings or []:
         _print_packings(spread)
+    for convergence in document.convergence or []:
+        _print_convergence(convergence)
     for state in dict.fromkeys(host.li_state for host in document.hosts):
         say(f"{state}: {STATE_TEXT[state]}")
     for kind in dict.fromkeys(matrix.kind or "added" for matrix in document.descriptors):
@@ -37,9 +40,11 @@ def _print_hosts(document: BindingStudyDoc) -> None:
     energies = [f"E_int (eV/Li) {_words(convention)}" for convention in document.conventions]
     ions = any(host.work_function_ev is not None for host in document.hosts)
     levels = ["W (eV)", "E_int (eV/Li) Li+"] if ions else []
+    totals = ["± with rows (eV)"] if any(host.total_error_ev is not None for host in document.hosts) else []
+    errors = ["± (eV)", *totals]
     table = new_table(
-        ["host", "where", "state", *energies, *levels, "± (eV)", "best site", "neighbours", "sites", "notes"],
-        [*energies, *levels, "± (eV)"],
+        ["host", "where", "state", *energies, *levels, *errors, "best site", "neighbours", "sites", "notes"],
+        [*energies, *levels, *errors],
         spare=["neighbours", "sites", *energies[:-1], "± (eV)"],
     )
     for host in document.hosts:
@@ -52,6 +57,7 @@ def _print_hosts(document: BindingStudyDoc) -> None:
             *[f"{host.binding_energy_ev[c]:+.3f}" if host.converged else "–" for c in document.conventions],
             *([number(host.work_function_ev), number(host.ion_binding_energy_ev)] if ions else []),
             number(host.numerical_uncertainty_ev),
+            *([number(host.total_error_ev)] if totals else []),
             host.best_site or "–",
             (best.coordination_end or "–") if best else "–",
             f"{converged}/{len(host.sites)}",
@@ -83,6 +89,34 @@ def _print_packings(spread: PackingSpread) -> None:
         ends = spread.range_ev(anode)
         table.add_row(anode, *(f"{value:+.2f}" for value in (spread.mean_ev(anode), *ends)), str(len(values)))
     table.print()
+
+
+def _print_convergence(convergence: BindingConvergence) -> None:
+    """Print the rows of one setting, and the verdict."""
+    say(f"{convergence.where}: E_int with {convergence.setting} varied, {_words(convergence.convention)}")
+    of_li = ["E_int (eV/Li)", "- own (eV)", "- finest (eV)"]
+    ions = any(row.ion_binding_energy_ev is not None for row in convergence.rows)
+    of_ion = ["W (eV)", "E_int (eV/Li) Li+", "Li+ - own (eV)", "Li+ - finest (eV)"] if ions else []
+    columns = [convergence.setting, "atoms", *of_li, *of_ion]
+    table = new_table([*columns, "notes"], columns, spare=["atoms", "Li+ - own (eV)", "- own (eV)"])
+    for row in convergence.rows:
+        of_row = [row.binding_energy_ev.get(convergence.convention), row.from_base_ev, row.from_finest_ev]
+        levels = [row.ion_binding_energy_ev, row.ion_from_base_ev, row.ion_from_finest_ev]
+        notes = ["the study's own"] if row.is_base else []
+        notes += [f"cells and k-points of {row.same_as:g}: not computed again"] if row.same_as is not None else []
+        table.add_row(
+            f"{row.value:g}",
+            "–" if row.atoms is None else str(row.atoms),
+            *map(_signed, of_row),
+            *([number(row.work_function_ev), *map(_signed, levels)] if ions else []),
+            [*notes, *filter(None, [row.error])],
+        )
+    table.print()
+    say(convergence.verdict)
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}"
 
 
 def _print_values(matrix: DescriptorMatrix, values: list[list[float | None]]) -> None:

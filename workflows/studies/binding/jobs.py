@@ -7,11 +7,13 @@ from typing import Any
 from pymatgen.core import Structure
 
 from anodeflow.analysis.binding import BindingEnergyDoc, Convention, lithium_references
+from anodeflow.analysis.binding_rows import VariedSetting
 from anodeflow.analysis.lithium_sites import SiteStart, host_result
 from anodeflow.analysis.reservoirs import Reservoir, reservoir_of
 from anodeflow.documents import CalculationDoc
 from anodeflow.errors import AnodeflowError, EngineError
 from anodeflow.lithium_states import State
+from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.studies.binding.cells import (
     Cells,
     Environment,
@@ -22,6 +24,7 @@ from anodeflow.workflows.studies.binding.cells import (
     removed_by,
     with_lithium,
 )
+from anodeflow.workflows.studies.binding.rows import Row
 from anodeflow.workflows.studies.card_roles import Role
 from anodeflow.workflows.studies.graph import (
     BuiltCell,
@@ -51,6 +54,8 @@ class Place(Travelling):
         Which charge it carries, as text.
     caveats
         What is to be said of every number there.
+    row
+        The convergence row that it is of; None: the study itself.
     """
 
     host: Host
@@ -58,6 +63,7 @@ class Place(Travelling):
     state: State
     charge_mode: str
     caveats: list[str]
+    row: Row | None = None
 
     @property
     def role(self) -> Role:
@@ -66,8 +72,21 @@ class Place(Travelling):
 
     @property
     def label(self) -> str:
-        """Such as ``LiCl/surface``; the cell without Li is the same for all states."""
-        return f"{self.host.label}/{self.environment}"
+        """Such as ``LiCl/surface``, in a row ``LiCl/surface, vacuum 15 A``; all states share the cell without Li."""
+        return f"{self.host.label}/{self.environment}" + ("" if self.row is None else f", {self.row.text}")
+
+    def crystal(self, name: str) -> str:
+        """Return the label of the relaxation of a crystal that its energies rest on."""
+        return crystal_label(name) if self.row is None else self.row.crystal(name)
+
+    def card(self, setup: Setup) -> MethodCard | None:
+        """Return the card of its cells where it is not that of their role."""
+        return None if self.row is None else self.row.card(setup, self.role)
+
+    @property
+    def varied(self) -> VariedSetting | None:
+        """The setting of the row, as documents say it."""
+        return None if self.row is None else VariedSetting(setting=self.row.setting, value=self.row.value)
 
     @property
     def state_label(self) -> str:
@@ -92,6 +111,7 @@ class Place(Travelling):
             host_formula="",
             host_atoms=0,
             charge_mode=self.charge_mode,
+            varied=self.varied,
             error=why,
         )
 
@@ -119,18 +139,19 @@ class EmptyHost(HostCell):
     cells: Cells
 
     @classmethod
-    def of(cls, place: Place, cells: Cells) -> EmptyHost:
+    def of(cls, place: Place, cells: Cells, setup: Setup) -> EmptyHost:
         """Return the cell of one environment of one host."""
         return cls(
             label=f"{place.label}/cell",
-            needs=[crystal_label(place.host.label)],
+            needs=[place.crystal(place.host.label)],
             host=f"{place.label}/host",
             task="relax",
             expected_steps=1 if place.environment == "bulk" else 12,
             crystal=place.host.label,
             role=place.role,
+            card=place.card(setup),
             place=place,
-            cells=cells,
+            cells=cells if place.row is None else place.row.cells(cells),
         )
 
     def build(self, structures: list[Structure]) -> BuiltCell:
@@ -176,8 +197,8 @@ class LithiumSites(Stage):
         **options
             ``reservoirs``, ``charge``, ``displacement_angstrom`` and ``seed``.
         """
-        needs = [METAL, *host.needs, host.label, host.host]
-        phases = [crystal_label(phase) for phase in options["reservoirs"].values()]
+        needs = [place.crystal("Li"), *host.needs, host.label, host.host]
+        phases = [place.crystal(phase) for phase in options["reservoirs"].values()]
         return cls(
             label=f"{place.state_label}/sites",
             needs=needs,
@@ -191,7 +212,7 @@ class LithiumSites(Stage):
     def lay_out(self, needed: list[Any], setup: Setup) -> Layout:
         """See :meth:`Stage.lay_out`."""
         _, crystal, built, empty = needed
-        host, environment = self.place.host, self.place.environment
+        host, environment, card = self.place.host, self.place.environment, self.place.card(setup)
         sites = li_sites(crystal, empty, host, self.place.state, self.cells)
         removed = [removed_by(empty, site) for site in sites]
         steps = {
@@ -205,6 +226,7 @@ class LithiumSites(Stage):
                 charge=self.charge * lithium_atoms(host, environment),
                 displacement_angstrom=self.displacement_angstrom,
                 seed=self.seed + number,
+                card=card,
             )
             for number, site in enumerate(sites)
             if not (site.kind == "substitution" and removed[number] == "Li")  # Li for Li: the host itself
@@ -212,7 +234,7 @@ class LithiumSites(Stage):
         labels = [steps[site.label].label if site.label in steps else self.needs[-1] for site in sites]
         result = _HostResult(
             label=f"{self.place.state_label}/result",
-            of=list(dict.fromkeys([METAL, self.needs[-1], *labels, *self.also])),
+            of=list(dict.fromkeys([self.needs[0], self.needs[-1], *labels, *self.also])),
             place=self.place,
             empty=self.needs[-1],
             references=self.references,
@@ -266,6 +288,7 @@ class _HostResult(Result):
     def document(self, docs: Documents) -> BindingEnergyDoc:
         """See :meth:`Result.document`; a reference without its isolated Li is left out, and that is said."""
         place, host = self.place, self.place.host
+        metal = docs[place.crystal("Li")]
         atoms: dict[Convention, CalculationDoc] = {
             convention: docs[label]
             for convention, label in self.references.isolated.items()
@@ -280,12 +303,12 @@ class _HostResult(Result):
             reservoirs = self._reservoirs(docs)
         except AnodeflowError as error:
             return place.without_result(self.model, str(error))
-        return host_result(
+        result = host_result(
             pristine=docs[self.empty],
             with_li=[docs[label] for label in self.calculations],
             starts=self.starts,
-            references=lithium_references(docs[METAL], conventions, atoms, other_card=self.other_card is not None),
-            metal=docs[METAL],
+            references=lithium_references(metal, conventions, atoms, other_card=self.other_card is not None),
+            metal=metal,
             crystal=host.label,
             environment=place.environment,
             description=self.model,
@@ -298,6 +321,8 @@ class _HostResult(Result):
             reservoirs=reservoirs or None,
             other_card=self.other_card,
         )
+        result.varied = place.varied
+        return result
 
     def _reservoirs(self, docs: Documents) -> list[Reservoir]:
         """Return the reservoirs of the atoms that Li replaces; a metal's own crystal is the cell that Li goes into.
@@ -314,8 +339,8 @@ class _HostResult(Result):
             phase = self.reservoirs[element]
             # the same cell and k-points as with Li, whose errors then cancel; of Li bcc Li, against which E_int is
             of_host = phase == self.place.host.label and element != "Li"
-            label = self.empty if of_host else crystal_label(phase)
+            label = self.empty if of_host else self.place.crystal(phase)
             if docs[label] is None:
                 raise EngineError(f"'{label}', the reservoir of {element}, was not computed", "see the first failure")
-            reservoirs.append(reservoir_of(element, phase, docs[label], docs[METAL]))
+            reservoirs.append(reservoir_of(element, phase, docs[label], docs[self.place.crystal("Li")]))
         return reservoirs

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Structure
 
 from anodeflow.analysis.binding import (
-    BindingEnergyDoc,
     BindingStudyDoc,
     Convention,
-    PackingSpread,
     check_published_atom,
 )
-from anodeflow.analysis.descriptor import descriptor_matrix, packing_spread
+from anodeflow.analysis.binding_convergence import CONVERGED_WITHIN_EV, with_total_error
 from anodeflow.analysis.reservoirs import check_reservoir
 from anodeflow.errors import EngineError, InputError
-from anodeflow.lithium_states import KINDS, Kind, State
+from anodeflow.lithium_states import State
 from anodeflow.structures.catalogue import crystal_names
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.lattice_sites import replaced_elements, states_of_crystal
-from anodeflow.structures.packings import packing, packing_name
-from anodeflow.workflows.cards import Smearing
+from anodeflow.structures.packings import packing
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.binding.cells import (
@@ -35,23 +33,25 @@ from anodeflow.workflows.studies.binding.cells import (
     states_of,
     with_packings,
 )
+from anodeflow.workflows.studies.binding.isolated import HALF_FILLED, isolated_lithium
 from anodeflow.workflows.studies.binding.jobs import METAL, EmptyHost, LithiumSites, Place, References
+from anodeflow.workflows.studies.binding.rows import (
+    SPACING,
+    HostRow,
+    Row,
+    Rows,
+    Vary,
+    base_values,
+    check_rows,
+    environments_varied,
+    host_rows,
+)
+from anodeflow.workflows.studies.binding.summing_up import convergences_of, descriptors_of, packings_of
 from anodeflow.workflows.studies.card_roles import Role
-from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_label, crystal_step
+from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_step
 from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, crystal_task, is_metal, is_salt
 from anodeflow.yaml_input import Seed, zero_or_at_least
 
-# Isolated particles by reference convention: name, spin of the card, charge.
-_ISOLATED: dict[str, tuple[str, str, int]] = {
-    "neutral_atom": ("atom", "collinear", 0),
-    "neutral_atom_nonspin": ("atom without spin", "none", 0),
-    "ion": ("ion", "none", 1),
-}
-_ATOM_BOX_ANGSTROM = 12.0
-# An atom without spin has a half-filled level at the Fermi energy, for which the extrapolation to zero width is wrong
-# by sigma/(2 sqrt(pi)): 28 meV at 0.1 eV. This width leaves 0.3 meV. With spin, and in the ion, every level is full or
-# empty, and the width does not matter.
-_HALF_FILLED = Smearing(kind="gaussian", width_ev=0.001)
 _ION_TEXT = (
     "E_int(Li+) is against an isolated ion: on a metal it is about E_ads(Li) + work function - ionisation energy, "
     "so ions on two metals also compare work functions"
@@ -60,11 +60,6 @@ _ION_REMEDY = (
     "take it from a neutral slab: E_int(Li+) = E_ads(Li, free atom) + work function - ionisation energy, with "
     "environments: [surface], references: [neutral_atom] and anodeflow workfunction"
 )
-
-
-def _lithium_in_a_box(edge_angstrom: float) -> Structure:
-    """Return one Li atom in a cubic box."""
-    return Structure(Lattice.cubic(edge_angstrom), ["Li"], [[0.5, 0.5, 0.5]])
 
 
 class BindingStudy(Study):
@@ -101,6 +96,12 @@ class BindingStudy(Study):
     charged: Literal["refuse", "neutral"] = Field(
         "refuse",
         description="what an engine without charges does when asked for Li+: refuse, or compute neutral Li and say so",
+    )
+    vary: Vary | None = Field(
+        None, description="convergence rows: settings and the values that each is given, the others as stated"
+    )
+    converged_within_ev: float | None = Field(
+        None, gt=0, le=1, description="a change of E_int over convergence rows that counts as none, eV; default 0.02"
     )
     bulk: Bulk = Field(default_factory=Bulk, description="supercells of crystals")
     slab: Slab = Field(default_factory=Slab, description="slabs of hosts that do not say")
@@ -146,6 +147,13 @@ class BindingStudy(Study):
                 raise ValueError(
                     f"host {host.label} has no 'surface: {{miller: [h, k, l]}}'; give one, or 'environments: [bulk]'"
                 )
+        everywhere = {environment for host in self.hosts for environment in self.environments_of(host)}
+        for setting in self.vary or {}:
+            if not everywhere & set(environments_varied(setting)):
+                place = environments_varied(setting)[0]
+                raise ValueError(f"vary: {setting} matters in the environment {place}, and no host is computed there")
+        if self.converged_within_ev is not None and self.vary is None:
+            raise ValueError("converged_within_ev is for convergence rows; give vary, too, or leave it out")
         return self
 
     def crystal(self, name: str) -> Structure:
@@ -225,7 +233,7 @@ class BindingStudy(Study):
         if any(of_host != ["interstitial"] for of_host in states.values()):
             settings["states"] = states
         if "neutral_atom_nonspin" in self.references and self.loaded_engine.capabilities.isolated_atoms:
-            settings["half_filled_width_ev"] = _HALF_FILLED.width_ev
+            settings["half_filled_width_ev"] = HALF_FILLED.width_ev
         return settings
 
     # --- charges -------------------------------------------------------------------------------------
@@ -253,24 +261,8 @@ class BindingStudy(Study):
         """Return the isolated Li atoms and ions of the references; nothing where the engine has no electrons."""
         if not self.loaded_engine.capabilities.isolated_atoms:
             return {}
-        steps: dict[Convention, CalculationStep] = {}
-        for convention in self.references:
-            if convention in _ISOLATED:
-                name, spin, charge = _ISOLATED[convention]
-                half_filled = {"smearing": _HALF_FILLED} if convention == "neutral_atom_nonspin" else {}
-                steps[convention] = CalculationStep(
-                    label=f"Li/{name}",
-                    task="static",
-                    structure=_lithium_in_a_box(self.atom_box_angstrom or _ATOM_BOX_ANGSTROM),
-                    expected_steps=0,
-                    crystal="Li",
-                    charge=charge,
-                    role=self._role_of_atoms,
-                    card=self.setup.card_of(self._role_of_atoms).varied(
-                        "isolated atom", spin=spin, dipole_correction=False, **half_filled
-                    ),
-                )
-        return steps
+        card = self.setup.card_of(self._role_of_atoms)
+        return isolated_lithium(self.references, card, self._role_of_atoms, self.atom_box_angstrom)
 
     def only_crystals(self) -> bool:
         """See :meth:`Study.only_crystals`."""
@@ -303,6 +295,8 @@ class BindingStudy(Study):
                 if convention != "bulk_metal":
                     check_published_atom(self.loaded_engine.record(), convention)
         self._check_states()
+        if self.vary is not None:
+            notes += check_rows(self.rows, list(self.vary))
         return [*notes, *self.check_cells()]
 
     def _check_states(self) -> None:
@@ -351,6 +345,32 @@ class BindingStudy(Study):
 
     # --- what is computed ----------------------------------------------------------------------------
 
+    @cached_property
+    def rows(self) -> Rows:
+        """The convergence rows, laid out on the catalogue's crystals; none without ``vary``."""
+        base = base_values(self.vary or {}, self.cells, self.setup, self.loaded_engine)
+        rows: list[HostRow] = []
+        for host in self.hosts if self.vary else ():
+            crystals = {name: self._crystal_of(name) for name in self._crystals_behind(host)}
+            for environment in self.environments_of(host):
+                rows += host_rows(
+                    host, environment, self.vary or {}, base, crystals, self.cells, self.setup, self.loaded_engine
+                )
+        return Rows(base=base, rows=rows)
+
+    def _crystals_behind(self, host: Host) -> list[str]:
+        """Return the labels of the crystals that the energies of a host rest on."""
+        return list(dict.fromkeys([host.label, "Li", *self.reservoirs_of(host).values()]))
+
+    def _crystal_of(self, label: str) -> Structure:
+        """Return the crystal of a host's label, or of any other name."""
+        return self.crystal({host.label: host.crystal for host in self.hosts}.get(label, label))
+
+    def _crystal_step(self, label: str) -> CalculationStep:
+        """Return the relaxation of a crystal, by the label of a host or another name."""
+        tasks = {host.label: self.crystal_task(host) for host in self.hosts}
+        return crystal_step(label, self._crystal_of(label), task=tasks.get(label) or crystal_task(label))
+
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: Li metal, isolated Li; of each host its crystal, empty cells, and Li in them."""
         isolated = self.isolated()
@@ -359,47 +379,62 @@ class BindingStudy(Study):
             isolated={convention: step.label for convention, step in isolated.items()},
             role=self._role_of_atoms,
         )
-        entries: list[Entry] = [crystal_step("Li", self.crystal("Li"), expected_steps=6), *isolated.values()]
+        metal = crystal_step("Li", self.crystal("Li"), expected_steps=6)
+        entries: list[Entry] = [metal, *isolated.values()]
         for host in self.hosts:
-            crystal = self.crystal(host.crystal)
-            entries.append(crystal_step(host.label, crystal, task=self.crystal_task(host)))
             reservoirs = self.reservoirs_of(host)
+            entries.append(self._crystal_step(host.label))
             entries += self._reservoir_steps(reservoirs)
             for environment in self.environments_of(host):
-                places = [
-                    Place(
-                        host=host,
-                        environment=environment,
-                        state=state,
-                        charge_mode=self.charge_mode,
-                        caveats=self.caveats(host, state),
-                    )
-                    for state in self.states_of(host, environment)
-                ]
-                empty = EmptyHost.of(places[0], self.cells)
-                entries.append(empty)
-                entries += [
-                    LithiumSites.of(
-                        empty,
-                        place,
-                        references,
-                        reservoirs=reservoirs if place.state == "substitution" else {},
-                        charge=self.computed_charge,
-                        displacement_angstrom=self.displacement_angstrom,
-                        seed=self.seed,
-                    )
-                    for place in places
-                ]
+                entries += self._places(host, environment, None, references, reservoirs)
+                for row in self.rows.of(host.label, environment):
+                    if row.setting == SPACING:
+                        names = self._crystals_behind(host)
+                        entries += [row.crystal_step(self._crystal_step(name), self.setup) for name in names]
+                    entries += self._places(host, environment, row, references, reservoirs)
         return entries
+
+    def _places(
+        self,
+        host: Host,
+        environment: Environment,
+        row: Row | None,
+        references: References,
+        reservoirs: dict[str, str],
+    ) -> list[Entry]:
+        """Return the empty cell of a host in one environment and Li in all its states, of a row or the study itself."""
+        places = [
+            Place(
+                host=host,
+                environment=environment,
+                state=state,
+                charge_mode=self.charge_mode,
+                caveats=self.caveats(host, state),
+                row=row,
+            )
+            for state in self.states_of(host, environment)
+        ]
+        empty = EmptyHost.of(places[0], self.cells, self.setup)
+        return [
+            empty,
+            *(
+                LithiumSites.of(
+                    empty,
+                    place,
+                    references,
+                    reservoirs=reservoirs if place.state == "substitution" else {},
+                    charge=self.computed_charge,
+                    displacement_angstrom=self.displacement_angstrom,
+                    seed=self.seed,
+                )
+                for place in places
+            ),
+        ]
 
     def _reservoir_steps(self, reservoirs: dict[str, str]) -> list[Entry]:
         """Return the relaxations of reservoirs that are not hosts themselves."""
-        hosts = {crystal_label(host.label) for host in self.hosts} | {METAL}
-        return [
-            crystal_step(phase, self.crystal(phase), task=crystal_task(phase))
-            for phase in reservoirs.values()
-            if crystal_label(phase) not in hosts
-        ]
+        hosts = {host.label for host in self.hosts} | {"Li"}
+        return [self._crystal_step(phase) for phase in reservoirs.values() if phase not in hosts]
 
     def summarised(self, entries: list[Entry]) -> list[str]:
         """See :meth:`Study.summarised`: the metal, too."""
@@ -430,58 +465,34 @@ class BindingStudy(Study):
                 notes.append(f"a charged periodic slab does not converge with the vacuum, no result: {_ION_REMEDY}")
         return notes
 
-    def document(self, results: Documents, record: Record, facts: None) -> BindingStudyDoc:
-        """See :meth:`Study.document`: all hosts and the dE of every anode/interphase pair."""
+    def facts(self) -> Rows | None:
+        """See :meth:`Study.facts`: the convergence rows, which are laid out on files of the study."""
+        return None if self.vary is None else self.rows
+
+    def document(self, results: Documents, record: Record, facts: Rows | None) -> BindingStudyDoc:
+        """See :meth:`Study.document`: all hosts, dE of every anode/interphase pair, and the convergence rows."""
         metal = results[METAL]
-        hosts = {label: doc for label, doc in results.items() if label != METAL}
-        docs = [doc for doc in hosts.values() if doc is not None]
-        missing = [label.removesuffix("/sites") for label, doc in hosts.items() if doc is None]
-        sources = list(dict.fromkeys(s for doc in docs for ref in doc.references for s in ref.sources))
-        environments = list(dict.fromkeys(doc.environment for doc in docs))
+        stages = {label: doc for label, doc in results.items() if label != METAL}
+        done = [doc for doc in stages.values() if doc is not None]
+        docs = [doc for doc in done if doc.varied is None]
+        missing = [label.removesuffix("/sites") for label, doc in stages.items() if doc is None]
+        leading = self.references[0]
+        within = self.converged_within_ev or CONVERGED_WITHIN_EV
+        convergences = [] if facts is None else convergences_of(docs, done, facts, leading, within)
+        docs = with_total_error(docs, convergences)
         return last_document(
             BindingStudyDoc,
             self,
             record,
             engine=None if metal is None else metal.engine,
-            sources=[*record.sources, *sources],
+            sources=list(dict.fromkeys([*record.sources, *(s for d in docs for r in d.references for s in r.sources)])),
             hosts=docs,
-            descriptors=[
-                descriptor_matrix(docs, self.anodes, self.interphases, self.references[0], environment, kind)
-                for environment in environments
-                for kind in KINDS
-                if _have_both(docs, self.anodes, self.interphases, environment, kind)
-            ],
+            descriptors=descriptors_of(docs, self.anodes, self.interphases, leading),
             conventions=self.references,
-            packings=self._packings(docs, environments) or None,
+            packings=packings_of(docs, self.hosts, self.anodes, leading) or None,
+            convergence=convergences or None,
             warnings=[f"{label}: no result, see the first failure of the run" for label in missing]
             + [f"{d.where}: {d.error}" for d in docs if d.error]
-            + [f"{d.where}: {w}" for d in docs for w in d.warnings],
+            + [f"{d.where}: {w}" for d in docs for w in d.warnings]
+            + [f"{c.where}, {c.setting}: {c.verdict}" for c in convergences if not c.converged],
         )
-
-    def _packings(self, docs: list[BindingEnergyDoc], environments: list[Environment]) -> list[PackingSpread]:
-        """Return dE of each anode over the packings of each host that has several."""
-        return [
-            packing_spread(
-                docs,
-                self.anodes,
-                [packing_name(host.crystal, number) for number in range(1, host.packings + 1)],
-                self.references[0],
-                environment,
-                kind,
-            )
-            for host in self.hosts
-            if host.packings is not None and self.anodes
-            for environment in environments
-            for kind in KINDS
-            if _have_both(docs, self.anodes, [host.label], environment, kind)
-        ]
-
-
-def _have_both(
-    docs: list[BindingEnergyDoc], anodes: list[str], interphases: list[str], environment: str, kind: Kind
-) -> bool:
-    """Return whether an anode and an interphase have results of a kind; added Li is always asked for."""
-    with_kind = {doc.crystal for doc in docs if (doc.environment, doc.kind) == (environment, kind)}
-    if kind == "added":
-        return bool(anodes and interphases and with_kind)
-    return bool(with_kind & set(anodes) and with_kind & set(interphases))

@@ -17,6 +17,40 @@ def _reservoirs(out: dict[str, Any]) -> str | None:
     return ", ".join(f"{r['element']} to {r['phase']}" for r in out.get("reservoirs") or []) or None
 
 
+def _varied(out: dict[str, Any]) -> str | None:
+    """Return the setting of a convergence row, such as ``slab.vacuum_angstrom 15``."""
+    varied = out.get("varied")
+    return None if varied is None else f"{varied['setting']} {varied['value']:g}"
+
+
+def _convergence_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "crystal": convergence["crystal"],
+            "environment": convergence["environment"],
+            "state": convergence["state"],
+            "setting": convergence["setting"],
+            "value": row["value"],
+            "is_base": row["is_base"],
+            "same_as": row["same_as"],
+            "atoms": row["atoms"],
+            **{f"binding_energy_ev_{name}": value for name, value in row["binding_energy_ev"].items()},
+            "from_base_ev": row["from_base_ev"],
+            "from_finest_ev": row["from_finest_ev"],
+            "work_function_ev": row["work_function_ev"],
+            "ion_binding_energy_ev": row["ion_binding_energy_ev"],
+            "ion_from_base_ev": row["ion_from_base_ev"],
+            "ion_from_finest_ev": row["ion_from_finest_ev"],
+            "converged": convergence["converged"],
+            "within_ev": convergence["within_ev"],
+            "model": row["model"],
+            "error": row["error"],
+        }
+        for convergence in out.get("convergence") or []
+        for row in convergence["rows"]
+    ]
+
+
 def _binding_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
     energies = {f"binding_energy_ev_{name}": value for name, value in out["binding_energy_ev"].items()}
     converged = sum(site["status"] == "converged" for site in out["sites"])
@@ -25,6 +59,7 @@ def _binding_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
             "crystal": out["crystal"],
             "environment": out["environment"],
             "state": _state(out),
+            "varied": _varied(out),
             **energies,
             "work_function_ev": out.get("work_function_ev"),
             "ion_binding_energy_ev": out.get("ion_binding_energy_ev"),
@@ -125,5 +160,19 @@ TABLES = (
         convergence=None,
         keys=("anode", "interphase", "environment", "kind"),
         compared={"d_e_ev": None},
+    ),
+    Table(
+        "convergence",
+        "BindingStudyDoc",
+        _convergence_rows,
+        ("crystal", "state", "setting", "value", "from_base_ev", "from_finest_ev", "ion_binding_energy_ev",
+         "ion_from_base_ev", "converged", "environment", "engine", "card", "study_hash"),
+        crystal_columns=("crystal",),
+        state_columns=("state",),
+        environment_column="environment",
+        convergence="row",
+        fields=None,
+        keys=("crystal", "environment", "state", "setting", "value"),
+        compared={"from_base_ev": None, "ion_from_base_ev": None},
     ),
 )  # fmt: skip
