@@ -11,6 +11,7 @@ killed calculation left.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
@@ -21,6 +22,8 @@ import time
 import traceback
 
 STOP = "stop"
+# A calculation of a plane-wave code leaves its wave functions in reference cycles. Looking for them takes 0.1 s.
+_WORTH_COLLECTING_S = 10.0
 # How long a step may take to come to its end once the parent is gone.
 _GRACE_S = 1.5
 
@@ -71,7 +74,7 @@ def main() -> int:
         line = inbox.get()
         if line is None or stop.is_set():
             return 0
-        reused = False
+        reused, began = False, time.monotonic()
         try:
             store = store or open_job_store(place, must_exist=True)  # whoever started it has made it
             job: Job = MontyDecoder().decode(line)
@@ -84,6 +87,8 @@ def main() -> int:
             if not isinstance(error, AnodeflowError):
                 traceback.print_exc()
             report(Failed.of(out_of_memory(error) or error))
+        if time.monotonic() - began > _WORTH_COLLECTING_S:
+            gc.collect()
 
 
 def _listen(inbox: queue.Queue[str | None], stop: threading.Event) -> None:
