@@ -18,10 +18,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from anodeflow.analysis.binding_rows import BindingConvergence, VariedSetting
-from anodeflow.analysis.comparable import check_functionals
+from anodeflow.analysis.comparable import check_dispersions, check_functionals
 from anodeflow.analysis.reference_values import reference_value
 from anodeflow.analysis.reservoirs import Reservoir
-from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
+from anodeflow.documents import CalculationDoc, CardRecord, Dispersion, Document, EngineRecord, StudyDoc
 from anodeflow.errors import InputError, ReferenceMismatchError
 from anodeflow.lithium_states import Kind, State, kind_of, state_before_states
 from anodeflow.units import COULOMB_EV_ANGSTROM
@@ -335,6 +335,7 @@ def lithium_references(
         if convention in atoms:
             doc = atoms[convention]
             check_functionals({metal.label: metal.engine, doc.label: doc.engine})
+            check_dispersions({metal.label: metal.card, doc.label: doc.card})
             same_card = other_card or doc.card.family == metal.card.family
             common["card_hash"] = doc.card.family if other_card else metal.card.hash
             if doc.engine.hash != metal.engine.hash or not same_card:
@@ -357,7 +358,7 @@ def lithium_references(
         elif convention in shifts:
             shift, sources = shifts[convention]
             if sources:
-                check_published_atom(metal.engine, convention)
+                check_published_atom(metal.engine, convention, metal.card.dispersion)
             references.append(
                 LithiumReference(**common, energy_ev=mu + shift, rests_on=[metal.fingerprint], sources=list(sources))
             )
@@ -369,14 +370,29 @@ def lithium_references(
     return references
 
 
-def check_published_atom(engine: EngineRecord, convention: Convention) -> None:
-    """Refuse the published difference between metal and free atom, which is PBE's, with energies of another functional.
+def check_published_atom(engine: EngineRecord, convention: Convention, dispersion: Dispersion | None = None) -> None:
+    """Refuse the published difference between metal and free atom, which is PBE's, with energies of anything else.
+
+    Parameters
+    ----------
+    engine
+        Whose energies.
+    convention
+        The Li reference.
+    dispersion
+        The correction in them.
 
     Raises
     ------
     ReferenceMismatchError
-        If the engine's energies are known to be of another functional.
+        If the engine's energies are known to be of another functional, or hold a correction for dispersion.
     """
+    if dispersion is not None:
+        raise ReferenceMismatchError(
+            f"reference '{convention}' is bcc Li and a published difference of {_PUBLISHED_FUNCTIONAL}, without "
+            f"dispersion; the card has {dispersion}",
+            "set 'references: [bulk_metal]'",
+        )
     functional = engine.energies_of
     if functional not in (None, _PUBLISHED_FUNCTIONAL):
         raise ReferenceMismatchError(
@@ -425,6 +441,7 @@ def binding_energies(
         If engine, card or charges do not fit together.
     """
     check_functionals({d.label: d.engine for d in (ab, a)})
+    check_dispersions({d.label: d.card for d in (ab, a)})
     keys = {(d.engine.hash, d.card.hash) for d in (ab, a)}
     keys |= {(r.engine_hash, a.card.hash if other_card else r.card_hash) for r in references}
     if len(keys) > 1:

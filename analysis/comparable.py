@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from pymatgen.core import Composition, Structure
 
-from anodeflow.documents import CalculationDoc, EngineRecord
+from anodeflow.documents import CalculationDoc, CardRecord, EngineRecord
 from anodeflow.errors import InputError, ReferenceMismatchError
 
 AREA_TOLERANCE = 1e-3  # relative
@@ -55,6 +55,7 @@ def check_comparable(calculations: Sequence[CalculationDoc], *, varied: bool = F
         If engine or card differ, or one is charged.
     """
     check_functionals({doc.label: doc.engine for doc in calculations})
+    check_dispersions({doc.label: doc.card for doc in calculations})
     first = calculations[0]
     for doc in calculations:
         check_finite(doc.converged_energy_ev())
@@ -97,6 +98,29 @@ def check_functionals(engines: Mapping[str, EngineRecord | None]) -> None:
             )
 
 
+def check_dispersions(cards: Mapping[str, CardRecord | None]) -> None:
+    """Refuse energies with and without a correction for dispersion, or with two of them.
+
+    Parameters
+    ----------
+    cards
+        By what was computed with each; None is let pass.
+
+    Raises
+    ------
+    ReferenceMismatchError
+        If two differ.
+    """
+    known = [(label, card.dispersion) for label, card in cards.items() if card is not None]
+    for label, dispersion in known[1:]:
+        if dispersion != known[0][1]:
+            raise ReferenceMismatchError(
+                f"'{known[0][0]}' has dispersion {known[0][1] or 'none'}, '{label}' {dispersion or 'none'}: their "
+                "energies are never combined",
+                "compute all of them with cards of one 'dispersion'",
+            )
+
+
 def check_roles(cells: Sequence[CalculationDoc], references: Sequence[CalculationDoc], role: str) -> None:
     """Refuse cells and references of a study with a card for each role that may not be combined.
 
@@ -119,6 +143,7 @@ def check_roles(cells: Sequence[CalculationDoc], references: Sequence[Calculatio
         return
     check_comparable(references, varied=True, role="crystal")
     ours, other = cells[0], references[0]
+    check_dispersions({doc.label: doc.card for doc in (ours, other)})
     if ours.engine.hash != other.engine.hash:
         raise ReferenceMismatchError(
             f"'{ours.label}' has engine {ours.engine.name} ({ours.engine.hash}), '{other.label}' {other.engine.name} "

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from anodeflow.columns import head
-from anodeflow.documents import CardRecord, Document, EngineRecord
+from anodeflow.documents import DISPERSIONS, CardRecord, Document, EngineRecord
 
 _UNSTATED = "an unstated functional"
 Rows = Sequence[Mapping[str, Any]]
@@ -31,8 +31,9 @@ class EngineAnswer(Document):
 
     @property
     def functional(self) -> str:
-        """The functional of its energies, as text."""
-        return self.engine.energies_of or f"{_UNSTATED} ({self.engine.name})"
+        """The functional of its energies with the correction for dispersion, as text."""
+        functional = self.engine.energies_of or f"{_UNSTATED} ({self.engine.name})"
+        return functional if self.card.dispersion is None else f"{functional}-{DISPERSIONS[self.card.dispersion]}"
 
 
 class ComparedValue(Document):

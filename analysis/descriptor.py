@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from anodeflow.analysis.binding import BindingEnergyDoc, Convention, DescriptorMatrix, PackingSpread
-from anodeflow.analysis.comparable import check_functionals
+from anodeflow.analysis.comparable import check_dispersions, check_functionals
 from anodeflow.analysis.vacuum_level import ion_descriptor_ev
 from anodeflow.errors import ConvergenceError, ReferenceMismatchError
 from anodeflow.lithium_states import Kind
@@ -40,6 +40,7 @@ def descriptor(anode: BindingEnergyDoc, interphase: BindingEnergyDoc, convention
         if not doc.converged:
             raise ConvergenceError(f"{doc.where}: no binding energy ({doc.error or 'no site converged'})")
     check_functionals({doc.where: doc.engine for doc in (anode, interphase)})
+    check_dispersions({doc.where: doc.card for doc in (anode, interphase)})
     differing = [
         f"{name} ({a} and {b})" for name, a, b in zip(_KEY_NAMES, _key(anode), _key(interphase), strict=True) if a != b
     ]

@@ -229,6 +229,11 @@ def check_one_source(frames: Sequence[LabelledFrame], functional: str | None, ba
                 f"the frames are of {len(counts)} {kind}s ({shown})",
                 f"their energies have no common zero: choose one with '{kind}: ...', or other data",
             )
+    if frames[0].card.dispersion is not None:
+        raise InputError(
+            f"the frames hold dispersion ({frames[0].card.dispersion}), which a model tuned on them would learn",
+            "tune on frames without it: the card of a study adds it to a potential",
+        )
     of = frames[0].engine.energies_of
     if functional is not None and of is not None and of != functional:
         raise InputError(

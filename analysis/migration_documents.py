@@ -8,7 +8,7 @@ from pydantic import Field
 from pymatgen.core import Structure
 
 from anodeflow.analysis.barriers import BarrierFit, fit_barrier
-from anodeflow.analysis.comparable import check_functionals
+from anodeflow.analysis.comparable import check_dispersions, check_functionals
 from anodeflow.analysis.master_equation import HopDiffusionDoc, JumpDoc, WeighedJump, hop_diffusion
 from anodeflow.documents import CalculationDoc, CardRecord, ComputedDoc, Document, EngineRecord, StudyDoc
 from anodeflow.errors import AnodeflowError, ConvergenceError, ReferenceMismatchError
@@ -214,6 +214,7 @@ def _check_same_settings(band: BandDoc, start: CalculationDoc | None, end: Calcu
             continue
         doc.converged_energy_ev()
         check_functionals({doc.label: doc.engine, "the band": band.engine})
+        check_dispersions({doc.label: doc.card, "the band": band.card})
         if (doc.engine.hash, doc.card.family, doc.charge) != (band.engine.hash, band.card.family, band.charge):
             raise ReferenceMismatchError(
                 f"'{doc.label}' and the band differ in engine, card or charge",

@@ -57,12 +57,22 @@ class EngineRecord(Document):
         return self.functional or _FUNCTIONAL_BEFORE.get(self.name)
 
 
+#: Corrections for dispersion that a card may ask for, and how they are written behind a functional.
+Dispersion = Literal["d3-bj", "d3-zero"]
+DISPERSIONS: dict[Dispersion, str] = {"d3-bj": "D3(BJ)", "d3-zero": "D3(0)"}
+
+
 class CardRecord(Document):
     """How accurately: the name and hash of the method card."""
 
     name: str = Field(description="of the method card")
     hash: str = Field(description="of what decides a converged result")
     base_hash: str | None = Field(None, description="hash of the study's card where this one is varied from it")
+    dispersion: Dispersion | None = Field(
+        None, description="the correction for dispersion in every energy, force and stress; None: none"
+    )
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("dispersion",)
 
     @property
     def family(self) -> str:
@@ -125,6 +135,16 @@ class SlabLevels(Document):
         return None if self.top_ev is None else self.top_ev - self.level_ev
 
 
+class DispersionPart(Document):
+    """The two parts of an energy with a correction for dispersion, which add up to it."""
+
+    method: str = Field(description="e.g. PBE-D3(BJ)")
+    energy_ev: float = Field(description="the correction, eV; part of the energy of the document")
+    electronic_ev: float = Field(description="the rest of that energy, eV")
+    program: str = Field(description="what computed the correction")
+    source: str = Field(description="where its parameters are published")
+
+
 class CalculationDoc(ComputedDoc):
     """The end of every calculation, whatever the engine."""
 
@@ -157,12 +177,13 @@ class CalculationDoc(ComputedDoc):
         "the rest of the relaxation kept; None: there was none, or the start was not displaced",
     )
     levels: SlabLevels | None = Field(None, description="of a slab, from engines that give its potential")
+    dispersion: DispersionPart | None = Field(None, description="of a card with dispersion: the parts of the energy")
     arrays: dict[str, Any] | None = Field(
         None, description="forces (N, 3) eV/angstrom; per step: energies eV, positions, cells; stored apart"
     )
 
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (
-        *ComputedDoc.LEFT_OUT_IF_NONE, "coarse_mesh", "kept_space_group", "levels",
+        *ComputedDoc.LEFT_OUT_IF_NONE, "coarse_mesh", "kept_space_group", "levels", "dispersion",
     )  # fmt: skip
 
     @property

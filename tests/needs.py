@@ -10,6 +10,9 @@ import pytest
 needs_gpaw = pytest.mark.skipif(
     importlib.util.find_spec("gpaw") is None, reason="needs the package gpaw (pip install -e '.[gpaw]')"
 )
+needs_dftd3 = pytest.mark.skipif(
+    importlib.util.find_spec("dftd3") is None, reason="needs the package dftd3 (pip install -e '.[dispersion]')"
+)
 needs_mpiexec = pytest.mark.skipif(shutil.which("mpiexec") is None, reason="needs mpiexec (Debian: openmpi-bin)")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
 needs_linux = pytest.mark.skipif(

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 from pymatgen.core import Element, Structure
 
-from anodeflow.documents import CardRecord
+from anodeflow.documents import CardRecord, Dispersion
 from anodeflow.errors import InputError
 from anodeflow.files import json_sha256
 from anodeflow.suggest import did_you_mean
@@ -116,6 +116,9 @@ class MethodCard(Written):
         None, ge=5, le=100, description="above slabs, Å, where the study does not say"
     )
     dipole_correction: bool = Field(False, description="of neutral slabs with one vacuum")
+    dispersion: Dispersion | None = Field(
+        None, description="DFT-D3 added to energy, forces and stress, by its damping: Becke-Johnson or zero; None: none"
+    )
     dynamics: Dynamics | None = Field(None, description="of molecular dynamics, where the study does not say")
     assumed: dict[str, str] = Field(
         default_factory=dict, description="settings that the source does not state, each with the reason for its value"
@@ -150,7 +153,7 @@ class MethodCard(Written):
     @property
     def record(self) -> CardRecord:
         """What documents keep of it: its name and hashes."""
-        return CardRecord(name=self.name, hash=self.hash, base_hash=self.base_hash)
+        return CardRecord(name=self.name, hash=self.hash, base_hash=self.base_hash, dispersion=self.dispersion)
 
     def varied(self, why: str, **changes: Any) -> MethodCard:
         """A card that differs in what one kind of calculation needs (an isolated atom), and says from which it comes.

@@ -20,7 +20,7 @@ from anodeflow.analysis.stability.phases import (
     phase_of,
 )
 from anodeflow.analysis.stability.window import WindowDoc, decomposition_energy_ev_per_atom, window_doc
-from anodeflow.documents import CalculationDoc, Document, EngineRecord, StudyDoc
+from anodeflow.documents import CalculationDoc, CardRecord, Document, EngineRecord, StudyDoc
 from anodeflow.errors import InputError
 
 _BOTH: tuple[Energies, ...] = get_args(Energies)
@@ -133,18 +133,22 @@ def stability_phases(calculations: dict[str, CalculationDoc | None]) -> list[Sta
         )
         if calculation is not None and crystal.energy_per_atom_ev is not None:
             composition = calculation.structure.composition
-            corrects = corrections_apply(calculation.engine)
-            correction = anion_correction_ev(composition) / float(composition.num_atoms) if corrects else 0.0
-            held = correction if trained_on_corrected(calculation.engine.name) else 0.0
+            correction = anion_correction_ev(composition) / float(composition.num_atoms)
+            applies = corrections_apply(calculation.engine, calculation.card)
+            held = correction if trained_on_corrected(calculation.engine.name) and _of_pbe(calculation.engine) else 0.0
             doc.formula = phase_of(name, composition, 0.0).formula
             doc.energy_per_atom_ev = crystal.energy_per_atom_ev - held
-            doc.correction_per_atom_ev = correction
+            doc.correction_per_atom_ev = correction if applies else 0.0
         docs.append(doc)
     return docs
 
 
-def corrections_apply(engine: EngineRecord) -> bool:
-    """Return whether anion corrections, which were fitted to PBE, may be added to the energies of an engine."""
+def corrections_apply(engine: EngineRecord, card: CardRecord) -> bool:
+    """Return whether anion corrections, which were fitted to PBE without dispersion, may be added to energies."""
+    return _of_pbe(engine) and card.dispersion is None
+
+
+def _of_pbe(engine: EngineRecord) -> bool:
     return engine.energies_of in (None, CORRECTED_FUNCTIONAL)
 
 

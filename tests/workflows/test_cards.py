@@ -17,6 +17,7 @@ PAPER = [
     "lacss2024-bulk",
     "lacss2024-surface",
 ]
+OURS = ["embedded", "pbe-bulk", "pbe-slab"]
 
 
 def write(folder: Path, **changes) -> Path:
@@ -25,7 +26,7 @@ def write(folder: Path, **changes) -> Path:
 
 
 def test_the_six_cards_of_the_papers_and_our_own():
-    assert set(card_names()) == {*PAPER, "embedded", "pbe-bulk", "pbe-slab"}
+    assert set(card_names()) == {*PAPER, *OURS, *(f"{name}-d3-bj" for name in OURS)}
 
 
 @pytest.mark.parametrize(

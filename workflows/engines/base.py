@@ -12,6 +12,7 @@ from pymatgen.core import Structure
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.dispersion import d3_of
 from anodeflow.workflows.engines.contract import Band, Capabilities, DynamicsState, Monitor, Outcome, Request, Task
 
 if TYPE_CHECKING:
@@ -72,6 +73,23 @@ class Engine(ABC):
         EngineError
             If a calculation could not be run at all.
         """
+
+    def check_dispersion(self, card: MethodCard) -> None:
+        """Check that the correction for dispersion that a card asks for can be added.
+
+        Raises
+        ------
+        EngineError
+            If this engine adds none, or there are no parameters for the functional.
+        """
+        if card.dispersion is None:
+            return
+        if not self.capabilities.dispersion:
+            raise EngineError(
+                f"engine '{self.name}' adds no dispersion, and card '{card.name}' asks for {card.dispersion}",
+                "use gpaw, qe, castep, vasp or a potential of PBE, or a card without 'dispersion'",
+            )
+        d3_of(card)
 
     @abstractmethod
     def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:

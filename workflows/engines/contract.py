@@ -71,6 +71,8 @@ class Capabilities:
     takes_curvatures: bool = False
     # gives the levels of a slab with its energy: vacuum and Fermi level
     vacuum_level: bool = False
+    # adds the correction for dispersion that a card may ask for
+    dispersion: bool = False
 
 
 @dataclass
@@ -91,6 +93,8 @@ class Outcome:
     arrays: dict[str, Any] = field(default_factory=dict)
     #: Fields of :class:`~anodeflow.documents.SlabLevels`, of slabs, where the engine knows the potential.
     levels: dict[str, Any] | None = None
+    #: Fields of :class:`~anodeflow.documents.DispersionPart`, with a card that asks for a correction.
+    dispersion: dict[str, Any] | None = None
 
     @property
     def converged(self) -> bool:

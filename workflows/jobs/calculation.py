@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from pymatgen.core import Structure
 
-from anodeflow.documents import CalculationDoc, SlabLevels
+from anodeflow.documents import CalculationDoc, DispersionPart, SlabLevels
 from anodeflow.workflows import monitor
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Request, Task
@@ -136,6 +136,7 @@ class Calculation(Recognised[CalculationDoc]):
             error=outcome.error,
             reason=outcome.reason,
             levels=None if outcome.levels is None else SlabLevels(**outcome.levels),
+            dispersion=None if outcome.dispersion is None else DispersionPart(**outcome.dispersion),
             arrays=outcome.arrays,
         )
 

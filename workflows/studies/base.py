@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 from pymatgen.core import Structure
 
-from anodeflow.documents import CardRecord, EngineRecord, StudyDoc
+from anodeflow.documents import EngineRecord, StudyDoc
 from anodeflow.errors import EngineError, InputError
 from anodeflow.files import json_sha256
 from anodeflow.structures.catalogue import load_crystal
@@ -26,14 +26,13 @@ from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies import registry
 from anodeflow.workflows.studies.added_keys import without_unset
 from anodeflow.workflows.studies.card_roles import (
-    PLANE_WAVES_OF_CRYSTALS,
-    PLANE_WAVES_OF_SLABS,
     ROLES,
     Cards,
     Role,
     brief,
     check_roles,
     for_electrons,
+    plane_wave_card,
 )
 from anodeflow.workflows.studies.checking.jobs import add_check, check_preflight, planned_points, with_check
 from anodeflow.workflows.studies.checking.options import Check, identity_of
@@ -137,13 +136,14 @@ class Study(Options):
         cheap = get_engine(self.warm_start)
         if cheap.capabilities.electrons:
             raise InputError(f"warm_start: '{self.warm_start}' is not a potential", "name a cheap engine: sevennet-0")
+        cheap.check_dispersion(self.method)
         return cheap.missing(self.elements(), self.method)
 
     @cached_property
     def method(self) -> MethodCard:
         """The card that is used: the one written, or a default where that says nothing of the engine's electrons."""
         if self.loaded_engine.capabilities.electrons and not for_electrons(self.written_card):
-            return load_card(PLANE_WAVES_OF_CRYSTALS if self.only_crystals() else PLANE_WAVES_OF_SLABS)
+            return plane_wave_card(self.only_crystals(), self.written_card.dispersion)
         return self.written_card
 
     def only_crystals(self) -> bool:
@@ -233,6 +233,8 @@ class Study(Options):
         AnodeflowError
             If the study could not be run.
         """
+        for card in (self.method, *self.role_cards.values()):
+            self.loaded_engine.check_dispersion(card)
         missing = [*self.missing(), *self._missing_for_warm_start()]
         checked = [] if self.check is None else check_preflight(self, self.check, self._dry)
         if self._dry and missing:
@@ -466,8 +468,8 @@ def last_document(
         "software": {name: version(name) for name in ("anodeflow", "ase", "pymatgen", "jobflow", "numpy")},
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "engine": engine or get_engine(study.engine).record(),
-        "card": CardRecord(name=card.name, hash=card.hash),
-        "cards": {role: CardRecord(name=c.name, hash=c.hash) for role, c in record.setup.cards.items()} or None,
+        "card": card.record,
+        "cards": {role: c.record for role, c in record.setup.cards.items()} or None,
     }
     return doc_class(**shared | fields)
 

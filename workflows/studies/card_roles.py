@@ -13,8 +13,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
+from anodeflow.documents import Dispersion
 from anodeflow.errors import InputError
-from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.cards import MethodCard, load_card
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.yaml_input import Written
 
@@ -75,6 +76,12 @@ def check_roles(cards: Mapping[str, MethodCard], engine: Engine, elements: Itera
                 f"cards by role: {first} has the functional {card_of_first.functional}, {role} {card.functional}",
                 "use one functional in a study",
             )
+        if card.dispersion != card_of_first.dispersion:
+            raise InputError(
+                f"cards by role: {first} has dispersion {card_of_first.dispersion or 'none'}, {role} "
+                f"{card.dispersion or 'none'}: their energies are never combined",
+                "give all cards of a study the same 'dispersion'",
+            )
         for element, symbol in engine.named_potentials(elements, card).items():
             if potentials.get(element) != symbol:
                 raise InputError(
@@ -82,6 +89,22 @@ def check_roles(cards: Mapping[str, MethodCard], engine: Engine, elements: Itera
                     f"{symbol}: total energies have the zero of their potentials",
                     "name the same potentials_of in both cards",
                 )
+
+
+def plane_wave_card(only_crystals: bool, dispersion: Dispersion | None = None) -> MethodCard:
+    """Return the default card of engines with electrons.
+
+    Parameters
+    ----------
+    only_crystals
+        Whether there is no vacuum and no interface.
+    dispersion
+        The correction of the card whose place it takes, which stays.
+    """
+    card = load_card(PLANE_WAVES_OF_CRYSTALS if only_crystals else PLANE_WAVES_OF_SLABS)
+    if dispersion is None:
+        return card
+    return card.model_copy(update={"name": f"{card.name}-{dispersion}", "dispersion": dispersion})
 
 
 def for_electrons(card: MethodCard) -> bool:

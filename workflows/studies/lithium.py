@@ -8,24 +8,30 @@ from pymatgen.core import Structure
 
 from anodeflow.structures.catalogue import crystal_names, get_entry
 from anodeflow.structures.cleaving import primitive_cell
+from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Task
 
 _ANIONS = {"N", "O", "P", "S", "Se", "F", "Cl", "Br", "I"}
 
 
-def catalogue_fixes_cell(crystal: str) -> bool:
-    """Return whether this is a catalogue crystal whose cell must not be relaxed."""
+def _catalogue_fixes_cell(crystal: str) -> bool:
+    """Return whether this is a catalogue crystal whose cell must not be relaxed without dispersion."""
     return crystal in crystal_names() and get_entry(crystal).cell_is_fixed
 
 
-def crystal_task(crystal: str) -> Task:
-    """Return how a crystal is relaxed: its atoms, and its cell unless the catalogue fixes it."""
-    return "relax" if catalogue_fixes_cell(crystal) else "relax_cell"
+def keeps_cell(crystal: str, card: MethodCard) -> bool:
+    """Return whether the cell of a crystal is kept: dispersion holds it together, and the card adds none."""
+    return card.dispersion is None and _catalogue_fixes_cell(crystal)
 
 
-def fixed_cell_notes(crystals: Iterable[str]) -> list[str]:
+def crystal_task(crystal: str, card: MethodCard) -> Task:
+    """Return how a crystal is relaxed: its atoms, and its cell unless :func:`keeps_cell`."""
+    return "relax" if keeps_cell(crystal, card) else "relax_cell"
+
+
+def fixed_cell_notes(crystals: Iterable[str], card: MethodCard) -> list[str]:
     """Return a note for each crystal whose cell is not relaxed."""
-    fixed = (name for name in crystals if crystal_task(name) == "relax")
+    fixed = (name for name in crystals if keeps_cell(name, card))
     return [f"{name}: cell kept as given (dispersion-bound crystal)" for name in fixed]
 
 

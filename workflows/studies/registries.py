@@ -265,7 +265,7 @@ class RegistryStage(Stage):
             label=search.label,
             converged=True,
             engine=EngineRecord(name=search.engine, kind="", version="", hash=""),
-            card=CardRecord(name=search.card.name, hash=search.card.hash),
+            card=CardRecord(name=search.card.name, hash=search.card.hash, dispersion=search.card.dispersion),
             interface=search.model.name,
             atoms=len(search.model.structure),
             area_angstrom2=search.model.area_angstrom2,

@@ -9,6 +9,7 @@ from anodeflow.workflows.engines.contract import Monitor, Outcome, Request
 from anodeflow.workflows.engines.gpaw.inputs import inputs_of, moved_for_gpaw, put_back
 from anodeflow.workflows.engines.gpaw.mpi import run_with_mpi
 from anodeflow.workflows.engines.gpaw.outputs import is_scf_failure, levels_of, unconverged
+from anodeflow.workflows.engines.motion.dispersion import with_dispersion
 from anodeflow.workflows.engines.motion.relax import run_ase
 from anodeflow.workflows.engines.plane_waves.levels import add_levels
 
@@ -53,11 +54,18 @@ class Calculation:
         """
         structure, task = self._request.structure, self._request.task
         inputs = inputs_of(self._request)
-        settings, calculator = inputs.settings, inputs.calculator(self._folder)
+        settings, card, calculator = inputs.settings, self._request.card, inputs.calculator(self._folder)
         start, moved = moved_for_gpaw(structure, settings.dipole_axis)
         try:
             outcome = run_ase(
-                start, calculator, task, self._request.card, self._monitor, self._folder, writes, self._request.stress
+                start,
+                with_dispersion(calculator, card),
+                task,
+                card,
+                self._monitor,
+                self._folder,
+                writes,
+                self._request.stress,
             )
         except Exception as error:
             if not is_scf_failure(error):

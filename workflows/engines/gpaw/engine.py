@@ -16,6 +16,7 @@ from anodeflow.errors import EngineError
 from anodeflow.files import short_digest
 from anodeflow.settings import load_settings
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.dispersion import missing_package
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, Monitor, Outcome, Request, Task
 from anodeflow.workflows.engines.gpaw.calculation import Calculation
@@ -38,7 +39,7 @@ class GpawEngine(Engine):
     cost_uncertainty = UNCERTAINTY
     capabilities = Capabilities(
         electrons=True, charge=True, spin=True, stress=True, kpoints=True, neb=True, md=True, isolated_atoms=True,
-        files=True, inputs=True, takes_curvatures=True, vacuum_level=True,
+        files=True, inputs=True, takes_curvatures=True, vacuum_level=True, dispersion=True,
     )  # fmt: skip
 
     def record(self, elements: Iterable[str] = ()) -> EngineRecord:
@@ -73,8 +74,8 @@ class GpawEngine(Engine):
     def missing(self, elements: Iterable[str], card: MethodCard) -> list[str]:
         """See :meth:`Engine.missing`."""
         if importlib.util.find_spec("gpaw") is None:
-            return ["program: the Python package gpaw is not installed"]
-        return problems(*(partial(data_set, element) for element in elements))
+            return ["program: the Python package gpaw is not installed", *missing_package(card)]
+        return missing_package(card) + problems(*(partial(data_set, element) for element in elements))
 
     def valence_electrons(self, elements: Iterable[str], card: MethodCard | None = None) -> dict[str, int]:
         """See :meth:`Engine.valence_electrons`."""
@@ -110,4 +111,6 @@ class GpawEngine(Engine):
         self.record(structure.symbol_set)
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
-        return point_inputs(structure, card, charge).calculator(directory)
+        from anodeflow.workflows.engines.motion.dispersion import with_dispersion  # ASE, which plans do not need
+
+        return with_dispersion(point_inputs(structure, card, charge).calculator(directory), card)

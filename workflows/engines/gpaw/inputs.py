@@ -11,6 +11,7 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.structures.symmetry import centre_of_symmetry
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.dispersion import D3, NEIGHBOURS_BOHR, PAIRS_BOHR, d3_of
 from anodeflow.workflows.engines.contract import Request, Task
 from anodeflow.workflows.engines.gpaw.data_sets import valence_electrons
 from anodeflow.workflows.engines.plane_waves.electronic import (
@@ -51,15 +52,18 @@ class Inputs:
         Of GPAW's calculator, as plain numbers and names.
     title
         What the script says of itself.
+    dispersion
+        The correction that the script adds.
     """
 
     structure: Structure
     settings: Electronic
     keywords: dict[str, Any]
     title: str
+    dispersion: D3 | None = None
 
     def calculator(self, folder: Path | None = None) -> Any:
-        """Return an ASE calculator with these keywords; GPAW's text goes to the folder, or nowhere."""
+        """Return GPAW's calculator, without dispersion; its text goes to the folder, or nowhere."""
         from gpaw import GPAW
 
         return GPAW(**self.keywords, txt=None if folder is None else str(folder / LOG))
@@ -67,11 +71,22 @@ class Inputs:
     def write(self, folder: Path) -> list[str]:
         """Write the geometry and a script that computes its energy, forces and stress; return the files' names."""
         lines = "\n".join(f"    {key}={value!r}," for key, value in self.keywords.items())
+        imports, added = "", ""
+        if self.dispersion is not None:
+            imports = "from ase.units import Bohr\nfrom dftd3.ase import DFTD3\n"
+            damping = "d3bj" if "a1" in self.dispersion.parameters else "d3zero"
+            cutoffs = f'{{"disp2": {PAIRS_BOHR!r} * Bohr, "cn": {NEIGHBOURS_BOHR!r} * Bohr}}'
+            added = (
+                f"# {self.dispersion.name}, {self.dispersion.source}\n"
+                f"atoms.calc = DFTD3(\n    damping={damping!r},\n"
+                f"    params_tweaks={dict(self.dispersion.parameters)!r},\n"
+                f"    realspace_cutoff={cutoffs},\n).add_calculator(atoms.calc)\n"
+            )
         script = (
             f'"""{self.title}"""\n\n'
-            "from ase.io import read\nfrom gpaw import GPAW\n\n"
+            f"from ase.io import read\n{imports}from gpaw import GPAW\n\n"
             'atoms = read("start.vasp", format="vasp")\n'
-            f'atoms.calc = GPAW(\n{lines}\n    txt="{LOG}",\n)\n'
+            f'atoms.calc = GPAW(\n{lines}\n    txt="{LOG}",\n)\n{added}'
             "print(atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress())\n"
         )
         return write_files(folder, {"start.vasp": self.structure.to(fmt="poscar"), "gpaw_input.py": script})
@@ -88,7 +103,7 @@ def inputs_of(request: Request) -> Inputs:
     structure, card, task = request.structure, request.card, request.task
     settings = electronic(structure, task, card, request.charge)
     title = f"Card {card.name}; anodeflow relaxes this cell with the task {task}."
-    return Inputs(structure, settings, keywords(structure, settings), title)
+    return Inputs(structure, settings, keywords(structure, settings), title, d3_of(card))
 
 
 def point_inputs(structure: Structure, card: MethodCard, charge: int, like: Structure | None = None) -> Inputs:
@@ -113,7 +128,7 @@ def point_inputs(structure: Structure, card: MethodCard, charge: int, like: Stru
     task: Task = "relax"
     settings = electronic(like or structure, task, plain, charge)
     words = keywords(structure, settings) | {"symmetry": {"point_group": False}}
-    return Inputs(structure, settings, words, f"Card {card.name}; one geometry of many.")
+    return Inputs(structure, settings, words, f"Card {card.name}; one geometry of many.", d3_of(card))
 
 
 def keywords(structure: Structure, settings: Electronic) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from anodeflow.errors import EngineError
 from anodeflow.files import write_atomically
 from anodeflow.units import ASE_EV_PER_A3_TO_GPA
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.dispersion import parts
 from anodeflow.workflows.engines.contract import Monitor, Outcome, Reason, Task
+from anodeflow.workflows.engines.motion.dispersion import dispersion_ev
 from anodeflow.workflows.engines.motion.hessian import read_curvatures
 
 # A force no relaxation of a sane structure meets; beyond it the potential is outside its domain.
@@ -221,6 +223,7 @@ class _Relaxation:
         if self.steps_before:
             outcome.warnings.append(f"continued at step {self.steps_before} after an interruption")
         outcome.energy_ev = energies[-1]
+        outcome.dispersion = parts(self.card, outcome.energy_ev, dispersion_ev(self.atoms.calc))
         outcome.ionic_steps = self.steps_before + len(energies) - 1
         outcome.energy_change_last_step_ev = energies[-1] - energies[-2] if len(energies) > 1 else 0.0
         outcome.structure = _final_structure(self.structure, self.atoms)

@@ -20,6 +20,7 @@ from anodeflow.documents import EngineRecord
 from anodeflow.errors import EngineError, out_of_memory
 from anodeflow.files import file_sha256, json_sha256
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.dispersion import d3_of, missing_package
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, DynamicsState, Monitor, Outcome, Request
 from anodeflow.workflows.engines.potentials.models import POTENTIALS, Training, training_of
@@ -42,7 +43,7 @@ class PotentialEngine(Engine):
         ``sevennet:PATH@MODAL`` for one fidelity of a multi-fidelity model.
     """
 
-    capabilities = Capabilities(md=True, neb=True)
+    capabilities = Capabilities(md=True, neb=True, dispersion=True)
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -141,8 +142,30 @@ class PotentialEngine(Engine):
         try:
             self.model_path  # noqa: B018 - it is looked for
         except EngineError as error:
-            return [str(error)]
-        return []
+            return [str(error), *missing_package(card)]
+        return missing_package(card)
+
+    def record_with(self, card: MethodCard, elements: Iterable[str] = ()) -> EngineRecord:
+        """See :meth:`Engine.record_with`; it says what is added to the potential."""
+        record, correction = self.record(elements), d3_of(card)
+        if correction is None:
+            return record
+        return record.model_copy(
+            update={
+                "mode": f"{record.mode}; {correction.name} ({correction.source}) is added, which it has not learned"
+            }
+        )
+
+    def check_dispersion(self, card: MethodCard) -> None:
+        """See :meth:`Engine.check_dispersion`; the functional is that of the potential, and has to be known."""
+        super().check_dispersion(card)
+        if card.dispersion is None or (functional := self.record().functional) == card.functional:
+            return
+        raise EngineError(
+            f"engine '{self.name}' is of {functional or 'a functional that it does not state'}: {card.dispersion} of "
+            f"card '{card.name}' is {card.functional}'s",
+            f"use a potential of {card.functional}, or a card without 'dispersion'",
+        )
 
     def preflight(self, card: MethodCard) -> list[str]:
         """See :meth:`Engine.preflight`."""
@@ -191,19 +214,25 @@ class PotentialEngine(Engine):
         self, structure: Structure, card: MethodCard, charge: int = 0, directory: Path | None = None
     ) -> Any:
         """See :meth:`Engine.ase_calculator`."""
+        from anodeflow.workflows.engines.motion.dispersion import with_dispersion  # ASE, which plans do not need
+
         self._refuse_charge(charge)
-        return self.calculator()
+        self.check_dispersion(card)
+        return with_dispersion(self.calculator(), card)
 
     def dynamics_calculator(
         self, state: DynamicsState, card: MethodCard, directory: Path, first: Structure | None = None
     ) -> Any:
         """See :meth:`Engine.dynamics_calculator`; without what dynamics never ask for, which triples CHGNet's time."""
-        calculator = self.calculator()
-        if type(calculator).__name__ != "CHGNetCalculator":
-            return calculator
-        from anodeflow.workflows.engines.potentials.chgnet_forces import LeanCHGNet
+        from anodeflow.workflows.engines.motion.dispersion import with_dispersion
 
-        return LeanCHGNet(calculator.model)
+        self.check_dispersion(card)
+        calculator = self.calculator()
+        if type(calculator).__name__ == "CHGNetCalculator":
+            from anodeflow.workflows.engines.potentials.chgnet_forces import LeanCHGNet
+
+            calculator = LeanCHGNet(calculator.model)
+        return with_dispersion(calculator, card)
 
     def compute(self, request: Request, folder: Path | None = None, monitor: Monitor | None = None) -> Outcome:
         """See :meth:`Engine.compute`."""
@@ -211,8 +240,8 @@ class PotentialEngine(Engine):
         # ASE's optimisers load half of scipy, which no other engine's jobs need.
         from anodeflow.workflows.engines.motion.relax import run_ase
 
-        self._refuse_charge(charge)
-        return run_ase(structure, self.calculator(), task, card, monitor, stress=request.stress)
+        calculator = self.ase_calculator(structure, card, charge)
+        return run_ase(structure, calculator, task, card, monitor, stress=request.stress)
 
     def _refuse_charge(self, charge: int) -> None:
         if charge:

@@ -49,7 +49,7 @@ from anodeflow.workflows.studies.binding.rows import (
 from anodeflow.workflows.studies.binding.summing_up import convergences_of, descriptors_of, packings_of
 from anodeflow.workflows.studies.card_roles import Role
 from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_step
-from anodeflow.workflows.studies.lithium import catalogue_fixes_cell, crystal_task, is_metal, is_salt
+from anodeflow.workflows.studies.lithium import crystal_task, is_metal, is_salt, keeps_cell
 from anodeflow.yaml_input import Seed, zero_or_at_least
 
 _ION_TEXT = (
@@ -293,7 +293,7 @@ class BindingStudy(Study):
         if not self.loaded_engine.capabilities.isolated_atoms:
             for convention in self.references:
                 if convention != "bulk_metal":
-                    check_published_atom(self.loaded_engine.record(), convention)
+                    check_published_atom(self.loaded_engine.record(), convention, self.method.dispersion)
         self._check_states()
         if self.vary is not None:
             notes += check_rows(self.rows, list(self.vary))
@@ -369,7 +369,8 @@ class BindingStudy(Study):
     def _crystal_step(self, label: str) -> CalculationStep:
         """Return the relaxation of a crystal, by the label of a host or another name."""
         tasks = {host.label: self.crystal_task(host) for host in self.hosts}
-        return crystal_step(label, self._crystal_of(label), task=tasks.get(label) or crystal_task(label))
+        task = tasks.get(label) or crystal_task(label, self.setup.card_of("crystal"))
+        return crystal_step(label, self._crystal_of(label), task=task)
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: Li metal, isolated Li; of each host its crystal, empty cells, and Li in them."""
@@ -379,8 +380,7 @@ class BindingStudy(Study):
             isolated={convention: step.label for convention, step in isolated.items()},
             role=self._role_of_atoms,
         )
-        metal = crystal_step("Li", self.crystal("Li"), expected_steps=6)
-        entries: list[Entry] = [metal, *isolated.values()]
+        entries: list[Entry] = [crystal_step("Li", self.crystal("Li"), expected_steps=6), *isolated.values()]
         for host in self.hosts:
             reservoirs = self.reservoirs_of(host)
             entries.append(self._crystal_step(host.label))
@@ -442,8 +442,10 @@ class BindingStudy(Study):
 
     def crystal_task(self, host: Host) -> Task:
         """Return how a host crystal is relaxed: its atoms, and its cell unless it is fixed."""
-        fixed = host.cell == "fixed" or (host.cell is None and catalogue_fixes_cell(host.crystal))
-        return "relax" if fixed else "relax_cell"
+        return "relax" if host.cell == "fixed" or (host.cell is None and self._keeps_cell(host)) else "relax_cell"
+
+    def _keeps_cell(self, host: Host) -> bool:
+        return keeps_cell(host.crystal, self.setup.card_of("crystal"))
 
     def caveats(self, host: Host, state: State) -> list[str]:
         """Return what a reader must know of the numbers of a host and a state, whatever they turn out to be."""
@@ -455,7 +457,7 @@ class BindingStudy(Study):
                 else "neutral Li in a salt: the potential has not been trained on its extra electron"
             )
         if self.crystal_task(host) == "relax":
-            why = "dispersion-bound crystal" if catalogue_fixes_cell(host.crystal) else "cell: fixed in the study"
+            why = "dispersion-bound crystal" if self._keeps_cell(host) else "cell: fixed in the study"
             notes.append(f"cell kept as given ({why})")
         if host.sites is not None:
             notes.append(f"only the sites {', '.join(host.sites)} were computed: the lowest of all may be another")

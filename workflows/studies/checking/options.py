@@ -11,7 +11,7 @@ from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.cards import MethodCard, load_card
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.registry import get_engine
-from anodeflow.workflows.studies.card_roles import PLANE_WAVES_OF_CRYSTALS, PLANE_WAVES_OF_SLABS, for_electrons
+from anodeflow.workflows.studies.card_roles import for_electrons, plane_wave_card
 from anodeflow.yaml_input import Seed, Written
 
 if TYPE_CHECKING:
@@ -74,12 +74,18 @@ def check_card(study: Study, check: Check) -> MethodCard:
     Raises
     ------
     InputError
-        If it says nothing of electrons.
+        If it says nothing of electrons, or its dispersion is not the study's.
     """
-    default = PLANE_WAVES_OF_CRYSTALS if study.only_crystals() else PLANE_WAVES_OF_SLABS
-    card = load_card(study.beside(check.card or default))
+    default = plane_wave_card(study.only_crystals(), study.method.dispersion)
+    card = default if check.card is None else load_card(study.beside(check.card))
     if not for_electrons(card):
-        raise InputError(f"check: card '{card.name}' says nothing of electrons", f"name one that does: {default}")
+        raise InputError(f"check: card '{card.name}' says nothing of electrons", f"name one that does: {default.name}")
+    if card.dispersion != study.method.dispersion:
+        raise InputError(
+            f"check: card '{card.name}' has dispersion {card.dispersion or 'none'}, the study's card "
+            f"'{study.method.name}' {study.method.dispersion or 'none'}: they are never compared",
+            "name a card with the same 'dispersion'",
+        )
     return card
 
 
@@ -120,6 +126,7 @@ def check_engines(study: Study, check: Check, dry: bool) -> list[str]:
     if not engine.capabilities.electrons:
         raise InputError(f"check: engine '{check.engine}' has no electrons", "name gpaw, qe, castep or vasp")
     card = check_card(study, check)
+    engine.check_dispersion(card)
     missing = [f"{item} (for the check)" for item in engine.missing(study.elements(), card)]
     if check.disputed_by is not None:
         missing += _second_potential(study, check.disputed_by, card)
@@ -137,6 +144,7 @@ def _second_potential(study: Study, name: str, card: MethodCard) -> list[str]:
         raise InputError(f"check: disputed_by: '{name}' has electrons", "name a potential: it computes every state")
     if name == study.engine:
         raise InputError(f"check: disputed_by: '{name}' is the engine of the study", "name another potential")
+    second.check_dispersion(study.method)
     return [f"{item} (it disputes states)" for item in second.missing(study.elements(), card)]
 
 

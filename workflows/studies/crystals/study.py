@@ -70,11 +70,16 @@ class CrystalStudy(Study):
         """See :meth:`Study.preflight`."""
         if self.elastic and not self.loaded_engine.capabilities.stress:
             raise InputError(f"engine '{self.engine}' gives no stress, so no elastic moduli", "choose another engine")
-        return [*super().preflight(), *self.check_cells(), *fixed_cell_notes(self.crystals)]
+        return [
+            *super().preflight(),
+            *self.check_cells(),
+            *fixed_cell_notes(self.crystals, self.setup.card_of("crystal")),
+        ]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal, and its strained cells where they are asked for."""
-        crystals = [crystal_step(name, self.computed(name), task=crystal_task(name)) for name in self.crystals]
+        card = self.setup.card_of("crystal")
+        crystals = [crystal_step(name, self.computed(name), task=crystal_task(name, card)) for name in self.crystals]
         if not self.elastic:
             return [*crystals]
         return [*crystals, *(StrainedCells.of(name, self.strains or list(STRAINS)) for name in self.crystals)]

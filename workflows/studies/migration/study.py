@@ -138,7 +138,8 @@ class MigrationStudy(Study):
         """See :meth:`Study.declare`: the crystals; of each path its host, if it has one, and its hops."""
         vacuum = self.setup.card_of("slab").vacuum_angstrom or VACUUM_WITH_LITHIUM_ANGSTROM
         entries: list[Entry] = [
-            crystal_step(name, self.crystal(name), task=crystal_task(name)) for name in self.crystals_used()
+            crystal_step(name, self.crystal(name), task=crystal_task(name, self.setup.card_of("crystal")))
+            for name in self.crystals_used()
         ]
         for path in self.paths:
             unrelaxed = [self.crystal(name) for name in path.crystals] if path.mechanism == "interface" else []

@@ -23,7 +23,13 @@ from anodeflow.errors import AnodeflowError, InputError
 from anodeflow.structures.catalogue import crystal_names, get_entry
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import check_given_once, computed_cell, crystal_task, fixed_cell_notes
+from anodeflow.workflows.studies.lithium import (
+    check_given_once,
+    computed_cell,
+    crystal_task,
+    fixed_cell_notes,
+    keeps_cell,
+)
 from anodeflow.workflows.studies.stability.cells import ArgyroditeSpec
 
 
@@ -135,11 +141,17 @@ class StabilityStudy(Study):
             have = [known[symbol] for symbol in missing if symbol in known]
             remedy = f"add {', '.join(have)} to phases" if have else "add a file of its crystal to phases"
             raise InputError(f"no crystal of the element {', '.join(missing)} in the set", remedy)
-        return [*super().preflight(), *self.check_cells(), *fixed_cell_notes(used), *self.facts().notes]
+        return [
+            *super().preflight(),
+            *self.check_cells(),
+            *fixed_cell_notes(used, self.setup.card_of("crystal")),
+            *self.facts().notes,
+        ]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal, the same as in a crystal-properties study."""
-        return [crystal_step(n, self.computed(n), task=crystal_task(n)) for n in self.crystals_used()]
+        card = self.setup.card_of("crystal")
+        return [crystal_step(n, self.computed(n), task=crystal_task(n, card)) for n in self.crystals_used()]
 
     def facts(self) -> _HullFacts:
         """See :meth:`Study.facts`: what the catalogue has that the hull lacks, and what dispersion holds together."""
@@ -155,7 +167,7 @@ class StabilityStudy(Study):
             crystals=used,
             roles=self.roles,
             notes=[*([note] if lacking else []), *few],
-            dispersion=[name for name in used if crystal_task(name) == "relax"],
+            dispersion=[name for name in used if keeps_cell(name, self.setup.card_of("crystal"))],
         )
 
     def document(self, results: Documents, record: Record, facts: _HullFacts) -> StabilityStudyDoc:
@@ -176,10 +188,14 @@ class StabilityStudy(Study):
         warnings += [f"{window.electrolyte}: {window.error}" for window in unlike]
         engine = next((c.engine for c in calculations.values() if c is not None), None)
         corrects = engine is not None and trained_on_corrected(engine.name)
-        if engine is not None and not corrections_apply(engine):
+        card = record.setup.card_of("crystal").record
+        if engine is not None and not corrections_apply(engine, card):
+            ours = f"engine '{engine.name}' is of {engine.energies_of}"
+            if card.dispersion is not None:
+                ours = f"card '{card.name}' adds dispersion"
             warnings.append(
-                f"no anion corrections: they were fitted to {CORRECTED_FUNCTIONAL}, and engine '{engine.name}' is of "
-                f"{engine.energies_of}; 'corrected' is the same as 'raw'"
+                f"no anion corrections: they were fitted to {CORRECTED_FUNCTIONAL}, and {ours}; 'corrected' is the "
+                "same as 'raw'"
             )
         return last_document(
             StabilityStudyDoc,

@@ -82,11 +82,16 @@ class VoltageStudy(Study):
             raise InputError(
                 f"no crystal of the element {', '.join(sorted(own - pure))} among the crystals", "add it to crystals"
             )
-        return [*super().preflight(), *self.check_cells(), *fixed_cell_notes(self.crystals)]
+        return [
+            *super().preflight(),
+            *self.check_cells(),
+            *fixed_cell_notes(self.crystals, self.setup.card_of("crystal")),
+        ]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: a relaxation a crystal, as of crystal-properties, and its displaced cells."""
-        crystals: list[Entry] = [crystal_step(n, self.computed(n), task=crystal_task(n)) for n in self.crystals]
+        card = self.setup.card_of("crystal")
+        crystals: list[Entry] = [crystal_step(n, self.computed(n), task=crystal_task(n, card)) for n in self.crystals]
         if self.vibrations_at_k is None:
             return crystals
         length = self.phonon_length_angstrom or _LENGTH
