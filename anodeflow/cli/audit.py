@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from anodeflow.analysis.audits import AuditDoc
     from anodeflow.workflows.jobs.audit import AuditSettings
+    from anodeflow.workflows.jobs.audit_interfaces import KnownInterface
     from anodeflow.workflows.studies.base import Study
 
 
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 @click.option("--picoseconds", type=float, default=1.0, show_default=True, help="Of dynamics of each phase.")
 @click.option("--minutes", type=float, default=20.0, show_default=True, help="After which it ends, and says so.")
 @click.option("--numbers", is_flag=True, help="Also surface and formation energies and elastic moduli.")
+@click.option(
+    "--interfaces",
+    "archives",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="With --numbers: also the interface energies of an archive with electrons, beside its own; may be repeated.",
+)
 @click.option("--beside", help="Another potential, such as the base of a tuned one: one table of both.")
 @click.option("--again", is_flag=True, help="Also where the store holds an audit of this model.")
 @store_option
@@ -38,6 +46,7 @@ def audit(
     picoseconds: float,
     minutes: float,
     numbers: bool,
+    archives: tuple[Path, ...],
     beside: str | None,
     again: bool,
     store: Path,
@@ -57,10 +66,16 @@ def audit(
     from anodeflow.cli.output.console import print_json
     from anodeflow.errors import InputError
     from anodeflow.workflows.jobs.audit import AuditSettings, potential_named
+    from anodeflow.workflows.jobs.audit_interfaces import known_interfaces
     from anodeflow.workflows.store import open_job_store
 
+    if archives and not numbers:
+        raise InputError("--interfaces gives numbers", "add --numbers")
+    interfaces = known_interfaces(archives)
+
     given: dict[str, Any] = {
-        "temperature_k": temperature_k, "picoseconds": picoseconds, "minutes": minutes, "numbers": numbers
+        "temperature_k": temperature_k, "picoseconds": picoseconds, "minutes": minutes, "numbers": numbers,
+        "interfaces": tuple(sorted(known.fingerprint for known in interfaces)),
     }  # fmt: skip
     if phases is not None:
         given["phases"] = tuple(dict.fromkeys(filter(None, map(str.strip, phases.split(",")))))
@@ -73,7 +88,7 @@ def audit(
     for name in names:
         potential_named(name).record()  # refuses an engine that is not there before anything is computed
     job_store = open_job_store(store)
-    documents = [_audit(job_store, name, settings, again) for name in names]
+    documents = [_audit(job_store, name, settings, again, interfaces) for name in names]
     document = documents[0]
     if as_json:
         content = [doc.model_dump(mode="json") | {"passed": doc.passed} for doc in documents]
@@ -86,13 +101,16 @@ def audit(
         raise SystemExit(WITHOUT_RESULT)
 
 
-def _audit(job_store: JobStore, engine: str, settings: AuditSettings, again: bool) -> AuditDoc:
+def _audit(
+    job_store: JobStore, engine: str, settings: AuditSettings, again: bool, interfaces: Sequence[KnownInterface]
+) -> AuditDoc:
     """Return the audit of a potential: the store's, or a fresh one, which is then kept."""
     from anodeflow.workflows.jobs.audit import audit_key, audited, keep_audit, potential_named, stored_audit
 
     document = None if again else stored_audit(job_store, audit_key(potential_named(engine).record(), settings))
     if document is None or document.unfinished:
-        document = audited(engine, settings, lambda text: click.echo(f"audit: {engine}: {text}", err=True))
+        tell = lambda text: click.echo(f"audit: {engine}: {text}", err=True)  # noqa: E731
+        document = audited(engine, settings, tell, interfaces)
         keep_audit(job_store, document)
     return document
 

@@ -9,18 +9,22 @@ from factories import one_line, write_yaml
 from toy_pairs import Pairs
 
 from anodeflow.analysis.audits import AuditDoc, AuditNumber, PhaseAudit, judge_phase, pair_scan
+from anodeflow.analysis.interface_documents import InterfaceEnergyDoc
 from anodeflow.cli.output.audits import print_audit, print_both
 from anodeflow.cli.results import rows_of
+from anodeflow.documents import CalculationDoc
 from anodeflow.errors import EngineError
 from anodeflow.files import json_sha256
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import load_card
-from anodeflow.workflows.engines.contract import Request
+from anodeflow.workflows.engines.contract import Outcome, Request
 from anodeflow.workflows.engines.potentials import models as potentials
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.audit import AuditSettings, audit_key, audited, keep_audit, refuse_failed, stored_audit
+from anodeflow.workflows.jobs.audit_interfaces import asked_interfaces, known_interfaces
 from anodeflow.workflows.jobs.audit_numbers import audit_numbers
 from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.store.archive import read_archive
 
 
 class WithHole(Pairs):
@@ -131,9 +135,59 @@ def test_numbers_are_those_of_the_surface(models):
 
 def test_an_audit_without_numbers_keeps_its_key(models):
     record = get_engine(models[0]).record()
-    before = AuditSettings().model_dump(mode="json", exclude={"minutes", "numbers"})
+    before = AuditSettings().model_dump(mode="json", exclude={"minutes", "numbers", "interfaces"})
     assert audit_key(record, AuditSettings()) == json_sha256(["audit", record.hash, before])[:32]
     assert audit_key(record, AuditSettings(numbers=True)) != audit_key(record, AuditSettings())
+
+
+class TheArchive:
+    """An engine that gives the energies of an archive."""
+
+    def __init__(self, file):
+        jobs = [job.doc for job in read_archive(file)[1]]
+        self.energies = [(d.structure, d.energy_ev) for d in jobs if isinstance(d, CalculationDoc)]
+        self.result = next(d for d in jobs if isinstance(d, InterfaceEnergyDoc))
+
+    def compute(self, request):
+        energy = next(energy for structure, energy in self.energies if structure is request.structure)
+        return Outcome(request.structure, energy, True, True)
+
+    def crystal(self, name, per_unit):
+        cell = load_crystal(name)
+        units = len(cell) / cell.composition.reduced_composition.num_atoms
+        return Outcome(cell, units * per_unit, True, True)
+
+
+def test_interfaces_of_an_archive_are_asked_and_known(examples, models):
+    file = examples / "dft" / "results" / "interface.zip"
+    known = known_interfaces([file])
+    of = "Li/LiCl, Li over"
+    assert [k.name for k in known] == [
+        f"{of} Cl, 5 on 3 planes, by gpaw", f"{of} Cl, 5 on 5 planes, by gpaw",
+        f"{of} hollow of 4 (Cl, Li), 5 on 5 planes, by gpaw", f"{of} Li, 5 on 5 planes, by gpaw",
+        f"{of} Cl, 5 on 7 planes, by gpaw",
+    ]  # fmt: skip
+    archive = TheArchive(file)
+    archive.energies = [(k.structure, e) for k in known for s, e in archive.energies if s == k.structure]
+    crystals = {
+        "Li": archive.crystal("Li", archive.result.film_bulk_ev_per_unit),
+        "LiCl": archive.crystal("LiCl", archive.result.substrate_bulk_ev_per_unit),
+    }
+    # the engine of the archive gives what the archive knows
+    asked = list(asked_interfaces(known, archive, load_card("embedded"), crystals))
+    assert [compute() for *_, compute in asked] == pytest.approx([known for *_, known, _ in asked], abs=1e-3)
+    assert list(asked_interfaces(known, archive, load_card("embedded"), {"Li": crystals["Li"]})) == []
+    record = get_engine(models[0]).record()
+    numbers, both = AuditSettings(numbers=True), AuditSettings(numbers=True, interfaces=("a",))
+    assert audit_key(record, numbers) != audit_key(record, both)
+
+
+def test_an_archive_without_interfaces_is_refused(examples, command):
+    file = examples / "dft" / "results" / "surfaces.zip"
+    status, _, err = command("audit", "sevennet-0", "--numbers", "--interfaces", file)
+    assert (status, "holds no interface energy with electrons" in one_line(err)) == (2, True)
+    status, _, err = command("audit", "sevennet-0", "--interfaces", file)
+    assert (status, "add --numbers" in one_line(err)) == (2, True)
 
 
 def test_two_audits_are_one_table(audits, capsys):

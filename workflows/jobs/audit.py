@@ -37,6 +37,7 @@ from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import DynamicsState, Outcome, Request, Sample
 from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_temperature_k, propagate
 from anodeflow.workflows.engines.registry import get_engine
+from anodeflow.workflows.jobs.audit_interfaces import KnownInterface, asked_interfaces
 from anodeflow.workflows.jobs.audit_numbers import audit_numbers
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class AuditSettings(BaseModel):
     picoseconds: float = Field(1.0, ge=0.02, le=1000)
     minutes: float = Field(20.0, gt=0, le=10_000)
     numbers: bool = False
+    interfaces: tuple[str, ...] = ()
 
 
 class _OutOfTimeError(Exception):
@@ -74,7 +76,8 @@ class _OutOfTimeError(Exception):
 
 def audit_key(engine: EngineRecord, settings: AuditSettings) -> str:
     """Return what makes two audits the same; how long one may take is not part of it."""
-    left_out = {"minutes"} if settings.numbers else {"minutes", "numbers"}  # audits of before had no numbers
+    # audits of before had no numbers, and later ones no interfaces
+    left_out = {"minutes"} | {key for key in ("numbers", "interfaces") if not getattr(settings, key)}
     return json_sha256([_AUDIT, engine.hash, settings.model_dump(mode="json", exclude=left_out)])[:32]
 
 
@@ -92,7 +95,10 @@ def potential_named(name: str) -> Engine:
     return engine
 
 
-def audited(name: str, settings: AuditSettings, report: Callable[[str], None] | None = None) -> AuditDoc:
+def audited(
+    name: str, settings: AuditSettings, report: Callable[[str], None] | None = None,
+    interfaces: Sequence[KnownInterface] = (),
+) -> AuditDoc:  # fmt: skip
     """Audit a potential.
 
     Parameters
@@ -103,6 +109,8 @@ def audited(name: str, settings: AuditSettings, report: Callable[[str], None] | 
         What, and how long.
     report
         Told what is looked at.
+    interfaces
+        Whose energies are computed, too; the settings hold their fingerprints.
 
     Raises
     ------
@@ -134,8 +142,8 @@ def audited(name: str, settings: AuditSettings, report: Callable[[str], None] | 
         doc.scans += scans
         doc.phases.append(found_phase)
     if settings.numbers:
-        tell("surface and formation energies, elastic moduli")
-        auditor.numbers(doc)
+        tell("surface, interface and formation energies, elastic moduli")
+        auditor.numbers(doc, interfaces)
     return conclude_audit(doc)
 
 
@@ -164,16 +172,17 @@ class _Auditor:
             raise EngineError(f"the energy of {structure.composition.formula} is {energy}", "look at the model")
         return energy
 
-    def numbers(self, doc: AuditDoc) -> None:
+    def numbers(self, doc: AuditDoc, interfaces: Sequence[KnownInterface]) -> None:
         """Fill in what can be set beside known numbers."""
         doc.numbers = []
+        more = asked_interfaces(interfaces, self._engine, self._card, self._relaxed)
         try:
-            for number in audit_numbers(self._engine, self._card, self._relaxed, self._check_time):
+            for number in audit_numbers(self._engine, self._card, self._relaxed, self._check_time, more):
                 doc.numbers.append(number)
                 if number.error is not None:
                     doc.problems.append(f"{number.quantity} of {number.of}: {number.error}")
         except _OutOfTimeError:
-            doc.unfinished.append("surface and formation energies, elastic moduli: out of time")
+            doc.unfinished.append("surface, interface and formation energies, elastic moduli: out of time")
 
     # --- pairs
 

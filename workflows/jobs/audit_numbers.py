@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 
 import numpy as np
 from pymatgen.core import Composition, Structure
@@ -32,8 +33,9 @@ Asked = tuple[str, str, str, float | None, Callable[[], float]]
 
 
 def audit_numbers(
-    engine: Engine, card: MethodCard, relaxed: Mapping[str, Outcome], check_time: Callable[[], None]
-) -> Iterator[AuditNumber]:
+    engine: Engine, card: MethodCard, relaxed: Mapping[str, Outcome], check_time: Callable[[], None],
+    more: Iterable[Asked] = (),
+) -> Iterator[AuditNumber]:  # fmt: skip
     """Yield numbers of an engine; what cannot be computed has no value, and says why.
 
     Parameters
@@ -44,8 +46,10 @@ def audit_numbers(
         Relaxed crystals by name; a number whose crystals are not among them is not asked.
     check_time
         Raises where the time is over.
+    more
+        To be computed, too.
     """
-    for quantity, of, unit, known, compute in _asked(engine, card, relaxed):
+    for quantity, of, unit, known, compute in chain(_asked(engine, card, relaxed), more):
         check_time()
         number = AuditNumber(quantity=quantity, of=of, unit=unit, known=known)
         try:
@@ -77,6 +81,11 @@ def _asked(engine: Engine, card: MethodCard, relaxed: Mapping[str, Outcome]) -> 
                 yield modulus, name, "GPa", None, compute
 
 
+def energy_per_unit(relaxed: Outcome) -> float:
+    """Return the energy of a formula unit of a crystal, eV."""
+    return _per_atom(relaxed) * relaxed.structure.composition.reduced_composition.num_atoms
+
+
 def _per_atom(outcome: Outcome) -> float:
     return (outcome.energy_ev or 0.0) / len(outcome.structure)
 
@@ -89,9 +98,8 @@ def _surface_energy(
     engine: Engine, card: MethodCard, relaxed: Outcome, name: str, miller: tuple[int, int, int], layers: int
 ) -> float:
     slab = build_slab(relaxed.structure, miller, layers=layers, crystal=name)
-    outcome = _computed(engine, Request(slab.structure, "relax", card))
-    per_unit = _per_atom(relaxed) * relaxed.structure.composition.reduced_composition.num_atoms
-    return surface_energy(outcome.energy_ev or 0.0, slab.formula_units, per_unit, slab.area_angstrom2)
+    outcome = computed(engine, Request(slab.structure, "relax", card))
+    return surface_energy(outcome.energy_ev or 0.0, slab.formula_units, energy_per_unit(relaxed), slab.area_angstrom2)
 
 
 def _modulus(engine: Engine, card: MethodCard, crystal: Structure, at: int) -> float:
@@ -100,7 +108,7 @@ def _modulus(engine: Engine, card: MethodCard, crystal: Structure, at: int) -> f
     for mode in needed_modes(operations):
         up, down = (
             np.asarray(
-                _computed(engine, Request(strained(crystal, mode, size), "relax", card, stress=True)).arrays[
+                computed(engine, Request(strained(crystal, mode, size), "relax", card, stress=True)).arrays[
                     "stress_gpa"
                 ]
             )
@@ -113,7 +121,14 @@ def _modulus(engine: Engine, card: MethodCard, crystal: Structure, at: int) -> f
     return averages(stiffness)[at]["Hill"]
 
 
-def _computed(engine: Engine, request: Request) -> Outcome:
+def computed(engine: Engine, request: Request) -> Outcome:
+    """Return what an engine computes.
+
+    Raises
+    ------
+    EngineError
+        If it does not converge.
+    """
     outcome = engine.compute(request)
     if not outcome.converged:
         raise EngineError(f"{outcome.error}", "look at the model")
