@@ -32,7 +32,7 @@ from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.store import open_job_store
 from anodeflow.workflows.tuning.data_set import data_set
 from anodeflow.workflows.tuning.progress import EndedError, Progress
-from anodeflow.workflows.tuning.replay import repelling_distances, replayed_cells
+from anodeflow.workflows.tuning.replay import repelling_distances, replayed_cells, wall_weight
 from anodeflow.workflows.tuning.settings import Replay, Tuning, load_tuning
 
 ZERO_EV = 3.7  # of the toy's energies, an atom
@@ -277,6 +277,12 @@ def test_near_and_compressed_cells_join_the_displaced_ones():
     assert all(cell.volume <= load_crystal("LiCl").volume for cell in more["LiCl"][6:8])
     assert [len(cell) for cell in more["pairs in vacuum"]] == [10, 10, 10]
     assert "pairs in vacuum" not in few
+
+
+def test_a_wall_weighs_less_the_steeper_it_is():
+    forces = np.array([[30.0, 0, 0], [-30.0, 0, 0]])
+    assert wall_weight(forces) == pytest.approx(0.1)
+    assert wall_weight(forces / 20) == wall_weight(0 * forces) == 1
 
 
 def test_a_slab_is_replayed_where_it_is_said_why():

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Structure
 
+from anodeflow.analysis.labelled_frames import Floats
 from anodeflow.analysis.tuning import Prediction
 from anodeflow.structures.catalogue import is_known_crystal, load_crystal
 from anodeflow.structures.close_pairs import (
@@ -34,6 +35,8 @@ PAIRS = "pairs in vacuum"
 _DISPLACED_ANGSTROM, _VOLUMES = (0.2, 0.6), (0.8, 1.0)
 #: The well of two atoms is not nearer than this, of the sum of covalent radii.
 _WELL = 0.8
+#: Larger forces are those of a wall; in dynamics of some hundred kelvin the largest are 2 to 4.
+_WALL_EV_PER_ANGSTROM = 3.0
 #: Pushed neighbours end within this of their way from the nearest distance.
 _NEAR = 0.6
 #: Second stream of chance of a crystal; the first one gives its displaced cells alone.
@@ -114,6 +117,16 @@ def repelling_distances(a: str, b: str, number: int, labels_of: _Labelling) -> l
     falling = np.flatnonzero(np.diff(energies[well:]) < 0)
     kept = len(distances) if not len(falling) else well + int(falling[0]) + 1
     return [float(r) for r in distances[:kept]]
+
+
+def wall_weight(forces_ev_per_angstrom: Floats) -> float:
+    """Return the weight of atoms that are near each other: the larger their forces, the less they are to be exact.
+
+    A wall must be there, and within some per cent as steep; with one weight for all, forces of 100 eV/angstrom at
+    1 angstrom would be all that a training sees.
+    """
+    largest = float(np.linalg.norm(forces_ev_per_angstrom, axis=1).max())
+    return min(1.0, _WALL_EV_PER_ANGSTROM / largest) if largest > 0 else 1.0
 
 
 def _crystal(tuning: Tuning, name: str) -> Structure:

@@ -39,7 +39,7 @@ from anodeflow.workflows.jobs.lock import alone
 from anodeflow.workflows.tuning.cells import predicted, write_cells
 from anodeflow.workflows.tuning.data_set import DataSet, data_set
 from anodeflow.workflows.tuning.progress import Progress
-from anodeflow.workflows.tuning.replay import PAIRS, replayed_cells, replayed_crystals
+from anodeflow.workflows.tuning.replay import PAIRS, replayed_cells, replayed_crystals, wall_weight
 from anodeflow.workflows.tuning.settings import Tuning
 
 MODEL, SETTINGS = "model.pth", "tuning.json"
@@ -249,14 +249,19 @@ def _own_folder(folder: Path) -> Path:
 def _replayed(prepared: PreparedTuning) -> dict[str, list[LabelledCell]]:
     """Return the cells to replay with the labels of the base model, by crystal."""
     labels_of = partial(predicted, prepared.base.calculator())
-    weight = prepared.tuning.replay.weight
-    return {
-        name: [
-            LabelledCell(f"{name}, replayed {number}", name, cell, *labels, weight)
-            for number, (cell, labels) in enumerate(zip(cells, labels_of(cells), strict=True), start=1)
+    replay = prepared.tuning.replay
+    replayed = {}
+    for name, cells in replayed_cells(prepared.tuning, labels_of).items():
+        near = len(cells) if name == PAIRS else len(cells) - replay.frames
+        labels = labels_of(cells)
+        weights = [
+            replay.weight * (wall_weight(forces) if n < near else 1.0) for n, (_, forces, _) in enumerate(labels)
         ]
-        for name, cells in replayed_cells(prepared.tuning, labels_of).items()
-    }
+        replayed[name] = [
+            LabelledCell(f"{name}, replayed {number}", name, cell, *known, weight)
+            for number, (cell, known, weight) in enumerate(zip(cells, labels, weights, strict=True), start=1)
+        ]
+    return replayed
 
 
 def _document(

@@ -97,7 +97,8 @@ def train(
     EngineError
         If it diverges or the trainer fails.
     """
-    config = _config(base, tuning, progress.checkpoint, device)
+    weighted = any(cell.weight != 1 for members in cells.values() for cell in members)
+    config = _config(base, tuning, progress.checkpoint, device, weighted)
     # one object for the whole process, as SevenNet has it
     logger = Logger(screen=False)
     logger.screen, logger._filename = False, str(progress.log)
@@ -199,7 +200,9 @@ class _WatchedTrainer(Trainer):  # type: ignore[misc]
         self._progress.take(epoch, written, time.monotonic() - self._began)
 
 
-def _config(base: Path, tuning: Tuning, checkpoint: Path | None, device: str) -> dict[str, Any]:
+def _config(
+    base: Path, tuning: Tuning, checkpoint: Path | None, device: str, weighted: bool
+) -> dict[str, Any]:  # fmt: skip
     """Return what SevenNet calls a config: the base's model, our training and data."""
     training, fresh = tuning.training, checkpoint is None
     defaults: dict[str, Any] = const.DEFAULT_TRAINING_CONFIG
@@ -227,7 +230,7 @@ def _config(base: Path, tuning: Tuning, checkpoint: Path | None, device: str) ->
         KEY.FORCE_WEIGHT: training.force_weight,
         KEY.STRESS_WEIGHT: training.stress_weight / _KBAR_PER_GPA,
         KEY.IS_TRAIN_STRESS: training.stress_weight > 0,
-        KEY.USE_WEIGHT: tuning.replay.weight != 1,
+        KEY.USE_WEIGHT: weighted,
         KEY.TRAIN_SHIFT_SCALE: False,
         KEY.TRAIN_DENOMINTAOR: False,
         KEY.ERROR_RECORD: [["Energy", "RMSE"], ["Force", "RMSE"], ["TotalLoss", "None"]],
