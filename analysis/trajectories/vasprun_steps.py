@@ -185,6 +185,12 @@ class VasprunStep:
             return free + last["e_0_energy"] - last["e_fr_energy"]
         return self.energies.get("e_0_energy") if self.learned else None
 
+    @property
+    def added_ev(self) -> float | None:
+        """What was added to the energy of the last electronic step (dispersion), eV; None where that is not given."""
+        free, last = self.energies.get("e_fr_energy"), self.last_iterations[-1] if self.last_iterations else {}
+        return None if free is None or "e_fr_energy" not in last else free - last["e_fr_energy"]
+
 
 def contradictions(step: VasprunStep, before: VasprunStep | None, head: VasprunHead) -> list[str]:
     """Return what of a step contradicts other numbers of the same file.

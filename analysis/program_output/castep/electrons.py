@@ -16,6 +16,7 @@ _CUTOFF = re.compile(rb"\s*Calculating total energy with cut-off of\s+(\S+?)\s*e
 _ENERGY = re.compile(rb"\s*Final energy(?:, E)?\s+=(.*)")
 _FREE = re.compile(rb"\s*Final free energy \(E-TS\)\s+=(.*)")
 _ZERO = re.compile(rb"\s*NB est\. 0K energy \(E-0\.5TS\)\s+=(.*)")
+_DISPERSED = re.compile(rb"\s*Dispersion corrected final energy\*(?:, Ecor)?\s*=(.*)")
 _CORRECTED = re.compile(rb"\s*Total energy corrected for finite basis set =(.*)")
 
 
@@ -51,6 +52,8 @@ def on_line(state: State, line: bytes) -> bool:
         _on_free(state, match[1])
     elif match := _ZERO.fullmatch(line):
         _on_zero(state, match[1])
+    elif match := _DISPERSED.fullmatch(line):
+        _on_dispersion(state, match[1])
     elif match := _CORRECTED.fullmatch(line):
         corrected = state.electron_volts(match[1], "the corrected energy")
         state.run.corrections_ev.append(corrected - state.latest("corrected").variational_ev)
@@ -110,6 +113,16 @@ def _on_zero(state: State, text: bytes) -> None:
         raise state.wrong(
             f"the energy at 0 K is {latest.zero_ev:.10f} eV; half way between E and E-TS above is {middle:.10f} eV"
         )
+
+
+def _on_dispersion(state: State, text: bytes) -> None:
+    # with more verbose output, as of the energy at 0 K: of states that are not the ground state
+    if state.cycle is not None or not state.run.evaluations:
+        return
+    latest = state.run.evaluations[-1]
+    if latest.dispersion_ev is not None:
+        raise state.wrong("two dispersion-corrected energies of one ground state")
+    latest.dispersion_ev = state.electron_volts(text, "the dispersion-corrected energy") - latest.energy_ev
 
 
 def _agrees(state: State, energy_ev: float) -> bool:

@@ -21,7 +21,8 @@ class Evaluation:
     """One ground state: a geometry, its energy, and what was computed for it. Units: eV, angstrom, GPa.
 
     ``stress_gpa`` is positive under tension, as CASTEP prints it. ``free_ev`` is E - TS, ``zero_ev`` the estimate
-    E - TS/2 for no smearing; both None with fixed occupations.
+    E - TS/2 for no smearing; both None with fixed occupations. ``dispersion_ev``, the correction for dispersion
+    (None: there is none), is in none of the three, but part of `total_ev` and `variational_ev`.
     """
 
     line: int
@@ -32,18 +33,19 @@ class Evaluation:
     scf_converged: bool
     free_ev: float | None = None
     zero_ev: float | None = None
+    dispersion_ev: float | None = None
     forces: Vectors = field(default_factory=dict)
     stress_gpa: Array | None = None
 
     @property
     def total_ev(self) -> float:
         """Return the energy that results are made of: at no smearing where there is one."""
-        return self.energy_ev if self.zero_ev is None else self.zero_ev
+        return (self.energy_ev if self.zero_ev is None else self.zero_ev) + (self.dispersion_ev or 0.0)
 
     @property
     def variational_ev(self) -> float:
         """Return the energy that the forces are derivatives of."""
-        return self.energy_ev if self.free_ev is None else self.free_ev
+        return (self.energy_ev if self.free_ev is None else self.free_ev) + (self.dispersion_ev or 0.0)
 
     def largest_force(self) -> float:
         """Return the largest printed force, eV/angstrom."""

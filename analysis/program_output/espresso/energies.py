@@ -20,10 +20,11 @@ _ITERATION = re.compile(rb"\s+total energy\s+=\s*" + NUMBER + rb" Ry")
 _ACCURACY = re.compile(rb"\s+estimated scf accuracy\s+<\s*" + NUMBER + rb" Ry")
 _MAGNETIZATION = re.compile(rb"\s+total magnetization\s+=\s*" + NUMBER + rb" Bohr mag/cell")
 _IN_RYDBERG = re.compile(rb"\s+(\S.*?)\s*=\s*" + NUMBER + rb" Ry")
+_DISPERSION = b"DFT-D3 Dispersion"
 # Where another term is printed, nothing is concluded from the sum.
 _KNOWN_TERMS = {
     b"one-electron contribution", b"hartree contribution", b"xc contribution", b"ewald contribution",
-    b"one-center paw contrib.", b"Hubbard energy", b"smearing contrib. (-TS)",
+    b"one-center paw contrib.", b"Hubbard energy", b"smearing contrib. (-TS)", _DISPERSION,
 }  # fmt: skip
 
 
@@ -53,6 +54,7 @@ def on_energy(state: State, line: bytes) -> None:
         raise state.broken(line, "the forces of the energy before, which are missing")
     now = state.now
     now.energy, now.line, now.entropy = state.match(_ENERGY, line)[0], state.line, 0.0
+    now.dispersion = None
     state.last_energy, state.owes_energy = now.energy, False
     last = state.iteration_energy
     if last is not None and abs(now.energy - last) > _TIMES * state.accuracy + _MORE:
@@ -97,6 +99,8 @@ def on_term(state: State, line: bytes) -> None:
         if name in state.terms.values:
             raise state.broken(line, "another term: this one came before")
         state.terms.values[name] = value
+        if name == _DISPERSION:
+            state.now.dispersion = value
 
 
 def on_terms(state: State, line: bytes) -> None:

@@ -35,6 +35,8 @@ class Printed:
         Of the energy.
     energy, entropy
         The free energy F that the forces belong to, and -TS (0 with fixed occupations).
+    dispersion
+        The correction for it, which is part of both; None where none is printed.
     converged
         None until pw.x says whether the electrons converged.
     forces
@@ -50,6 +52,7 @@ class Printed:
     line: int = 0
     energy: float | None = None
     entropy: float = 0.0
+    dispersion: float | None = None
     converged: bool | None = None
     magnetization: float | None = None
     forces: Array | None = None

@@ -46,7 +46,7 @@ class CastepEngine(Engine):
     cost_uncertainty = UNCERTAINTY
     capabilities = Capabilities(
         electrons=True, charge=True, spin=True, stress=True, kpoints=True, neb=True, md=True, isolated_atoms=True,
-        files=True, inputs=True, vacuum_level=True,
+        files=True, inputs=True, vacuum_level=True, dispersion=True,
     )  # fmt: skip
 
     def __init__(self) -> None:

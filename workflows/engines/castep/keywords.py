@@ -60,6 +60,8 @@ _COUNT = Keyword("integer", least=1)
 PARAM: dict[str, Keyword] = {
     "task": Keyword("choice", choices=("singlepoint", "energy", "geometryoptimization", "moleculardynamics")),
     "xc_functional": Keyword("choice", choices=("pbe", "pbesol", "rpbe", "lda", "pw91")),
+    "sedc_apply": _LOGICAL,
+    "sedc_scheme": Keyword("choice", choices=("d3", "d3-bj")),
     "cut_off_energy": _physical("eV"),
     "basis_precision": Keyword("choice", choices=("coarse", "medium", "fine", "precise", "extreme")),
     "finite_basis_corr": Keyword("choice", choices=("none", "manual", "automatic")),

@@ -16,6 +16,7 @@ from pymatgen.core import Structure
 
 from anodeflow.analysis.program_output.castep import CastepLines, DamagedLineError, Evaluation, Run, Vectors
 from anodeflow.errors import EngineError
+from anodeflow.workflows.dispersion import parts
 from anodeflow.workflows.engines.castep.cell import frozen_components, number_in_species
 from anodeflow.workflows.engines.contract import Outcome, Reason, Request, Task
 from anodeflow.workflows.engines.plane_waves.electronic import Electronic, electronic
@@ -32,6 +33,8 @@ _SNAPPED_ANGSTROM = 1e-3
 # Worth a remark, eV per atom
 _LARGE_CORRECTION_EV = 1e-3
 _FUNCTIONALS = {"PBE": "Perdew Burke Ernzerhof"}
+# A setting whose value is "Semi-empirical dispersion correction    : off".
+_DISPERSION = "DFT+D"
 _CELL_TASKS = ("relax_cell", "relax_c")
 
 
@@ -143,6 +146,9 @@ def mismatch(run: Run, request: Request, like: Structure | None = None) -> str |
         echoed = run.settings.get(name)
         if echoed is not None and not _agree(echoed, wanted):
             return f"{name} {echoed}, where {wanted} was asked for"
+    added = run.settings.get(_DISPERSION, "")
+    if added and added.endswith("on") != (request.card.dispersion is not None):
+        return f"dispersion {added.rpartition(' ')[2]}, where {request.card.dispersion or 'none'} was asked for"
     corrected = run.settings.get("periodic dipole correction", "NONE").upper() != "NONE"
     if run.settings and corrected != (settings.dipole_axis is not None):
         return f"{'a' if corrected else 'no'} dipole correction, where it was {'not ' * corrected}asked for"
@@ -222,7 +228,12 @@ def outcome_of(run: Run, request: Request, file: Path, like: Structure | None = 
         _fail(outcome, f"{where}: {broken}", Reason.DAMAGED)
         return outcome
     outcome.structure = structure if task == "static" else placed(evaluation, structure, task)
+    if card.dispersion is not None and evaluation.dispersion_ev is None:
+        _fail(outcome, f"{where}, line {evaluation.line}: no energy with dispersion", Reason.DAMAGED)
+        outcome.ionic_converged = None if task == "static" else False
+        return outcome
     outcome.energy_ev = evaluation.total_ev
+    outcome.dispersion = parts(card, outcome.energy_ev, evaluation.dispersion_ev, f"CASTEP {run.version}")
     if like is not None:
         outcome.arrays["free_energy_ev"] = evaluation.variational_ev
     outcome.electronic_converged = evaluation.scf_converged

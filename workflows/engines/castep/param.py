@@ -9,6 +9,7 @@ from pymatgen.core import Structure
 
 from anodeflow.errors import InputError
 from anodeflow.workflows.cards import Dynamics, MethodCard
+from anodeflow.workflows.dispersion import d3_of
 from anodeflow.workflows.engines.castep.cell import cartesian_axis
 from anodeflow.workflows.engines.castep.keywords import PARAM, SEED, check_keywords
 from anodeflow.workflows.engines.contract import Task
@@ -29,6 +30,8 @@ _DISPLACEMENT_PER_FORCE = 0.001 / 0.03
 # Of one geometry of a band or of dynamics.
 _POINT_EV_PER_ATOM = 1e-7
 _SCF_CYCLES = 200
+# Damping to zero, and Becke's and Johnson's.
+_DISPERSIONS = {"d3-zero": "D3", "d3-bj": "D3-BJ"}
 _POTENTIAL = "write_formatted_potential"
 # Between Li (13) and Al (76): CASTEP's own guess, 500 GPa, makes the first steps of soft cells tiny.
 _MODULUS_GPA = 50.0
@@ -59,7 +62,7 @@ def param_entries(
         "cut_off_energy": f"{settings.cutoff_ev:.6g} eV",
         "finite_basis_corr": "automatic" if cell_is_free else "none",
     }
-    entries |= _electrons(structure, settings)
+    entries |= _electrons(structure, settings) | _dispersion(card)
     if settings.slab and not settings.charge:
         entries[_POTENTIAL] = "true"  # of which the vacuum level is read
     if task != "static":
@@ -124,7 +127,7 @@ def dynamics_entries(
         "cut_off_energy": f"{settings.cutoff_ev:.6g} eV",
         "finite_basis_corr": "none",
     }
-    entries |= _electrons(structure, settings)
+    entries |= _electrons(structure, settings) | _dispersion(card)
     entries |= {
         "md_ensemble": run.ensemble.upper(),
         "md_temperature": f"{run.temperature_k:.6g} K",
@@ -187,6 +190,19 @@ def _electrons(structure: Structure, settings: Electronic) -> dict[str, str]:
             "dipole_dir": "xyz"[cartesian_axis(structure, settings.dipole_axis)],
         }
     return entries
+
+
+def _dispersion(card: MethodCard) -> dict[str, str]:
+    """Return what a card's dispersion is in CASTEP: DFT-D3 without the three-body term, known from CASTEP 20 on.
+
+    Raises
+    ------
+    EngineError
+        If there are no parameters for its functional.
+    """
+    if d3_of(card) is None:
+        return {}
+    return {"sedc_apply": "true", "sedc_scheme": _DISPERSIONS[str(card.dispersion)]}
 
 
 def _running(wall_time_s: float | None) -> dict[str, str]:

@@ -67,7 +67,7 @@ class QeEngine(Engine):
     cost_uncertainty = "a factor of 3: fitted to processor times of pw.x on one core, steps are typical values"
     capabilities = Capabilities(
         electrons=True, charge=True, spin=True, kpoints=True, neb=True, md=True, isolated_atoms=True, files=True,
-        inputs=True, vacuum_level=True,
+        inputs=True, vacuum_level=True, dispersion=True,
     )  # fmt: skip
 
     def record(self, elements: Iterable[str] = ()) -> EngineRecord:

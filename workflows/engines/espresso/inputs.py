@@ -17,6 +17,7 @@ from pymatgen.core import Element, Structure
 from anodeflow.errors import EngineError, InputError
 from anodeflow.units import ASE_BOHR_ANGSTROM, ASE_RYDBERG_EV, RYDBERG_TIME_FS
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.dispersion import d3_of
 from anodeflow.workflows.engines.contract import Request, Task
 from anodeflow.workflows.engines.espresso.pseudopotentials import Pseudopotential
 from anodeflow.workflows.engines.plane_waves.electronic import Electronic, electronic, moments_of_atoms, widest_gap
@@ -32,6 +33,8 @@ SMEARINGS = {
 }
 # Density cutoff over wavefunction cutoff.
 DENSITY_FACTOR = {"NC": 4.0, "US": 8.0, "PAW": 8.0}
+# Of pw.x: 3 damps to zero, 4 is Becke's and Johnson's damping.
+_D3_VERSIONS = {"d3-zero": 3, "d3-bj": 4}
 # pw.x keeps file and folder names in 256 characters.
 _LONGEST_PATH = 240
 # a and b of a cell whose height alone is relaxed lie in the xy plane to this, angstrom.
@@ -192,7 +195,9 @@ def pw_input(
     if task != "static" or like is not None:
         # The error of forces goes with the root of it.
         conv_thr = min(conv_thr, 2e-9 * max(5, len(structure)))
-    system = _system(structure, settings, pseudopotentials, like) | ({} if like is None else {"nosym": True})
+    system = _system(structure, settings, pseudopotentials, like) | _dispersion(card)
+    if like is not None:
+        system["nosym"] = True
     electrons = _electrons(options or ScfOptions(), conv_thr) | ({"startingwfc": "file"} if waves else {})
     sections = [("CONTROL", control), ("SYSTEM", system), ("ELECTRONS", electrons)]
     if task != "static":
@@ -240,7 +245,7 @@ def dynamics_input(
     }
     if settings.dipole_axis is not None:
         control |= {"tefield": True, "dipfield": True}
-    system = _system(structure, settings, pseudopotentials) | {"nosym": True}
+    system = _system(structure, settings, pseudopotentials) | _dispersion(card) | {"nosym": True}
     ions: dict[str, object] = {"ion_dynamics": "verlet", "tempw": card.dynamics.temperature_k}
     ions |= {"ion_temperature": "svr", "nraise": 100} if card.dynamics.ensemble == "nvt" else {
         "ion_temperature": "initial"
@@ -329,6 +334,21 @@ def _system(
         start, width = dipole_position(like or structure, settings.dipole_axis)
         system |= {"edir": settings.dipole_axis + 1, "emaxpos": start, "eopreg": width, "eamp": 0.0}
     return system
+
+
+def _dispersion(card: MethodCard) -> dict[str, object]:
+    """Return what a card's dispersion is in pw.x, whose parameters go by the functional of the pseudopotentials.
+
+    Its three-body term, which is on by default, is not part of what the parameters were fitted with.
+
+    Raises
+    ------
+    EngineError
+        If there are no parameters for its functional.
+    """
+    if d3_of(card) is None:
+        return {}
+    return {"vdw_corr": "dft-d3", "dftd3_version": _D3_VERSIONS[str(card.dispersion)], "dftd3_threebody": False}
 
 
 def _electrons(options: ScfOptions, conv_thr: float) -> dict[str, object]:

@@ -18,6 +18,7 @@ from anodeflow.analysis.program_output.espresso import DamagedLineError, End, Ev
 from anodeflow.errors import EngineError
 from anodeflow.units import ASE_BOHR_ANGSTROM, ASE_RYDBERG_EV, PWSCF_RY_PER_BOHR3_TO_GPA
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.dispersion import parts
 from anodeflow.workflows.engines.contract import Outcome, Request, Task
 from anodeflow.workflows.engines.motion.relax import CELL_COMPONENTS
 
@@ -51,6 +52,8 @@ class Step:
         The free energy F = E - TS that pw.x minimises and whose forces it prints.
     entropy_ev
         -TS, zero or negative in most cases; zero with fixed occupations.
+    dispersion_ev
+        The correction for dispersion in `energy_ev`; None where there is none.
     forces_ev_per_angstrom
         (N, 3); zero on what is held.
     stress_gpa
@@ -67,6 +70,7 @@ class Step:
     scf_correction_ev_per_angstrom: float = 0.0
     final_basis: bool = False
     magnetization: float | None = None
+    dispersion_ev: float | None = None
 
     @property
     def largest_force(self) -> float:
@@ -251,6 +255,7 @@ class Reader:
                     now.scf_correction * (ASE_RYDBERG_EV / ASE_BOHR_ANGSTROM),
                     lines.final_scf,
                     now.magnetization,
+                    None if now.dispersion is None else now.dispersion * ASE_RYDBERG_EV,
                 )
             )
         lines.next_geometry()
@@ -345,4 +350,5 @@ def outcome_of(
         max_stress_gpa=step.relaxed_stress_gpa(request.task),
         energy_change_last_step_ev=last_change_ev,
         arrays=arrays,
+        dispersion=parts(request.card, energies[-1], step.dispersion_ev, "pw.x"),
     )

@@ -61,7 +61,7 @@ class VaspEngine(Engine):
     cost_uncertainty = UNCERTAINTY
     capabilities = Capabilities(
         electrons=True, charge=True, spin=True, stress=True, kpoints=True, neb=True, md=True, isolated_atoms=True,
-        files=True, inputs=True, vacuum_level=True,
+        files=True, inputs=True, vacuum_level=True, dispersion=True,
     )  # fmt: skip
 
     def record(self, elements: Iterable[str] = ()) -> EngineRecord:

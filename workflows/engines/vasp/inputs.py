@@ -15,6 +15,7 @@ from pymatgen.core import Structure
 from anodeflow.errors import EngineError, InputError
 from anodeflow.settings import VaspSettings
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.dispersion import d3_of
 from anodeflow.workflows.engines.contract import Request, Task
 from anodeflow.workflows.engines.plane_waves.electronic import (
     Electronic,
@@ -36,6 +37,8 @@ from anodeflow.workflows.engines.vasp.potcar import (
 
 # ISMEAR; VASP has no cold smearing, and the tetrahedron method gives no forces for metals.
 SMEARINGS = {"gaussian": 0, "fermi-dirac": -1, "methfessel-paxton": 1, "none": 0}
+# IVDW: damping to zero, and Becke's and Johnson's.
+_DISPERSIONS = {"d3-zero": 11, "d3-bj": 12}
 # Width where a card wants none: VASP needs one to order the levels.
 _NO_WIDTH_EV = 0.01
 SCF_STEPS = 120
@@ -216,7 +219,7 @@ def assembled(
                   if not f.known and not settings.stand_in]  # fmt: skip
         valence = {element: file.valence for element, file in files.items()}
         titles = [file.title for file in files.values()]
-    tags = _electronic_tags(structure, electronics, notes) | tags
+    tags = _electronic_tags(structure, electronics, notes) | _dispersion(card) | tags
     tags = {tag: value for tag, value in tags.items() if value is not None} | settings.keys
     if charge:
         tags["NELECT"] = _electrons(structure, valence, charge)
@@ -301,6 +304,17 @@ def kpoints(electronics: Electronic) -> Any:
 
     style = KpointsSupportedModes.Gamma if electronics.gamma_centred else KpointsSupportedModes.Monkhorst
     return Kpoints(f"{'x'.join(map(str, electronics.mesh))} mesh", 0, style, (electronics.mesh,), (0, 0, 0))
+
+
+def _dispersion(card: MethodCard) -> dict[str, Any]:
+    """Return what a card's dispersion is in VASP: DFT-D3, which has no three-body term there.
+
+    Raises
+    ------
+    EngineError
+        If there are no parameters for its functional.
+    """
+    return {} if d3_of(card) is None else {"IVDW": _DISPERSIONS[str(card.dispersion)]}
 
 
 def _electronic_tags(structure: Structure, electronics: Electronic, notes: list[str]) -> dict[str, Any]:

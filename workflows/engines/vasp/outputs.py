@@ -23,6 +23,7 @@ from anodeflow.analysis.trajectories.vasprun_steps import VasprunHead, VasprunSt
 from anodeflow.errors import EngineError, InputError
 from anodeflow.units import KILOBAR_TO_GPA
 from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.dispersion import parts
 from anodeflow.workflows.engines.contract import Outcome, Reason, Request, Task
 from anodeflow.workflows.engines.vasp.inputs import CONSTRAINTS_SINCE, DECISIVE, Inputs
 
@@ -205,6 +206,7 @@ def _numbers(run: Run, request: Request, inputs: Inputs) -> Outcome:
             "program": run.program,
         },
     )
+    outcome.dispersion = parts(request.card, outcome.energy_ev, last.added_ev, run.program)
     if last.stress_kbar is not None:
         # VASP's stress is minus the derivative of the energy by the strain; here, as in ASE, tension is positive.
         outcome.arrays["stress_gpa"] = -last.stress_kbar * KILOBAR_TO_GPA
