@@ -35,6 +35,12 @@ _PUBLISHED_FUNCTIONAL = "PBE"
 # Madelung constant of a point charge in a cubic box with neutralising background (Makov & Payne 1995).
 _MADELUNG_CUBIC = 2.837297
 
+#: Published values that the metal of an engine without free atoms is shifted by, by convention.
+PUBLISHED_SHIFTS: dict[str, tuple[str, ...]] = {
+    "neutral_atom": ("li_cohesive_energy",),
+    "neutral_atom_nonspin": ("li_cohesive_energy", "li_atom_spin_polarisation_energy"),
+}
+
 CONVENTION_TEXT: dict[str, str] = {
     "bulk_metal": "bcc Li metal, per atom",
     "neutral_atom": "isolated spin-polarised Li atom",
@@ -320,15 +326,10 @@ def lithium_references(
     """
     atoms = atoms or {}
     mu = metal.energy_per_atom_ev
-    cohesive, spin = (
-        reference_value("li_cohesive_energy"),
-        reference_value("li_atom_spin_polarisation_energy"),
-    )
-    shifts = {
-        "bulk_metal": (0.0, []),
-        "neutral_atom": (cohesive.value, [cohesive.cite()]),
-        "neutral_atom_nonspin": (cohesive.value + spin.value, [cohesive.cite(), spin.cite()]),
-    }
+    shifts: dict[str, tuple[float, list[str]]] = {"bulk_metal": (0.0, [])}
+    for name, published in PUBLISHED_SHIFTS.items():
+        values = [reference_value(value) for value in published]
+        shifts[name] = (sum(value.value for value in values), [value.cite() for value in values])
     references = []
     for convention in conventions:
         common = {"convention": convention, "engine_hash": metal.engine.hash, "card_hash": metal.card.hash}

@@ -68,6 +68,13 @@ class ComparedQuantity(Document):
         """Return what one engine says, or None."""
         return next((value for value in self.values if value.engine == engine), None)
 
+    def off(self, engine: str, against: str) -> float | None:
+        """Return how far one engine is from another of the same functional; None where one has no number."""
+        value, reference = self.of(engine), self.of(against)
+        if value is None or reference is None or value.functional != reference.functional:
+            return None
+        return value.value - reference.value
+
 
 class ComparisonDoc(Document):
     """One study by several engines."""
@@ -77,8 +84,19 @@ class ComparisonDoc(Document):
     title: str
     answers: list[EngineAnswer]
     quantities: list[ComparedQuantity]
+    against: str | None = Field(
+        None, description="label of the first answer with electrons, which the others are measured by; None: none has"
+    )
     refused: dict[str, str] = Field(default_factory=dict, description="engines without a result, and why")
     notes: list[str] = Field(default_factory=list)
+
+    @property
+    def potentials(self) -> list[str]:
+        """Labels of the answers that are measured by :attr:`against`, of its functional."""
+        functionals = {answer.label: answer.functional for answer in self.answers}
+        if self.against is None:
+            return []
+        return [k for k, f in functionals.items() if k != self.against and f == functionals[self.against]]
 
 
 @dataclass(frozen=True)

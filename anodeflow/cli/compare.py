@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 @click.command()
 @study_argument
 @click.option(
-    "--engines", required=True, help="Two or more, with commas: sevennet-0,chgnet; with another card: gpaw=pbe-slab."
+    "--engines", default="", help="Two or more, with commas: sevennet-0,chgnet; with another card: gpaw=pbe-slab."
+)
+@click.option(
+    "--archive",
+    "archives",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="An archive of the study by another engine, set before the engines; may be given several times.",
 )
 @store_option
 @workers_option
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
 def compare(
     study: Path,
     engines: str,
+    archives: tuple[Path, ...],
     store: Path,
     workers: int | None,
     threads: int | None,
@@ -62,10 +70,13 @@ def compare(
     from anodeflow.cli.output.console import print_csv, print_json
     from anodeflow.workflows.store import store_shown
     from anodeflow.workflows.studies import load_study
-    from anodeflow.workflows.studies.comparison import compare_documents
+    from anodeflow.workflows.studies.comparison import archived_answer, compare_documents
+    from anodeflow.workflows.studies.registry import comparison_figure_of
 
-    loaded, outputs, refused = load_study(study), [], {}
-    for name, card in asked_engines(engines):
+    asked = asked_engines(engines, 2 - len(archives))
+    loaded, refused = load_study(study), {}
+    outputs = [archived_answer(archive, loaded) for archive in archives]
+    for name, card in asked:
         again = f"anodeflow compare {study} --engines {engines} --store {store_shown(store)}"
         try:
             outputs.append(_answer(loaded.with_changes(engine=name, card=card), store, again, workers, threads, stored))
@@ -83,22 +94,28 @@ def compare(
     else:
         print_comparison(comparison)
     for file in figures:
-        from anodeflow.analysis.figures.comparison import comparison_figure
         from anodeflow.analysis.figures.style import save_figure
 
-        save_figure(comparison_figure(comparison), file)
+        save_figure(comparison_figure_of(comparison.study)(comparison), file)
         click.echo(f"figure: {file}", err=True)
     if refused:
         raise SystemExit(WITHOUT_RESULT)
 
 
-def asked_engines(text: str) -> list[tuple[str, str | None]]:
+def asked_engines(text: str, least: int = 2) -> list[tuple[str, str | None]]:
     """Return engines and their cards, as ``--engines`` has them.
+
+    Parameters
+    ----------
+    text
+        Of the option.
+    least
+        Fewer are refused.
 
     Raises
     ------
     InputError
-        If there are fewer than two, or one is asked for twice.
+        If there are fewer, or one is asked for twice.
 
     Examples
     --------
@@ -112,8 +129,11 @@ def asked_engines(text: str) -> list[tuple[str, str | None]]:
     twice = [pair for pair in asked if asked.count(pair) > 1]
     if twice:
         raise InputError(f"--engines names '{twice[0][0]}' twice", "name each once")
-    if len(asked) < 2:
-        raise InputError(f"--engines '{text}' is {len(asked)} engine", "name two or more, with commas between them")
+    if len(asked) < least:
+        count = f"{len(asked)} engine" + ("" if len(asked) == 1 else "s")
+        raise InputError(
+            f"--engines '{text}' is {count}", "name two or more, with commas between them, or give archives, too"
+        )
     return asked
 
 

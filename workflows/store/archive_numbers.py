@@ -17,9 +17,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from anodeflow.analysis.binding import PUBLISHED_SHIFTS
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.interface_registries import DEFAULT_SEARCH_ENGINE, RegistrySearchDoc
 from anodeflow.analysis.migration_documents import BandDoc
+from anodeflow.analysis.reference_values import reference_value
 from anodeflow.documents import CalculationDoc, ComputedDoc, EngineRecord, StudyDoc
 from anodeflow.files import short_digest
 from anodeflow.workflows.fingerprints import band_key, fingerprint, run_hash, segment_key
@@ -162,6 +164,9 @@ class NumbersCheck:
         }
         if claim.get("convention") == "bulk_metal":
             wanted["energy_ev"] = wanted["energy_per_atom_ev"]
+        elif claim.get("convention") in PUBLISHED_SHIFTS and claim.get("sources"):
+            shift = sum(reference_value(name).value for name in PUBLISHED_SHIFTS[claim["convention"]])
+            wanted["energy_ev"] = lambda energy, atoms, steps: energy / atoms + shift
         for key, value_of in wanted.items():
             value = claim.get(key)
             if value is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anodeflow.analysis.comparison import (
@@ -13,13 +14,17 @@ from anodeflow.analysis.comparison import (
     spread_warnings,
 )
 from anodeflow.documents import CardRecord, EngineRecord, StudyDoc
+from anodeflow.errors import InputError
 from anodeflow.files import json_sha256
+from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.store.fields import SUMMARY
 from anodeflow.workflows.studies.registry import StudyKind, study_kind
 
 if TYPE_CHECKING:
     from jobflow import JobStore
     from maggma.core import Store
+
+    from anodeflow.workflows.studies.base import Study
 
 #: Settings that say how a study is answered, not what it asks.
 _HOW = {"engine", "card", "cards", "title", "warm_start", "coarse_start", "search_engine", "check"}
@@ -60,8 +65,51 @@ def compare_documents(outputs: Sequence[Mapping[str, Any]]) -> ComparisonDoc:
         for quantity in compared_quantities(table, answers)
     ]
     return ComparisonDoc(
-        study=kind.name, title=outputs[0]["title"] or kind.name, answers=answers, quantities=quantities
+        study=kind.name,
+        title=outputs[0]["title"] or kind.name,
+        answers=answers,
+        quantities=quantities,
+        against=next((answer.label for answer in answers if _has_electrons(answer.engine.name)), None),
     )
+
+
+def _has_electrons(name: str) -> bool:
+    try:
+        return get_engine(name).capabilities.electrons
+    except InputError:  # an engine of a document that is not known here
+        return False
+
+
+def archived_answer(archive: Path, study: Study) -> dict[str, Any]:
+    """Return the last document of an archive of a study, which another engine may have computed.
+
+    Parameters
+    ----------
+    archive
+        The file.
+    study
+        The study that is compared.
+
+    Raises
+    ------
+    InputError
+        If it is not an archive, or answers another question.
+    StoreError
+        If it fails a check.
+    """
+    from anodeflow.workflows.store.archive import read_archive
+
+    outputs = [job.content["output"] for job in read_archive(archive)[1] if job.content["index"] == 1
+               and job.content["metadata"].get("label") == SUMMARY]  # fmt: skip
+    if not outputs:
+        raise InputError(f"archive '{archive}' holds no last document", "export a finished study")
+    answer: dict[str, Any] = outputs[0]
+    if question_of(answer["settings"]) != question_of(study.model_dump(mode="json")):
+        raise InputError(
+            f"archive '{archive}' is of another question than the study: {answer['title'] or answer['study']}",
+            "give the study file that it was computed from",
+        )
+    return answer
 
 
 def _answers(outputs: Sequence[Mapping[str, Any]]) -> list[EngineAnswer]:

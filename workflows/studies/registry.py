@@ -87,6 +87,8 @@ class StudyKind:
         Rows of published beside computed values of the last document, for ``anodeflow reproduce``.
     answer
         Returns the answer of the last document in a few sentences, for ``anodeflow report``.
+    comparison_figure
+        Returns a figure of several engines' answers, for ``anodeflow compare``; None: one of marks for every kind.
     """
 
     name: str
@@ -97,6 +99,7 @@ class StudyKind:
     results: str | None = None
     comparisons: str | None = None
     answer: str | None = None
+    comparison_figure: str | None = None
 
     @property
     def doc_type(self) -> str:
@@ -119,7 +122,7 @@ STUDIES: tuple[StudyKind, ...] = (
         "binding-energy", f"{_HERE}.binding.study:BindingStudy", f"{_ANALYSIS}.binding:BindingStudyDoc",
         f"{_PRINT}.binding:print_binding", f"{_ANALYSIS}.figures.binding:binding_figure",
         f"{_HERE}.binding.tables:TABLES", f"{_HERE}.binding.published:compared",
-        f"{_ANSWER}:binding_answer",
+        f"{_ANSWER}:binding_answer", f"{_ANALYSIS}.figures.binding_comparison:binding_comparison_figure",
     ),
     StudyKind(
         "crystal-properties", f"{_HERE}.crystals.study:CrystalStudy", f"{_ANALYSIS}.crystal_properties:CrystalStudyDoc",
@@ -200,6 +203,14 @@ def kind_of_document(doc_type: str) -> StudyKind:
         if kind.doc_type == doc_type:
             return kind
     raise InputError(f"no study ends in a '{doc_type}'", f"known: {', '.join(kind.doc_type for kind in STUDIES)}")
+
+
+def comparison_figure_of(name: str) -> Callable[[Any], Any]:
+    """Return what draws the answers of several engines to a study of this kind."""
+    figure: Callable[[Any], Any] = load(
+        study_kind(name).comparison_figure or f"{_ANALYSIS}.figures.comparison:comparison_figure"
+    )
+    return figure
 
 
 def tables() -> dict[str, Table]:

@@ -25,6 +25,7 @@ def print_binding(document: BindingStudyDoc) -> None:
         _print_packings(spread)
     for convergence in document.convergence or []:
         _print_convergence(convergence)
+    _print_beside_dft(document)
     for state in dict.fromkeys(host.li_state for host in document.hosts):
         say(f"{state}: {STATE_TEXT[state]}")
     for kind in dict.fromkeys(matrix.kind or "added" for matrix in document.descriptors):
@@ -113,6 +114,26 @@ def _print_convergence(convergence: BindingConvergence) -> None:
         )
     table.print()
     say(convergence.verdict)
+
+
+def _print_beside_dft(document: BindingStudyDoc) -> None:
+    """Print how far the engine is from real DFT, for the sites that the package has a value of."""
+    from anodeflow.analysis.dft_beside import beside_dft
+
+    beside = beside_dft(document)
+    if not beside:
+        return
+    archives = ", ".join(dict.fromkeys(f"examples/dft/results/{row.dft.archive}" for row in beside))
+    say(f"How far {document.engine.name} is off real DFT ({beside[0].dft.engine}, PBE): the same sites, against bcc Li")
+    numbers = ["E_int (eV/Li)", "DFT (eV/Li)", "off (eV)", "atoms", "atoms, DFT"]
+    table = new_table(["host", "state", "site", *numbers], numbers, spare=["atoms", "atoms, DFT"])
+    for row in beside:
+        energies = (row.binding_energy_ev, row.dft.binding_energy_ev, row.off_ev)
+        sizes = (row.host_atoms, row.dft.host_atoms)
+        host = row.dft.crystal + (row.dft.face or "")
+        table.add_row(host, row.dft.state, row.dft.site, *map(_signed, energies), *map(str, sizes))
+    table.print()
+    say(f"DFT: {archives}; docs/dft-results.md. Other hosts and sites have none: an error there may be as large.")
 
 
 def _signed(value: float | None) -> str:

@@ -25,6 +25,7 @@ def comparison_rows(comparison: ComparisonDoc) -> list[dict[str, Any]]:
             "card": answers[value.engine].card.name,
             "value": value.value,
             "claimed": value.claimed,
+            "off": None if comparison.against is None else quantity.off(value.engine, comparison.against),
             "spread": quantity.spread.get(value.functional),
             "study_hash": answers[value.engine].study_hash,
         }
@@ -34,7 +35,10 @@ def comparison_rows(comparison: ComparisonDoc) -> list[dict[str, Any]]:
 
 
 def print_comparison(comparison: ComparisonDoc) -> None:
-    """Print one table a quantity: a column an engine, then the spread within each functional."""
+    """Print one table a quantity: a column an engine, then how far each is off the first one with electrons.
+
+    Where none has electrons, the spread within each functional.
+    """
     say(f"\n{comparison.title}")
     for answer in comparison.answers:
         say(
@@ -50,16 +54,19 @@ def print_comparison(comparison: ComparisonDoc) -> None:
 
 
 def _print_quantity(heading: str, rows: list[ComparedQuantity], comparison: ComparisonDoc) -> None:
-    functionals = list(dict.fromkeys(name for row in rows for name in row.spread))
+    measured = comparison.potentials
+    offs = [f"{label} - {comparison.against}" for label in measured]
+    functionals = [] if measured else list(dict.fromkeys(name for row in rows for name in row.spread))
     spreads = [f"spread, {name}" for name in functionals]
     labels = [answer.label for answer in comparison.answers]
     say(heading)
-    table = new_table(("of", *labels, *spreads), right=(*labels, *spreads))
+    table = new_table(("of", *labels, *offs, *spreads), right=(*labels, *offs, *spreads))
     for row in rows:
         values = [row.of(label) for label in labels]
         cells = ["–" if v is None else f"{v.value:.4g}" + _claim(v.claimed) for v in values]
         ranges = [f"{row.spread[name]:.2g}" if name in row.spread else "–" for name in functionals]
-        table.add_row(row.place, *cells, *ranges)
+        errors = [row.off(label, comparison.against or "") for label in measured]
+        table.add_row(row.place, *cells, *("–" if e is None else f"{e:+.3g}" for e in errors), *ranges)
     table.print()
 
 
