@@ -67,6 +67,8 @@ def binding_convergence(
         row.ion_from_base_ev, row.ion_from_finest_ev = _less(ion, ions[own]), _less(ion, ions[-1])
     spread, ion_spread = _spread(energies, own), _spread(ions, own)
     moved = [value for value in (spread, ion_spread) if value is not None]
+    # with a work function of some slabs only, neutral Li alone does not decide
+    lacks_ion = ion_spread is None and any(ion is not None for ion in ions)
     return BindingConvergence(
         crystal=base.crystal,
         environment=base.environment,
@@ -77,7 +79,7 @@ def binding_convergence(
         spread_ev=spread,
         ion_spread_ev=ion_spread,
         within_ev=within_ev,
-        converged=max(moved) <= within_ev if moved else None,
+        converged=None if not moved or lacks_ion else max(moved) <= within_ev,
     )
 
 
@@ -93,6 +95,7 @@ def _row(value: Value, doc: BindingEnergyDoc | None) -> ConvergenceRow:
         binding_energy_ev=doc.binding_energy_ev,
         work_function_ev=doc.work_function_ev,
         ion_binding_energy_ev=doc.ion_binding_energy_ev,
+        notes=[note for site in doc.sites if site.label == doc.best_site for note in site.notes],
         error=doc.error,
     )
 

@@ -33,6 +33,9 @@ class ConvergenceRow(Document):
     from_finest_ev: float | None = Field(None, description="E_int less that of the most accurate value")
     ion_from_base_ev: float | None = Field(None, description="the same of E_int(Li+)")
     ion_from_finest_ev: float | None = Field(None, description="the same of E_int(Li+)")
+    notes: list[str] = Field(
+        default_factory=list, description="of its lowest site, such as why it has no work function"
+    )
     error: str | None = Field(None, description="why there is no result")
 
 
@@ -61,11 +64,23 @@ class BindingConvergence(Document):
         return place if self.state == "adsorbed" else f"{place}, {self.state}"
 
     @property
+    def without_ion(self) -> list[float]:
+        """Values whose slab has no work function although others have."""
+        if all(row.ion_binding_energy_ev is None for row in self.rows):
+            return []
+        return [row.value for row in self.rows if row.error is None and row.ion_binding_energy_ev is None]
+
+    @property
     def verdict(self) -> str:
         """Such as ``converged within 0.02 eV``."""
-        if self.converged is None:
-            return "not known: fewer than two values have a result"
         spreads = [f"{self.spread_ev:.3f} eV"] if self.spread_ev is not None else []
         spreads += [f"Li+ {self.ion_spread_ev:.3f} eV"] if self.ion_spread_ev is not None else []
+        without = ", ".join(f"{value:g}" for value in self.without_ion)
+        without = f"; Li+ has no number at {without}, whose slab has no work function" if without else ""
+        if self.converged is None:
+            known = (
+                f" (changes by {', '.join(spreads)}){without}" if spreads else ": fewer than two values have a result"
+            )
+            return f"not known whether converged{known}"
         not_ = "" if self.converged else "not "
-        return f"{not_}converged within {self.within_ev:g} eV (changes by {', '.join(spreads)})"
+        return f"{not_}converged within {self.within_ev:g} eV (changes by {', '.join(spreads)}){without}"

@@ -8,6 +8,7 @@ from jobflow import JobStore
 from jobflow.managers.local import run_locally
 from maggma.stores import MemoryStore
 
+from anodeflow.analysis.binding_convergence import Value, binding_convergence
 from anodeflow.analysis.figures.binding import binding_figure
 from anodeflow.cli.output.binding import print_binding
 from anodeflow.documents import EngineRecord
@@ -138,6 +139,25 @@ def test_the_verdict_takes_neutral_lithium_and_the_ion(finished):
     of_mesh = convergence(document, "Al/bulk, interstitial", SPACING)
     assert [row.value for row in of_mesh.rows] == [0.05, 0.04, 0.03]
     assert of_mesh.spread_ev == pytest.approx(abs(of_mesh.rows[-1].from_base_ev))
+
+
+def test_neutral_lithium_alone_does_not_decide_where_some_slabs_have_no_work_function(finished):
+    _, _, document, _ = finished
+    docs = [doc.model_copy(update={"work_function_ev": None, "ion_binding_energy_ev": None}) for doc in document.hosts]
+    surface = next(doc for doc in docs if doc.environment == "surface")
+    known = surface.model_copy(update={"ion_binding_energy_ev": 0.5})
+    values = [Value(10, surface, is_base=True), Value(15, known), Value(25, known)]
+    unknown = binding_convergence(surface, VACUUM, values, "neutral_atom")
+    assert (unknown.spread_ev, unknown.ion_spread_ev, unknown.converged) == (0, None, None)
+    assert "not known whether converged" in unknown.verdict
+    assert "Li+ has no number at 10, whose slab has no work function" in unknown.verdict
+    # of an engine that has no levels at all, it does
+    values = [Value(10, surface, is_base=True), Value(15, surface)]
+    assert binding_convergence(surface, VACUUM, values, "neutral_atom").converged is True
+    values = [Value(10, surface, is_base=True), Value(15, None)]
+    alone = binding_convergence(surface, VACUUM, values, "neutral_atom")
+    assert (alone.converged, alone.rows[1].error) == (None, "not computed; see the first failure of the run")
+    assert "fewer than two values" in alone.verdict
 
 
 def test_the_error_of_a_number_holds_its_rows(finished):

@@ -110,7 +110,7 @@ def _print_convergence(convergence: BindingConvergence) -> None:
             "–" if row.atoms is None else str(row.atoms),
             *map(_signed, of_row),
             *([number(row.work_function_ev), *map(_signed, levels)] if ions else []),
-            [*notes, *filter(None, [row.error])],
+            [*notes, *row.notes, *filter(None, [row.error])],
         )
     table.print()
     say(convergence.verdict)
