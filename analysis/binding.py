@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from anodeflow.analysis.binding_rows import BindingConvergence, VariedSetting
+from anodeflow.analysis.cell_beside import CellBeside
 from anodeflow.analysis.comparable import check_dispersions, check_functionals
 from anodeflow.analysis.reference_values import reference_value
 from anodeflow.analysis.reservoirs import Reservoir
@@ -127,6 +128,9 @@ class BindingEnergyDoc(Document):
     total_error_ev: float | None = Field(
         None, description="numerical_uncertainty_ev and all of convergence_spread_ev, added"
     )
+    began_with: CellBeside | None = Field(
+        None, description="of a host crystal whose cell was relaxed with dispersion: where it began"
+    )
     host_calculation: str | None = Field(None, description="fingerprint of the host without the added Li")
     image_distance_angstrom: float | None = Field(None, description="shortest Li-Li image distance")
     engine: EngineRecord | None = Field(None, description="what computed")
@@ -136,7 +140,7 @@ class BindingEnergyDoc(Document):
 
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (
         "state", "reservoirs", "work_function_ev", "ion_binding_energy_ev", "varied", "convergence_spread_ev",
-        "total_error_ev",
+        "total_error_ev", "began_with",
     )  # fmt: skip
 
     @property

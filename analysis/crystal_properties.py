@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
+from anodeflow.analysis.cell_beside import CellBeside, cell_beside
 from anodeflow.analysis.comparable import check_comparable
 from anodeflow.analysis.elasticity import ElasticDoc
 from anodeflow.analysis.reference_values import published_values
@@ -37,9 +38,12 @@ class CrystalDoc(Document):
     )
     max_stress_gpa: float | None = None
     max_force_ev_per_angstrom: float | None = None
+    began_with: CellBeside | None = Field(None, description="of a cell relaxed with dispersion: where it began")
     calculation: str | None = None
     warnings: list[str] = Field(default_factory=list)
     error: str | None = None
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("began_with",)
 
     @property
     def converged(self) -> bool:
@@ -118,6 +122,7 @@ def crystal_doc(
     doc.volume_per_atom_angstrom3 = structure.volume / len(structure)
     doc.space_group = _space_group(structure)
     start = calculation.initial_structure
+    doc.began_with = cell_beside(calculation, setting)
     if start is not None and _space_group(start) != doc.space_group:
         doc.warnings.append(f"space group changed from {_space_group(start)} to {doc.space_group}")
     # a document of others may have begun in another cell

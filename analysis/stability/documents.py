@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 from pymatgen.core import Composition
 
+from anodeflow.analysis.cell_beside import CellBeside
 from anodeflow.analysis.crystal_properties import comparable_crystals
 from anodeflow.analysis.stability.ensembles import EnsembleDoc, ensemble_doc
 from anodeflow.analysis.stability.hull import Hull
@@ -35,9 +36,12 @@ class StabilityPhaseDoc(Document):
     correction_per_atom_ev: float | None = None
     formation_ev_per_atom: dict[str, float] = Field(default_factory=dict, description="by kind of energies")
     above_hull_ev_per_atom: dict[str, float] = Field(default_factory=dict, description="by kind of energies")
+    began_with: CellBeside | None = Field(None, description="of a cell relaxed with dispersion: where it began")
     calculation: str | None = Field(None, description="fingerprint")
     warnings: list[str] = Field(default_factory=list)
     error: str | None = None
+
+    LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = ("began_with",)
 
 
 class PotentialDoc(Document):
@@ -127,6 +131,7 @@ def stability_phases(calculations: dict[str, CalculationDoc | None]) -> list[Sta
         doc = StabilityPhaseDoc(
             crystal=name,
             formula=crystal.formula,
+            began_with=crystal.began_with,
             calculation=crystal.calculation,
             warnings=crystal.warnings,
             error=crystal.error,

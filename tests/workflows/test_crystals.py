@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from factories import calculation_doc, engine_record
+from factories import calculation_doc, card_record, engine_record, write_yaml
 from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.crystal_properties import (
@@ -194,3 +194,62 @@ def test_a_crystal_that_leaves_its_structure_type_is_named():
     assert "length" in left_structure_type(Structure(Lattice.cubic(3), ["Li"], [[0, 0, 0]]), stretched)
     doc = crystal_doc("LiCl", calculation("LiCl", -2.0, structure=caesium, initial_structure=rock_salt, energy_ev=-4.0))
     assert any("left its structure type" in warning for warning in doc.warnings)
+
+
+def test_a_cell_relaxed_with_dispersion_stands_beside_the_known_one():
+    known = load_crystal("P")
+    end = known.copy()
+    end.scale_lattice(0.9 * known.volume)
+    for dispersion, task in ((None, "relax_cell"), ("d3-bj", "relax")):
+        kept = calculation("P", -5.0, structure=end, task=task, card=card_record(dispersion=dispersion))
+        assert crystal_doc("P", kept).began_with is None
+        assert "began_with" not in crystal_doc("P", kept).model_dump()
+    doc = crystal_doc("P", calculation("P", -5.0, structure=end, card=card_record(dispersion="d3-bj")))
+    assert doc.began_with.volume_change == pytest.approx(-0.1)
+    assert doc.began_with.cell_angstrom == pytest.approx(known.lattice.abc)
+    # black phosphorus: 2.69 to 2.71 g/cm3
+    assert doc.began_with.density_g_per_cm3 == pytest.approx(2.70, abs=0.02)
+    assert doc.began_with.relaxed_density_g_per_cm3 == pytest.approx(doc.began_with.density_g_per_cm3 / 0.9)
+    assert "(volume -10.0 %)" in doc.began_with.text
+    # reported in the setting of the catalogue
+    twice = crystal_doc(
+        "P",
+        calculation("P", -5.0, structure=end, card=card_record(dispersion="d3-bj")),
+        [[2, 0, 0], [0, 1, 0], [0, 0, 1]],
+    )
+    assert twice.began_with.cell_angstrom[0] == pytest.approx(2 * known.lattice.a)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"study": "crystal-properties", "crystals": ["P", "AlCl3"]},
+        pytest.param(
+            {
+                "study": "stability",
+                "electrolytes": ["LiAlCl4"],
+                "phases": ["Li", "Al", "Cl2"],
+                "anodes": ["Li"],
+                "coatings": ["LiCl"],
+            },
+            marks=pytest.mark.slow,  # it looks through the whole catalogue
+        ),
+        {"study": "voltage", "host": "P", "crystals": ["P", "Li3P", "Li"]},
+        {
+            "study": "binding-energy",
+            "hosts": [{"crystal": "P2S5", "environments": ["bulk"]}],
+            "references": ["bulk_metal"],
+        },
+    ],
+    ids=lambda content: content["study"],
+)
+def test_crystals_held_by_dispersion_relax_their_cell_with_it(content, tmp_path):
+    for card, task in (("embedded", "relax"), ("embedded-d3-bj", "relax_cell")):
+        study = load_study(write_yaml(tmp_path, content | {"card": card}))
+        held = [step for step in study.planned if step.label.split("/")[0] in ("P", "AlCl3", "LiAlCl4", "Cl2", "P2S5")]
+        relaxed = [step.task for step in held if step.label.endswith("/crystal")]
+        assert set(relaxed) == {task}
+        notes = study.preflight()
+        if content["study"] == "binding-energy":
+            notes = study.caveats(study.hosts[0], "interstitial")
+        assert any("cell kept as given" in note for note in notes) == (card == "embedded")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anodeflow.cli.output.crystals import print_began_with
 from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
@@ -19,6 +20,7 @@ def print_binding(document: BindingStudyDoc) -> None:
 
     print_heading(document)
     _print_hosts(document)
+    print_began_with({host.crystal: host.began_with for host in document.hosts})
     for matrix in document.descriptors:
         _print_matrix(matrix)
     for spread in document.packings or []:

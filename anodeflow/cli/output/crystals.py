@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, print_footing, print_heading
 
 if TYPE_CHECKING:
+    from anodeflow.analysis.cell_beside import CellBeside
     from anodeflow.analysis.crystal_properties import CrystalStudyDoc
 
 
@@ -40,12 +42,20 @@ def print_crystal_study(document: CrystalStudyDoc) -> None:
     table.print()
     for source in known_sources(doc.crystal for doc in document.crystals):
         say(f"known: {source}")
+    print_began_with({doc.crystal: doc.began_with for doc in document.crystals})
     for step in document.voltages:
         x, y = step.li_per_host_atom
         say(f"{step.poor} -> {step.rich} (x = {x:.2f} to {y:.2f}): {step.voltage_v:.3f} V vs Li, 0 K")
     if document.elastic:
         _print_moduli(document)
     print_footing(document)
+
+
+def print_began_with(cells: Mapping[str, CellBeside | None]) -> None:
+    """Print cells that were relaxed with dispersion beside those that they began with, by crystal."""
+    for crystal, began in cells.items():
+        if began is not None:
+            say(f"{crystal}: {began.text}")
 
 
 def _print_moduli(document: CrystalStudyDoc) -> None:

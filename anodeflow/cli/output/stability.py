@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anodeflow.cli.output.crystals import print_began_with
 from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table, number, print_footing, print_heading
 
@@ -26,6 +27,7 @@ def print_stability(document: StabilityStudyDoc) -> None:
     _print_potentials(document)
     _print_mixing(document)
     _print_phases(document)
+    print_began_with({phase.crystal: phase.began_with for phase in document.phases})
     for warning in document.warnings:
         say(f"warning: {warning}")
     print_footing(document)

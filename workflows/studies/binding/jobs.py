@@ -8,6 +8,7 @@ from pymatgen.core import Structure
 
 from anodeflow.analysis.binding import BindingEnergyDoc, Convention, lithium_references
 from anodeflow.analysis.binding_rows import VariedSetting
+from anodeflow.analysis.cell_beside import cell_beside
 from anodeflow.analysis.lithium_sites import SiteStart, host_result
 from anodeflow.analysis.reservoirs import Reservoir, reservoir_of
 from anodeflow.documents import CalculationDoc
@@ -232,9 +233,10 @@ class LithiumSites(Stage):
             if not (site.kind == "substitution" and removed[number] == "Li")  # Li for Li: the host itself
         }
         labels = [steps[site.label].label if site.label in steps else self.needs[-1] for site in sites]
+        with_dispersion = [] if setup.card_of("crystal").dispersion is None else [self.needs[1]]
         result = _HostResult(
             label=f"{self.place.state_label}/result",
-            of=list(dict.fromkeys([self.needs[0], self.needs[-1], *labels, *self.also])),
+            of=list(dict.fromkeys([self.needs[0], self.needs[-1], *labels, *self.also, *with_dispersion])),
             place=self.place,
             empty=self.needs[-1],
             references=self.references,
@@ -322,6 +324,7 @@ class _HostResult(Result):
             other_card=self.other_card,
         )
         result.varied = place.varied
+        result.began_with = cell_beside(docs.get(place.crystal(host.label)))
         return result
 
     def _reservoirs(self, docs: Documents) -> list[Reservoir]:
