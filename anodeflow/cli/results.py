@@ -96,7 +96,8 @@ def results(
         del rows[most:]
         if limit is None:
             click.echo(f"the newest {most}; --limit shows more, --csv and --json all", err=True)
-    columns = tables()[name].columns
+    absent = [key for key in tables()[name].sometimes if all(row.get(key) is None for row in rows)]
+    columns = tuple(key for key in tables()[name].columns if key not in absent)
     if any(row.get("imported") for row in rows):
         columns = (*columns, "imported")
     print_rows(

@@ -204,6 +204,7 @@ def test_tables_figure_and_answer(finished, capsys):
     rows = next(table for table in TABLES if table.name == "convergence").rows(content)
     assert len(rows) == sum(len(c.rows) for c in document.convergence)
     assert {row["setting"] for row in rows} == {IMAGES, VACUUM, SPACING}
+    assert [table.sometimes for table in TABLES if table.name in ("binding", "sites")] == [("varied",)] * 2
     assert "Convergence: Al/bulk" in binding_answer(document)
     figure = binding_figure(document)
     assert [axes.get_xlabel() for axes in figure.axes] == [

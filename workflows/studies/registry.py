@@ -32,6 +32,8 @@ class Table:
         The rows of one document, given as it is stored (its ``output``). Flat but for lists of notes.
     columns
         What a terminal shows; ``--json`` and ``--csv`` have everything.
+    sometimes
+        Columns of these that a terminal shows only where a row has a value.
     by_crystal, by_environment
         The document has a ``crystal`` or an ``environment`` to be filtered by.
     crystal_columns, environment_column, state_columns
@@ -53,6 +55,7 @@ class Table:
     doc_type: str | None
     rows: Callable[[dict[str, Any]], list[dict[str, Any]]]
     columns: tuple[str, ...]
+    sometimes: tuple[str, ...] = ()
     by_crystal: bool = False
     by_environment: bool = False
     crystal_columns: tuple[str, ...] = ()
