@@ -44,6 +44,15 @@ def finished(tmp_path_factory, anodeflow):
     return folder, json.loads(done.stdout)
 
 
+def test_its_archive_is_imported_with_a_published_shift_in_it(finished, tmp_path, command):
+    folder, document = finished
+    assert any(r["convention"] == "neutral_atom" and r["sources"] for h in document["hosts"] for r in h["references"])
+    status, _, err = command("export", "tiny.yaml", "-o", tmp_path / "tiny.zip", cwd=folder)
+    assert status == 0, err
+    status, _, err = command("import", tmp_path / "tiny.zip", "--store", tmp_path / "s.sqlite", cwd=tmp_path)
+    assert status == 0, err
+
+
 def test_every_number_can_be_traced_and_recomputed(finished):
     folder, document = finished
     store = open_job_store(folder / "anodeflow.sqlite", must_exist=True, read_only=True)
