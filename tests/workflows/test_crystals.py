@@ -249,7 +249,7 @@ def test_crystals_held_by_dispersion_relax_their_cell_with_it(content, tmp_path)
         held = [step for step in study.planned if step.label.split("/")[0] in ("P", "AlCl3", "LiAlCl4", "Cl2", "P2S5")]
         relaxed = [step.task for step in held if step.label.endswith("/crystal")]
         assert set(relaxed) == {task}
-        notes = study.preflight()
+        notes = study.as_dry_run().preflight()
         if content["study"] == "binding-energy":
             notes = study.caveats(study.hosts[0], "interstitial")
         assert any("cell kept as given" in note for note in notes) == (card == "embedded")

@@ -3,6 +3,7 @@
 import importlib.util
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from needs import needs_dftd3, needs_gpaw
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from anodeflow.analysis.binding import check_published_atom
+from anodeflow.analysis.binding import binding_energies, check_published_atom
 from anodeflow.analysis.comparable import check_comparable, check_roles
 from anodeflow.analysis.comparison import EngineAnswer
+from anodeflow.analysis.labelled_frames import check_one_source
 from anodeflow.analysis.stability.documents import stability_phases
 from anodeflow.documents import CalculationDoc
-from anodeflow.errors import AnodeflowError, EngineError, ReferenceMismatchError
+from anodeflow.errors import AnodeflowError, EngineError, InputError, ReferenceMismatchError
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows import dispersion
 from anodeflow.workflows.cards import KPoints, load_card
@@ -26,6 +28,9 @@ from anodeflow.workflows.dispersion import d3_of
 from anodeflow.workflows.engines.contract import Request
 from anodeflow.workflows.engines.motion.relax import run_ase
 from anodeflow.workflows.engines.registry import get_engine
+from anodeflow.workflows.studies.card_roles import check_roles as check_roles_of_cards
+from anodeflow.workflows.studies.card_roles import plane_wave_card
+from anodeflow.workflows.studies.checking.options import Check, check_card
 
 PLAIN, BJ = load_card("embedded"), load_card("embedded-d3-bj")
 ZERO = BJ.model_copy(update={"name": "zero", "dispersion": "d3-zero"})
@@ -294,6 +299,35 @@ def test_energies_with_and_without_it_are_never_combined():
             check([one("a", "d3-bj"), one("b")])
         with pytest.raises(ReferenceMismatchError, match="'a' has dispersion d3-zero, 'b' d3-bj"):
             check([one("a", "d3-zero"), one("b", "d3-bj")])
+
+
+def test_neither_a_binding_energy_nor_frames_mix_them():
+    with pytest.raises(ReferenceMismatchError, match="'AB' has dispersion d3-bj, 'A' none"):
+        binding_energies(one("AB", "d3-bj"), one("A"), [])
+    frame = SimpleNamespace(engine=engine_record("r", name="gpaw"), card=card_record(dispersion="d3-bj"))
+    with pytest.raises(InputError, match=r"the frames hold dispersion .* tuned on them would learn"):
+        check_one_source([frame], "PBE", "sevennet-0")
+
+
+def test_cards_of_all_roles_and_of_the_check_agree():
+    gpaw, bulk, slab = get_engine("gpaw"), load_card("pbe-bulk-d3-bj"), load_card("pbe-slab")
+    check_roles_of_cards({"crystal": bulk, "slab": load_card("pbe-slab-d3-bj")}, gpaw, ["Li"])
+    with pytest.raises(InputError, match="crystal has dispersion d3-bj, slab none"):
+        check_roles_of_cards({"crystal": bulk, "slab": slab}, gpaw, ["Li"])
+    study = SimpleNamespace(method=BJ, only_crystals=lambda: True, beside=lambda name: name)
+    assert check_card(study, Check(engine="gpaw", lowest=1)).hash == bulk.hash
+    with pytest.raises(InputError, match="card 'pbe-slab' has dispersion none, the study's card 'embedded-d3-bj'"):
+        check_card(study, Check(engine="gpaw", card="pbe-slab", lowest=1))
+
+
+@pytest.mark.parametrize("crystals_only", [True, False])
+def test_one_word_changes_the_engine_and_keeps_the_correction(crystals_only):
+    name = "pbe-bulk" if crystals_only else "pbe-slab"
+    assert plane_wave_card(crystals_only) == load_card(name)
+    swapped = plane_wave_card(crystals_only, "d3-bj")
+    assert (swapped.name, swapped.hash) == (f"{name}-d3-bj", load_card(f"{name}-d3-bj").hash)
+    # of another card, not one varied from it, with which it could be combined
+    assert plane_wave_card(crystals_only, "d3-zero").record.family not in (load_card(name).hash, swapped.hash)
 
 
 def test_engines_are_not_spread_over_a_correction():
