@@ -54,6 +54,9 @@ EQUAL_DISTANCE_ANGSTROM = 0.05
 RIGHT_ANGLE_RAD = 0.02
 
 _MIN_VACUUM_ANGSTROM = 5.0
+# Heights nearer than this are one, and how fast an atom below the surface counts less with its distance.
+_SAME_HEIGHT_ANGSTROM = 1e-3
+_DEPTH_PER_ANGSTROM = 6.0
 KINDS: tuple[SiteKind, ...] = ("top", "bridge", "hollow")
 
 
@@ -149,8 +152,7 @@ def adsorption_sites(
         by_kind[kind].append((Site(kind, kind, tuple(best), multiplicity, nearest, shell), height))
     sites = []
     for kind in KINDS:
-        ordered = sorted(by_kind[kind], key=lambda pair: (round(pair[1], 3), pair[0].coordination))
-        sites += [replace(site, label=f"{kind}-{n}") for n, (site, _) in enumerate(ordered, start=1)]
+        sites += [replace(site, label=f"{kind}-{n}") for n, site in enumerate(face.ordered(by_kind[kind]), start=1)]
     if not sites:
         raise StructureError(
             f"no surface site for {element} on {structure.composition.reduced_formula}",
@@ -314,6 +316,32 @@ class _Face:
             highest = self.coords[index, 2] + self.radii[index]
             exposed[index] = self.touching_height(self.coords[index, :2]) < highest + EQUAL_DISTANCE_ANGSTROM
         return exposed
+
+    def ordered(self, sites: list[tuple[Site, float]]) -> list[Site]:
+        """Return sites of one kind, given with their heights, from the lowest up; names must not hang on the cell.
+
+        Of equally high ones with the same neighbours, as the two hollows of a close-packed face, the one farther from
+        the atoms below the surface is first, fcc before hcp: vacuum, origin or order of the atoms must not decide.
+        """
+        exposed = self._exposed()
+        hidden = self.coords[~np.tile(exposed[self.in_cell], len(self.in_cell) // int(self.in_cell.sum()))]
+        group, previous, keys = 0, -np.inf, []
+        for number, (site, height) in sorted(enumerate(sites), key=lambda item: item[1][1]):
+            group += height - previous > _SAME_HEIGHT_ANGSTROM
+            previous = height
+            depth = round(self._depth(site, height, hidden), 2)
+            keys.append((group, site.coordination, -depth, number))
+        return [sites[key[-1]][0] for key in sorted(keys)]
+
+    def _depth(self, site: Site, height: float, hidden: NDArray[np.float64]) -> float:
+        """Return the distance of a site to the nearest hidden atoms, smoothly counted; infinite without any."""
+        if not len(hidden):
+            return float("inf")
+        lateral = (np.array(site.frac_coords[:2]) @ self.plane)[None]
+        away = np.hstack([hidden[:, :2] - lateral, hidden[:, 2:] - height])
+        distances = np.linalg.norm(away, axis=1)
+        nearest = distances.min()
+        return float(nearest - np.log(np.exp(-_DEPTH_PER_ANGSTROM * (distances - nearest)).sum()) / _DEPTH_PER_ANGSTROM)
 
     def candidates(self) -> list[tuple[SiteKind, NDArray[np.float64]]]:
         """Return kind and lateral position of every top, bridge and hollow of the cell, equivalent ones included."""

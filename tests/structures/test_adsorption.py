@@ -85,6 +85,28 @@ def test_fcc_and_hcp_hollow_differ_in_what_lies_below() -> None:
     assert sorted(over_second_layer) == [False, True]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_names_of_sites_do_not_hang_on_vacuum_origin_or_order_of_atoms(seed: int) -> None:
+    """fcc is hollow-1 and hcp hollow-2, also with the noise of a relaxation."""
+    generator = np.random.default_rng(seed)
+    for vacuum in (8.0, 13.7, 25.0):
+        cell = slab("Al", (1, 1, 1), vacuum_angstrom=vacuum).structure.copy()
+        order = generator.permutation(len(cell)).tolist()
+        cell = Structure.from_sites([cell[index] for index in order])
+        cell.translate_sites(range(len(cell)), [*generator.random(2), 0.0])
+        cell = Structure(cell.lattice, cell.species, cell.frac_coords + 1e-6 * generator.normal(size=(len(cell), 3)))
+        below = []
+        for site in adsorption_sites(cell):
+            away = cell.frac_coords - np.array(site.frac_coords)
+            away[:, :2] -= np.round(away[:, :2])
+            away = away @ cell.lattice.matrix
+            under = away[np.hypot(away[:, 0], away[:, 1]) < 0.1, 2]
+            below.append((site.label, float(np.abs(under).min()) if len(under) else None))
+        depths = dict(below)
+        assert depths["hollow-2"] == pytest.approx(4.8, abs=0.1)
+        assert depths["hollow-1"] is None or depths["hollow-1"] > 7
+
+
 def test_contact_distances() -> None:
     assert contact_distance_angstrom("Li", "Al") == pytest.approx(2.95)
     assert contact_distance_angstrom("Li", "Li") == pytest.approx(3.04)
