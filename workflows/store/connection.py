@@ -181,6 +181,9 @@ def _prepare(connection: sqlite3.Connection, path: str, *, writable: bool, timeo
 
     version, application = pragma("user_version"), pragma("application_id")
     new = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None and not (version or application)
+    if not new and not (version and application):
+        # another process may have made it ours between these reads; it sets both in one transaction, before any table
+        version, application = pragma("user_version"), pragma("application_id")
     if not new and application != _APPLICATION_ID:
         raise StoreError(f"{path} is an SQLite database of another program", _ANOTHER)
     if version > SCHEMA_VERSION:
