@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -309,6 +310,7 @@ class _Face:
             raise StructureError("there is a hole through the slab", "build a thicker slab")
         return float(np.max(self.coords[below, 2] + np.sqrt(self.radii[below] ** 2 - lateral2[below])))
 
+    @cached_property
     def _exposed(self) -> NDArray[np.bool_]:
         """Return atoms of the cell that an adatom coming straight down on them touches first."""
         exposed = self.in_cell.copy()
@@ -317,14 +319,18 @@ class _Face:
             exposed[index] = self.touching_height(self.coords[index, :2]) < highest + EQUAL_DISTANCE_ANGSTROM
         return exposed
 
+    @cached_property
+    def _surface(self) -> NDArray[np.bool_]:
+        """Return these atoms and their images."""
+        return np.tile(self._exposed[self.in_cell], len(self.in_cell) // int(self.in_cell.sum()))
+
     def ordered(self, sites: list[tuple[Site, float]]) -> list[Site]:
         """Return sites of one kind, given with their heights, from the lowest up; names must not hang on the cell.
 
         Of equally high ones with the same neighbours, as the two hollows of a close-packed face, the one farther from
         the atoms below the surface is first, fcc before hcp: vacuum, origin or order of the atoms must not decide.
         """
-        exposed = self._exposed()
-        hidden = self.coords[~np.tile(exposed[self.in_cell], len(self.in_cell) // int(self.in_cell.sum()))]
+        hidden = self.coords[~self._surface]
         group, previous, keys = 0, -np.inf, []
         for number, (site, height) in sorted(enumerate(sites), key=lambda item: item[1][1]):
             group += height - previous > _SAME_HEIGHT_ANGSTROM
@@ -345,10 +351,7 @@ class _Face:
 
     def candidates(self) -> list[tuple[SiteKind, NDArray[np.float64]]]:
         """Return kind and lateral position of every top, bridge and hollow of the cell, equivalent ones included."""
-        in_cell = self._exposed()
-        copies = len(self.in_cell) // int(self.in_cell.sum())
-        surface = np.tile(in_cell[self.in_cell], copies)
-        points, home = self.coords[surface][:, :2], in_cell[surface]
+        points, home = self.coords[self._surface][:, :2], self._exposed[self._surface]
         tree = cKDTree(points)
         sites: list[tuple[SiteKind, NDArray[np.float64]]] = [("top", point) for point in points[home]]
         try:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import spglib
-from ase.spacegroup.symmetrize import IntermediateDatasetError, get_symmetrized_atoms
 from pymatgen.core import Structure
-from pymatgen.io.ase import AseAtomsAdaptor
 
 from anodeflow.errors import StructureError
 
@@ -89,6 +87,10 @@ def returned_to_symmetry(
         The same atoms in the same cell, and the space group. None where it has no symmetry that the structure does not
         have already, or where an atom is held (``selective_dynamics``).
     """
+    # half a second to import, and asked for by few
+    from ase.spacegroup.symmetrize import IntermediateDatasetError, get_symmetrized_atoms
+    from pymatgen.io.ase import AseAtomsAdaptor
+
     if not np.all(structure.site_properties.get("selective_dynamics", True)):
         return None
     atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
@@ -107,11 +109,12 @@ def returned_to_symmetry(
         shift = symmetric.get_scaled_positions(wrap=False) - structure.frac_coords
         shift -= np.round(shift)
         if np.linalg.norm(shift @ structure.lattice.matrix, axis=1).max() <= most_angstrom:
-            symmetrised = structure.copy()
-            for index, fraction in enumerate(structure.frac_coords + shift):
-                symmetrised.replace(
-                    index, symmetrised[index].species, fraction, properties=symmetrised[index].properties
-                )
+            symmetrised = Structure(
+                structure.lattice,
+                structure.species,
+                structure.frac_coords + shift,
+                site_properties=structure.site_properties,
+            )
             return symmetrised, str(dataset.international)
     return None
 
