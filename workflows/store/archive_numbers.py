@@ -44,7 +44,10 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 # What a result says of the calculation that it names.
 _ENERGIES = ("total_energy_ev", "energy_ev", "energy_per_atom_ev")
 # Numbers in results by which they are told apart from an edited copy.
-_HEADLINES = ("binding_energy_ev", "gamma_j_per_m2", "forward_ev", "backward_ev", "energy_per_atom_ev")
+_HEADLINES = (
+    "binding_energy_ev", "ion_binding_energy_ev", "work_function_ev", "gamma_j_per_m2", "forward_ev", "backward_ev",
+    "energy_per_atom_ev",
+)  # fmt: skip
 
 
 @dataclass
@@ -103,9 +106,11 @@ class NumbersCheck:
             if family is not None and family not in cards:
                 raise UnfitError(f"{name} has the card {family}, the study {', '.join(cards)}")
         known = [(part["doc_type"], _headlines(part)) for part in _parts(summary) if "doc_type" in part]
-        kinds = {kind for kind, _ in known}
+        kinds, rows = {kind for kind, _ in known}, _convergence_rows(summary)
         for name, result in self._results:
-            if result["doc_type"] in kinds and (result["doc_type"], _headlines(result)) not in known:
+            if result["doc_type"] not in kinds or (result["doc_type"], _headlines(result)) in known:
+                continue
+            if (_varied(result), _headlines(result)) not in rows:
                 raise UnfitError(f"{name} has other results than the summary says")
 
     def _may_search(self, name: str, summary: dict[str, Any]) -> bool:
@@ -368,6 +373,11 @@ def _mapping(content: dict[str, Any], key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _mappings(content: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    value = content.get(key)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def _search_engines(summary: dict[str, Any]) -> set[str]:
     """Return the names of potentials that may have searched registries: those named, or the one taken where none is."""
     settings = summary.get("settings", {})
@@ -384,6 +394,20 @@ def _claims_in(output: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield part
         if isinstance(part.get("calculation"), str) and any(part.get(key) is not None for key in _ENERGIES):
             yield part
+
+
+def _varied(result: dict[str, Any]) -> tuple[Any, ...]:
+    varied = _mapping(result, "varied")
+    return result.get("crystal"), varied.get("setting"), varied.get("value")
+
+
+def _convergence_rows(summary: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return what a summary says of results with one setting varied: whose, which, its value, and the numbers."""
+    return [
+        ((curve.get("crystal"), curve.get("setting"), row.get("value")), _headlines(row))
+        for curve in _mappings(summary, "convergence")
+        for row in _mappings(curve, "rows")
+    ]
 
 
 def _headlines(result: dict[str, Any]) -> tuple[Any, ...]:
