@@ -11,6 +11,8 @@ from pymatgen.core import Lattice
 from anodeflow.documents import CalculationDoc, Document
 
 Three = tuple[float, float, float]
+# A volume further from the one it began with is warned of.
+_VOLUME_APART = 0.05
 
 
 class CellBeside(Document):
@@ -30,6 +32,16 @@ class CellBeside(Document):
             f"began with {lengths} Å and {self.density_g_per_cm3:.3f} g/cm³, relaxed with dispersion to "
             f"{self.relaxed_density_g_per_cm3:.3f} g/cm³ (volume {100 * self.volume_change:+.1f} %)"
         )
+
+    @property
+    def warnings(self) -> list[str]:
+        """A warning where the volume is far from the one that the relaxation began with; else none."""
+        if abs(self.volume_change) <= _VOLUME_APART:
+            return []
+        return [
+            f"with dispersion its volume is {100 * self.volume_change:+.1f} % from the one it began with, "
+            f"more than {100 * _VOLUME_APART:g} %"
+        ]
 
 
 def cell_beside(

@@ -123,6 +123,7 @@ def crystal_doc(
     doc.space_group = _space_group(structure)
     start = calculation.initial_structure
     doc.began_with = cell_beside(calculation, setting)
+    doc.warnings += [] if doc.began_with is None else doc.began_with.warnings
     if start is not None and _space_group(start) != doc.space_group:
         doc.warnings.append(f"space group changed from {_space_group(start)} to {doc.space_group}")
     # a document of others may have begun in another cell

@@ -26,6 +26,12 @@ def packing_count(crystal: str) -> int:
     return 1 + len(_packings().get(crystal, []))
 
 
+def crystal_of(name: str) -> str:
+    """Return the crystal that a further packing is one of, by its name; any other name as it is."""
+    match = _NAME.fullmatch(name)
+    return match[1] if match is not None and match[1] in _packings() else name
+
+
 def packing(name: str) -> Structure | None:
     """Return a packing by its name, in the cell of the catalogue; None where the name is none of a packing.
 
@@ -34,10 +40,10 @@ def packing(name: str) -> Structure | None:
     InputError
         There are not so many.
     """
-    match = _NAME.fullmatch(name)
-    if match is None or match[1] not in _packings():
+    crystal = crystal_of(name)
+    if crystal == name:
         return None
-    crystal, number = match[1], int(match[2])
+    number = int(name.rpartition(" ")[2])
     count = packing_count(crystal)
     if not 2 <= number <= count:
         raise InputError(f"'{name}': {crystal} has the packings 2 to {count} beside its own", "name one of these")

@@ -140,8 +140,8 @@ def relaxed_crystal(
         If it cannot be read.
     """
     from anodeflow.documents import CalculationDoc
-    from anodeflow.structures.catalogue import crystal_names, get_entry
     from anodeflow.workflows.store import open_job_store
+    from anodeflow.workflows.studies.lithium import crystal_task, held_by_dispersion
 
     command = (
         f"make it with `anodeflow run STUDY.yaml --store {place.store}`: {remedy}, "
@@ -151,26 +151,27 @@ def relaxed_crystal(
         store = open_job_store(place.store, must_exist=True, read_only=True)
     except StoreError as error:
         raise StoreError(error.problem, command if not place.store.exists() else error.remedy) from None
-    fixed = label in crystal_names() and get_entry(label).cell_is_fixed
-    task = "relax" if fixed else "relax_cell"  # a dispersion-bound crystal keeps its cell in every study
     criteria = {
         "output.doc_type": "CalculationDoc", "output.converged": True, "output.label": f"{label}/crystal",
-        "output.task": task, "output.charge": 0, "output.engine.name": place.engine, "output.card.name": place.card,
+        "output.charge": 0, "output.engine.name": place.engine, "output.card.name": place.card,
     }  # fmt: skip
     rows = store.query(criteria, properties=["output", "completed_at"], sort={"completed_at": -1})
     documents = [(CalculationDoc.model_validate(row["output"]), str(row.get("completed_at"))) for row in rows]
     store.close()
+    # a dispersion-bound crystal keeps its cell in every study whose card adds no dispersion
+    documents = [(doc, at) for doc, at in documents if doc.task == crystal_task(label, doc.card)]
     for doc, completed_at in documents:
         if doc.initial_structure is not None and _same_crystal(doc.initial_structure, given):
             structure = doc.structure.copy()
             for name in list(structure.site_properties):
                 structure.remove_site_property(name)
             record = {
-                "relaxed": f"{label}/crystal", "task": task, "fingerprint": doc.fingerprint,
+                "relaxed": f"{label}/crystal", "task": doc.task, "fingerprint": doc.fingerprint,
                 "engine": doc.engine.model_dump(), "card": doc.card.model_dump(), "store": str(place.store),
                 "completed_at": completed_at,
             }  # fmt: skip
             return structure, record
+    task = "relax, or with dispersion relax_cell" if held_by_dispersion(label) else "relax_cell"
     others = f" (but {len(documents)} of another structure of this name)" if documents else ""
     raise InputError(
         f"{place.store} holds no converged '{label}/crystal' ({task}) of engine {place.engine}, card {place.card}"

@@ -71,6 +71,16 @@ def test_every_packing_is_a_host_with_a_kept_cell(study):
     assert len({label.partition("/")[0] for label in tasks}) == 3
 
 
+def test_packings_are_relaxed_with_dispersion_and_their_kept_cells_change_no_hash(study):
+    plain, labels = study(engine="sevennet-0"), ["P2S5 packing 2", "P2S5 packing 3"]
+    fixed = [{"crystal": label, "cell": "fixed"} for label in labels]
+    said = study(engine="sevennet-0", hosts=["Al", {"crystal": "P2S5", "packings": 3}, *fixed])
+    assert said.hash == plain.hash
+    with_it = study(engine="sevennet-0", card="embedded-d3-bj")
+    tasks = {step.label: step.task for step in with_it.planned}
+    assert {tasks[f"{label}/crystal"] for label in ["P2S5", *labels]} == {"relax_cell"}
+
+
 @pytest.mark.parametrize(
     ("hosts", "words"),
     [

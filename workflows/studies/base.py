@@ -15,6 +15,7 @@ from anodeflow.documents import EngineRecord, StudyDoc
 from anodeflow.errors import EngineError, InputError
 from anodeflow.files import json_sha256
 from anodeflow.structures.catalogue import load_crystal
+from anodeflow.structures.packings import packing
 from anodeflow.suggest import did_you_mean
 from anodeflow.workflows.cards import MethodCard, load_card
 from anodeflow.workflows.engines.base import Engine
@@ -39,6 +40,7 @@ from anodeflow.workflows.studies.checking.options import Check, identity_of
 from anodeflow.workflows.studies.cost import Cost, expected_steps
 from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import jobs_of, plan
+from anodeflow.workflows.studies.notes import cell_notes, dispersion_notes, each_once
 from anodeflow.workflows.studies.own_crystals import check_names, gather_names
 from anodeflow.yaml_input import Written, read_yaml, validate
 
@@ -179,8 +181,12 @@ class Study(Options):
         return get_engine(self.engine)
 
     def crystal(self, name: str) -> Structure:
-        """Return a catalogue crystal, one of :attr:`structures`, or a file (a path is relative to the study file)."""
-        return load_crystal(self._file_of(name))
+        """Return a catalogue crystal, a further packing of one, one of :attr:`structures`, or a file.
+
+        A path is relative to the study file.
+        """
+        known = packing(name)
+        return load_crystal(self._file_of(name)) if known is None else known
 
     def _file_of(self, name: str) -> str | Path:
         """Return the file of an own structure of this name, else what :meth:`beside` returns."""
@@ -247,8 +253,8 @@ class Study(Options):
         return [*self.notes_on_cards(), *self._engine_notes(), *checked]
 
     def notes_on_cards(self) -> list[str]:
-        """Return which cards the roles have, and what was not taken as it is written."""
-        notes = []
+        """Return which cards the roles have, and what was not taken as it is written; with dispersion, which."""
+        notes = dispersion_notes([self.method])  # cards of all roles have the same
         if self.method is not self.written_card:
             notes.append(
                 f"card '{self.written_card.name}' says nothing of electrons: {self.engine} has the default "
@@ -257,7 +263,9 @@ class Study(Options):
         if self.role_cards:
             return [*notes, f"cards by role: {self.cards_text}"]
         if self.cards is not None and not self.loaded_engine.capabilities.electrons:
-            return [f"cards by role are for engines with electrons: {self.engine} has card {self.method.name} for all"]
+            notes.append(
+                f"cards by role are for engines with electrons: {self.engine} has card {self.method.name} for all"
+            )
         return notes
 
     @property
@@ -292,7 +300,7 @@ class Study(Options):
         return self._costs[key][1].seconds(self.steps_of(step))
 
     def check_cells(self) -> list[str]:
-        """Build every cell once, ask the engine about each, and return its notes, each once.
+        """Build every cell once, ask the engine about each, and return its notes, each once, and those on kept cells.
 
         Raises
         ------
@@ -316,14 +324,7 @@ class Study(Options):
                     continue
                 raise
             notes += [f"{step.label}: {note}" for note in checked]
-        alike: dict[str, list[str]] = {}
-        for note in notes:
-            label, _, text = note.partition(": ")
-            alike.setdefault(text, []).append(label)
-        return [
-            f"{labels[0]}{f' and {len(labels) - 1} more' if len(labels) > 1 else ''}: {text}"
-            for text, labels in alike.items()
-        ]
+        return [*each_once(notes), *cell_notes(self.planned, self.card_of)]
 
     def sources(self) -> list[str]:
         """Return the source of the card, and what the engine does not honour, for the last document."""

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pymatgen.core import Structure
 
-from anodeflow.structures.catalogue import crystal_names, get_entry
+from anodeflow.documents import CardRecord
+from anodeflow.structures.catalogue import get_entry, is_known_crystal
 from anodeflow.structures.cleaving import primitive_cell
+from anodeflow.structures.packings import crystal_of
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Task
 
 _ANIONS = {"N", "O", "P", "S", "Se", "F", "Cl", "Br", "I"}
 
 
-def _catalogue_fixes_cell(crystal: str) -> bool:
-    """Return whether this is a catalogue crystal whose cell must not be relaxed without dispersion."""
-    return crystal in crystal_names() and get_entry(crystal).cell_is_fixed
+def held_by_dispersion(crystal: str) -> bool:
+    """Return whether this is a crystal of the catalogue whose cell must not be relaxed without dispersion.
+
+    By its name, an alias, or the name of a further packing.
+    """
+    name = crystal_of(crystal)
+    return is_known_crystal(name) and get_entry(name).cell_is_fixed
 
 
-def keeps_cell(crystal: str, card: MethodCard) -> bool:
+def keeps_cell(crystal: str, card: MethodCard | CardRecord) -> bool:
     """Return whether the cell of a crystal is kept: dispersion holds it together, and the card adds none."""
-    return card.dispersion is None and _catalogue_fixes_cell(crystal)
+    return card.dispersion is None and held_by_dispersion(crystal)
 
 
-def crystal_task(crystal: str, card: MethodCard) -> Task:
+def crystal_task(crystal: str, card: MethodCard | CardRecord) -> Task:
     """Return how a crystal is relaxed: its atoms, and its cell unless :func:`keeps_cell`."""
     return "relax" if keeps_cell(crystal, card) else "relax_cell"
-
-
-def fixed_cell_notes(crystals: Iterable[str], card: MethodCard) -> list[str]:
-    """Return a note for each crystal whose cell is not relaxed."""
-    fixed = (name for name in crystals if keeps_cell(name, card))
-    return [f"{name}: cell kept as given (dispersion-bound crystal)" for name in fixed]
 
 
 def check_given_once(crystals: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Any, get_args, get_origin
 
 from anodeflow.structures.catalogue import is_known_crystal
+from anodeflow.structures.packings import crystal_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _+()\[\]-]{0,39}")
 
@@ -23,7 +24,7 @@ def check_names(own: dict[str, str]) -> dict[str, str]:
             raise ValueError(
                 f"{name[:60]!r} is not a name for a structure: use up to 40 letters, digits, spaces and + - _ ( ) [ ]"
             )
-        if is_known_crystal(name):
+        if is_known_crystal(crystal_of(name)):
             raise ValueError(f"{name!r} is a crystal of the catalogue: give your structure another name")
     return own
 

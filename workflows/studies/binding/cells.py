@@ -113,7 +113,7 @@ def with_packings(hosts: list[Any]) -> list[Any]:
             raise ValueError(f"host {crystal}: packings {count}, but {known} are known; give 2 to {known}, or none")
         rest = {key: value for key, value in host.items() if key != "packings"}
         others = [packing_name(crystal, number) for number in range(2, count + 1)]
-        listed += [rest | {"crystal": name, "cell": "fixed"} for name in others if name not in named]
+        listed += [rest | {"crystal": name} for name in others if name not in named]
     return listed
 
 

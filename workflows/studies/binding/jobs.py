@@ -325,6 +325,7 @@ class _HostResult(Result):
         )
         result.varied = place.varied
         result.began_with = cell_beside(docs.get(place.crystal(host.label)))
+        result.warnings += [] if result.began_with is None else result.began_with.warnings
         return result
 
     def _reservoirs(self, docs: Documents) -> list[Reservoir]:

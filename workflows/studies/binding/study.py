@@ -20,7 +20,7 @@ from anodeflow.lithium_states import State
 from anodeflow.structures.catalogue import crystal_names
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.lattice_sites import replaced_elements, states_of_crystal
-from anodeflow.structures.packings import packing
+from anodeflow.structures.packings import crystal_of
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.binding.cells import (
@@ -156,11 +156,6 @@ class BindingStudy(Study):
             raise ValueError("converged_within_ev is for convergence rows; give vary, too, or leave it out")
         return self
 
-    def crystal(self, name: str) -> Structure:
-        """See :meth:`Study.crystal`; a further packing of a packing model by its name."""
-        known = packing(name)
-        return super().crystal(name) if known is None else known
-
     def environments_of(self, host: Host) -> list[Environment]:
         """Return where Li goes for this host."""
         return host.environments if host.environments is not None else self.environments
@@ -222,12 +217,17 @@ class BindingStudy(Study):
         return phases
 
     def hashed_settings(self) -> dict[str, Any]:
-        """See :meth:`Study.hashed_settings`: the states as they are computed, if they are not interstitials alone."""
+        """See :meth:`Study.hashed_settings`: the states as they are computed, if they are not interstitials alone.
+
+        Further packings that keep their cell say so, as they always did.
+        """
         settings = super().hashed_settings()
         settings.pop("states", None)
         states = {}
         for host, written in zip(self.hosts, settings["hosts"], strict=True):
             written.pop("states", None)
+            if crystal_of(host.crystal) != host.crystal and self._keeps_cell(host):
+                written["cell"] = written.get("cell") or "fixed"
             if "bulk" in self.environments_of(host):
                 states[host.label] = self.states_of(host, "bulk")
         if any(of_host != ["interstitial"] for of_host in states.values()):

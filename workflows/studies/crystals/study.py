@@ -14,7 +14,7 @@ from anodeflow.structures.strains import LARGEST_STRAIN
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.crystals.elastic import STRAINS, StrainedCells, elastic_label
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import check_given_once, computed_cell, crystal_task, fixed_cell_notes
+from anodeflow.workflows.studies.lithium import check_given_once, computed_cell, crystal_task
 
 
 class CrystalStudy(Study):
@@ -70,11 +70,7 @@ class CrystalStudy(Study):
         """See :meth:`Study.preflight`."""
         if self.elastic and not self.loaded_engine.capabilities.stress:
             raise InputError(f"engine '{self.engine}' gives no stress, so no elastic moduli", "choose another engine")
-        return [
-            *super().preflight(),
-            *self.check_cells(),
-            *fixed_cell_notes(self.crystals, self.setup.card_of("crystal")),
-        ]
+        return [*super().preflight(), *self.check_cells()]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal, and its strained cells where they are asked for."""

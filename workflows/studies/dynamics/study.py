@@ -19,6 +19,7 @@ from anodeflow.workflows.studies.crystals.elastic import elastic_label
 from anodeflow.workflows.studies.dynamics.cells import Analysis, InterfaceFacts, System, build
 from anodeflow.workflows.studies.dynamics.jobs import MovingSystem
 from anodeflow.workflows.studies.graph import Documents, Entry, Stage, crystal_step
+from anodeflow.workflows.studies.lithium import crystal_task
 from anodeflow.workflows.studies.registries import RegistryStage, check_search_engine, search_engine
 from anodeflow.workflows.studies.strained_side import SOFTER, BySide, check_stress, decided, moduli_of, moduli_stages
 from anodeflow.yaml_input import Seed
@@ -281,7 +282,10 @@ class DynamicsStudy(Study):
         """See :meth:`Study.declare`: the crystals to relax, then each system."""
         relaxed = self.relaxed_crystals()
         runs, segments = self.runs, self.segments()
-        crystals = [crystal_step(name, self.crystal(name), expected_steps=15) for name in relaxed]
+        card = self.setup.card_of("crystal")
+        crystals = [
+            crystal_step(name, self.crystal(name), task=crystal_task(name, card), expected_steps=15) for name in relaxed
+        ]
         systems: list[Entry] = []
         softer = [name for system in self.systems if system.strained == SOFTER for name in system.crystals]
         for system in self.systems:

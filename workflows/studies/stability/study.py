@@ -27,7 +27,6 @@ from anodeflow.workflows.studies.lithium import (
     check_given_once,
     computed_cell,
     crystal_task,
-    fixed_cell_notes,
     keeps_cell,
 )
 from anodeflow.workflows.studies.stability.cells import ArgyroditeSpec
@@ -141,12 +140,7 @@ class StabilityStudy(Study):
             have = [known[symbol] for symbol in missing if symbol in known]
             remedy = f"add {', '.join(have)} to phases" if have else "add a file of its crystal to phases"
             raise InputError(f"no crystal of the element {', '.join(missing)} in the set", remedy)
-        return [
-            *super().preflight(),
-            *self.check_cells(),
-            *fixed_cell_notes(used, self.setup.card_of("crystal")),
-            *self.facts().notes,
-        ]
+        return [*super().preflight(), *self.check_cells(), *self.facts().notes]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal, the same as in a crystal-properties study."""

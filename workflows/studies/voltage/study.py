@@ -13,7 +13,7 @@ from anodeflow.errors import InputError
 from anodeflow.structures.displaced_cells import check_phonopy
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import check_given_once, computed_cell, crystal_task, fixed_cell_notes
+from anodeflow.workflows.studies.lithium import check_given_once, computed_cell, crystal_task
 from anodeflow.workflows.studies.vibrations import DisplacedCells, vibrations_label
 
 _LENGTH = 10.0
@@ -82,11 +82,7 @@ class VoltageStudy(Study):
             raise InputError(
                 f"no crystal of the element {', '.join(sorted(own - pure))} among the crystals", "add it to crystals"
             )
-        return [
-            *super().preflight(),
-            *self.check_cells(),
-            *fixed_cell_notes(self.crystals, self.setup.card_of("crystal")),
-        ]
+        return [*super().preflight(), *self.check_cells()]
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: a relaxation a crystal, as of crystal-properties, and its displaced cells."""

@@ -1,0 +1,54 @@
+"""What is said of a study before it runs: which cells are kept or relaxed, and each note once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from anodeflow.workflows.cards import MethodCard
+from anodeflow.workflows.dispersion import d3_of
+from anodeflow.workflows.studies.graph import Step, crystal_label
+from anodeflow.workflows.studies.lithium import held_by_dispersion
+
+
+def cell_notes(steps: Sequence[Step], card_of: Callable[[Step], MethodCard]) -> list[str]:
+    """Return a note for each crystal that dispersion holds together: its cell is kept, or relaxed with dispersion.
+
+    Parameters
+    ----------
+    steps
+        The planned calculations.
+    card_of
+        The card of one.
+    """
+    notes = {}
+    for step in steps:
+        name = step.crystal
+        if name is None or step.label != crystal_label(name) or not held_by_dispersion(name):
+            continue
+        correction = d3_of(card_of(step))
+        if step.task == "relax":
+            notes[name] = f"{name}: cell kept as given (dispersion-bound crystal)"
+        elif correction is not None:
+            notes[name] = f"{name}: cell relaxed with dispersion, {correction.name} (dispersion-bound crystal)"
+    return list(notes.values())
+
+
+def dispersion_notes(cards: Iterable[MethodCard]) -> list[str]:
+    """Return which correction for dispersion cards add to every energy; none for cards without."""
+    corrections = {d3.name: d3 for d3 in map(d3_of, cards) if d3 is not None}
+    return [
+        f"dispersion: {d3.name}, two-body terms, in every energy, force and stress ({d3.source})"
+        for d3 in corrections.values()
+    ]
+
+
+def each_once(notes: Iterable[str]) -> list[str]:
+    """Return notes ``label: text`` with each text once, and how many more labels it is of."""
+    alike: dict[str, list[str]] = {}
+    for note in notes:
+        label, _, text = note.partition(": ")
+        alike.setdefault(text, []).append(label)
+    return [
+        f"{labels[0]}{f' and {len(labels) - 1} more' if len(labels) > 1 else ''}: {text}"
+        for text, labels in alike.items()
+    ]
