@@ -74,7 +74,7 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
 
     if directory is not None:
         _check_target(directory, study)
-    notes = study.preflight()
+    notes = [*study.preflight(), *_notes_on_coarse_start(study)]
     cells: dict[tuple[Any, ...], dict[str, Any]] = {}
     rows = [_row(study, calculation, cells) for calculation in study.planned]
     summary = _summary(study, rows, notes, workers)
@@ -98,6 +98,29 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
         say(note if note.startswith("missing:") else f"note: {note}")
     if directory is not None:
         click.echo(f"native inputs: {directory}")
+
+
+def _notes_on_coarse_start(study: Study) -> list[str]:
+    """Return which relaxations have no coarse start, and what the estimate of displaced ones counts on."""
+    from anodeflow.columns import core_hours
+
+    notes = []
+    without = [step.label for step in study.planned if study.cost_of(step).begins_coarse is False]
+    if without:
+        notes.append(
+            f"coarse_start: none for {len(without)} relaxations, such as {without[0]}: half of their k-points would be "
+            "too few for a metal, or would save little"
+        )
+    counting = [step for step in study.planned if study.cost_of(step).counts_on_symmetry]
+    if counting:
+        more = sum(study.cost_of(s).seconds_without_symmetry(study.steps_of(s)) - study.seconds_of(s) for s in counting)
+        total = sum(study.seconds_of(step) for step in study.planned) + more
+        notes.append(
+            f"coarse_start: of {len(counting)} displaced relaxations, such as {counting[0].label}, the last steps are "
+            "counted with the k-points of the symmetric site, if the relaxation with fewer k-points returns to it "
+            f"(within 0.05 Å); if none does, all take about {core_hours(total / 3600)} core hours"
+        )
+    return notes
 
 
 def _row(study: Study, calculation: Any, cells: dict[tuple[Any, ...], dict[str, Any]]) -> dict[str, Any]:

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Composition, Lattice, Structure
 
 from anodeflow.documents import EngineRecord
-from anodeflow.workflows.cards import MethodCard
+from anodeflow.structures.catalogue import load_crystal
+from anodeflow.workflows.cards import MethodCard, load_card
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, Request
 from anodeflow.workflows.engines.motion.relax import run_ase
+from anodeflow.workflows.engines.plane_waves.electronic import electronic, may_hold_metal
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.jobs.first_geometry import coarser
@@ -21,7 +23,7 @@ CARD = MethodCard(
     kpoints={"spacing_per_angstrom": 0.05}, energy_tolerance_ev=1e-6,
     force_tolerance_ev_per_angstrom=0.01, stress_tolerance_gpa=0.05, max_steps=50,
 )  # fmt: skip
-CELL = Structure(Lattice.cubic(5.0), ["Li", "Li"], [[0, 0, 0], [0.48, 0.5, 0.5]])
+CELL = Structure(Lattice.cubic(5.0), ["Li", "Cl"], [[0, 0, 0], [0.48, 0.5, 0.5]])
 LENGTH = {4: 2.50, 2: 2.56}
 """Length of the bond along x with so many k-points along it, angstrom."""
 
@@ -85,7 +87,7 @@ def engine(monkeypatch, tmp_path):
 
 def relaxed(folder, **options):
     folder.mkdir(exist_ok=True)
-    job = CalculationMaker(task="relax", card=CARD, engine="mesh", **options).make(CELL, "Li/pair")
+    job = CalculationMaker(task="relax", card=CARD, engine="mesh", **options).make(CELL, "LiCl/pair")
     return job.run(open_job_store(folder / "store.sqlite")).output
 
 
@@ -146,10 +148,64 @@ def _until_killed_in_the_finer(engine, folder):
 
 def test_a_mesh_that_saves_little_is_left_alone():
     assert coarser(CARD, CELL).kpoint_mesh(CELL) == (2, 2, 2)
-    wide = Structure(Lattice.orthorhombic(5.0, 30.0, 30.0), ["Li"], [[0, 0, 0]])
+    wide = Structure(Lattice.orthorhombic(5.0, 30.0, 30.0), ["Cl"], [[0, 0, 0]])
     assert CARD.kpoint_mesh(wide) == (4, 1, 1)
     assert coarser(CARD, wide) is None
+    # one point along a vacuum, whatever the spacing says: 9 are not halved to 4 there
+    slab = layers("Cl", side=7.0, height=15.0)
+    assert CARD.kpoint_mesh(slab) == (3, 3, 2)
+    assert coarser(CARD, slab) is None
     assert coarser(CARD.model_copy(update={"kpoints": None}), CELL) is None
+
+
+def layers(*symbols, side, height):
+    """Two layers of these atoms in a square cell with a vacuum above."""
+    atoms = [symbols[n % len(symbols)] for n in range(8)]
+    places = [(x / 2, y / 2, z * 2.0 / height) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+    return Structure(Lattice.tetragonal(side, height), atoms, places)
+
+
+def test_a_metal_has_no_coarser_mesh_where_that_would_be_too_coarse():
+    card = load_card("pbe-slab")
+    metal, salt = layers("Al", side=7.42, height=20.0), layers("Li", "Cl", side=7.42, height=20.0)
+    assert card.kpoint_mesh(metal)[:2] == (4, 4)
+    assert coarser(card, salt).kpoint_mesh(salt) == (2, 2, 1)
+    assert coarser(card, metal) is None  # 2x2x1, 0.067 per angstrom, as of Al(111) with 36 atoms
+    dense = card.varied("dense", kpoints={"spacing_per_angstrom": 0.02})
+    assert coarser(dense, metal).kpoint_mesh(metal) == (4, 4, 1)
+    bulk = load_crystal("Al") * (1, 1, 1)
+    assert coarser(card, bulk).kpoint_mesh(bulk) == (4, 4, 4)  # 0.062
+
+
+def test_a_coarser_mesh_has_one_point_along_a_vacuum_that_a_dense_card_halves_to_two():
+    dense = load_card("pbe-slab").varied("dense", kpoints={"spacing_per_angstrom": 0.02})
+    slab = layers("Al", side=7.42, height=15.0)
+    assert dense.kpoint_mesh(slab)[2] == 4
+    assert electronic(slab, "relax", coarser(dense, slab)).mesh == (4, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("formula", "metal"),
+    [("Li9Al4", True), ("LiCl", False), ("Li9Cl8", False), ("AlLi8Cl8", False), ("Li20Cl8", True), ("Li6PS5Cl", False),
+     ("P2S5", False), ("LiP", False)],
+)  # fmt: skip
+def test_a_cell_may_hold_a_metal_if_it_has_more_electrons_than_its_anions_take_up(formula, metal):
+    atoms = [str(element) for element, number in Composition(formula).items() for _ in range(int(number))]
+    cell = Structure(Lattice.cubic(9.0), atoms, [[n / len(atoms), 0, 0] for n in range(len(atoms))])
+    assert may_hold_metal(cell) is metal
+
+
+def test_a_geometry_from_a_mesh_that_is_no_longer_made_is_still_begun_with(engine, tmp_path, monkeypatch):
+    _until_killed_in_the_finer(engine, tmp_path)
+    monkeypatch.setattr("anodeflow.workflows.jobs.first_geometry.coarser", lambda card, structure: None)
+    engine.log, engine.killed_at = [], None
+    found = relaxed(tmp_path, coarse_start=True)
+    assert {length for length, _ in engine.log} == {2.50}
+    assert engine.log[0][1] == pytest.approx(2.56, abs=0.01)
+    assert found.coarse_mesh == (2, 2, 2)
+    engine.log = []
+    assert relaxed(tmp_path, coarse_start=True).fingerprint == found.fingerprint
+    assert engine.log == [], "and what it ended in is handed out"
 
 
 def test_the_coarser_mesh_is_centred_as_the_finer_one():

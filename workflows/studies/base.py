@@ -290,14 +290,18 @@ class Study(Options):
 
     def steps_of(self, step: Step) -> int:
         """Return how many ionic steps one planned calculation is expected to take."""
-        return expected_steps(step, self.setup)
+        return expected_steps(step, self.setup, self.engine_of(step))
 
     def seconds_of(self, step: Step) -> float:
         """Return the core-seconds one planned calculation is expected to take."""
+        return self.cost_of(step).seconds(self.steps_of(step))
+
+    def cost_of(self, step: Step) -> Cost:
+        """Return what one planned calculation costs."""
         key = id(step.structure), id(self.card_of(step)), step.engine, step.task
         if key not in self._costs:  # the segments of a run share a cell, which is kept, so that its id is its own
             self._costs[key] = step.structure, Cost(step, self.setup, self.card_of(step), self.engine_of(step))
-        return self._costs[key][1].seconds(self.steps_of(step))
+        return self._costs[key][1]
 
     def check_cells(self) -> list[str]:
         """Build every cell once, ask the engine about each, and return its notes, each once, and those on kept cells.

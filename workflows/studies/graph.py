@@ -187,15 +187,21 @@ class CalculationStep(Step):
         """See :meth:`Step.write_inputs`."""
         return engine.write_inputs(self.structure, self.task, card, self.charge, directory)
 
+    @property
+    def start(self) -> Structure:
+        """The geometry that is run: displaced, where it is to be."""
+        if not self.displacement_angstrom:
+            return self.structure
+        return self.structure.copy().perturb(self.displacement_angstrom, seed=self.seed)
+
     def job(self, setup: Setup, outputs: Mapping[str, Any]) -> Job:
         """See :meth:`Step.job`."""
-        start = self.structure
-        if self.displacement_angstrom:
-            start = start.copy().perturb(self.displacement_angstrom, seed=self.seed)
         card = self.card or setup.card_of(self.role)
         if self.engine is not None:
             setup = Setup(engine=self.engine, card=card)
-        return setup.maker(self.task, card, self.warm, self.stress).make(start, self.label, self.crystal, self.charge)
+        return setup.maker(self.task, card, self.warm, self.stress).make(
+            self.start, self.label, self.crystal, self.charge
+        )
 
 
 def crystal_label(name: str) -> str:

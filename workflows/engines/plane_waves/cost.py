@@ -53,12 +53,20 @@ def plane_wave_seconds(
     settings = electronic(structure, "relax", card, charge)
     bands = 1.25 * max(2, electrons(structure, valence, charge)) / 2 + 4
     waves = plane_waves(structure, settings.cutoff_ev)
-    points = _irreducible_points(structure, settings.mesh) * (2 if settings.spin_polarised else 1)
+    points = irreducible_points(structure, settings.mesh) * (2 if settings.spin_polarised else 1)
     return ITERATIONS * points * bands * waves * (_TRANSFORM_S * math.log2(max(2, waves)) / 12 + BAND_S * bands) + 2.0
 
 
-def _irreducible_points(structure: Structure, mesh: tuple[int, int, int]) -> int:
-    """k-points of a Gamma-centred mesh that symmetry and time reversal leave."""
+def irreducible_points(structure: Structure, mesh: tuple[int, int, int]) -> int:
+    """Return the number of k-points of a Gamma-centred mesh that symmetry and time reversal leave.
+
+    Parameters
+    ----------
+    structure
+        The geometry, whose symmetry counts.
+    mesh
+        Points along the three reciprocal vectors.
+    """
     cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), [s.specie.Z for s in structure])
     points = spglib.get_ir_reciprocal_mesh(mesh, cell, is_shift=[0, 0, 0], symprec=1e-3)
     return max(1, math.ceil(math.prod(mesh) / 2)) if points is None else len(np.unique(points[0]))

@@ -25,6 +25,8 @@ _COARSE_SPACING_PER_ANGSTROM = 0.06
 _UNCONVERGED_SPACING_PER_ANGSTROM = 0.10
 # than that, and nothing is: only what a paper states is computed.
 _WRONG_SPACING_PER_ANGSTROM = 0.30
+# More than these, and there may be a metal: see may_hold_metal().
+_ELECTRONS_OF_AN_ADDED_ATOM = 3
 # Where a card leaves the smearing open.
 METAL = Smearing(kind="methfessel-paxton", width_ev=0.1)
 _INSULATOR = Smearing(kind="gaussian", width_ev=0.05)
@@ -89,6 +91,23 @@ def widest_gap(structure: Structure, axis: int) -> tuple[float, float]:
 def _is_metallic(structure: Structure) -> bool:
     """Whether only metals are present; a mixed cell (metal on salt) is treated like an insulator with smearing."""
     return all(Element(e).is_metal for e in structure.symbol_set)
+
+
+def may_hold_metal(structure: Structure) -> bool:
+    """Return whether a cell may hold a metal: no other elements, or more electrons than its anions take up.
+
+    An atom that is added to a salt brings three at most (Al); an interface with a metal brings many.
+    """
+    if _is_metallic(structure):
+        return True
+    free = sum(_valence_electrons(site.specie.symbol) for site in structure)
+    return free > _ELECTRONS_OF_AN_ADDED_ATOM
+
+
+def _valence_electrons(element: str) -> int:
+    """Return the electrons that a metal gives up, or minus those that an anion takes up."""
+    states = Element(element).common_oxidation_states or (1 if Element(element).is_metal else 0,)
+    return max(*states, 0) if Element(element).is_metal else min(*states, 0)
 
 
 def odd_electrons(structure: Structure, charge: int) -> bool:

@@ -1,0 +1,91 @@
+"""What a plan counts on: displaced atoms have no symmetry, and a coarse start brings them back to it."""
+
+import json
+
+import pytest
+import yaml
+
+from anodeflow.structures.catalogue import load_crystal
+from anodeflow.workflows.cards import load_card
+from anodeflow.workflows.engines.gpaw.engine import GpawEngine
+from anodeflow.workflows.engines.motion.hessian import MOST_ATOMS
+from anodeflow.workflows.engines.plane_waves.cost import irreducible_points
+from anodeflow.workflows.jobs.first_geometry import coarser
+from anodeflow.workflows.studies.cost import MOST_ATOMS_WITH_CURVATURES, Cost, expected_steps
+from anodeflow.workflows.studies.graph import CalculationStep, Setup
+
+CARD = load_card("pbe-slab")
+COARSE = Setup(engine="gpaw", card=CARD, warm_start="sevennet-0", coarse_start=True)
+
+
+def lithium_in(crystal, displaced=0.05):
+    """Li in the middle of a tetrahedron of a rock salt or a face-centred metal."""
+    cell = load_crystal(crystal)
+    cell.append("Li", [0.25, 0.25, 0.25])
+    return CalculationStep(
+        label=f"{crystal}/bulk/i1", task="relax", structure=cell, expected_steps=40, displacement_angstrom=displaced
+    )
+
+
+def test_the_last_steps_after_a_coarse_start_have_the_k_points_of_the_symmetric_site():
+    step, engine = lithium_in("LiCl"), GpawEngine()
+    less = coarser(CARD, step.structure)
+    mesh, fewer = CARD.kpoint_mesh(step.structure), less.kpoint_mesh(step.structure)
+    assert (mesh, fewer) == ((5, 5, 5), (3, 3, 3))
+    assert [irreducible_points(step.structure, mesh), irreducible_points(step.start, mesh)] == [10, 63]
+    assert irreducible_points(step.start, fewer) == 14
+    all_fine, symmetric, coarse = (
+        engine.seconds_per_step(*of) for of in ((step.start, CARD), (step.structure, CARD), (step.start, less))
+    )
+    cost = Cost(step, COARSE, CARD, engine)
+    assert cost.begins_coarse
+    assert cost.counts_on_symmetry
+    assert cost.seconds(4) == pytest.approx(5 * coarse + 3 * symmetric)
+    assert cost.seconds_without_symmetry(4) == pytest.approx(5 * coarse + 3 * all_fine)
+
+
+def test_without_a_coarse_start_every_step_of_displaced_atoms_has_all_k_points():
+    engine = GpawEngine()
+    wide = CARD.varied("wide", kpoints={"spacing_per_angstrom": 0.05})  # 5 of a metal's k-points would be 3: too few
+    for step, setup in (
+        (lithium_in("LiCl"), Setup(engine="gpaw", card=CARD)),
+        (lithium_in("Al"), COARSE.model_copy(update={"card": wide})),
+    ):
+        cost = Cost(step, setup, setup.card, engine)
+        assert not cost.begins_coarse
+        assert not cost.counts_on_symmetry
+        assert cost.seconds(4) == pytest.approx(5 * engine.seconds_per_step(step.start, setup.card))
+        assert cost.seconds(4) > 5 * 2 * engine.seconds_per_step(step.structure, setup.card)
+
+
+def test_atoms_that_are_not_displaced_keep_their_symmetry_throughout():
+    step, engine = lithium_in("LiCl", displaced=0.0), GpawEngine()
+    cost = Cost(step, COARSE, CARD, engine)
+    assert cost.begins_coarse
+    assert not cost.counts_on_symmetry
+    assert cost.seconds(4) == cost.seconds_without_symmetry(4)
+
+
+def test_curvatures_of_a_potential_leave_a_tenth_of_the_steps():
+    step, engine = lithium_in("LiCl"), GpawEngine()
+    assert expected_steps(step, Setup(engine="gpaw", card=CARD), engine) == 40
+    assert expected_steps(step, COARSE, engine) == 4
+    large = CalculationStep(label="large", task="relax", structure=step.structure * (3, 3, 3), expected_steps=40)
+    assert expected_steps(large, COARSE, engine) == 16
+    cell = CalculationStep(label="cell", task="relax_cell", structure=step.structure, expected_steps=40)
+    assert expected_steps(cell, COARSE, engine) == 16
+    assert MOST_ATOMS_WITH_CURVATURES == MOST_ATOMS
+
+
+def test_the_plan_says_what_its_estimate_counts_on(command, tmp_path):
+    study = tmp_path / "study.yaml"
+    host = {"crystal": "LiCl", "environments": ["bulk"], "sites": ["i1"]}
+    content = {"study": "binding-energy", "engine": "gpaw", "card": "pbe-slab", "coarse_start": True, "hosts": [host],
+               "bulk": {"min_image_distance_angstrom": 5}, "references": ["bulk_metal"]}  # fmt: skip
+    study.write_text(yaml.safe_dump(content))
+    status, out, err = command("plan", study, "--json")
+    assert status == 0, err
+    (without, counted) = (note for note in json.loads(out)["notes"] if note.startswith("coarse_start"))
+    assert without.startswith("coarse_start: none for 1 relaxations, such as Li/crystal: ")
+    assert counted.startswith("coarse_start: of 1 displaced relaxations, such as LiCl/bulk/i1, the last steps")
+    assert "if none does, all take about" in counted
