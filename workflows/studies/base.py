@@ -37,7 +37,7 @@ from anodeflow.workflows.studies.card_roles import (
 )
 from anodeflow.workflows.studies.checking.jobs import add_check, check_preflight, planned_points, with_check
 from anodeflow.workflows.studies.checking.options import Check, identity_of
-from anodeflow.workflows.studies.cost import Cost, expected_steps
+from anodeflow.workflows.studies.cost import Cost, Costs, expected_steps
 from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import jobs_of, plan
 from anodeflow.workflows.studies.notes import cell_notes, dispersion_notes, each_once
@@ -97,7 +97,7 @@ class Study(Options):
     )
     _folder: Path = Path()
     _dry: bool = False
-    _costs: dict[tuple[Any, ...], tuple[Structure, Cost]] = PrivateAttr(default_factory=dict)
+    _costs: Costs = PrivateAttr(default_factory=Costs)
 
     @model_validator(mode="before")
     @classmethod
@@ -298,10 +298,7 @@ class Study(Options):
 
     def cost_of(self, step: Step) -> Cost:
         """Return what one planned calculation costs."""
-        key = id(step.structure), id(self.card_of(step)), step.engine, step.task
-        if key not in self._costs:  # the segments of a run share a cell, which is kept, so that its id is its own
-            self._costs[key] = step.structure, Cost(step, self.setup, self.card_of(step), self.engine_of(step))
-        return self._costs[key][1]
+        return self._costs.of(step, self.setup, self.card_of(step), self.engine_of(step))
 
     def check_cells(self) -> list[str]:
         """Build every cell once, ask the engine about each, and return its notes, each once, and those on kept cells.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TypeGuard
 
+from pymatgen.core import Structure
+
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.jobs.first_geometry import coarser
@@ -93,3 +95,17 @@ class Cost:
         if self._coarse is None:
             return self._share * self._once * (steps + 1)
         return self._coarse * (steps + 1) + once * (min(steps, _STEPS_AFTER_COARSE) + 1)
+
+
+class Costs:
+    """The costs of the calculations of a study, each found once: the segments of a run share a cell."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, int, str | None, str], tuple[Structure, Cost]] = {}
+
+    def of(self, step: Step, setup: Setup, card: MethodCard, engine: Engine) -> Cost:
+        """Return what one planned calculation costs; the parameters are those of :class:`Cost`."""
+        key = id(step.structure), id(card), step.engine, step.task
+        if key not in self._found:  # the cell is kept, so that its id is its own
+            self._found[key] = step.structure, Cost(step, setup, card, engine)
+        return self._found[key][1]
