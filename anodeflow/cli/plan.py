@@ -16,12 +16,15 @@ from anodeflow.cli.options import card_option, engine_option, json_option, study
 from anodeflow.errors import AnodeflowError, EngineError, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anodeflow.workflows.studies.base import Study
+    from anodeflow.workflows.studies.graph import Step
 
 
 # The ones that matter most first: a narrow terminal does without the last.
 _COLUMNS = (
-    "calculation", "task", "atoms", "expected_core_seconds", "formula", "expected_steps", "card", "kpoints",
+    "calculation", "task", "atoms", "stored", "expected_core_seconds", "formula", "expected_steps", "card", "kpoints",
     "electrons", "plane_waves", "charge",
 )  # fmt: skip
 
@@ -37,19 +40,49 @@ _COLUMNS = (
     help="Write every native input of every calculation into this folder; nothing is run.",
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Worker processes to estimate for.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="Count what is left: what this store holds already is marked, and its relaxed cells are built on.",
+)
 @json_option
 def plan(
-    study: Path, engine: str | None, card: str | None, directory: Path | None, workers: int | None, as_json: bool
+    study: Path,
+    engine: str | None,
+    card: str | None,
+    directory: Path | None,
+    workers: int | None,
+    store: Path | None,
+    as_json: bool,
 ) -> None:
     """Dry run: every calculation of STUDY, its atoms and k-points, what is missing, and what it will cost."""
     from anodeflow.workflows.local.defaults import default_workers
     from anodeflow.workflows.studies import load_study
 
     loaded = load_study(study).with_changes(engine=engine, card=card).as_dry_run()
-    _print_plan(loaded, workers or default_workers()[0], directory, as_json)
+    is_stored = None if store is None else _laid_out_on(loaded, store)
+    _print_plan(loaded, workers or default_workers()[0], directory, as_json, is_stored)
 
 
-def _print_plan(study: Study, workers: int, directory: Path | None, as_json: bool) -> None:
+def _laid_out_on(study: Study, store: Path) -> Callable[[Any], bool]:
+    """Lay a study out on what a store holds, and return what says whether that has a calculation.
+
+    Raises
+    ------
+    AnodeflowError
+        If the store cannot be read, or the engine is not here.
+    """
+    from anodeflow.workflows.store import open_job_store
+    from anodeflow.workflows.studies.in_store import InStore
+
+    held = InStore(study, open_job_store(store, must_exist=True, read_only=True))
+    study.as_dry_run(held.relaxed)
+    return held.holds
+
+
+def _print_plan(
+    study: Study, workers: int, directory: Path | None, as_json: bool, is_stored: Callable[[Any], bool] | None
+) -> None:
     """Print every calculation of a study and what it will cost; write the native inputs where asked.
 
     Parameters
@@ -62,6 +95,8 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
         Where the native inputs go: a folder that does not exist or is empty.
     as_json
         JSON instead of a table.
+    is_stored
+        Whether a store holds a calculation, which then costs nothing; None: no store is looked at.
 
     Raises
     ------
@@ -74,9 +109,13 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
 
     if directory is not None:
         _check_target(directory, study)
-    notes = [*study.preflight(), *_notes_on_coarse_start(study)]
+    notes = study.preflight()
+    left = [step for step in study.planned if is_stored is None or not is_stored(step)]
+    notes += _notes_on_coarse_start(study, left)
     cells: dict[tuple[Any, ...], dict[str, Any]] = {}
     rows = [_row(study, calculation, cells) for calculation in study.planned]
+    if is_stored is not None:
+        _mark_stored(rows, [step.label for step in left])
     summary = _summary(study, rows, notes, workers)
     if directory is not None:
         summary["written"] = str(directory)
@@ -87,40 +126,62 @@ def _print_plan(study: Study, workers: int, directory: Path | None, as_json: boo
     shown = tuple(key for key in _COLUMNS if any(key in row for row in rows))
     heads = {"expected_steps": "steps, about", "expected_core_seconds": "core time, about"}
     print_rows(rows, False, columns=shown, heads=heads)
+    stored, rest = "", ""
+    if is_stored is not None:
+        stored, rest = f", {len(rows) - len(left)} of them in the store", " for the rest"
     say(
-        f"{len(rows)} calculations with {study.engine}, card {study.cards_text}: about "
-        f"{core_hours(summary['expected_core_hours'])} core hours, {duration(60 * summary['expected_minutes'])} with "
-        f"{workers} workers "
+        f"{len(rows)} calculations with {study.engine}, card {study.cards_text}{stored}: about "
+        f"{core_hours(summary['expected_core_hours'])} core hours{rest}, "
+        f"{duration(60 * summary['expected_minutes'])} with {workers} workers "
         f"({summary['uncertainty']})."
     )
-    say("Cells and sites that depend on a relaxation are those of the catalogue geometry.")
+    unless = "" if is_stored is None else ", unless the store holds it"
+    say(f"Cells and sites that depend on a relaxation are those of the catalogue geometry{unless}.")
     for note in notes:
         say(note if note.startswith("missing:") else f"note: {note}")
     if directory is not None:
         click.echo(f"native inputs: {directory}")
 
 
-def _notes_on_coarse_start(study: Study) -> list[str]:
-    """Return which relaxations have no coarse start, and what the estimate of displaced ones counts on."""
+def _mark_stored(rows: list[dict[str, Any]], left: list[str]) -> None:
+    """Mark the rows of what a store holds, whose labels are not among those of what is left: they cost nothing."""
+    for row in rows:
+        row["stored"] = row["calculation"] not in left
+        if row["stored"]:
+            row |= {"expected_steps": 0, "expected_core_seconds": 0.0}
+
+
+def _notes_on_coarse_start(study: Study, steps: list[Step]) -> list[str]:
+    """Return which relaxations have no coarse start, and what the estimate of displaced ones counts on.
+
+    Parameters
+    ----------
+    study, steps
+        The study, and which of its calculations are counted.
+    """
     from anodeflow.columns import core_hours
 
     notes = []
-    without = [step.label for step in study.planned if study.cost_of(step).begins_coarse is False]
+    without = [step.label for step in steps if study.cost_of(step).begins_coarse is False]
     if without:
         notes.append(
-            f"coarse_start: none for {len(without)} relaxations, such as {without[0]}: half of their k-points would be "
-            "too few for a metal, or would save little"
+            f"{_and_more(without)}: no coarse_start; half of the k-points would be too few for a metal, or save little"
         )
-    counting = [step for step in study.planned if study.cost_of(step).counts_on_symmetry]
+    counting = [step for step in steps if study.cost_of(step).counts_on_symmetry]
     if counting:
         more = sum(study.cost_of(s).seconds_without_symmetry(study.steps_of(s)) - study.seconds_of(s) for s in counting)
-        total = sum(study.seconds_of(step) for step in study.planned) + more
+        total = sum(study.seconds_of(step) for step in steps) + more
         notes.append(
-            f"coarse_start: of {len(counting)} displaced relaxations, such as {counting[0].label}, the last steps are "
-            "counted with the k-points of the symmetric site, if the relaxation with fewer k-points returns to it "
-            f"(within 0.05 Å); if none does, all take about {core_hours(total / 3600)} core hours"
+            f"{_and_more([step.label for step in counting])}: displaced; the last steps are counted with the k-points "
+            "of the symmetric site, if the coarse_start returns to it (within 0.05 Å); if none does, all calculations "
+            f"take about {core_hours(total / 3600)} core hours"
         )
     return notes
+
+
+def _and_more(labels: list[str]) -> str:
+    """Return the first of some labels, and how many more there are."""
+    return labels[0] + (f" and {len(labels) - 1} more" if len(labels) > 1 else "")
 
 
 def _row(study: Study, calculation: Any, cells: dict[tuple[Any, ...], dict[str, Any]]) -> dict[str, Any]:
@@ -179,6 +240,7 @@ def _summary(study: Study, rows: list[dict[str, Any]], notes: list[str], workers
             else {}
         ),
         "calculations": len(rows),
+        **({"stored": sum(row["stored"] for row in rows)} if any("stored" in row for row in rows) else {}),
         "expected_core_hours": round(total / 3600, 3),
         "expected_minutes": round(total / 60 / workers, 1),
         "workers": workers,

@@ -4,13 +4,20 @@ import json
 
 import pytest
 import yaml
+from factories import write_yaml
+from jobflow.managers.local import run_locally
 
+from anodeflow.documents import EngineRecord
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import load_card
+from anodeflow.workflows.engines.base import Engine
+from anodeflow.workflows.engines.contract import Capabilities, Outcome
 from anodeflow.workflows.engines.gpaw.engine import GpawEngine
 from anodeflow.workflows.engines.motion.hessian import MOST_ATOMS
 from anodeflow.workflows.engines.plane_waves.cost import irreducible_points
 from anodeflow.workflows.jobs.first_geometry import coarser
+from anodeflow.workflows.store import open_job_store
+from anodeflow.workflows.studies import load_study
 from anodeflow.workflows.studies.cost import MOST_ATOMS_WITH_CURVATURES, Cost, expected_steps
 from anodeflow.workflows.studies.graph import CalculationStep, Setup
 
@@ -85,7 +92,75 @@ def test_the_plan_says_what_its_estimate_counts_on(command, tmp_path):
     study.write_text(yaml.safe_dump(content))
     status, out, err = command("plan", study, "--json")
     assert status == 0, err
-    (without, counted) = (note for note in json.loads(out)["notes"] if note.startswith("coarse_start"))
-    assert without.startswith("coarse_start: none for 1 relaxations, such as Li/crystal: ")
-    assert counted.startswith("coarse_start: of 1 displaced relaxations, such as LiCl/bulk/i1, the last steps")
-    assert "if none does, all take about" in counted
+    without, counted = (note for note in json.loads(out)["notes"] if "coarse_start" in note)
+    assert without.startswith("Li/crystal: no coarse_start; ")
+    assert counted.startswith(
+        "LiCl/bulk/i1: displaced; the last steps are counted with the k-points of the symmetric site, if"
+    )
+    assert "if none does, all calculations take about" in counted
+
+
+class Swelling(Engine):
+    """Crystals are larger by a hundredth than in the catalogue; nothing else moves, and a step costs 100 s."""
+
+    name = "swelling"
+    capabilities = Capabilities()
+
+    def record(self, elements=()):
+        return EngineRecord(name="swelling", kind="test engine", version="1", hash="s" * 16, stand_in=True)
+
+    def preflight(self, card):
+        return []
+
+    def seconds_per_step(self, structure, card=None):
+        return 100.0
+
+    def compute(self, request, folder=None, monitor=None):
+        cell = request.structure
+        if request.task == "relax_cell":
+            cell = cell.copy().scale_lattice(1.03 * cell.volume)
+        return Outcome(cell, -1.0 * len(cell), True, True, 1, 0.0)
+
+
+@pytest.fixture
+def swelling(monkeypatch):
+    for name in ("engines.registry", "jobs.recognised", "studies.base"):
+        monkeypatch.setattr(f"anodeflow.workflows.{name}.get_engine", lambda name: Swelling())
+
+
+@pytest.mark.usefixtures("swelling")
+def test_a_plan_with_a_store_counts_what_is_left_in_cells_of_the_relaxed_crystals(command, tmp_path):
+    def written(*hosts):
+        return write_yaml(tmp_path, {
+            "study": "binding-energy", "engine": "swelling", "card": "embedded", "references": ["bulk_metal"],
+            "hosts": [{"crystal": host, "environments": ["bulk"], "sites": ["i1"]} for host in hosts],
+            "bulk": {"min_image_distance_angstrom": 5},
+        }, f"{'-'.join(hosts)}.yaml")  # fmt: skip
+
+    def planned(study, *arguments):
+        status, out, err = command("plan", study, "--workers", 1, *arguments, "--json")
+        assert status == 0, err
+        return json.loads(out)
+
+    place = tmp_path / "store.sqlite"
+    first, both = written("LiCl"), written("LiCl", "Al")
+    store = open_job_store(place)
+    run_locally(load_study(first).flow(), store=store, ensure_success=True, log=False)
+    store.close()
+
+    done = planned(first, "--store", place)
+    assert done["stored"] == done["calculations"] == 4
+    assert done["expected_core_hours"] == 0
+    rest = planned(both, "--store", place)  # another study, which shares four calculations with the first
+    left = [job["calculation"] for job in rest["jobs"] if not job["stored"]]
+    assert left == ["Al/crystal", "Al/bulk/host", "Al/bulk/i1"]
+    seconds = {job["calculation"]: job["expected_core_seconds"] for job in planned(both)["jobs"]}
+    assert rest["expected_core_hours"] == pytest.approx(sum(seconds[label] for label in left) / 3600, abs=1e-3)
+    assert "stored" not in planned(both)
+    status, out, err = command("plan", both, "--store", place)
+    assert status == 0, err
+    assert "7 calculations with swelling, card embedded, 4 of them in the store: about" in " ".join(out.split())
+    status, _, err = command("plan", both, "--store", tmp_path / "none.sqlite")
+    assert status == 6
+    assert "no store at" in err
+    assert not (tmp_path / "none.sqlite").exists()

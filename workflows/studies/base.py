@@ -39,7 +39,7 @@ from anodeflow.workflows.studies.checking.jobs import add_check, check_preflight
 from anodeflow.workflows.studies.checking.options import Check, identity_of
 from anodeflow.workflows.studies.cost import Cost, Costs, expected_steps
 from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
-from anodeflow.workflows.studies.laying_out import jobs_of, plan
+from anodeflow.workflows.studies.laying_out import Relaxed, jobs_of, plan
 from anodeflow.workflows.studies.notes import cell_notes, dispersion_notes, each_once
 from anodeflow.workflows.studies.own_crystals import check_names, gather_names
 from anodeflow.yaml_input import Written, read_yaml, validate
@@ -97,6 +97,7 @@ class Study(Options):
     )
     _folder: Path = Path()
     _dry: bool = False
+    _relaxed: Relaxed | None = None
     _costs: Costs = PrivateAttr(default_factory=Costs)
 
     @model_validator(mode="before")
@@ -122,9 +123,9 @@ class Study(Options):
         changed._folder, changed._dry = self._folder, self._dry
         return changed
 
-    def as_dry_run(self) -> Self:
-        """Return this study for planning only: what is missing on this machine becomes a note, not an error."""
-        self._dry = True
+    def as_dry_run(self, relaxed: Relaxed | None = None) -> Self:
+        """Return this study to be planned: what is missing here becomes a note; on geometries `relaxed` already."""
+        self._dry, self._relaxed = True, relaxed
         return self
 
     def missing(self) -> list[str]:
@@ -386,7 +387,7 @@ class Study(Options):
     @cached_property
     def planned_without_check(self) -> list[Step]:
         """Every calculation but those of the check, on catalogue geometries."""
-        return plan(self.declare(), self.setup)
+        return plan(self.declare(), self.setup, self._relaxed)
 
     @cached_property
     def planned(self) -> list[Step]:

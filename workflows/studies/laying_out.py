@@ -1,13 +1,15 @@
 """How what a study declares is laid out: on unrelaxed structures for a plan, as jobflow jobs for a run.
 
-:func:`plan` takes the structures of the catalogue. :func:`jobs_of` makes jobs; the job of a host cell or a stage lays
-it out when what it needs is relaxed, by the same method that the plan called.
+:func:`plan` takes the structures of the catalogue, and relaxed ones where it is given them. :func:`jobs_of` makes jobs;
+the job of a host cell or a stage lays it out when what it needs is relaxed, by the same method that the plan called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+
+from pymatgen.core import Structure
 
 from anodeflow.documents import CalculationDoc, Document
 from anodeflow.errors import AnodeflowError, EngineError, InputError
@@ -29,8 +31,21 @@ if TYPE_CHECKING:
     from jobflow import Job, OutputReference, Response
 
 
-def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
+#: The relaxed geometry of a calculation; None where there is none yet.
+Relaxed = Callable[[Step], Structure | None]
+
+
+def plan(entries: Iterable[Entry], setup: Setup, relaxed: Relaxed | None = None) -> list[Step]:
     """Lay out every calculation of a study on unrelaxed structures, each label once.
+
+    Parameters
+    ----------
+    entries
+        What it declares.
+    setup
+        Engine and card.
+    relaxed
+        Gives the geometries that are relaxed already, on which the rest is laid out.
 
     Raises
     ------
@@ -41,8 +56,9 @@ def plan(entries: Iterable[Entry], setup: Setup) -> list[Step]:
     steps: dict[str, Step] = {}
 
     def add(step: Step) -> None:
-        steps.setdefault(step.label, step)
-        known.setdefault(step.label, step.structure)
+        if step.label not in steps:
+            steps[step.label] = step
+            known[step.label] = (relaxed(step) if relaxed else None) or step.structure
 
     for entry in _once(entries):
         needed = [] if isinstance(entry, Step) else [known[label] for label in entry.needs]
