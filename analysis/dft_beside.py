@@ -65,14 +65,14 @@ def dft_bindings() -> tuple[_DftBinding, ...]:
 
 
 def beside_dft(study: BindingStudyDoc) -> list[Beside]:
-    """Return every site of a study that DFT has in a cell of the same size; none of another functional.
+    """Return every site of a study that DFT has in a cell of the same size; none with dispersion or another functional.
 
     Parameters
     ----------
     study
         Of neutral Li; any engine but that of the shipped values.
     """
-    if study.engine.energies_of != _FUNCTIONAL:
+    if study.engine.energies_of != _FUNCTIONAL or study.card.dispersion is not None:
         return []
     beside = []
     for known in dft_bindings():

@@ -79,6 +79,11 @@ class CardRecord(Document):
         """Hash of the card of the study, whether or not it was varied (spin and k-points of an isolated atom)."""
         return self.base_hash or self.hash
 
+    @property
+    def text(self) -> str:
+        """The name, and the correction for dispersion where there is one."""
+        return self.name if self.dispersion is None else f"{self.name} with {DISPERSIONS[self.dispersion]}"
+
 
 class Reason(StrEnum):
     """Why a calculation has no converged result; decisions rest on this, never on the text of an error."""
@@ -226,7 +231,7 @@ class StudyDoc(Document):
     @property
     def cards_text(self) -> str:
         """The card, and those of the roles that have another, such as ``a; crystal: b``."""
-        return "; ".join([self.card.name, *(f"{role}: {card.name}" for role, card in (self.cards or {}).items())])
+        return "; ".join([self.card.text, *(f"{role}: {card.text}" for role, card in (self.cards or {}).items())])
 
     @property
     def complete(self) -> bool:

@@ -56,7 +56,10 @@ def crystal_figure(document: CrystalStudyDoc) -> Figure:
         left.set_yticks(range(len(bars)), labels)
         left.invert_yaxis()
         left.set_xlabel("lattice parameter, deviation from PBE (%)")
-        left.set_xlim(-max(1.0, *(abs(v) * 1.2 for *_, v in bars), 0.0), max(1.0, *(abs(v) * 1.2 for *_, v in bars)))
+        reach = max([1.0, *(abs(value) * 1.2 for *_, value in bars)])
+        left.set_xlim(-reach, reach)
+        if not bars:  # no crystal with a reference
+            left.set_axis_off()
         _formation(right, formed)
         if moduli:
             _young(more[0], moduli)

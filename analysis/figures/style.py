@@ -135,7 +135,7 @@ def computed_by(engine: EngineRecord, card: CardRecord, study_hash: str | None =
         One line.
     """
     study = "" if study_hash is None else f", study {study_hash}"
-    return verbatim(f"{engine.name} ({engine.kind}, {engine.version}), card {card.name}{study}")
+    return verbatim(f"{engine.name} ({engine.kind}, {engine.version}), card {card.text}{study}")
 
 
 def write_footer(figure: Figure, *lines: str) -> None:

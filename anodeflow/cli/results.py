@@ -358,6 +358,7 @@ def _common(doc: dict[str, Any]) -> dict[str, Any]:
         "engine_kind": engine.get("kind"),
         "engine_version": engine.get("version"),
         "card": card.get("name"),
+        **({"dispersion": card["dispersion"]} if card.get("dispersion") else {}),
         "study_hash": doc.get("metadata", {}).get("study_hash"),
         "completed_at": doc.get("completed_at"),
     }

@@ -111,6 +111,8 @@ def _print(calculation: dict[str, Any], as_json: bool) -> None:
         if isinstance(value, str | int | float) and value != "" and key not in _LEFT_OUT and key[0] != "@"
     }
     facts |= {"engine": f"{engine['name']} ({engine.get('version')})", "card": f"{card['name']} (hash {card['hash']})"}
+    if part := calculation.get("dispersion"):
+        facts["dispersion"] = f"{part['energy_ev']:.3f} eV of the energy, {part['method']} ({part['program']})"
     facts["fingerprint"] = str(calculation["fingerprint"])
     structure = calculation.get("structure")
     if isinstance(structure, dict) and "lattice" in structure:

@@ -12,7 +12,7 @@ from anodeflow.report.record import StudyRecord
 from anodeflow.workflows.studies.tables import TABLES as SHARED_TABLES
 
 # What every row of one study says in the same way.
-_COMMON = {"study_hash", "engine", "engine_kind", "engine_version", "card", "completed_at", "doc_type"}
+_COMMON = {"study_hash", "engine", "engine_kind", "engine_version", "card", "dispersion", "completed_at", "doc_type"}
 
 
 @dataclass(frozen=True)

@@ -86,5 +86,9 @@ def test_sites_are_set_beside_the_same_sites_in_cells_of_the_same_size(documents
     assert "How far chgnet is off real DFT (gpaw, PBE)" in capsys.readouterr().out
     host.image_distance_angstrom *= 1.2
     assert ("LiCl", "interstitial") not in {(row.dft.crystal, row.dft.state) for row in beside_dft(other)}
+    other.card.dispersion = "d3-bj"
+    assert beside_dft(other) == []
+    other.card.dispersion = None
+    assert beside_dft(other) != []
     other.engine.functional = "r2SCAN"
     assert beside_dft(other) == []

@@ -1,10 +1,14 @@
 """Crystals that dispersion holds together: every study keeps their cell, or relaxes it with dispersion and says so."""
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
-from factories import calculation_doc, card_record
+from factories import calculation_doc, card_record, engine_record
 
-from anodeflow.analysis.crystal_properties import crystal_doc
+from anodeflow.analysis.crystal_properties import CrystalDoc, crystal_doc
+from anodeflow.analysis.figures.crystals import crystal_figure
+from anodeflow.analysis.figures.style import footer_lines
 from anodeflow.structures.catalogue import crystal_names, get_entry, load_crystal
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.studies import load_study
@@ -93,3 +97,19 @@ def test_a_volume_more_than_five_percent_off_is_warned_of(scale, warned):
     words = f"with dispersion its volume is {100 * (scale - 1):+.1f} % from the one it began with, more than 5 %"
     assert (words in doc.warnings) == warned
     assert doc.began_with.volume_change == pytest.approx(scale - 1)
+
+
+def test_a_figure_is_drawn_of_crystals_without_reference_and_names_the_correction():
+    formed = {"energy_per_atom_ev": -4.9, "formation_energy_ev_per_atom": -0.17, "cell_angstrom": (8.8, 8.9, 9.1)}
+    doc = CrystalDoc(crystal="P2S5", formula="P2S5", **formed)
+    card = card_record("h", name="mine", dispersion="d3-bj")
+    study = SimpleNamespace(crystals=[doc], elastic=[], engine=engine_record(), card=card, study_hash="0" * 16)
+    figure = crystal_figure(study)
+    assert not figure.axes[0].axison
+    assert "mine with D3(BJ)" in " ".join(footer_lines(figure))
+
+
+def test_cards_are_written_with_their_correction():
+    plain, with_it = card_record(name="mine"), card_record(name="mine", dispersion="d3-zero")
+    assert (plain.text, with_it.text) == ("mine", "mine with D3(0)")
+    assert "text" not in with_it.model_dump()

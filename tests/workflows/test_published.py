@@ -11,10 +11,9 @@ from anodeflow.workflows.studies.binding.published import compared
 from anodeflow.workflows.studies.published import comparison_row
 
 
-def study(engine="sevennet-0", hosts=()):
-    return SimpleNamespace(
-        engine=SimpleNamespace(name=engine), card=SimpleNamespace(name="card"), study_hash="0" * 16, hosts=list(hosts)
-    )
+def study(engine="sevennet-0", hosts=(), dispersion=None):
+    card = SimpleNamespace(name="card", dispersion=dispersion)
+    return SimpleNamespace(engine=SimpleNamespace(name=engine), card=card, study_hash="0" * 16, hosts=list(hosts))
 
 
 def host(crystal, face, polarised, nonspin):
@@ -44,6 +43,8 @@ def test_a_reference_is_not_called_published():
     assert (ours["published"], ours["reference"], ours["difference"], ours["note"]) == (None, 1.0, 0.5, "")
     same = comparison_row(study("gpaw"), paper="reference (this project, GPAW)", **common)
     assert "the reference is of gpaw, too" in same["note"]
+    with_it = comparison_row(study(dispersion="d3-bj"), paper="lacss2024", **common)
+    assert with_it["note"] == "ours is with dispersion, D3(BJ)"
 
 
 @pytest.mark.parametrize("row", _data()["published"], ids=lambda row: f"{row['quantity']} {row['system']}")

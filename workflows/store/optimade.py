@@ -14,6 +14,7 @@ from typing import Any
 from jobflow import JobStore
 from pymatgen.core import Structure
 
+from anodeflow.documents import CardRecord
 from anodeflow.errors import InputError, StoreError
 from anodeflow.files import atomic_path
 
@@ -92,7 +93,7 @@ def _entries(store: JobStore, study_hash: str) -> Iterator[dict[str, Any]]:
                 "_anodeflow_charge": output.get("charge", 0),
                 "_anodeflow_max_force": output.get("max_force_ev_per_angstrom"),
                 "_anodeflow_engine": f"{engine['name']} ({engine.get('version') or 'version not known'})",
-                "_anodeflow_card": f"{card['name']} ({card['hash']})",
+                "_anodeflow_card": f"{CardRecord.model_validate(card).text} ({card['hash']})",
                 "_anodeflow_study": study_hash,
             },
         }  # fmt: skip

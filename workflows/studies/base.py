@@ -272,7 +272,8 @@ class Study(Options):
     @property
     def cards_text(self) -> str:
         """The card, and those of the roles that have another, such as ``a; crystal: b``."""
-        return "; ".join([self.method.name, *(f"{role}: {card.name}" for role, card in self.role_cards.items())])
+        cards = self.role_cards.items()
+        return "; ".join([self.method.record.text, *(f"{role}: {card.record.text}" for role, card in cards)])
 
     def _engine_notes(self) -> list[str]:
         """Return what the engine does not honour of the cards."""

@@ -13,6 +13,8 @@ from anodeflow.structures.packings import crystal_of
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Task
 
+#: What is said of a result in a cell that was kept.
+CELL_KEPT = "held together by dispersion; cell kept"
 _ANIONS = {"N", "O", "P", "S", "Se", "F", "Cl", "Br", "I"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from anodeflow.analysis.reference_values import is_reference
-from anodeflow.documents import StudyDoc
+from anodeflow.documents import DISPERSIONS, StudyDoc
 
 
 def comparison_row(
@@ -45,6 +45,9 @@ def comparison_row(
         note = "; ".join(
             [*([note] if note else []), f"the reference is of {document.engine.name}, too: no other's word"]
         )
+    if document.card.dispersion is not None:
+        ours_has = f"ours is with dispersion, {DISPERSIONS[document.card.dispersion]}"
+        note = "; ".join([*([note] if note else []), ours_has])
     return {
         "paper": paper,
         "quantity": quantity,

@@ -48,7 +48,7 @@ TABLES = (
         convergence="converged",
         # of the atoms only their number
         fields=(*_OF_CALCULATIONS, "engine.name", "engine.kind", "engine.stand_in", "card.name",
-                "structure.sites.label"),
+                "card.dispersion", "structure.sites.label"),
     ),
     Table(
         "checks",

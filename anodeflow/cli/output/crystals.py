@@ -42,6 +42,8 @@ def print_crystal_study(document: CrystalStudyDoc) -> None:
     table.print()
     for source in known_sources(doc.crystal for doc in document.crystals):
         say(f"known: {source}")
+    if document.card.dispersion is not None and known_sources(doc.crystal for doc in document.crystals):
+        say("known values are of PBE without dispersion")
     print_began_with({doc.crystal: doc.began_with for doc in document.crystals})
     for step in document.voltages:
         x, y = step.li_per_host_atom

@@ -14,7 +14,7 @@ from anodeflow.structures.strains import LARGEST_STRAIN
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.crystals.elastic import STRAINS, StrainedCells, elastic_label
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import check_given_once, computed_cell, crystal_task
+from anodeflow.workflows.studies.lithium import CELL_KEPT, check_given_once, computed_cell, crystal_task, keeps_cell
 
 
 class CrystalStudy(Study):
@@ -97,6 +97,9 @@ class CrystalStudy(Study):
             crystal_doc(name, calculation, None if facts is None else facts.matrices[number])
             for number, (name, calculation) in enumerate(calculations.items())
         ]
+        for doc in docs:
+            if doc.converged and keeps_cell(doc.crystal, record.setup.card_of("crystal")):
+                doc.warnings.append(CELL_KEPT)
         done = {name: calculation for name, calculation in calculations.items() if calculation is not None}
         moduli = [results[elastic_label(name)] for name in self.crystals] if self.elastic else []
         elastic = [doc for doc in moduli if doc is not None]

@@ -24,6 +24,7 @@ from anodeflow.structures.catalogue import crystal_names, get_entry
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
 from anodeflow.workflows.studies.lithium import (
+    CELL_KEPT,
     check_given_once,
     computed_cell,
     crystal_task,
@@ -173,7 +174,7 @@ class StabilityStudy(Study):
             phases = stability_phases(calculations)
             for doc in phases:
                 if doc.crystal in facts.dispersion:
-                    doc.warnings.append("held together by dispersion; cell kept")
+                    doc.warnings.append(CELL_KEPT)
             follows = stability_results(phases, facts.roles)
         except AnodeflowError as error:
             warnings.append(str(error))
