@@ -140,12 +140,19 @@ def read_yaml_text(text: str, path: str | Path) -> dict[str, Any]:
         raise InputError(f"{where} is not valid YAML: {reason}", "check indentation and colons") from None
     if not isinstance(data, dict):
         raise InputError(f"{path} holds {type(data).__name__}, not 'key: value' lines", "see examples/")
-    _refuse_duplicates(node, path)
+    _check_nodes(node, path)
     return data
 
 
-def _refuse_duplicates(node: yaml.Node | None, path: str | Path) -> None:
-    if isinstance(node, yaml.MappingNode):
+def _check_nodes(node: yaml.Node | None, path: str | Path) -> None:
+    """Refuse a key that is given twice, and the character NUL, which no name of a file can hold."""
+    if isinstance(node, yaml.ScalarNode):
+        if "\0" in node.value:
+            shown = node.value.replace("\0", "\\0")[:60]
+            raise InputError(
+                f"{path}:{node.start_mark.line + 1}: '{shown}' holds the character NUL", "write it without"
+            )
+    elif isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
@@ -155,10 +162,11 @@ def _refuse_duplicates(node: yaml.Node | None, path: str | Path) -> None:
                     "remove one of them",
                 )
             seen[key.value] = line
-            _refuse_duplicates(value, path)
+            _check_nodes(key, path)
+            _check_nodes(value, path)
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            _refuse_duplicates(item, path)
+            _check_nodes(item, path)
 
 
 def _line_of(path: Path, location: tuple[Any, ...]) -> int | None:

@@ -65,8 +65,9 @@ def audit(
     from anodeflow.cli.output.audits import print_audit, print_both
     from anodeflow.cli.output.console import print_json
     from anodeflow.errors import InputError
+    from anodeflow.structures.catalogue import load_crystal
     from anodeflow.workflows.jobs.audit import AuditSettings, potential_named
-    from anodeflow.workflows.jobs.audit_interfaces import known_interfaces
+    from anodeflow.workflows.jobs.audit_interfaces import check_phases_of, known_interfaces
     from anodeflow.workflows.store import open_job_store
 
     if archives and not numbers:
@@ -79,14 +80,20 @@ def audit(
     }  # fmt: skip
     if phases is not None:
         given["phases"] = tuple(dict.fromkeys(filter(None, map(str.strip, phases.split(",")))))
+        if not given["phases"]:
+            raise InputError(f"--phases '{phases}' names no crystal", "name some, with commas, or leave it out")
     try:
         settings = AuditSettings.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"--{first['loc'][0]}: {first['msg'].lower()}", "see anodeflow audit --help") from None
+        option = str(first["loc"][0]).removesuffix("_k")
+        raise InputError(f"--{option}: {first['msg'].lower()}", "see anodeflow audit --help") from None
+    check_phases_of(interfaces, settings.phases)
     names = [engine, *([beside] if beside else [])]
     for name in names:
         potential_named(name).record()  # refuses an engine that is not there before anything is computed
+    for phase in settings.phases:
+        load_crystal(phase)
     job_store = open_job_store(store)
     documents = [_audit(job_store, name, settings, again, interfaces) for name in names]
     document = documents[0]

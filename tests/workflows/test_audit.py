@@ -92,6 +92,12 @@ def test_dynamics_refuse_a_model_that_failed(models, audits, tmp_path, command, 
     with pytest.raises(EngineError, match="failed its audit: Al-Al in vacuum") as caught:
         refuse_failed(store, [models[1]])
     assert "--force" in str(caught.value)
+    # a shorter audit that finds nothing does not clear it
+    shorter = {"fingerprint": "0" * 32, "problems": [], "engine": audits[1].engine}
+    keep_audit(store, audits[0].model_copy(update=shorter))
+    with pytest.raises(EngineError, match="failed its audit: Al-Al in vacuum"):
+        refuse_failed(store, [models[1]])
+    store.docs_store.remove_docs({"uuid": "0" * 32})
     study = write_yaml(tmp_path, {
         "study": "molecular-dynamics", "engine": models[1], "systems": [{"crystal": "Al"}], "duration_ps": 0.02,
         "segment_ps": 0.02,
@@ -190,6 +196,14 @@ def test_an_archive_without_interfaces_is_refused(examples, command):
     assert (status, "add --numbers" in one_line(err)) == (2, True)
 
 
+def test_an_interface_whose_crystal_is_not_audited_is_refused(examples, models, command, tmp_path):
+    file = examples / "dft" / "results" / "interface.zip"
+    options = ("--numbers", "--interfaces", file, "--phases", "Li,Al", "--store", tmp_path / "s.sqlite")
+    status, _, err = command("audit", models[0], *options)
+    assert (status, "counts from LiCl, which is not among the phases Li, Al" in one_line(err)) == (2, True)
+    assert not (tmp_path / "s.sqlite").exists()
+
+
 def test_two_audits_are_one_table(audits, capsys):
     sound, holey = (document.model_copy(deep=True) for document in audits)
     for document, value in ((sound, 1.0), (holey, 2.0)):
@@ -248,6 +262,8 @@ def test_each_number_is_judged(field, value, problem):
         (("chgnet", "--phases", "Unobtainium"), "Unobtainium"),
         (("chgnet", "--picoseconds", "-1"), "--picoseconds: input should be greater"),
         (("chgnet", "--minutes", "0"), "--minutes"),
+        (("chgnet", "--temperature", "0"), "--temperature: input should be greater"),
+        (("chgnet", "--phases", ", "), "--phases ', ' names no crystal"),
     ],
 )
 def test_what_cannot_be_audited_is_one_line(arguments, message, command, tmp_path):
@@ -255,3 +271,4 @@ def test_what_cannot_be_audited_is_one_line(arguments, message, command, tmp_pat
     status, _, err = command("audit", *arguments, "--store", tmp_path / "s.sqlite")
     assert status != 0
     assert message in one_line(err)
+    assert not (tmp_path / "s.sqlite").exists()

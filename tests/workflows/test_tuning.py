@@ -26,6 +26,7 @@ from anodeflow.analysis.labelled_frames import (
 )
 from anodeflow.analysis.program_output.gpaw import printed_steps
 from anodeflow.errors import EngineError, InputError, StoreError
+from anodeflow.files import file_sha256
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.structures.close_pairs import covalent_sum
 from anodeflow.workflows.engines.registry import get_engine
@@ -203,11 +204,15 @@ def test_data_that_cannot_be_used_are_one_line(docs, changes, message, tuning_of
         ([], {"data": [{"store": "s.sqlite", "archive": "x.zip"}]}, "give either store or archive"),
         ([], {"test": []}, "'test' is []"),
         ([], {"epoch": 3}, "unknown key 'epoch'"),
+        ([], {"data": [{"store": "s\0"}]}, "'s\\0' holds the character NUL"),
+        ([], {"tune": "chgnet:s.sqlite"}, "'s.sqlite' cannot be tuned: "),
+        ([], {"tune": "sevennet:"}, "names no model file; write 'sevennet:PATH_TO_MODEL'"),
     ],
 )
 def test_what_cannot_be_tuned_is_one_line(docs, changes, message, tuning_of, command):
-    status, _, err = command("tune", tuning_of([*DOCS(), *(doc() for doc in docs)], **changes), "--dry-run")
-    assert status == 2
+    file = tuning_of([*DOCS(), *(doc() for doc in docs)], **changes)
+    status, _, err = command("tune", file, "--dry-run", cwd=file.parent)
+    assert status in (2, 3)
     assert message in one_line(err)
 
 
@@ -374,6 +379,12 @@ def test_a_tuned_model_is_an_engine_with_a_card(tuning_of, command, tmp_path):
     assert "frames by gpaw, card card c1" in record.training_data
     # the same again is read, not trained
     assert json.loads(command("tune", file, "--folder", tmp_path / "tuned", "--json")[1]) == card
+    # a model that was lost or changed is written again from the weights of its best epoch
+    for content in (None, b"another"):
+        model = tmp_path / "tuned" / "model.pth"
+        model.unlink() if content is None else model.write_bytes(content)
+        again = json.loads(command("tune", file, "--folder", tmp_path / "tuned", "--json")[1])
+        assert again["model_sha256"] == card["model_sha256"] == file_sha256(model)
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ class AuditSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    phases: tuple[str, ...] = PHASES
+    phases: tuple[str, ...] = Field(PHASES, min_length=1)
     temperature_k: float = Field(600.0, ge=1, le=5000)
     picoseconds: float = Field(1.0, ge=0.02, le=1000)
     minutes: float = Field(20.0, gt=0, le=10_000)
@@ -314,19 +314,10 @@ def _closest(cell: Structure, positions: np.ndarray) -> float:
 # --- the store
 
 
-def stored_audit(store: JobStore | Store, key: str | None = None, engine_hash: str | None = None) -> AuditDoc | None:
-    """Return the newest audit of a store; None where it has none.
-
-    Parameters
-    ----------
-    store
-        Open.
-    key, engine_hash
-        Fingerprint of the audit, or the hash of a model.
-    """
-    wanted = {"output.doc_type": "AuditDoc", "output.fingerprint": key, "output.engine.hash": engine_hash}
-    criteria = {name: value for name, value in wanted.items() if value is not None}
-    job = store.query_one(criteria, ["output"], sort={"completed_at": -1})
+def stored_audit(store: JobStore | Store, key: str) -> AuditDoc | None:
+    """Return the audit with this fingerprint of a store; None where it has none."""
+    wanted = {"output.doc_type": "AuditDoc", "output.fingerprint": key}
+    job = store.query_one(wanted, ["output"], sort={"completed_at": -1})
     return None if job is None else AuditDoc.model_validate(job["output"])
 
 
@@ -344,7 +335,7 @@ def keep_audit(store: JobStore, document: AuditDoc) -> None:
 
 
 def refuse_failed(store: JobStore | Store, engines: Sequence[str]) -> None:
-    """Refuse model files of the user that failed their audit.
+    """Refuse model files of the user that failed an audit; another one of fewer phases or shorter does not clear them.
 
     Parameters
     ----------
@@ -361,9 +352,11 @@ def refuse_failed(store: JobStore | Store, engines: Sequence[str]) -> None:
     for name in engines:
         if ":" not in name:
             continue
-        doc = stored_audit(store, engine_hash=get_engine(name).record().hash)
-        if doc is not None and doc.problems:
+        wanted = {"output.doc_type": "AuditDoc", "output.engine.hash": get_engine(name).record().hash}
+        audits = store.query(wanted, ["output.problems"], sort={"completed_at": -1})
+        problem = next((problem for job in audits for problem in job["output"]["problems"]), None)
+        if problem is not None:
             raise EngineError(
-                f"the model of '{name}' failed its audit: {doc.problems[0]}",
+                f"the model of '{name}' failed its audit: {problem}",
                 f"see anodeflow audit {name}; --force runs dynamics with it all the same",
             )

@@ -81,6 +81,30 @@ def known_interfaces(archives: Sequence[Path]) -> list[KnownInterface]:
     return list(interfaces.values())
 
 
+def check_phases_of(interfaces: Sequence[KnownInterface], phases: Sequence[str]) -> None:
+    """Refuse interfaces whose crystals are not audited: their energies count from those of the crystals.
+
+    Parameters
+    ----------
+    interfaces
+        From :func:`known_interfaces`.
+    phases
+        That are audited.
+
+    Raises
+    ------
+    InputError
+        With the first crystal that is missing.
+    """
+    for known in interfaces:
+        lacking = [name for name in (known.film, known.substrate) if name not in phases]
+        if lacking:
+            raise InputError(
+                f"interface '{known.name}' counts from {lacking[0]}, which is not among the phases {', '.join(phases)}",
+                f"add {lacking[0]} to --phases, or leave --interfaces out",
+            )
+
+
 def _of(file: Path) -> Iterator[KnownInterface]:
     jobs = [job.doc for job in read_archive(file)[1]]
     cells = {doc.fingerprint: doc for doc in jobs if isinstance(doc, CalculationDoc) and doc.engine.name in PROGRAMS}

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from anodeflow.analysis.labelled_frames import LabelledCell
 from anodeflow.analysis.tuning import Epoch
-from anodeflow.errors import EngineError
+from anodeflow.errors import EngineError, InputError
 from anodeflow.workflows.tuning.progress import Progress
 from anodeflow.workflows.tuning.settings import Training, Tuning
 
@@ -42,7 +42,17 @@ def known_elements(model: Path) -> set[str]:
     ----------
     model
         A file of CHGNet.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as one.
     """
+    try:
+        CHGNet.from_file(str(model))
+    except Exception as error:  # whatever its loader raises
+        problem = f"'{model}' cannot be tuned: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise InputError(problem, "name a model file of CHGNet") from None
     return {Element.from_Z(number).symbol for number in range(1, _MOST_ELEMENTS + 1)}
 
 

@@ -182,7 +182,9 @@ def run_tuning(prepared: PreparedTuning, folder: Path, tell: Callable[[str], Non
     with alone(json_sha256(["tuning", str(folder)])[:32]):
         progress = Progress(folder, prepared.fingerprint, prepared.tuning.training.patience)
         if progress.stopped and (folder / CARD).is_file():
-            return _read_card(folder / CARD)
+            document, model = _read_card(folder / CARD), folder / MODEL
+            if model.is_file() and file_sha256(model) == document.model_sha256:
+                return document
         return _run(prepared, folder, progress, tell)
 
 

@@ -60,7 +60,7 @@ def known_elements(model: Path) -> set[str]:
         config = load_checkpoint(model).config
         species = config[KEY.CHEMICAL_SPECIES]
     except Exception as error:  # whatever its loader raises
-        problem = f"'{model}' cannot be tuned: {type(error).__name__}: {error}"
+        problem = f"'{model}' cannot be tuned: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
         raise InputError(problem, "name a checkpoint of SevenNet") from None
     if config.get(KEY.USE_MODALITY, False):
         raise InputError(f"'{model}' is a multi-fidelity model", "tune a model of one fidelity, such as sevennet-0")

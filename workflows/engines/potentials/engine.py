@@ -78,7 +78,8 @@ class PotentialEngine(Engine):
             raise EngineError(f"engine '{self.name}': '{family}' has its model inside", f"write '{family}' alone")
         if self._potential.bundled is None or self._path:
             if not self._path:
-                raise EngineError(f"engine '{self.name}' names no model file", f"write '{self.name}:PATH_TO_MODEL'")
+                family = self.name.partition(":")[0]
+                raise EngineError(f"engine '{self.name}' names no model file", f"write '{family}:PATH_TO_MODEL'")
             path = Path(self._path).expanduser()
         else:
             path = Path(next(iter(spec.submodule_search_locations))) / self._potential.bundled
