@@ -22,7 +22,7 @@ from anodeflow.analysis.vacuum_level import ion_binding_energy_ev
 from anodeflow.documents import CalculationDoc, Document
 from anodeflow.lithium_states import State
 
-# Two relaxed sites whose energies agree this well (and whose Li has the same neighbours) are one minimum.
+# Two relaxed sites whose cells agree this well in energy are taken for one minimum.
 _SAME_MINIMUM_EV = 0.005
 # A host atom that moved further than this means that the host was rebuilt, not only strained.
 _RECONSTRUCTED_ANGSTROM = 1.0

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 from factories import write_upf_headers
 from needs import needs_gpaw
+from pymatgen.core import Structure
 
 from anodeflow.workflows.engines.espresso.engine import QeEngine
 
@@ -50,6 +51,16 @@ def test_every_native_input_of_every_calculation(engine, files, study, command, 
     assert not list(tmp_path.glob(".plan-*"))
     if engine != "qe":
         assert any(note.startswith("missing:") for note in plan["notes"])
+
+
+def test_inputs_of_a_displaced_relaxation_hold_the_displaced_atoms_that_a_run_starts_with(study, command, tmp_path):
+    target = tmp_path / "inputs"
+    status, _, err = command("plan", study, "--engine", "vasp", "--card", "pbe-slab", "--write", target)
+    assert status == 0, err
+    host, with_li = (Structure.from_file(next(target.glob(f"*{name}*")) / "POSCAR") for name in ("host", "i1"))
+    away = [min(atom.distance(site) for site in with_li) for atom in host]
+    assert 0.03 < max(away) <= 0.05
+    assert min(away) > 0
 
 
 def test_what_is_missing_is_an_error_before_a_run(study, command, tmp_path):

@@ -234,7 +234,7 @@ class _Auditor:
         lowest = np.inf
         for displacement, volume in _DISPLACED:
             for seed in range(_SEEDS):
-                moved = cell.copy().perturb(displacement, seed=seed)
+                moved = cell.copy().perturb(displacement, 0.0, seed=seed)
                 moved.scale_lattice(volume * cell.volume)
                 lowest = min(lowest, (self._energy(moved) - rest) / len(cell))
         audit.lowest_displaced_ev_per_atom = float(lowest)

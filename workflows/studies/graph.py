@@ -170,7 +170,7 @@ class CalculationStep(Step):
     Parameters
     ----------
     displacement_angstrom, seed
-        Every atom is moved by a random vector of this length before it is run, so that no symmetry holds it.
+        Every atom is moved by a random vector of at most this length before it is run, so that no symmetry holds it.
     warm
         Whether it may start from the geometry of the study's cheap engine, if the study names one.
     stress
@@ -185,14 +185,15 @@ class CalculationStep(Step):
 
     def write_inputs(self, engine: Engine, card: MethodCard, directory: Path) -> list[str]:
         """See :meth:`Step.write_inputs`."""
-        return engine.write_inputs(self.structure, self.task, card, self.charge, directory)
+        return engine.write_inputs(self.start, self.task, card, self.charge, directory)
 
     @property
     def start(self) -> Structure:
         """The geometry that is run: displaced, where it is to be."""
         if not self.displacement_angstrom:
             return self.structure
-        return self.structure.copy().perturb(self.displacement_angstrom, seed=self.seed)
+        # lengths from 0 on, whatever the default of a version of pymatgen: the structure is part of the fingerprint
+        return self.structure.copy().perturb(self.displacement_angstrom, min_distance=0.0, seed=self.seed)
 
     def job(self, setup: Setup, outputs: Mapping[str, Any]) -> Job:
         """See :meth:`Step.job`."""

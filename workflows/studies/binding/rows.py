@@ -78,7 +78,7 @@ def _values(key: str, values: Any) -> list[float]:
         if (number := getattr(model, name)) is None:
             raise ValueError(f"{key}: give numbers, not {value!r}")
         numbers.append(float(number))
-    if len(set(numbers)) != len(numbers):
+    if len({f"{number:g}" for number in numbers}) != len(numbers):  # as labels of rows name them
         raise ValueError(f"{key} {values} names one value twice; give each once")
     if len(numbers) < 2:
         raise ValueError(f"{key} {values}: one value shows no convergence; give two or more")

@@ -109,7 +109,7 @@ class BindingStudy(Study):
         None, ge=6, le=40, description="edge of the box of isolated Li, for engines with electrons; default 12"
     )
     displacement_angstrom: Annotated[float, zero_or_at_least(1e-4)] = Field(
-        0.05, ge=0, le=0.5, description="of every atom, seeded, so that no symmetry holds Li on a saddle"
+        0.05, ge=0, le=0.5, description="of every atom at most, seeded, so that no symmetry holds Li on a saddle"
     )
     seed: Seed = Field(0, description="of the displacements")
 

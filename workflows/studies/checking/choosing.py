@@ -106,7 +106,7 @@ def chosen_structures(
         picked += [("disputed", state.label, group, state.structure) for state in disputed]
         first = (lowest or disputed)[0]
         for number in range(check.displaced):
-            moved = first.structure.copy().perturb(check.displacement_angstrom, seed=check.seed + number)
+            moved = first.structure.copy().perturb(check.displacement_angstrom, 0.0, seed=check.seed + number)
             of = f"{first.label}, displaced by {check.displacement_angstrom:g} Å, seed {check.seed + number}"
             picked.append(("displaced", of, group, moved))
     picked += [("frame", frame.of, frame.system, frame.structure) for frame in frames]

@@ -114,7 +114,7 @@ def planned_points(study: Study, check: Check) -> list[Step]:
     moving = [step for step in study.planned_without_check if step.task == "dynamics"]
     for system in study.moving_frames() if check.frames else ():
         cell = next(step.structure for step in moving if _system_of(step.label, [system]) is not None)
-        moved = cell.copy().perturb(_PLANNED_DISPLACEMENT_ANGSTROM, seed=check.seed)
+        moved = cell.copy().perturb(_PLANNED_DISPLACEMENT_ANGSTROM, 0.0, seed=check.seed)
         frames += [MovingFrame(system=system, of="", structure=moved)] * check.frames
     points: list[Step] = [run.second(state) for state in states] if check.disputed_by else []
     for chosen in chosen_structures(check, states, frames):

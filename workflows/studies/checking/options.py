@@ -35,8 +35,8 @@ class Check(Written):
     frames
         Frames of dynamics of each system, chosen for variety.
     displaced, displacement_angstrom, seed
-        Copies of the lowest state of each composition in which every atom is moved by a random vector of this length:
-        at a minimum of the potential its forces vanish, and say nothing of their slope.
+        Copies of the lowest state of each composition in which every atom is moved by a random vector of at most this
+        length: at a minimum of the potential its forces vanish, and say nothing of their slope.
     """
 
     engine: str = Field(description="engine with electrons: gpaw, qe, castep or vasp")
@@ -46,7 +46,7 @@ class Check(Written):
     disputed_by: str | None = Field(None, description="potential whose disagreement chooses the disputed states")
     frames: int = Field(0, ge=0, le=1000, description="frames of dynamics of each system")
     displaced: int = Field(1, ge=0, le=20, description="displaced copies of the lowest state of each composition")
-    displacement_angstrom: float = Field(0.1, ge=0.01, le=0.5, description="how far every atom of a copy is moved")
+    displacement_angstrom: float = Field(0.1, ge=0.01, le=0.5, description="how far atoms of a copy are moved at most")
     seed: Seed = Field(0, description="of the random vectors of displaced copies")
 
     @model_validator(mode="after")

@@ -36,7 +36,10 @@ class MigrationStudy(Study):
         description="what an engine without charges does when asked for Li+: refuse, or compute neutral Li and say so",
     )
     displacement_angstrom: Annotated[float, zero_or_at_least(1e-4)] = Field(
-        0.03, ge=0, le=0.3, description="of every atom, seeded, so that no symmetry holds an end point or a path"
+        0.03,
+        ge=0,
+        le=0.3,
+        description="of every atom at most, seeded, so that no symmetry holds an end point or a path",
     )
     seed: Seed = Field(0, description="of the displacements")
 
