@@ -10,7 +10,7 @@ from pymatgen.core import Structure
 
 from anodeflow.errors import InputError
 from anodeflow.files import read_package_yaml
-from anodeflow.structures.catalogue import get_entry
+from anodeflow.structures.catalogue import get_entry, is_known_crystal
 
 _DATA = files("anodeflow.structures") / "data" / "packings.yaml"
 _NAME = re.compile(r"(.+) packing (\d+)")
@@ -30,6 +30,15 @@ def crystal_of(name: str) -> str:
     """Return the crystal that a further packing is one of, by its name; any other name as it is."""
     match = _NAME.fullmatch(name)
     return match[1] if match is not None and match[1] in _packings() else name
+
+
+def held_by_dispersion(crystal: str) -> bool:
+    """Return whether this is a crystal of the catalogue whose cell must not be relaxed without dispersion.
+
+    By its name, an alias, or the name of a further packing.
+    """
+    name = crystal_of(crystal)
+    return is_known_crystal(name) and get_entry(name).cell_is_fixed
 
 
 def packing(name: str) -> Structure | None:

@@ -140,8 +140,9 @@ def relaxed_crystal(
         If it cannot be read.
     """
     from anodeflow.documents import CalculationDoc
+    from anodeflow.structures.packings import held_by_dispersion
     from anodeflow.workflows.store import open_job_store
-    from anodeflow.workflows.studies.lithium import crystal_task, held_by_dispersion
+    from anodeflow.workflows.studies.lithium import crystal_task
 
     command = (
         f"make it with `anodeflow run STUDY.yaml --store {place.store}`: {remedy}, "

@@ -1,5 +1,6 @@
 """Crystals that dispersion holds together: every study keeps their cell, or relaxes it with dispersion and says so."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,11 +10,14 @@ from factories import calculation_doc, card_record, engine_record
 from anodeflow.analysis.crystal_properties import CrystalDoc, crystal_doc
 from anodeflow.analysis.figures.crystals import crystal_figure
 from anodeflow.analysis.figures.style import footer_lines
+from anodeflow.errors import InputError
 from anodeflow.structures.catalogue import crystal_names, get_entry, load_crystal
+from anodeflow.structures.packings import held_by_dispersion
 from anodeflow.workflows.cards import load_card
+from anodeflow.workflows.jobs import audit_interfaces
 from anodeflow.workflows.studies import load_study
 from anodeflow.workflows.studies.graph import CalculationStep
-from anodeflow.workflows.studies.lithium import crystal_task, held_by_dispersion
+from anodeflow.workflows.studies.lithium import crystal_task
 
 STUDIES = {
     "crystal-properties": {"crystals": ["AlCl3"]},
@@ -113,3 +117,13 @@ def test_cards_are_written_with_their_correction():
     plain, with_it = card_record(name="mine"), card_record(name="mine", dispersion="d3-zero")
     assert (plain.text, with_it.text) == ("mine", "mine with D3(0)")
     assert "text" not in with_it.model_dump()
+
+
+def test_an_audit_refuses_an_archive_with_dispersion(monkeypatch):
+    card = card_record(name="mine", dispersion="d3-bj")
+    doc = calculation_doc(-1.0, load_crystal("Li"), engine=engine_record(name="gpaw"), card=card)
+    monkeypatch.setattr(audit_interfaces, "read_archive", lambda file: (None, [SimpleNamespace(doc=doc)]))
+    with pytest.raises(
+        InputError, match=r"'a.zip' has energies with dispersion \(card mine with D3\(BJ\)\), those of an audit are"
+    ):
+        audit_interfaces.known_interfaces([Path("a.zip")])

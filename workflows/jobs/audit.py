@@ -32,9 +32,10 @@ from anodeflow.structures.close_pairs import (
     pairs_in_vacuum,
     pushed_together,
 )
+from anodeflow.structures.packings import held_by_dispersion
 from anodeflow.workflows.cards import Dynamics, load_card
 from anodeflow.workflows.engines.base import Engine
-from anodeflow.workflows.engines.contract import DynamicsState, Outcome, Request, Sample
+from anodeflow.workflows.engines.contract import DynamicsState, Outcome, Request, Sample, Task
 from anodeflow.workflows.engines.motion.dynamics import initial_state, kinetic_temperature_k, propagate
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.jobs.audit_interfaces import KnownInterface, asked_interfaces
@@ -209,7 +210,8 @@ class _Auditor:
         scans: list[PairScan] = []
         try:
             self._check_time()
-            outcome = self._engine.compute(Request(crystal, "relax_cell", self._card))
+            task: Task = "relax" if held_by_dispersion(name) else "relax_cell"  # its card adds no dispersion
+            outcome = self._engine.compute(Request(crystal, task, self._card))
             if not outcome.converged:
                 audit.problems.append(f"it does not relax: {outcome.error}")
                 return scans, audit

@@ -67,7 +67,7 @@ def known_interfaces(archives: Sequence[Path]) -> list[KnownInterface]:
     Raises
     ------
     InputError
-        If one is damaged, or holds no interface energy by an engine with electrons.
+        If one is damaged, holds no interface energy by an engine with electrons, or energies with dispersion.
     """
     interfaces: dict[str, KnownInterface] = {}
     for file in archives:
@@ -108,6 +108,12 @@ def check_phases_of(interfaces: Sequence[KnownInterface], phases: Sequence[str])
 def _of(file: Path) -> Iterator[KnownInterface]:
     jobs = [job.doc for job in read_archive(file)[1]]
     cells = {doc.fingerprint: doc for doc in jobs if isinstance(doc, CalculationDoc) and doc.engine.name in PROGRAMS}
+    with_it = next((doc.card for doc in cells.values() if doc.card.dispersion is not None), None)
+    if with_it is not None:
+        raise InputError(
+            f"'{file}' has energies with dispersion (card {with_it.text}), those of an audit are without",
+            "name an archive of energies without dispersion",
+        )
     registries = [doc for doc in jobs if isinstance(doc, InterfaceRegistriesDoc) and doc.lowest is not None]
     for doc in jobs:
         if not isinstance(doc, InterfaceEnergyDoc) or not doc.members:

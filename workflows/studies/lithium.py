@@ -7,24 +7,14 @@ from collections.abc import Sequence
 from pymatgen.core import Structure
 
 from anodeflow.documents import CardRecord
-from anodeflow.structures.catalogue import get_entry, is_known_crystal
 from anodeflow.structures.cleaving import primitive_cell
-from anodeflow.structures.packings import crystal_of
+from anodeflow.structures.packings import held_by_dispersion
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.engines.contract import Task
 
 #: What is said of a result in a cell that was kept.
 CELL_KEPT = "held together by dispersion; cell kept"
 _ANIONS = {"N", "O", "P", "S", "Se", "F", "Cl", "Br", "I"}
-
-
-def held_by_dispersion(crystal: str) -> bool:
-    """Return whether this is a crystal of the catalogue whose cell must not be relaxed without dispersion.
-
-    By its name, an alias, or the name of a further packing.
-    """
-    name = crystal_of(crystal)
-    return is_known_crystal(name) and get_entry(name).cell_is_fixed
 
 
 def keeps_cell(crystal: str, card: MethodCard | CardRecord) -> bool:

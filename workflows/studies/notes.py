@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from anodeflow.structures.packings import held_by_dispersion
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.dispersion import d3_of
 from anodeflow.workflows.studies.graph import Step, crystal_label
-from anodeflow.workflows.studies.lithium import held_by_dispersion
 
 
 def cell_notes(steps: Sequence[Step], card_of: Callable[[Step], MethodCard]) -> list[str]:
