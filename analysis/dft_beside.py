@@ -79,6 +79,8 @@ def beside_dft(study: BindingStudyDoc) -> list[Beside]:
         for host in study.hosts:
             if known.engine == study.engine.name or host.charge_mode != "neutral":
                 continue
+            if any(reservoir.phase != reservoir.element for reservoir in host.reservoirs or []):
+                continue  # another mu of the atom that Li replaces: those of the archives return to their metal
             of_host = (host.crystal, host.environment, host.face, host.li_state)
             distance, of_dft = host.image_distance_angstrom, known.image_distance_angstrom
             same_size = distance is not None and abs(distance / of_dft - 1) <= _SAME_SIZE

@@ -301,7 +301,7 @@ def _write_inputs(study: Study, directory: Path, content: dict[str, Any]) -> Non
 _README = """{title}: native inputs for {engine}, one folder a calculation.
 
 Cells, slabs, sites, bands and starts of dynamics that follow from an earlier relaxation are those of the catalogue
-geometry: `anodeflow run` and `anodeflow submit` build them from the relaxed crystal. A NOTE says where anodeflow moves
-the atoms itself. plan.json holds the table, what is missing on the machine
-where this was written, and the estimate of the cost.
+geometry, or of the relaxed one where `--store` named a store that holds it: `anodeflow run` and `anodeflow submit`
+build them from the relaxed crystal. A NOTE says where anodeflow moves the atoms itself. plan.json holds the table, what
+is missing on the machine where this was written, and the estimate of the cost.
 """

@@ -86,6 +86,10 @@ def test_sites_are_set_beside_the_same_sites_in_cells_of_the_same_size(documents
     assert "How far chgnet is off real DFT (gpaw, PBE)" in capsys.readouterr().out
     host.image_distance_angstrom *= 1.2
     assert ("LiCl", "interstitial") not in {(row.dft.crystal, row.dft.state) for row in beside_dft(other)}
+    metal = next(h for h in other.hosts if (h.crystal, h.li_state) == ("LiAl", "substitution"))
+    assert ("LiAl", "substitution") in {(row.dft.crystal, row.dft.state) for row in beside_dft(other)}
+    metal.reservoirs[0].phase = "LiAl"
+    assert ("LiAl", "substitution") not in {(row.dft.crystal, row.dft.state) for row in beside_dft(other)}
     other.card.dispersion = "d3-bj"
     assert beside_dft(other) == []
     other.card.dispersion = None
