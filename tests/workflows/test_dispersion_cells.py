@@ -18,6 +18,7 @@ from anodeflow.workflows.jobs import audit_interfaces
 from anodeflow.workflows.studies import load_study
 from anodeflow.workflows.studies.graph import CalculationStep
 from anodeflow.workflows.studies.lithium import crystal_task
+from anodeflow.workflows.studies.notes import kept_cells
 
 STUDIES = {
     "crystal-properties": {"crystals": ["AlCl3"]},
@@ -56,6 +57,14 @@ def test_every_study_keeps_the_cell_unless_its_card_adds_dispersion(kind, study)
     assert kept
     assert set(kept.values()) == {"relax"}
     assert free == dict.fromkeys(kept, "relax_cell")
+
+
+def test_a_result_rests_on_the_cells_that_were_kept(study):
+    surfaces = {"surfaces": [{"crystal": name, "miller": [0, 1, 0], "layers": [2, 3, 4]} for name in ("P", "Li", "Cl")]}
+    assert kept_cells(study("surface-energy", "embedded", **surfaces).declare()) == [
+        "cells kept as given, of crystals that dispersion holds together: P, Cl"
+    ]
+    assert kept_cells(study("surface-energy", "embedded-d3-bj", **surfaces).declare()) == []
 
 
 def test_an_alias_or_a_further_packing_is_the_crystal_and_a_file_is_not():

@@ -40,7 +40,7 @@ from anodeflow.workflows.studies.checking.options import Check, identity_of
 from anodeflow.workflows.studies.cost import Cost, Costs, expected_steps
 from anodeflow.workflows.studies.graph import Documents, Entry, Identity, Setup, Stage, Step, Travelling
 from anodeflow.workflows.studies.laying_out import Relaxed, jobs_of, plan
-from anodeflow.workflows.studies.notes import cell_notes, dispersion_notes, each_once
+from anodeflow.workflows.studies.notes import cell_notes, dispersion_notes, each_once, kept_cells
 from anodeflow.workflows.studies.own_crystals import check_names, gather_names
 from anodeflow.yaml_input import Written, read_yaml, validate
 
@@ -405,7 +405,7 @@ class Study(Options):
         jobs, outputs = jobs_of(entries, self.setup, identity)
         labels = self.summarised(entries)
         settings = type(self).model_validate(self.model_dump())  # without the engine and what else it has loaded
-        record = Record(identity=identity, setup=self.setup, sources=self.sources())
+        record = Record(identity=identity, setup=self.setup, sources=[*self.sources(), *kept_cells(entries)])
         checked = None if self.check is None else add_check(self, self.check, settings, jobs, list(outputs.values()))
         summary = _summarise(settings, record, labels, [outputs[label] for label in labels], self.facts(), checked)
         identity.identify(summary, SUMMARY)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from anodeflow.structures.packings import held_by_dispersion
 from anodeflow.workflows.cards import MethodCard
 from anodeflow.workflows.dispersion import d3_of
-from anodeflow.workflows.studies.graph import Step, crystal_label
+from anodeflow.workflows.studies.graph import CalculationStep, Entry, Step, crystal_label
 
 
 def cell_notes(steps: Sequence[Step], card_of: Callable[[Step], MethodCard]) -> list[str]:
@@ -31,6 +31,14 @@ def cell_notes(steps: Sequence[Step], card_of: Callable[[Step], MethodCard]) -> 
         elif correction is not None:
             notes[name] = f"{name}: cell relaxed with dispersion, {correction.name} (dispersion-bound crystal)"
     return list(notes.values())
+
+
+def kept_cells(entries: Iterable[Entry]) -> list[str]:
+    """Return which crystals that dispersion holds together keep their cell in a study, in one line; none without."""
+    relaxations = (entry for entry in entries if isinstance(entry, CalculationStep) and entry.task == "relax")
+    kept = [step.crystal for step in relaxations if step.crystal and step.label == crystal_label(step.crystal)]
+    named = ", ".join(dict.fromkeys(filter(held_by_dispersion, kept)))
+    return [f"cells kept as given, of crystals that dispersion holds together: {named}"] if named else []
 
 
 def dispersion_notes(cards: Iterable[MethodCard]) -> list[str]:
