@@ -203,6 +203,20 @@ def _fields_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     return list(getattr(current, "model_fields", {}))
 
 
+def _as_written(location: tuple[Any, ...], data: Any, kind: str) -> tuple[Any, ...]:
+    """Return a location without the names that pydantic gives to the types that a value may have."""
+    written, current = [], data
+    for number, part in enumerate(location, start=1):
+        holds = (isinstance(current, dict) and part in current) or (
+            isinstance(current, list | tuple) and isinstance(part, int) and part < len(current)
+        )
+        if holds:
+            current = current[part]
+        if holds or (kind == "missing" and number == len(location)):
+            written.append(part)
+    return tuple(written)
+
+
 def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
     """Validate a mapping read from ``path``; the first problem becomes one line.
 
@@ -228,9 +242,10 @@ def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        # A misspelt key is also a missing one: say the misspelling.
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        location = tuple(part for part in first["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+        # A misspelt key is also a missing one: say the misspelling. Where a value may be of several types, it is of none
+        # but one of them from the beginning: say what is wrong with that.
+        first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", e["type"].endswith("_type")))
+        location = _as_written(first["loc"], data, first["type"])
         line = _line_of(path, location)
         where = f"{path}:{line}" if line else str(path)
         key = ".".join(str(part) for part in location) or "the file"

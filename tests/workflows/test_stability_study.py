@@ -129,6 +129,7 @@ def test_published_limits_stand_beside_both_kinds_of_energies(study):
         ({"electrolytes": ["Li2S"], "anodes": ["Li"], "coatings": [], "phases": []}, "no crystal of the element S.*S8"),
         ({"electrolytes": ["AlP"], "anodes": ["Al"], "coatings": [], "phases": ["P"]}, "no crystal.* holds Li"),
         (SMALL | {"without": ["LiP"]}, "'LiP' is to be left out, but"),
+        (SMALL | {"without": ["LiP77"]}, "unknown crystal 'LiP77'; nearest: LiP7"),
         ({"electrolytes": ["Li6PS5Cl"]}, "partially occupied"),
         ({"electrolytes": ["Li3P0"]}, "unknown crystal 'Li3P0'"),
     ],
@@ -144,6 +145,9 @@ def test_what_makes_no_hull_is_refused_before_anything_is_computed(study, settin
         (SMALL | {"electrolytes": ["Li3P", "Li3P"]}, "given twice"),
         (SMALL | {"potentials_v": [-1]}, "not between 0 and 10 V"),
         ({}, "electrolytes"),
+        ({"electrolytes": [{"argyrodite": "Li6PS5Cl", "configurations": 0}]},
+         "'electrolytes.0.configurations' is 0 (and 1 more); Input should be greater than or equal to 1"),
+        ({"electrolytes": [{}]}, "key 'electrolytes.0.argyrodite' is missing"),
     ],
 )
 def test_bad_settings_are_one_line(command, study, settings, message):

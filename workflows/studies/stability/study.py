@@ -125,8 +125,11 @@ class StabilityStudy(Study):
         Raises
         ------
         AnodeflowError
-            If there is no lithium, an element has no crystal, or a phase that is wanted is left out.
+            If there is no lithium, an element has no crystal, or a phase that is left out is wanted or unknown.
         """
+        for name in self.without:
+            if name not in (self.phases or ()):
+                get_entry(name)  # a misspelt one would stay in the hull
         used = self.crystals_used()
         clash = [name for name in self.without if name in used]
         if clash:
