@@ -242,8 +242,8 @@ def validate(model: type[Model], data: dict[str, Any], path: Path) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        # A misspelt key is also a missing one: say the misspelling. Where a value may be of several types, it is of none
-        # but one of them from the beginning: say what is wrong with that.
+        # A misspelt key is also a missing one: say the misspelling. Where a value may be of several types, say first
+        # what is wrong with the one that it has.
         first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", e["type"].endswith("_type")))
         location = _as_written(first["loc"], data, first["type"])
         line = _line_of(path, location)

@@ -138,14 +138,22 @@ def stability_phases(calculations: dict[str, CalculationDoc | None]) -> list[Sta
         )
         if calculation is not None and crystal.energy_per_atom_ev is not None:
             composition = calculation.structure.composition
-            correction = anion_correction_ev(composition) / float(composition.num_atoms)
             applies = corrections_apply(calculation.engine, calculation.card)
-            held = correction if trained_on_corrected(calculation.engine.name) and _of_pbe(calculation.engine) else 0.0
             doc.formula = phase_of(name, composition, 0.0).formula
-            doc.energy_per_atom_ev = crystal.energy_per_atom_ev - held
-            doc.correction_per_atom_ev = correction if applies else 0.0
+            doc.energy_per_atom_ev = crystal.energy_per_atom_ev - held_correction_ev(composition, calculation.engine)
+            doc.correction_per_atom_ev = _correction_per_atom_ev(composition) if applies else 0.0
         docs.append(doc)
     return docs
+
+
+def _correction_per_atom_ev(composition: Composition) -> float:
+    return anion_correction_ev(composition) / float(composition.num_atoms)
+
+
+def held_correction_ev(composition: Composition, engine: EngineRecord) -> float:
+    """Return the anion correction that an engine's energies hold already, eV/atom: it is taken off for raw ones."""
+    holds = trained_on_corrected(engine.name) and _of_pbe(engine)
+    return _correction_per_atom_ev(composition) if holds else 0.0
 
 
 def corrections_apply(engine: EngineRecord, card: CardRecord) -> bool:

@@ -145,8 +145,10 @@ def test_what_makes_no_hull_is_refused_before_anything_is_computed(study, settin
         (SMALL | {"electrolytes": ["Li3P", "Li3P"]}, "given twice"),
         (SMALL | {"potentials_v": [-1]}, "not between 0 and 10 V"),
         ({}, "electrolytes"),
-        ({"electrolytes": [{"argyrodite": "Li6PS5Cl", "configurations": 0}]},
-         "'electrolytes.0.configurations' is 0 (and 1 more); Input should be greater than or equal to 1"),
+        (
+            {"electrolytes": [{"argyrodite": "Li6PS5Cl", "configurations": 0}]},
+            "'electrolytes.0.configurations' is 0 (and 1 more); Input should be greater than or equal to 1",
+        ),
         ({"electrolytes": [{}]}, "key 'electrolytes.0.argyrodite' is missing"),
     ],
 )
