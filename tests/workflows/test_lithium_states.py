@@ -97,6 +97,7 @@ def test_the_hash_says_which_states_are_computed(study):
         ({"states": []}, "at least 1"),
         ({"hosts": [{"crystal": "Al", "states": ["substitution", "substitution"]}]}, "names one twice"),
         ({"hosts": [{"crystal": "Al", "sites": ["sub-Cl1"]}]}, "host Al has no site 'sub-Cl1'"),
+        ({"hosts": [{"crystal": "Al", "sites": ["hollow-1"]}]}, "none of its sites (hollow-1) is there; add one of i1"),
     ],
 )
 def test_bad_states_are_refused_in_one_line(study, changes, words):

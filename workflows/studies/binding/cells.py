@@ -261,9 +261,14 @@ def li_sites(crystal: Structure, structure: Structure, host: Host, state: State,
     of_others = tuple(start for other, starts in _LABELS.items() if other != state for start in starts)
     unknown = [label for label in host.sites if label not in labels and not label.startswith(of_others)]
     chosen = [site for site in sites if site.label in host.sites]
-    if unknown or not chosen:
-        wrong = (unknown or host.sites)[0]
-        raise InputError(f"host {host.label} has no site '{wrong}'", f"its sites: {', '.join(labels)}")
+    if unknown:
+        raise InputError(f"host {host.label} has no site '{unknown[0]}'", f"its sites: {', '.join(labels)}")
+    if not chosen:
+        where = "on its surface" if state == "adsorbed" else "in the crystal"
+        raise InputError(
+            f"host {host.label} is computed with Li {where}, and none of its sites ({', '.join(host.sites)}) is there",
+            f"add one of {', '.join(labels)}, or name its environments and states",
+        )
     return chosen
 
 
