@@ -52,6 +52,8 @@ def test_engines_are_listed_with_what_they_lack(command, settings_with):
     assert rows["vasp"]["here"] == "no"
     assert any("no-such-program" in item for item in rows["vasp"]["lacks"])
     assert "electrons" in rows["castep"]["can"]
+    assert "dispersion" in rows["castep"]["can"]
+    assert "dispersion" not in rows["chgnet-r2scan"]["can"]
     assert "no-such-program" in command("engines")[1]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from anodeflow.cli.options import json_option
+
+if TYPE_CHECKING:
+    from anodeflow.workflows.engines.base import Engine
 
 _CARDS = ("card", "cutoff_ev", "kpoints", "code", "title")
 _ENGINES = ("engine", "here", "functional", "can")
@@ -82,7 +85,7 @@ def _engine_row(name: str) -> dict[str, Any]:
         word
         for word, true in (
             ("electrons", able.electrons), ("charge", able.charge), ("stress", able.stress), ("bands", able.neb),
-            ("dynamics", able.md), ("native inputs", able.inputs),
+            ("dynamics", able.md), ("dispersion", _adds_dispersion(engine)), ("native inputs", able.inputs),
         )
         if true
     )  # fmt: skip
@@ -94,6 +97,18 @@ def _engine_row(name: str) -> dict[str, Any]:
     except AnodeflowError as error:
         lacks = lacks or [error.problem]
     return row | {"here": "no" if lacks else "yes", "lacks": lacks}
+
+
+def _adds_dispersion(engine: Engine) -> bool:
+    """Return whether a card of PBE may ask an engine for dispersion: not a potential of another functional."""
+    from anodeflow.errors import AnodeflowError
+    from anodeflow.workflows.cards import load_card
+
+    try:
+        engine.check_dispersion(load_card("embedded-d3-bj"))
+    except AnodeflowError:
+        return False
+    return True
 
 
 @click.command()
