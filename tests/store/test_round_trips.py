@@ -156,3 +156,39 @@ def test_a_hull_whose_engine_holds_anion_corrections_travels(tmp_path, monkeypat
     bad = rewrite(tmp_path / "a.zip", tmp_path / "bad.zip", edit(last, as_computed), sums=True)
     with pytest.raises(InputError, match="says energy_per_atom_ev"):
         verify_archive(bad)
+
+
+def no_card(output):
+    output["card"]["dispersion"] = None
+
+
+def larger_part(output):
+    output["dispersion"]["energy_ev"] -= 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (no_card, "holds a correction for dispersion, and its card has none"),
+        (larger_part, "that of electrons and dispersion"),
+        (lambda output: no_card(output) or output.update(dispersion=None), "has the dispersion .*, elsewhere"),
+    ],
+)
+def test_energies_with_and_without_dispersion_are_told_apart(change, words, tmp_path, monkeypatch, command):
+    """Else those with it would be combined with others."""
+    monkeypatch.setenv("ANODEFLOW_RUNS", str(tmp_path / "runs"))
+    travelled(STUDIES["dispersion"] | {"crystals": ["P"]}, tmp_path, command)
+    changed = edit("documents/00000.json", lambda content: change(content["output"]))
+    bad = rewrite(tmp_path / "a.zip", tmp_path / "bad.zip", changed, sums=True)
+    with pytest.raises(InputError, match=words):
+        verify_archive(bad)
+
+
+def test_a_work_function_is_that_of_its_calculation(examples, tmp_path):
+    def changed(content):
+        content["output"]["sites"][0]["work_function_ev"] += 0.01
+
+    archive = examples / "dft" / "results" / "binding-converge-1.zip"
+    bad = rewrite(archive, tmp_path / "bad.zip", edit("documents/00022.json", changed), sums=True)
+    with pytest.raises(InputError, match=r"says work_function_ev = 2\.13188, the calculation it rests on 2\.12188"):
+        verify_archive(bad)

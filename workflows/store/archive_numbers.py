@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.interface_registries import DEFAULT_SEARCH_ENGINE, RegistrySearchDoc
 from anodeflow.analysis.migration_documents import BandDoc
 from anodeflow.analysis.reference_values import reference_value
-from anodeflow.documents import CalculationDoc, ComputedDoc, EngineRecord, StudyDoc
+from anodeflow.documents import CalculationDoc, CardRecord, ComputedDoc, EngineRecord, StudyDoc
 from anodeflow.files import short_digest
 from anodeflow.workflows.fingerprints import band_key, fingerprint, run_hash, segment_key
 from anodeflow.workflows.store.archive_documents import Archived, UnfitError
@@ -43,12 +43,20 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gpaw": (("plane-wave DFT (PAW)",), ("gpaw plane waves PBE",)),
 }
 # What a result says of the calculation that it names.
-_ENERGIES = ("total_energy_ev", "energy_ev", "energy_per_atom_ev")
+_OF_A_CALCULATION = ("total_energy_ev", "energy_ev", "energy_per_atom_ev", "work_function_ev")
 # Numbers in results by which they are told apart from an edited copy.
 _HEADLINES = (
     "binding_energy_ev", "ion_binding_energy_ev", "work_function_ev", "gamma_j_per_m2", "forward_ev", "backward_ev",
     "energy_per_atom_ev",
 )  # fmt: skip
+
+
+class _Computed(NamedTuple):
+    """What a calculation says that results repeat."""
+
+    energy_ev: float | None
+    atoms: int
+    work_function_ev: float | None
 
 
 @dataclass
@@ -58,7 +66,8 @@ class NumbersCheck:
     Every method raises UnfitError.
     """
 
-    _energies: dict[str, list[tuple[float | None, int, int]]] = field(default_factory=dict)
+    _calculations: dict[str, list[_Computed]] = field(default_factory=dict)
+    _dispersions: dict[str, str | None] = field(default_factory=dict)
     _engines: dict[tuple[str, str], str] = field(default_factory=dict)
     _computed: list[tuple[str, EngineRecord, str | None]] = field(default_factory=list)
     _claims: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -97,6 +106,11 @@ class NumbersCheck:
         asked = str(summary.get("settings", {}).get("engine", engine.name)).partition(":")[0]
         if engine.name.partition(":")[0] != asked:
             raise UnfitError(f"the summary names the engine '{engine.name}', its settings '{asked}'")
+        try:
+            for card in (summary["card"], *(summary.get("cards") or {}).values()):
+                self._check_card(CardRecord.model_validate(card))
+        except UnfitError as error:
+            raise UnfitError(f"the summary: {error}") from None
         cards = [summary["card"]["hash"], *(card["hash"] for card in (summary.get("cards") or {}).values())]
         searching, checking = _search_engines(summary), _check_engines(summary)
         cards += filter(None, [_mapping(_mapping(summary, "check"), "check_card").get("hash")])
@@ -128,9 +142,10 @@ class NumbersCheck:
             self._check_engine(doc)
             if isinstance(doc, CalculationDoc):
                 _check_calculation(doc, arrays)
-                self._energies.setdefault(doc.fingerprint, []).append(
-                    (doc.energy_ev, len(doc.structure), doc.ionic_steps)
-                )
+                work_function = None if doc.levels is None else doc.levels.work_function_ev
+                known = _Computed(doc.energy_ev, len(doc.structure), work_function)
+                self._calculations.setdefault(doc.fingerprint, []).append(known)
+                self._check_card(doc.card)
             elif isinstance(doc, DynamicsSegmentDoc):
                 _check_segment(doc, arrays)
             elif isinstance(doc, BandDoc):
@@ -151,38 +166,47 @@ class NumbersCheck:
         if known != doc.engine.name:
             raise UnfitError(f"its engine is '{doc.engine.name}', though '{known}' has the same hash and model")
 
+    def _check_card(self, card: CardRecord) -> None:
+        """Refuse a card with and without a correction for dispersion: both would be taken for the same energies."""
+        known = self._dispersions.setdefault(card.hash, card.dispersion)
+        if known != card.dispersion:
+            raise UnfitError(
+                f"its card {card.hash} has the dispersion {card.dispersion or 'none'}, elsewhere {known or 'none'}"
+            )
+
     def _check_ends(self, name: str, band: BandDoc) -> None:
         """Compare the energies of a band's ends with those of the relaxations that they are."""
         for end, number in ((band.start, 0), (band.end, -1)):
-            known = self._energies.get(end or "", [])
+            known = self._calculations.get(end or "", [])
             energy = band.energies_ev[number] if band.energies_ev else None
-            if known and energy is not None and all(abs((e or 0.0) - energy) > _SAME_END_EV for e, _, _ in known):
-                raise UnfitError(f"{name} has an end of {energy:.4f} eV, its relaxation one of {known[0][0]} eV")
+            if known and energy is not None and all(abs((k.energy_ev or 0.0) - energy) > _SAME_END_EV for k in known):
+                raise UnfitError(f"{name} has an end of {energy:.4f} eV, its relaxation one of {known[0].energy_ev} eV")
 
     def _check_claim(self, name: str, claim: dict[str, Any]) -> None:
         # where a calculation is named by its label, its fingerprint stands beside it
         rests_on = claim.get("fingerprint") or claim.get("calculation") or claim["rests_on"][0]
-        known = self._energies.get(rests_on)
+        known = self._calculations.get(rests_on)
         if known is None:
             raise UnfitError(f"{name} rests on the calculation {rests_on!r:.40}, which is not in the archive")
-        wanted: dict[str, Callable[[float, int, int], float]] = {
-            "total_energy_ev": lambda energy, atoms, steps: energy,
-            "energy_ev": lambda energy, atoms, steps: energy,
-            "energy_per_atom_ev": lambda energy, atoms, steps: energy / atoms,
-            "atoms": lambda energy, atoms, steps: atoms,
+        wanted: dict[str, Callable[[float, _Computed], float | None]] = {
+            "total_energy_ev": lambda energy, known: energy,
+            "energy_ev": lambda energy, known: energy,
+            "energy_per_atom_ev": lambda energy, known: energy / known.atoms,
+            "atoms": lambda energy, known: known.atoms,
+            "work_function_ev": lambda energy, known: known.work_function_ev,
         }
         if claim.get("convention") == "bulk_metal":
             wanted["energy_ev"] = wanted["energy_per_atom_ev"]
         elif claim.get("convention") in PUBLISHED_SHIFTS and claim.get("sources"):
             shift = sum(reference_value(name).value for name in PUBLISHED_SHIFTS[claim["convention"]])
-            wanted["energy_ev"] = lambda energy, atoms, steps: energy / atoms + shift
+            wanted["energy_ev"] = lambda energy, known: energy / known.atoms + shift
         for key, value_of in wanted.items():
             value = claim.get(key)
             if value is None:
                 continue
-            values = [value_of(e, n, s) for e, n, s in known if e is not None]
+            values = [v for k in known if k.energy_ev is not None and (v := value_of(k.energy_ev, k)) is not None]
             if not any(abs(value - number) <= SAME_EV for number in values):
-                stated = f"{values[0]:.6g}" if values else "no energy"
+                stated = f"{values[0]:.6g}" if values else "none"
                 raise UnfitError(f"{name} says {key} = {value:.6g}, the calculation it rests on {stated}")
 
 
@@ -245,6 +269,7 @@ def _check_calculation(doc: CalculationDoc, arrays: dict[str, Any]) -> None:
     ):
         if array is not None and array.shape != shape:
             raise UnfitError(f"its array {key} has the shape {array.shape}, not {shape}")
+    _check_dispersion(doc)
     if not doc.converged or doc.energy_ev is None:
         return
     if energies is not None and (not len(energies) or not abs(energies[-1] - doc.energy_ev) <= SAME_EV):
@@ -254,6 +279,17 @@ def _check_calculation(doc: CalculationDoc, arrays: dict[str, Any]) -> None:
         _check_forces(doc, forces)
     if positions is not None and cells is not None and len(positions):
         _check_last_geometry(doc, positions[-1], cells[-1])
+
+
+def _check_dispersion(doc: CalculationDoc) -> None:
+    part = doc.dispersion
+    if part is None or doc.energy_ev is None:
+        return
+    if doc.card.dispersion is None:
+        raise UnfitError("it holds a correction for dispersion, and its card has none")
+    if not abs(part.electronic_ev + part.energy_ev - doc.energy_ev) <= SAME_EV:
+        total = part.electronic_ev + part.energy_ev
+        raise UnfitError(f"its energy is {doc.energy_ev:.6f} eV, that of electrons and dispersion {total:.6f} eV")
 
 
 def _check_convergence(doc: CalculationDoc) -> None:
@@ -396,7 +432,7 @@ def _claims_in(output: dict[str, Any]) -> Iterator[dict[str, Any]]:
         of_lithium = isinstance(rests_on, list) and len(rests_on) == 1 and "convention" in part
         if of_lithium and not part.get("charge"):  # not of an ion, whose energy is corrected
             yield part
-        if isinstance(part.get("calculation"), str) and any(part.get(key) is not None for key in _ENERGIES):
+        if isinstance(part.get("calculation"), str) and any(part.get(key) is not None for key in _OF_A_CALCULATION):
             yield part
 
 
