@@ -42,6 +42,11 @@ def crystal_figure(document: CrystalStudyDoc) -> Figure:
     moduli = [doc for doc in document.elastic if doc.young_gpa]
     formed = [d for d in done if d.formation_energy_ev_per_atom is not None and abs(d.formation_energy_ev_per_atom) > 0]
     if not bars and not formed and not moduli:
+        if done:
+            raise InputError(
+                "no crystal of this study has a reference or a formation energy to draw",
+                "add the crystals of its elements; its numbers: anodeflow show",
+            )
         raise InputError("no crystal of this study has a result to draw", "see its warnings")
     with in_style():
         widths = (3, 2, 2) if moduli else (3, 2)

@@ -120,6 +120,9 @@ def test_a_figure_is_drawn_of_crystals_without_reference_and_names_the_correctio
     figure = crystal_figure(study)
     assert not figure.axes[0].axison
     assert "mine with D3(BJ)" in " ".join(footer_lines(figure))
+    doc.formation_energy_ev_per_atom = None
+    with pytest.raises(InputError, match="no crystal of this study has a reference or a formation energy"):
+        crystal_figure(study)
 
 
 def test_cards_are_written_with_their_correction():
