@@ -212,7 +212,7 @@ class BindingStudyDoc(StudyDoc):
     doc_type: Literal["BindingStudyDoc"] = Field("BindingStudyDoc", description="class of the document")
     hosts: list[BindingEnergyDoc] = Field(description="a result for each host, environment and state")
     descriptors: list[DescriptorMatrix] = Field(description="dE of anodes and interphases")
-    conventions: list[Convention] = Field(description="what E_Li is, the leading one first")
+    conventions: list[Convention] = Field(min_length=1, description="what E_Li is, the leading one first")
     packings: list[PackingSpread] | None = Field(None, description="dE over the packings of packing models")
     convergence: list[BindingConvergence] | None = Field(None, description="convergence rows of `vary`")
 

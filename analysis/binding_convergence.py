@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from anodeflow.analysis.binding import BindingEnergyDoc, Convention
@@ -65,10 +65,7 @@ def binding_convergence(
     for row, energy, ion in zip(rows, energies, ions, strict=True):
         row.from_base_ev, row.from_finest_ev = _less(energy, energies[own]), _less(energy, energies[-1])
         row.ion_from_base_ev, row.ion_from_finest_ev = _less(ion, ions[own]), _less(ion, ions[-1])
-    spread, ion_spread = _spread(energies, own), _spread(ions, own)
-    moved = [value for value in (spread, ion_spread) if value is not None]
-    # with a work function of some slabs only, neutral Li alone does not decide
-    lacks_ion = ion_spread is None and any(ion is not None for ion in ions)
+    spread, ion_spread, converged = judged_rows(rows, convention, within_ev)
     return BindingConvergence(
         crystal=base.crystal,
         environment=base.environment,
@@ -79,8 +76,36 @@ def binding_convergence(
         spread_ev=spread,
         ion_spread_ev=ion_spread,
         within_ev=within_ev,
-        converged=None if not moved or lacks_ion else max(moved) <= within_ev,
+        converged=converged,
     )
+
+
+def judged_rows(
+    rows: Sequence[ConvergenceRow], convention: str, within_ev: float
+) -> tuple[float | None, float | None, bool | None]:
+    """Return how far E_int and E_int(Li+) move over rows, eV, and whether that is within a limit.
+
+    Parameters
+    ----------
+    rows
+        The most accurate last, the study's own among them.
+    convention
+        The Li reference of E_int.
+    within_ev
+        What counts as converged.
+
+    Returns
+    -------
+    tuple
+        None for what is not known.
+    """
+    own = next(number for number, row in enumerate(rows) if row.is_base)
+    ions = [row.ion_binding_energy_ev for row in rows]
+    spread, ion_spread = _spread([row.binding_energy_ev.get(convention) for row in rows], own), _spread(ions, own)
+    moved = [value for value in (spread, ion_spread) if value is not None]
+    # with a work function of some slabs only, neutral Li alone does not decide
+    lacks_ion = ion_spread is None and any(ion is not None for ion in ions)
+    return spread, ion_spread, None if not moved or lacks_ion else max(moved) <= within_ev
 
 
 def _row(value: Value, doc: BindingEnergyDoc | None) -> ConvergenceRow:

@@ -184,6 +184,17 @@ def test_energies_with_and_without_dispersion_are_told_apart(change, words, tmp_
         verify_archive(bad)
 
 
+@pytest.mark.parametrize(("key", "value"), [("spread_ev", 0.0), ("ion_spread_ev", None), ("converged", None)])
+def test_a_verdict_on_convergence_is_that_of_its_rows(key, value, examples, tmp_path):
+    def changed(content):
+        content["output"]["convergence"][0][key] = value
+
+    archive = examples / "dft" / "results" / "binding-converge-1.zip"
+    bad = rewrite(archive, tmp_path / "bad.zip", edit("documents/00027.json", changed), sums=True)
+    with pytest.raises(InputError, match=r"Al/surface, slab\.vacuum_angstrom is '.*', which its rows are not"):
+        verify_archive(bad)
+
+
 def test_a_work_function_is_that_of_its_calculation(examples, tmp_path):
     def changed(content):
         content["output"]["sites"][0]["work_function_ev"] += 0.01

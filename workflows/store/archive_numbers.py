@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from pymatgen.core import Composition
 
 from anodeflow.analysis.binding import PUBLISHED_SHIFTS
+from anodeflow.analysis.binding_convergence import judged_rows
+from anodeflow.analysis.binding_rows import BindingConvergence
 from anodeflow.analysis.dynamics_runs import DynamicsSegmentDoc
 from anodeflow.analysis.interface_registries import DEFAULT_SEARCH_ENGINE, RegistrySearchDoc
 from anodeflow.analysis.migration_documents import BandDoc
@@ -130,6 +132,8 @@ class NumbersCheck:
                 continue
             if (_varied(result), _headlines(result)) not in rows:
                 raise UnfitError(f"{name} has other results than the summary says")
+        for curve in _mappings(summary, "convergence"):
+            _check_verdict(BindingConvergence.model_validate(curve))
 
     def _may_search(self, name: str, summary: dict[str, Any]) -> bool:
         """Whether a document is of the search of registries, which a potential does, whoever computes the study."""
@@ -462,6 +466,15 @@ def _convergence_rows(summary: dict[str, Any]) -> list[tuple[Any, ...]]:
         for curve in _mappings(summary, "convergence")
         for row in _mappings(curve, "rows")
     ]
+
+
+def _check_verdict(curve: BindingConvergence) -> None:
+    """Refuse a verdict on convergence that is not that of its rows."""
+    if not any(row.is_base for row in curve.rows):
+        raise UnfitError(f"the summary: no row of {curve.where}, {curve.setting} is the study's own")
+    of_rows, stated = judged_rows(curve.rows, curve.convention, curve.within_ev), (curve.spread_ev, curve.ion_spread_ev)
+    if (*map(_rounded, stated), curve.converged) != (*map(_rounded, of_rows[:2]), of_rows[2]):
+        raise UnfitError(f"the summary: {curve.where}, {curve.setting} is '{curve.verdict}', which its rows are not")
 
 
 def _headlines(result: dict[str, Any]) -> tuple[Any, ...]:
