@@ -146,7 +146,8 @@ def _answer(
     from anodeflow.workflows.store import open_job_store, store_shown
 
     study.loaded_engine.record(study.elements())  # refuses an engine that is not there before the store is opened
-    document = stored_study(open_job_store(store), study.hash)
+    opened = open_job_store(store, must_exist=True, read_only=True) if stored else open_job_store(store)
+    document = stored_study(opened, study.hash)
     if document is None or not (stored or document.complete):
         if stored:
             raise InputError(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factories import write_yaml
+from factories import one_line, write_yaml
 from jobflow.managers.local import run_locally
 from toy_pairs import Pairs
 
@@ -203,3 +203,16 @@ def test_a_work_function_is_that_of_its_calculation(examples, tmp_path):
     bad = rewrite(archive, tmp_path / "bad.zip", edit("documents/00022.json", changed), sums=True)
     with pytest.raises(InputError, match=r"says work_function_ev = 2\.13188, the calculation it rests on 2\.12188"):
         verify_archive(bad)
+
+
+def test_what_cannot_be_written_or_is_not_there_is_one_line(tmp_path, monkeypatch, command):
+    monkeypatch.setenv("ANODEFLOW_RUNS", str(tmp_path / "runs"))
+    travelled(STUDIES["voltage"], tmp_path, command)
+    file = tmp_path / "study.yaml"
+    for option, name in (("-o", "/proc/x.zip"), ("--optimade", "/proc/x.jsonl")):
+        status, _, err = command("export", file, option, name, "--store", "a.sqlite", cwd=tmp_path)
+        assert (status, f"'{name}': " in one_line(err)) == (2, True)
+    asked = ("compare", file, "--archive", "a.zip", "--engines", "gpaw", "--stored", "--store", "none.sqlite")
+    status, _, err = command(*asked, cwd=tmp_path)
+    assert (status, "no store at" in one_line(err)) == (2, True)
+    assert not (tmp_path / "none.sqlite").exists()

@@ -178,7 +178,8 @@ def test_two_engines_from_study_to_figure(command, tmp_path):
     engines = "chgnet,chgnet-0.2.0"
     status, _, err = command("compare", study, "--engines", engines, "--store", store, "--stored")
     assert status != 0
-    assert "leave --stored out" in err
+    assert "no store at" in err
+    assert not store.exists()
     status, out, err = command(
         "compare", study, "--engines", f"{engines},vasp", "--store", store, "--json", "--figure", tmp_path / "f.png"
     )

@@ -117,8 +117,11 @@ def export_study(
             f"no finished study {study_hash} in {store.docs_store.name}", "run it first, or check the hash"
         )
     output = last["output"]
-    with atomic_path(goal) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        return _write(archive, store, study_hash, output, keys, submitted, files)
+    try:
+        with atomic_path(goal) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            return _write(archive, store, study_hash, output, keys, submitted, files)
+    except OSError as error:
+        raise InputError(f"cannot write archive '{goal}': {error.strerror}", "choose another folder") from None
 
 
 def _place(document: dict[str, Any]) -> tuple[bool, str, int, str]:

@@ -64,9 +64,12 @@ def export_optimade(store: JobStore, study_hash: str, file: str | Path) -> int:
     entries = list(_entries(store, study_hash))
     if not entries:
         raise StoreError(f"study {study_hash} has no converged calculation", "run it first")
-    with atomic_path(goal) as temporary, temporary.open("w", encoding="utf-8") as lines:
-        for content in (_header(), _info(), *entries):
-            lines.write(json.dumps(content, sort_keys=True) + "\n")
+    try:
+        with atomic_path(goal) as temporary, temporary.open("w", encoding="utf-8") as lines:
+            for content in (_header(), _info(), *entries):
+                lines.write(json.dumps(content, sort_keys=True) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot write '{goal}': {error.strerror}", "choose another folder") from None
     return len(entries)
 
 
