@@ -1,6 +1,7 @@
 """The voltage study from file to figure, beside the published numbers, and what it refuses."""
 
 import json
+from collections import defaultdict
 
 import pytest
 import yaml
@@ -74,6 +75,15 @@ def test_nothing_to_draw_is_said(tmp_path):
     assert compared(document) == []
     with pytest.raises(InputError, match="no profile"):
         voltage_figure(document)
+
+
+def test_one_reason_is_one_warning(tmp_path):
+    study = load_study(written(tmp_path, vibrations_at_k=300))
+    record = Record(identity=study.identity, setup=study.setup, sources=[])
+    document = study.document(defaultdict(lambda: None), record, None)
+    assert document.warm.error
+    assert document.warnings.count(document.warm.error) == 1
+    assert len(set(document.warnings)) == len(document.warnings)
 
 
 @pytest.mark.slow

@@ -106,7 +106,8 @@ class VoltageStudy(Study):
         if self.vibrations_at_k is not None:
             vibrations = [self._vibrations(name, results, self.vibrations_at_k) for name in self.crystals]
             document.warm = warm_profile(self.host, document.phases, vibrations)
-            document.warnings += [document.warm.error] if document.warm.error else []
+            if document.warm.error and document.warm.error not in document.warnings:
+                document.warnings.append(document.warm.error)
         return document
 
     @staticmethod
