@@ -1,17 +1,20 @@
 """The voltage study from file to figure, beside the published numbers, and what it refuses."""
 
 import json
-from collections import defaultdict
 
 import pytest
 import yaml
+from factories import calculation_doc
 
 from anodeflow.analysis.figures.voltage import voltage_figure
+from anodeflow.analysis.vibrations import VibrationsDoc
 from anodeflow.analysis.voltage_profile import VoltageStudyDoc
 from anodeflow.cli.output.voltage import print_voltage
 from anodeflow.errors import InputError
+from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.studies import load_study
 from anodeflow.workflows.studies.base import Record
+from anodeflow.workflows.studies.vibrations import vibrations_label
 from anodeflow.workflows.studies.voltage.published import compared
 
 
@@ -78,12 +81,18 @@ def test_nothing_to_draw_is_said(tmp_path):
 
 
 def test_one_reason_is_one_warning(tmp_path):
-    study = load_study(written(tmp_path, vibrations_at_k=300))
+    """Without a compound there is no profile, neither at 0 K nor with vibrations."""
+    study = load_study(written(tmp_path, crystals=["Al", "Li"], vibrations_at_k=300))
     record = Record(identity=study.identity, setup=study.setup, sources=[])
-    document = study.document(defaultdict(lambda: None), record, None)
-    assert document.warm.error
+    results = {}
+    for name in study.crystals:
+        results[f"{name}/crystal"] = calculation_doc(-2.0, load_crystal(name).get_primitive_structure(), label=name)
+        results[vibrations_label(name)] = VibrationsDoc(
+            crystal=name, temperature_k=300, free_energy_ev_per_atom=0.01, zero_point_ev_per_atom=0.02
+        )
+    document = study.document(results, record, None)
+    assert "takes up no lithium" in document.warm.error
     assert document.warnings.count(document.warm.error) == 1
-    assert len(set(document.warnings)) == len(document.warnings)
 
 
 @pytest.mark.slow
