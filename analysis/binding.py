@@ -121,6 +121,7 @@ class BindingEnergyDoc(Document):
     charge_mode: str = Field("neutral", description="as text; says so if an ion was asked for and not run")
     work_function_ev: float | None = Field(None, description="of the slab with Li on its lowest site")
     ion_binding_energy_ev: float | None = Field(None, description="E_int(Li+) of the lowest site by its work function")
+    bare_work_function_ev: float | None = Field(None, description="of a metal's slab without the added Li")
     varied: VariedSetting | None = Field(None, description="setting of a convergence row; None: those of the study")
     convergence_spread_ev: dict[str, float] | None = Field(
         None, description="by varied setting, how far E_int of the leading convention moves, eV per Li"
@@ -139,8 +140,8 @@ class BindingEnergyDoc(Document):
     error: str | None = Field(None, description="why there is no result; none where there is one")
 
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (
-        "state", "reservoirs", "work_function_ev", "ion_binding_energy_ev", "varied", "convergence_spread_ev",
-        "total_error_ev", "began_with",
+        "state", "reservoirs", "work_function_ev", "ion_binding_energy_ev", "bare_work_function_ev", "varied",
+        "convergence_spread_ev", "total_error_ev", "began_with",
     )  # fmt: skip
 
     @property

@@ -31,6 +31,8 @@ _NOT_ALIGNED = (
     "charged cell without potential alignment (FNV): its energy is against the mean potential of this very cell, and "
     "dE of two hosts is wrong by the difference of theirs; take Li+ from neutral slabs by their work functions"
 )
+# A work function that Li moves by more is one of its coverage.
+_SAME_WORK_FUNCTION_EV = 0.1
 # Li further than this from every host atom has left the surface.
 _DESORBED_ANGSTROM = 4.5
 
@@ -204,7 +206,12 @@ def host_result(
         (relaxation_uncertainty_ev(chosen) + relaxation_uncertainty_ev(pristine)) / n_li
         + relaxation_uncertainty_ev(metal) / len(metal.structure)
     )
-    result.warnings = [*_warnings(sites, best), *notes, *(caveats or [])]
+    bare = pristine.levels
+    if result.ion_binding_energy_ev is not None and bare is not None and bare.level == "Fermi level":
+        result.bare_work_function_ev = (
+            bare.work_function_ev
+        )  # an insulator's highest level is not where the electron was
+    result.warnings = [*_warnings(sites, best), *_of_coverage(result), *notes, *(caveats or [])]
     mixed = [ref.convention for ref in references if ref.card_hash != pristine.card.hash]
     if mixed and other_card is not None:
         result.warnings.append(f"{other_card}: the difference enters E_int against {', '.join(mixed)}")
@@ -303,6 +310,17 @@ def _add_ion(site: SiteResult, doc: CalculationDoc) -> None:
     if site.work_function_ev is not None and adsorption is not None:
         ionisation = reference_value("li_ionisation_energy_pbe").value
         site.ion_binding_energy_ev = ion_binding_energy_ev(adsorption, site.work_function_ev, ionisation)
+
+
+def _of_coverage(result: BindingEnergyDoc) -> list[str]:
+    """Say what E_int(Li+) tends to with few Li on a large face, where Li lowers the work function of the face."""
+    with_li, bare, ion = result.work_function_ev, result.bare_work_function_ev, result.ion_binding_energy_ev
+    if with_li is None or bare is None or ion is None or abs(bare - with_li) < _SAME_WORK_FUNCTION_EV:
+        return []
+    return [
+        f"E_int(Li+) is of this coverage, where W is {with_li:.2f} eV; with the {bare:.2f} eV of the bare face, "
+        f"to which W tends with fewer Li, it would be {ion + bare - with_li:.2f} eV"
+    ]
 
 
 def _describe_lithium(site: SiteResult, end: Structure, index: int, start: SiteStart) -> None:

@@ -32,12 +32,12 @@ def slab(label, work_function, task="relax", **changes):
     return calculation_doc(-8.0, SLAB, label=label, task=task, **{"levels": known} | changes)
 
 
-def host(crystal, e_cell, slab_levels, e_atom=-0.3, **changes):
+def host(crystal, e_cell, slab_levels, e_atom=-0.3, *, bare=None, **changes):
     cell = SLAB.copy().append("Li", (0, 0, 0.6))
     lithium = calculation_doc(-3.8, METAL, label="Li/crystal")
     atom = calculation_doc(e_atom, Structure(Lattice.cubic(12), ["Li"], [[0.5] * 3]), label="Li/atom")
     return host_result(
-        pristine=calculation_doc(-8.0, SLAB, label="host"),
+        pristine=calculation_doc(-8.0, SLAB, label="host", levels=bare),
         with_li=[calculation_doc(e_cell, cell, label=f"{crystal} with Li", levels=slab_levels, **changes)],
         starts=[SiteStart(label="top-1", kind="top", frac_coords=(0, 0, 0.6), multiplicity=1,
                           nearest_distance_angstrom=2.0, coordination="1 Al")],
@@ -83,6 +83,27 @@ def test_an_ion_on_a_slab_by_hand():
     assert doc.binding_energy_ev["neutral_atom"] == pytest.approx(-1.8)
     assert doc.work_function_ev == pytest.approx(3.1)
     assert doc.ion_binding_energy_ev == pytest.approx(ion_binding_energy_ev(-1.8, 3.1, IONISATION))
+    assert doc.ion_binding_energy_ev == pytest.approx(-1.8 + 3.1 - IONISATION)
+
+
+@pytest.mark.parametrize(
+    ("bare", "said"),
+    [
+        (
+            levels(3.9),
+            f"3.90 eV of the bare face, to which W tends with fewer Li, it would be {2.1 - IONISATION:.2f} eV",
+        ),
+        (levels(3.15), None),  # Li hardly moves it
+        (levels(3.9, level="highest occupied level"), None),  # not where the electron of Li was
+        (levels(3.9, top_ev=None, error="the vacuum is not flat"), None),
+        (None, None),
+    ],
+)
+def test_an_ion_on_a_metal_says_what_its_coverage_does(bare, said):
+    doc = host("Al", -10.1, levels(3.1), bare=bare)
+    of_coverage = [warning for warning in doc.warnings if "coverage" in warning]
+    assert len(of_coverage) == (said is not None)
+    assert said is None or said in of_coverage[0]
     assert doc.ion_binding_energy_ev == pytest.approx(-1.8 + 3.1 - IONISATION)
 
 

@@ -438,6 +438,8 @@ def _claims_in(output: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield part
         if isinstance(part.get("calculation"), str) and any(part.get(key) is not None for key in _OF_A_CALCULATION):
             yield part
+        if isinstance(part.get("host_calculation"), str) and part.get("bare_work_function_ev") is not None:
+            yield {"calculation": part["host_calculation"], "work_function_ev": part["bare_work_function_ev"]}
 
 
 def _as_computed(phase: dict[str, Any], engine: EngineRecord) -> dict[str, Any]:

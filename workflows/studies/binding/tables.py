@@ -63,6 +63,7 @@ def _binding_rows(out: dict[str, Any]) -> list[dict[str, Any]]:
             **energies,
             "work_function_ev": out.get("work_function_ev"),
             "ion_binding_energy_ev": out.get("ion_binding_energy_ev"),
+            "bare_work_function_ev": out.get("bare_work_function_ev"),
             "numerical_uncertainty_ev": out["numerical_uncertainty_ev"],
             "best_site": out["best_site"],
             "reservoirs": _reservoirs(out),
