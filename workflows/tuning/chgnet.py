@@ -9,6 +9,7 @@ CHGNet: Deng et al., Nat. Mach. Intell. 5, 1031 (2023), doi:10.1038/s42256-023-0
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,8 @@ def known_elements(model: Path) -> set[str]:
         If it cannot be read as one.
     """
     try:
-        CHGNet.from_file(str(model))
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints how many parameters it has
+            CHGNet.from_file(str(model))
     except Exception as error:  # whatever its loader raises
         problem = f"'{model}' cannot be tuned: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
         raise InputError(problem, "name a model file of CHGNet") from None
