@@ -470,7 +470,10 @@ except InputError:
 """
 
 
-@pytest.mark.parametrize("make", [bomb_of_zeros, bomb_of_many, bomb_of_lists, bomb_of_numbers, many_names, overlapping],
+SLOW = [pytest.param(make, marks=pytest.mark.slow) for make in (bomb_of_many, bomb_of_numbers, many_names)]
+
+
+@pytest.mark.parametrize("make", [bomb_of_zeros, bomb_of_lists, overlapping, *SLOW],
                          ids=lambda make: make.__name__)  # fmt: skip
 def test_a_bomb_is_refused_in_little_memory(make, tmp_path):
     bad = make(tmp_path / "bad.zip")

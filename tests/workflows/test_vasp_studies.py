@@ -83,7 +83,8 @@ def calculations(folder):
 
 
 @pytest.mark.parametrize(
-    "kind", ["surface-energy", *(pytest.param(k, marks=pytest.mark.slow) for k in STUDIES if k != "surface-energy")]
+    "kind",
+    ["crystal-properties", *(pytest.param(k, marks=pytest.mark.slow) for k in STUDIES if k != "crystal-properties")],
 )
 def test_a_study_from_file_to_document(kind, run, tmp_path):
     done = run(STUDIES[kind])
