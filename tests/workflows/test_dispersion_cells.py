@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from factories import calculation_doc, card_record, engine_record
+from needs import needs_dftd3
 
 from anodeflow.analysis.crystal_properties import CrystalDoc, crystal_doc
 from anodeflow.analysis.figures.crystals import crystal_figure
@@ -79,6 +80,7 @@ def test_an_alias_or_a_further_packing_is_the_crystal_and_a_file_is_not():
         assert crystal_task(name, plain) == "relax_cell"
 
 
+@needs_dftd3
 def test_the_plan_says_which_and_that_dispersion_is_on(study):
     crystals = {"crystals": ["P4S10", "P2S5 packing 2", "Li2S"]}
     kept = study("crystal-properties", "embedded", **crystals).preflight()
