@@ -208,9 +208,8 @@ def host_result(
     )
     bare = pristine.levels
     if result.ion_binding_energy_ev is not None and bare is not None and bare.level == "Fermi level":
-        result.bare_work_function_ev = (
-            bare.work_function_ev
-        )  # an insulator's highest level is not where the electron was
+        # of an insulator, the highest level of the bare face is not where the electron of Li was
+        result.bare_work_function_ev = bare.work_function_ev
     result.warnings = [*_warnings(sites, best), *_of_coverage(result), *notes, *(caveats or [])]
     mixed = [ref.convention for ref in references if ref.card_hash != pristine.card.hash]
     if mixed and other_card is not None:

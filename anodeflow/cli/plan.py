@@ -160,28 +160,24 @@ def _notes_on_coarse_start(study: Study, steps: list[Step]) -> list[str]:
         The study, and which of its calculations are counted.
     """
     from anodeflow.columns import core_hours
+    from anodeflow.workflows.studies.notes import and_more
 
     notes = []
     without = [step.label for step in steps if study.cost_of(step).begins_coarse is False]
     if without:
         notes.append(
-            f"{_and_more(without)}: no coarse_start; half of the k-points would be too few for a metal, or save little"
+            f"{and_more(without)}: no coarse_start; half of the k-points would be too few for a metal, or save little"
         )
     counting = [step for step in steps if study.cost_of(step).counts_on_symmetry]
     if counting:
         more = sum(study.cost_of(s).seconds_without_symmetry(study.steps_of(s)) - study.seconds_of(s) for s in counting)
         total = sum(study.seconds_of(step) for step in steps) + more
         notes.append(
-            f"{_and_more([step.label for step in counting])}: displaced; the last steps are counted with the k-points "
+            f"{and_more([step.label for step in counting])}: displaced; the last steps are counted with the k-points "
             "of the symmetric site, if the coarse_start returns to it (within 0.05 Å); if none does, all calculations "
             f"take about {core_hours(total / 3600)} core hours"
         )
     return notes
-
-
-def _and_more(labels: list[str]) -> str:
-    """Return the first of some labels, and how many more there are."""
-    return labels[0] + (f" and {len(labels) - 1} more" if len(labels) > 1 else "")
 
 
 def _row(study: Study, calculation: Any, cells: dict[tuple[Any, ...], dict[str, Any]]) -> dict[str, Any]:

@@ -255,7 +255,7 @@ class Study(Options):
 
     def notes_on_cards(self) -> list[str]:
         """Return which cards the roles have, and what was not taken as it is written; with dispersion, which."""
-        notes = dispersion_notes([self.method])  # cards of all roles have the same
+        notes = dispersion_notes(self.method)  # cards of all roles have the same
         if self.method is not self.written_card:
             notes.append(
                 f"card '{self.written_card.name}' says nothing of electrons: {self.engine} has the default "

@@ -28,6 +28,7 @@ from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Task
 from anodeflow.workflows.jobs.calculation import CalculationMaker
 from anodeflow.workflows.studies.card_roles import Role, differ
+from anodeflow.workflows.studies.lithium import crystal_task
 
 if TYPE_CHECKING:
     from jobflow import Job
@@ -211,7 +212,7 @@ def crystal_label(name: str) -> str:
 
 
 def crystal_step(
-    name: str, structure: Structure, *, task: Task = "relax_cell", expected_steps: int = 8
+    name: str, structure: Structure, card: MethodCard, *, task: Task | None = None, expected_steps: int = 8
 ) -> CalculationStep:
     """Return the relaxation of a crystal.
 
@@ -221,14 +222,16 @@ def crystal_step(
         What the study file calls it, or the stem of its file.
     structure
         As the catalogue or the file has it.
+    card
+        That of crystals.
     task
-        ``relax`` keeps its cell.
+        ``relax`` keeps its cell; None: as :func:`~anodeflow.workflows.studies.lithium.crystal_task` has it.
     expected_steps
         For the estimate of the cost.
     """
     return CalculationStep(
         label=crystal_label(name),
-        task=task,
+        task=task or crystal_task(name, card),
         structure=structure,
         expected_steps=expected_steps,
         crystal=name,

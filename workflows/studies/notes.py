@@ -41,13 +41,14 @@ def kept_cells(entries: Iterable[Entry]) -> list[str]:
     return [f"cells kept as given, of crystals that dispersion holds together: {named}"] if named else []
 
 
-def dispersion_notes(cards: Iterable[MethodCard]) -> list[str]:
-    """Return which correction for dispersion cards add to every energy; none for cards without."""
-    corrections = {d3.name: d3 for d3 in map(d3_of, cards) if d3 is not None}
-    return [
-        f"dispersion: {d3.name}, two-body terms, in every energy, force and stress ({d3.source})"
-        for d3 in corrections.values()
-    ]
+def dispersion_notes(card: MethodCard) -> list[str]:
+    """Return which correction for dispersion a card adds to every energy; none for a card without."""
+    d3 = d3_of(card)
+    return (
+        []
+        if d3 is None
+        else [f"dispersion: {d3.name}, two-body terms, in every energy, force and stress ({d3.source})"]
+    )
 
 
 def each_once(notes: Iterable[str]) -> list[str]:
@@ -56,7 +57,9 @@ def each_once(notes: Iterable[str]) -> list[str]:
     for note in notes:
         label, _, text = note.partition(": ")
         alike.setdefault(text, []).append(label)
-    return [
-        f"{labels[0]}{f' and {len(labels) - 1} more' if len(labels) > 1 else ''}: {text}"
-        for text, labels in alike.items()
-    ]
+    return [f"{and_more(labels)}: {text}" for text, labels in alike.items()]
+
+
+def and_more(labels: Sequence[str]) -> str:
+    """Return the first of some labels, and how many more there are."""
+    return labels[0] + (f" and {len(labels) - 1} more" if len(labels) > 1 else "")

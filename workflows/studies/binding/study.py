@@ -49,7 +49,7 @@ from anodeflow.workflows.studies.binding.rows import (
 from anodeflow.workflows.studies.binding.summing_up import convergences_of, descriptors_of, packings_of
 from anodeflow.workflows.studies.card_roles import Role
 from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task, is_metal, is_salt, keeps_cell
+from anodeflow.workflows.studies.lithium import is_metal, is_salt, keeps_cell
 from anodeflow.yaml_input import Seed, zero_or_at_least
 
 _ION_TEXT = (
@@ -369,8 +369,7 @@ class BindingStudy(Study):
     def _crystal_step(self, label: str) -> CalculationStep:
         """Return the relaxation of a crystal, by the label of a host or another name."""
         tasks = {host.label: self.crystal_task(host) for host in self.hosts}
-        task = tasks.get(label) or crystal_task(label, self.setup.card_of("crystal"))
-        return crystal_step(label, self._crystal_of(label), task=task)
+        return crystal_step(label, self._crystal_of(label), self.setup.card_of("crystal"), task=tasks.get(label))
 
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: Li metal, isolated Li; of each host its crystal, empty cells, and Li in them."""
@@ -380,7 +379,8 @@ class BindingStudy(Study):
             isolated={convention: step.label for convention, step in isolated.items()},
             role=self._role_of_atoms,
         )
-        entries: list[Entry] = [crystal_step("Li", self.crystal("Li"), expected_steps=6), *isolated.values()]
+        card = self.setup.card_of("crystal")
+        entries: list[Entry] = [crystal_step("Li", self.crystal("Li"), card, expected_steps=6), *isolated.values()]
         for host in self.hosts:
             reservoirs = self.reservoirs_of(host)
             entries.append(self._crystal_step(host.label))

@@ -14,7 +14,7 @@ from anodeflow.structures.strains import LARGEST_STRAIN
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.crystals.elastic import STRAINS, StrainedCells, elastic_label
 from anodeflow.workflows.studies.graph import Documents, Entry, Travelling, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import CELL_KEPT, check_given_once, computed_cell, crystal_task, keeps_cell
+from anodeflow.workflows.studies.lithium import CELL_KEPT, check_given_once, computed_cell, keeps_cell
 
 
 class CrystalStudy(Study):
@@ -75,7 +75,7 @@ class CrystalStudy(Study):
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal, and its strained cells where they are asked for."""
         card = self.setup.card_of("crystal")
-        crystals = [crystal_step(name, self.computed(name), task=crystal_task(name, card)) for name in self.crystals]
+        crystals = [crystal_step(name, self.computed(name), card) for name in self.crystals]
         if not self.elastic:
             return [*crystals]
         return [*crystals, *(StrainedCells.of(name, self.strains or list(STRAINS)) for name in self.crystals)]

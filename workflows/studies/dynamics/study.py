@@ -19,7 +19,6 @@ from anodeflow.workflows.studies.crystals.elastic import elastic_label
 from anodeflow.workflows.studies.dynamics.cells import Analysis, InterfaceFacts, System, build
 from anodeflow.workflows.studies.dynamics.jobs import MovingSystem
 from anodeflow.workflows.studies.graph import Documents, Entry, Stage, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task
 from anodeflow.workflows.studies.registries import RegistryStage, check_search_engine, search_engine
 from anodeflow.workflows.studies.strained_side import SOFTER, BySide, check_stress, decided, moduli_of, moduli_stages
 from anodeflow.yaml_input import Seed
@@ -283,9 +282,7 @@ class DynamicsStudy(Study):
         relaxed = self.relaxed_crystals()
         runs, segments = self.runs, self.segments()
         card = self.setup.card_of("crystal")
-        crystals = [
-            crystal_step(name, self.crystal(name), task=crystal_task(name, card), expected_steps=15) for name in relaxed
-        ]
+        crystals = [crystal_step(name, self.crystal(name), card, expected_steps=15) for name in relaxed]
         systems: list[Entry] = []
         softer = [name for system in self.systems if system.strained == SOFTER for name in system.crystals]
         for system in self.systems:

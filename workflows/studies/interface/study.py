@@ -14,7 +14,6 @@ from anodeflow.workflows.studies.graph import Documents, Entry, Stage, crystal_s
 from anodeflow.workflows.studies.interface.cells import Film, Pair, Side, Substrate
 from anodeflow.workflows.studies.interface.jobs import INTERFACE, InterfaceSeries, without_result
 from anodeflow.workflows.studies.interface.registry_cells import REGISTRIES, RegistryCells
-from anodeflow.workflows.studies.lithium import crystal_task
 from anodeflow.workflows.studies.registries import RegistryStage, check_search_engine, search_engine, search_label
 from anodeflow.workflows.studies.strained_side import (
     SOFTER,
@@ -158,9 +157,7 @@ class InterfaceStudy(Study):
         """See :meth:`Study.declare`: both crystals, registries, interface cells, the slabs of the free surfaces."""
         free = [SlabSeries.of(surface, self.vacuum, self.max_atoms) for surface in self.surfaces]
         card = self.setup.card_of("crystal")
-        crystals = [
-            crystal_step(name, self.crystal(name), task=crystal_task(name, card)) for name in self.crystals_used()
-        ]
+        crystals = [crystal_step(name, self.crystal(name), card) for name in self.crystals_used()]
         slabs = [surface.label for surface in free]
         stages = self._stages(self.pair, slabs)
         if self.strained != SOFTER:

@@ -12,7 +12,7 @@ from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.workflows.jobs.band import NO_CLIMB, BandOptions
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task, is_metal, is_salt
+from anodeflow.workflows.studies.lithium import is_metal, is_salt
 from anodeflow.workflows.studies.migration.cells import Cell, MigrationPath, interface_options
 from anodeflow.workflows.studies.migration.jobs import PathHops, PathHost
 from anodeflow.workflows.studies.registries import RegistryStage, check_search_engine, search_engine
@@ -141,8 +141,7 @@ class MigrationStudy(Study):
         """See :meth:`Study.declare`: the crystals; of each path its host, if it has one, and its hops."""
         vacuum = self.setup.card_of("slab").vacuum_angstrom or VACUUM_WITH_LITHIUM_ANGSTROM
         entries: list[Entry] = [
-            crystal_step(name, self.crystal(name), task=crystal_task(name, self.setup.card_of("crystal")))
-            for name in self.crystals_used()
+            crystal_step(name, self.crystal(name), self.setup.card_of("crystal")) for name in self.crystals_used()
         ]
         for path in self.paths:
             unrelaxed = [self.crystal(name) for name in path.crystals] if path.mechanism == "interface" else []

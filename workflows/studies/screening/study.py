@@ -15,7 +15,6 @@ from anodeflow.structures.interface_sides import slab_spec
 from anodeflow.workflows.engines.registry import get_engine
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import CalculationStep, Documents, Entry, Stage, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task
 from anodeflow.workflows.studies.registries import check_search_engine, search_engine
 from anodeflow.workflows.studies.screening.cells import ScreenedPair, ScreenedSide, candidates
 from anodeflow.workflows.studies.screening.jobs import (
@@ -139,7 +138,7 @@ class ScreeningStudy(Study):
         """See :meth:`Study.declare`: the crystals (by the potential, too), the screening, the best."""
         own = self.scorer == self.engine
         card = self.setup.card_of("crystal")
-        steps = [crystal_step(name, self.crystal(name), task=crystal_task(name, card)) for name in self.crystals_used()]
+        steps = [crystal_step(name, self.crystal(name), card) for name in self.crystals_used()]
         entries: list[Entry] = list(steps)
         labels = {name: crystal_label(name) for name in self.crystals_used()}
         if not own:

@@ -27,7 +27,6 @@ from anodeflow.workflows.studies.lithium import (
     CELL_KEPT,
     check_given_once,
     computed_cell,
-    crystal_task,
     keeps_cell,
 )
 from anodeflow.workflows.studies.stability.cells import ArgyroditeSpec
@@ -149,7 +148,7 @@ class StabilityStudy(Study):
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: one relaxation a crystal, the same as in a crystal-properties study."""
         card = self.setup.card_of("crystal")
-        return [crystal_step(n, self.computed(n), task=crystal_task(n, card)) for n in self.crystals_used()]
+        return [crystal_step(n, self.computed(n), card) for n in self.crystals_used()]
 
     def facts(self) -> _HullFacts:
         """See :meth:`Study.facts`: what the catalogue has that the hull lacks, and what dispersion holds together."""

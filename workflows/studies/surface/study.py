@@ -13,7 +13,6 @@ from anodeflow.structures.defaults import VACUUM_ANGSTROM
 from anodeflow.structures.slabs import face_text
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_step
-from anodeflow.workflows.studies.lithium import crystal_task
 from anodeflow.workflows.studies.surface.cells import SurfaceSpec
 from anodeflow.workflows.studies.surface.jobs import SlabSeries
 
@@ -68,7 +67,7 @@ class SurfaceStudy(Study):
         """See :meth:`Study.declare`: the crystals, then the slabs of each surface."""
         card = self.setup.card_of("crystal")
         return [
-            *(crystal_step(name, self.crystal(name), task=crystal_task(name, card)) for name in self.crystals_used()),
+            *(crystal_step(name, self.crystal(name), card) for name in self.crystals_used()),
             *(
                 SlabSeries.of(surface, self.vacuum, self.max_atoms, self._further_vacuums())
                 for surface in self.surfaces

@@ -13,7 +13,7 @@ from anodeflow.errors import InputError
 from anodeflow.structures.displaced_cells import check_phonopy
 from anodeflow.workflows.studies.base import Record, Study, last_document
 from anodeflow.workflows.studies.graph import Documents, Entry, crystal_label, crystal_step
-from anodeflow.workflows.studies.lithium import check_given_once, computed_cell, crystal_task
+from anodeflow.workflows.studies.lithium import check_given_once, computed_cell
 from anodeflow.workflows.studies.vibrations import DisplacedCells, vibrations_label
 
 _LENGTH = 10.0
@@ -87,7 +87,7 @@ class VoltageStudy(Study):
     def declare(self) -> list[Entry]:
         """See :meth:`Study.declare`: a relaxation a crystal, as of crystal-properties, and its displaced cells."""
         card = self.setup.card_of("crystal")
-        crystals: list[Entry] = [crystal_step(n, self.computed(n), task=crystal_task(n, card)) for n in self.crystals]
+        crystals: list[Entry] = [crystal_step(n, self.computed(n), card) for n in self.crystals]
         if self.vibrations_at_k is None:
             return crystals
         length = self.phonon_length_angstrom or _LENGTH
