@@ -1,6 +1,7 @@
 """Convergence rows of binding energies, with an engine whose energies are known functions of cell and mesh."""
 
 import json
+import sys
 
 import pytest
 from factories import write_yaml
@@ -14,6 +15,7 @@ from anodeflow.cli.output.binding import print_binding
 from anodeflow.documents import EngineRecord
 from anodeflow.errors import InputError
 from anodeflow.report.answers import binding_answer
+from anodeflow.workflows.engines import registry
 from anodeflow.workflows.engines.base import Engine
 from anodeflow.workflows.engines.contract import Capabilities, Outcome
 from anodeflow.workflows.studies import load_study
@@ -63,8 +65,8 @@ class Known(Engine):
 
 
 def install(patch):
-    for name in ("engines.registry", "jobs.recognised", "studies.base"):
-        patch.setattr(f"anodeflow.workflows.{name}.get_engine", lambda name: Known())
+    patch.setitem(sys.modules, "known_engine", sys.modules[__name__])
+    patch.setattr(registry, "PROGRAMS", registry.PROGRAMS | {"known": ("known_engine", "Known")})
 
 
 @pytest.fixture(autouse=True)
