@@ -241,7 +241,8 @@ def build_slab(
     Raises
     ------
     InputError, StructureError
-        As in :func:`list_terminations`, and for an unknown termination (the message lists those there are).
+        As in :func:`list_terminations`, for an unknown termination (the message lists those there are), and for a slab
+        of fewer atoms than one formula.
     """
     _check_film(layers, min_thickness_angstrom, vacuum_angstrom)
     cleaver = Cleaver(bulk, miller, bonds, oxidation_states, crystal)
@@ -258,6 +259,12 @@ def build_slab(
     _check_size(cleaver, cut, count, repeats, max_atoms)
     model = _model(cleaver, cut, count, vacuum_angstrom, repeats, freeze_layers)
     model.termination, model.termination_index = candidate.termination, candidate.termination_index
+    if not model.formula_units > 0:
+        raise InputError(
+            f"{count} layers of {cleaver.crystal} {cleaver.miller} hold {model.structure.composition.formula}, "
+            f"not one {cleaver.formula.reduced_formula}",
+            f"ask for more layers: a repeat of the crystal has {cleaver.planes_per_repeat}",
+        )
     return model
 
 

@@ -396,3 +396,8 @@ def test_planes_partition_the_oriented_cell() -> None:
     assert np.all((cleaver.cuts >= 0) & (cleaver.cuts < 1))
     rows = Cleaver(crystal("LiAl"), (1, 0, 0), None, None, None)
     assert sum(rows.clearance(n) for n in range(rows.planes_per_repeat)) == pytest.approx(6.367 / 2)
+
+
+def test_a_slab_without_one_whole_formula_is_refused() -> None:
+    with pytest.raises(InputError, match=r"2 layers of AlCl3 \(0, 0, 1\) hold Cl6, not one AlCl3; .* has 3"):
+        build_slab(crystal("AlCl3"), (0, 0, 1), layers=2, crystal="AlCl3")

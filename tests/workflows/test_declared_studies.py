@@ -150,3 +150,14 @@ def test_a_slab_under_several_vacuums_is_planned_for_engines_that_give_its_level
         several.preflight()
     with pytest.raises(InputError, match="names one twice"):
         study("surface-energy", vacuums_angstrom=[10, 10])
+
+
+def test_slabs_whose_energy_would_need_chemical_potentials_are_refused_early(study):
+    face = {"crystal": "LiCl", "miller": [1, 1, 1], "termination": "Cl/Li", "symmetric": True}
+    refused = r"LiCl\(111\): 5 layers have Cl1 beyond whole formulas, so gamma needs chemical potentials; .* of 2"
+    with pytest.raises(InputError, match=refused):
+        study("surface-energy", surfaces=[face | {"layers": [5, 7, 9]}]).preflight()
+    potentials = {"chemical_potentials_ev": {"Li": -2.0, "Cl": -5.0}}
+    study("surface-energy", surfaces=[face | potentials | {"layers": [5, 7, 9]}]).preflight()
+    with pytest.raises(InputError, match=r"7 layers have Cl1 beyond whole formulas, 6 layers nothing: two terminations"):
+        study("surface-energy", surfaces=[face | potentials | {"layers": [6, 7, 8]}]).preflight()

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pymatgen.core import Structure
 
+from anodeflow.analysis.comparable import amounts
+from anodeflow.errors import InputError
 from anodeflow.structures.oriented_bulk import crystal_in_slab_cell
 from anodeflow.structures.slabs import SlabModel, build_slab
 from anodeflow.workflows.engines.registry import get_engine
@@ -58,9 +60,10 @@ def slabs(crystal: Structure, surface: SurfaceSpec, vacuum_angstrom: float, max_
     Raises
     ------
     InputError, StructureError
-        See :func:`anodeflow.structures.slabs.build_slab`.
+        See :func:`anodeflow.structures.slabs.build_slab`; also for slabs whose energy would need chemical potentials
+        that are not given, and for thicknesses that end in different faces.
     """
-    return [
+    models = [
         build_slab(
             crystal,
             surface.miller,
@@ -73,6 +76,27 @@ def slabs(crystal: Structure, surface: SurfaceSpec, vacuum_angstrom: float, max_
         )
         for layers in sorted(surface.layers)
     ]
+    _check_composition(models, surface)
+    return models
+
+
+def _check_composition(models: list[SlabModel], surface: SurfaceSpec) -> None:
+    """Refuse before anything is computed what :func:`anodeflow.analysis.surface_energy.surface_energy_doc` refuses."""
+    first = models[0]
+    advice = f"layers of whole repeats, multiples of {first.planes_per_repeat}, have no excess"
+    for model in models:
+        if model.excess and surface.chemical_potentials_ev is None:
+            raise InputError(
+                f"{surface.label}: {model.layers} layers have {amounts(model.excess)} beyond whole formulas, so "
+                "gamma needs chemical potentials",
+                f"{advice}; or give chemical_potentials_ev of its elements",
+            )
+        if model.excess != first.excess:
+            raise InputError(
+                f"{surface.label}: {model.layers} layers have {amounts(model.excess)} beyond whole formulas, "
+                f"{first.layers} layers {amounts(first.excess)}: two terminations",
+                f"{advice}; or put them in two studies",
+            )
 
 
 def aligned_crystal(slab: SlabModel, surface: SurfaceSpec, setup: Setup) -> Structure | None:
