@@ -69,9 +69,10 @@ def interface_energy_figure(doc: InterfaceEnergyDoc, study_hash: str | None = No
     """
     fit = doc.fit
     if fit is None:
+        thickness = f"one thickness of {doc.film}, and the figure is a fit over several"
+        reason = doc.error or (thickness if len(doc.members) == 1 else "no reason recorded")
         raise InputError(
-            f"the interface {doc.substrate}/{doc.film} has no fit to draw: {doc.error or 'no reason recorded'}",
-            "see anodeflow results",
+            f"the interface {doc.substrate}/{doc.film} has no fit to draw: {reason}", "see anodeflow results"
         )
     film, substrate = formula_label(doc.film), formula_label(doc.substrate)
     largest = max(point.n_film for point in doc.members)

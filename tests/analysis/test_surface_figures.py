@@ -209,6 +209,8 @@ def test_surfaces_without_a_value_are_left_out():
         surface_energy_figure([surface()] * 7)
     with pytest.raises(InputError, match="no fit to draw: it failed"):
         interface_energy_figure(interface(fit=None, error="it failed"))
+    with pytest.raises(InputError, match="no fit to draw: one thickness of Li, and the figure"):
+        interface_energy_figure(interface(fit=None, members=interface().members[:1]))
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,12 @@ def test_a_result_says_what_other_engines_of_the_store_say(tmp_path):
     assert disagreements(store, last) == []
 
 
+def test_one_answer_given_twice_is_refused():
+    answers, found = quantities(a=[("100", 0.3, None)], b=[("100", 0.4, None)])
+    with pytest.raises(InputError, match=r"study 0{16} \(a, card card c1\) is given twice; name each"):
+        comparison([*answers, answers[0]], found)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("chgnet", "is 1 engine"), ("", "is 0 engine"), ("chgnet,chgnet", "names 'chgnet' twice")],

@@ -159,5 +159,7 @@ def test_slabs_whose_energy_would_need_chemical_potentials_are_refused_early(stu
         study("surface-energy", surfaces=[face | {"layers": [5, 7, 9]}]).preflight()
     potentials = {"chemical_potentials_ev": {"Li": -2.0, "Cl": -5.0}}
     study("surface-energy", surfaces=[face | potentials | {"layers": [5, 7, 9]}]).preflight()
-    with pytest.raises(InputError, match=r"7 layers have Cl1 beyond whole formulas, 6 layers nothing: two terminations"):
+    with pytest.raises(
+        InputError, match=r"7 layers have Cl1 beyond whole formulas, 6 layers nothing: two terminations"
+    ):
         study("surface-energy", surfaces=[face | potentials | {"layers": [6, 7, 8]}]).preflight()

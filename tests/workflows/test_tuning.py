@@ -181,6 +181,8 @@ def more(label, volume=1.1, element="Al", **changes):
         ([], {"test": ["*"], "validation": 0.5}, "no system is left to train on"),
         ([], {"test": ["tested", "hard", "soft"]}, "no system is left to train on"),
         ([], {"exclude": ["soft/*"]}, "6 frames to train on (hard)"),
+        ([], {"exclude": ["soft/0", "Soft/*"]}, "exclude: 'Soft/*' fits no calculation of the data"),
+        ([], {"systems": {"mine": ["soft/0", "sift/*"]}}, "systems, mine: 'sift/*' fits no calculation of the data"),
         ([more("soft/x", electronic_converged=False, converged=False)], {},
          "the electrons of 1 calculations did not converge, the first: 'soft/x'"),
         ([more("tested/P", element="P")], {}, "holds P, which no training frame has"),

@@ -56,6 +56,11 @@ def compare_documents(outputs: Sequence[Mapping[str, Any]]) -> ComparisonDoc:
     -------
     ComparisonDoc
         With the engines in this order.
+
+    Raises
+    ------
+    InputError
+        If one answer is given twice.
     """
     kind = study_kind(outputs[0]["study"])
     answers = _answers(outputs)
@@ -114,6 +119,13 @@ def archived_answer(archive: Path, study: Study) -> dict[str, Any]:
 
 def _answers(outputs: Sequence[Mapping[str, Any]]) -> list[EngineAnswer]:
     names = [output["engine"]["name"] for output in outputs]
+    given = [(output["study_hash"], output["engine"]["name"], output.get("finished_at")) for output in outputs]
+    twice = next((output for output, key in zip(outputs, given, strict=True) if given.count(key) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"study {twice['study_hash']} ({twice['engine']['name']}, card {twice['card']['name']}) is given twice",
+            "name each archive and engine once",
+        )
     answers: list[EngineAnswer] = []
     for name, output in zip(names, outputs, strict=True):
         label = name if names.count(name) == 1 else f"{name}, {output['card']['name']}"

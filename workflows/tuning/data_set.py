@@ -73,7 +73,7 @@ def data_set(tuning: Tuning, base: EngineRecord) -> DataSet:
     Raises
     ------
     InputError
-        If frames are mixed or few, electrons did not converge, or a test system is trained on.
+        If frames are mixed or few, electrons did not converge, a test system is trained on, or a pattern fits no label.
     StoreError
         If a store cannot be read.
     """
@@ -81,7 +81,9 @@ def data_set(tuning: Tuning, base: EngineRecord) -> DataSet:
     left_out: dict[str, int] = {}
     unconverged: list[str] = []
     seen: set[str] = set()
+    labels: set[str] = set()
     for doc, text in _calculations(tuning):
+        labels.add(doc.label)
         reason = _why_not(tuning, doc)
         if reason is None and doc.fingerprint in seen:
             reason = "named twice"
@@ -98,6 +100,7 @@ def data_set(tuning: Tuning, base: EngineRecord) -> DataSet:
             reason = None if found_frames else _FREE
         if reason is not None:
             left_out[reason] = left_out.get(reason, 0) + 1
+    _check_patterns(tuning, labels)
     if unconverged:
         raise InputError(
             f"the electrons of {len(unconverged)} calculations did not converge, the first: '{unconverged[0]}'",
@@ -110,6 +113,18 @@ def data_set(tuning: Tuning, base: EngineRecord) -> DataSet:
         raise InputError(f"the data hold no frame: {reasons}", "see anodeflow results --what calculations")
     check_one_source(frames, base.functional, base.name)
     return _split(tuning, frames, left_out)
+
+
+def _check_patterns(tuning: Tuning, labels: set[str]) -> None:
+    """Refuse patterns that fit no calculation of the data: what they were to leave out or to name is trained on."""
+    written = [("exclude", pattern) for pattern in tuning.exclude]
+    written += [(f"systems, {name}", pattern) for name, patterns in tuning.systems.items() for pattern in patterns]
+    for key, pattern in written:
+        if labels and not any(fnmatchcase(label, pattern) for label in labels):
+            raise InputError(
+                f"{key}: '{pattern}' fits no calculation of the data",
+                f"correct it or leave it out; labels look like '{min(labels)}'",
+            )
 
 
 def _split(tuning: Tuning, frames: list[LabelledFrame], left_out: dict[str, int]) -> DataSet:
