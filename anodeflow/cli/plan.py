@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from anodeflow import __version__
-from anodeflow.cli.options import card_option, engine_option, json_option, study_argument
+from anodeflow.cli.options import card_option, engine_option, json_option, study_argument, trust_option
 from anodeflow.errors import AnodeflowError, EngineError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from anodeflow.workflows.studies.base import Study
     from anodeflow.workflows.studies.graph import Step
@@ -45,6 +45,7 @@ _COLUMNS = (
     type=click.Path(path_type=Path),
     help="Count what is left: what this store holds already is marked, and its relaxed cells are built on.",
 )
+@trust_option
 @json_option
 def plan(
     study: Path,
@@ -60,28 +61,35 @@ def plan(
     from anodeflow.workflows.studies import load_study
 
     loaded = load_study(study).with_changes(engine=engine, card=card).as_dry_run()
-    is_stored = None if store is None else _laid_out_on(loaded, store)
-    _print_plan(loaded, workers or default_workers()[0], directory, as_json, is_stored)
+    is_stored, notes = (None, []) if store is None else _laid_out_on(loaded, store)
+    _print_plan(loaded, workers or default_workers()[0], directory, as_json, is_stored, notes)
 
 
-def _laid_out_on(study: Study, store: Path) -> Callable[[Any], bool]:
-    """Lay a study out on what a store holds, and return what says whether that has a calculation.
+def _laid_out_on(study: Study, store: Path) -> tuple[Callable[[Any], bool], list[str]]:
+    """Lay a study out on what a store holds; return what says whether that has a calculation, and notes on it.
 
     Raises
     ------
     AnodeflowError
         If the store cannot be read, or the engine is not here.
     """
+    from anodeflow.cli.output.studies import imported_notes
     from anodeflow.workflows.store import open_job_store
     from anodeflow.workflows.studies.in_store import InStore
 
-    held = InStore(study, open_job_store(store, must_exist=True, read_only=True))
+    opened = open_job_store(store, must_exist=True, read_only=True)
+    held = InStore(study, opened)
     study.as_dry_run(held.relaxed)
-    return held.holds
+    return held.holds, imported_notes(opened, study.hash)
 
 
 def _print_plan(
-    study: Study, workers: int, directory: Path | None, as_json: bool, is_stored: Callable[[Any], bool] | None
+    study: Study,
+    workers: int,
+    directory: Path | None,
+    as_json: bool,
+    is_stored: Callable[[Any], bool] | None,
+    notes: Sequence[str],
 ) -> None:
     """Print every calculation of a study and what it will cost; write the native inputs where asked.
 
@@ -97,6 +105,8 @@ def _print_plan(
         JSON instead of a table.
     is_stored
         Whether a store holds a calculation, which then costs nothing; None: no store is looked at.
+    notes
+        What is said of that store.
 
     Raises
     ------
@@ -109,7 +119,7 @@ def _print_plan(
 
     if directory is not None:
         _check_target(directory, study)
-    notes = study.preflight()
+    notes = [*study.preflight(), *notes]
     left = [step for step in study.planned if is_stored is None or not is_stored(step)]
     notes += _notes_on_coarse_start(study, left)
     cells: dict[tuple[Any, ...], dict[str, Any]] = {}

@@ -8,6 +8,7 @@ from factories import write_yaml
 from jobflow.managers.local import run_locally
 
 from anodeflow.documents import EngineRecord
+from anodeflow.settings import VARIABLE_OF_TRUST
 from anodeflow.structures.catalogue import load_crystal
 from anodeflow.workflows.cards import load_card
 from anodeflow.workflows.engines.base import Engine
@@ -129,7 +130,7 @@ def swelling(monkeypatch):
 
 
 @pytest.mark.usefixtures("swelling")
-def test_a_plan_with_a_store_counts_what_is_left_in_cells_of_the_relaxed_crystals(command, tmp_path):
+def test_a_plan_with_a_store_counts_what_is_left_in_cells_of_the_relaxed_crystals(command, monkeypatch, tmp_path):
     def written(*hosts):
         return write_yaml(tmp_path, {
             "study": "binding-energy", "engine": "swelling", "card": "embedded", "references": ["bulk_metal"],
@@ -161,6 +162,21 @@ def test_a_plan_with_a_store_counts_what_is_left_in_cells_of_the_relaxed_crystal
     status, out, err = command("plan", both, "--store", place)
     assert status == 0, err
     assert "7 calculations with swelling, card embedded, 4 of them in the store: about" in " ".join(out.split())
+
+    store = open_job_store(place)
+    jobs = [{k: v for k, v in job.items() if k != "_id"} for job in store.docs_store.query()]
+    for job in jobs:
+        job["metadata"]["imported"] = {"archive": "first.zip", "archive_sha256": "0" * 64}
+    store.docs_store.update(jobs, key=["uuid", "index"])
+    store.close()
+    monkeypatch.setenv(VARIABLE_OF_TRUST, "false")
+    untrusted = planned(both, "--store", place)
+    assert untrusted["stored"] == 0
+    assert "imported study are not used; --trust would use those" in " ".join(untrusted["notes"])
+    trusted = planned(both, "--store", place, "--trust")
+    assert trusted["stored"] == 4
+    assert "imported study are used" in " ".join(trusted["notes"])
+
     status, _, err = command("plan", both, "--store", tmp_path / "none.sqlite")
     assert status == 6
     assert "no store at" in err
