@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_STATES = ("substitution", "interstitial", "adsorbed", "held")
+# More in one panel make it taller than a page has room for.
+_MOST_PAIRS = 12
 
 
 def binding_comparison_figure(comparison: ComparisonDoc) -> Figure:
@@ -40,27 +41,27 @@ def binding_comparison_figure(comparison: ComparisonDoc) -> Figure:
     InputError
         If there is nothing to draw.
     """
-    states, pairs = _states(comparison), _pairs(comparison)
+    states, groups = _states(comparison), _groups(_pairs(comparison))
     if not states:
         raise InputError("no number of these results to draw", "see why each engine has none")
-    columns = 2 if pairs else 1
     with in_style():
-        height = 0.2 * max(len(states), len(pairs)) + 1.7
-        figure, panels = plt.subplots(
-            1, columns, figsize=(3.5 * columns + 0.2, height), squeeze=False, layout="constrained"
+        height = 0.2 * max(len(states), *map(len, groups), 0) + 1.7
+        width = 3.5 if len(groups) < 2 else 2.8
+        figure, axes = plt.subplots(
+            1, 1 + len(groups), figsize=(width * (1 + len(groups)) + 0.2, height), squeeze=False, layout="constrained"
         )
-        _draw(panels[0][0], states, [_name_of_state(q) for q in states], comparison)
-        panels[0][0].set_xlabel(r"$E_\mathrm{int}$ (eV/Li); negative: bound")
-        if pairs:
-            _draw(panels[0][1], pairs, [_name_of_pair(q) for q in pairs], comparison)
-            panels[0][1].set_xlabel(r"d$E$(X, Y) = $E_\mathrm{int}$(Y) $-$ $E_\mathrm{int}$(X) (eV)")
-            for text, side in (("Li prefers Y ← ", "right"), (" → Li stays in X", "left")):
-                panels[0][1].text(
-                    0, 1.01, text, transform=panels[0][1].get_xaxis_transform(), ha=side, va="bottom", fontsize=6.5
-                )
-        mark_panels(panels[0])
+        first, *rest = panels = axes[0]
+        _draw(first, states, [_name_of_state(q) for q in states], comparison)
+        first.set_xlabel(r"$E_\mathrm{int}$ (eV/Li); negative: bound")
+        for panel, pairs in zip(rest, groups, strict=True):
+            _draw(panel, pairs, [_name_of_pair(q) for q in pairs], comparison)
+            panel.set_xlabel(r"d$E$(X, Y) = $E_\mathrm{int}$(Y) $-$ $E_\mathrm{int}$(X) (eV)")
+            if not all(map(_is_held, pairs)):
+                for text, side in (("Li prefers Y ← ", "right"), (" → Li stays in X", "left")):
+                    panel.text(0, 1.01, text, transform=panel.get_xaxis_transform(), ha=side, va="bottom", fontsize=6.5)
+        mark_panels(panels)
         figure.suptitle(message(comparison).replace("; ", ";\n", 1), fontsize=7.5)
-        panels[0][0].legend(
+        first.legend(
             handles=_marks(comparison), loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=6,
             frameon=False, handletextpad=0.3, columnspacing=0.8, borderpad=0.1,
         )  # fmt: skip
@@ -110,6 +111,14 @@ def _pairs(comparison: ComparisonDoc) -> list[ComparedQuantity]:
     """Return dE of every pair, of added Li first."""
     own = [q for q in comparison.quantities if (q.table, q.quantity) == ("descriptor", "d_e_ev")]
     return sorted(own, key=lambda q: (q.where.get("environment", ""), _is_held(q)))
+
+
+def _groups(pairs: list[ComparedQuantity]) -> list[list[ComparedQuantity]]:
+    """Return what of dE goes into one panel: all, or each kind into its own where one would be too tall."""
+    if len(pairs) <= _MOST_PAIRS:
+        return [pairs] if pairs else []
+    kinds = ([q for q in pairs if not _is_held(q)], [q for q in pairs if _is_held(q)])
+    return [kind for kind in kinds if kind]
 
 
 def _is_held(quantity: ComparedQuantity) -> bool:

@@ -53,6 +53,20 @@ def test_its_dft_is_that_of_the_archive(comparison):
     assert added["Al, LiCl, bulk, added"] == pytest.approx(3.330 + 0.343, abs=1e-3)
 
 
+def test_more_pairs_than_a_panel_holds_are_drawn_by_kind(comparison):
+    assert len(binding_comparison_figure(comparison).axes) == 2
+    pairs = [q for q in comparison.quantities if q.quantity == "d_e_ev"]
+    more = [q.model_copy(update={"where": q.where | {"anode": f"X{n}"}}) for n in range(2) for q in pairs]
+    figure = binding_comparison_figure(
+        comparison.model_copy(update={"quantities": [*comparison.quantities, *more]}, deep=True)
+    )
+    added, held = [[tick.get_text() for tick in panel.get_yticklabels()] for panel in figure.axes[1:]]
+    assert len(added) == 3 * 6
+    assert len(held) == 3 * 4
+    assert all(text.endswith("added") for text in added)
+    assert all(text.endswith("held") for text in held)
+
+
 def test_what_it_says(comparison, capsys):
     assert comparison.potentials == ["sevennet-0", "chgnet"]
     text = message(comparison)
