@@ -57,8 +57,10 @@ def binding_comparison_figure(comparison: ComparisonDoc) -> Figure:
             _draw(panel, pairs, [_name_of_pair(q) for q in pairs], comparison)
             panel.set_xlabel(r"d$E$(X, Y) = $E_\mathrm{int}$(Y) $-$ $E_\mathrm{int}$(X) (eV)")
             if not all(map(_is_held, pairs)):
-                for text, side in (("Li prefers Y ← ", "right"), (" → Li stays in X", "left")):
-                    panel.text(0, 1.01, text, transform=panel.get_xaxis_transform(), ha=side, va="bottom", fontsize=6.5)
+                panel.text(
+                    1, 1.01, "← Li prefers Y; Li stays in X →", transform=panel.transAxes, ha="right", va="bottom",
+                    fontsize=6.5,
+                )  # fmt: skip
         mark_panels(panels)
         figure.suptitle(message(comparison).replace("; ", ";\n", 1), fontsize=7.5)
         first.legend(

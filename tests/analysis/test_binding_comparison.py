@@ -18,8 +18,8 @@ from anodeflow.workflows.studies.comparison import archived_answer, compare_docu
 
 ROOT = Path(__file__).parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden"
-STUDY = ROOT / "examples" / "dft" / "binding-1-crystals.yaml"
-ARCHIVE = ROOT / "examples" / "dft" / "results" / "binding-1-crystals.zip"
+STUDY = ROOT / "examples" / "dft" / "binding-3-crystals.yaml"
+ARCHIVE = ROOT / "examples" / "dft" / "results" / "binding-3-crystals.zip"
 TOLERANCE = 5.0
 
 
@@ -51,29 +51,30 @@ def test_its_dft_is_that_of_the_archive(comparison):
     # by hand: docs/dft-results.md
     added = {q.place: q.of("gpaw").value for q in made.quantities if q.quantity == "d_e_ev" and "added" in q.place}
     assert added["Al, LiCl, bulk, added"] == pytest.approx(3.330 + 0.343, abs=1e-3)
+    assert added["Li, Li3P, bulk, added"] == pytest.approx(
+        -84.4209 + 83.3769 + 1.9029, abs=2e-4
+    )  # host with Li, host, bcc Li
+    assert added["Li9Al4, AlP, bulk, added"] == pytest.approx(0.448 - 0.740, abs=1e-3)
+    assert len(added) == 20
 
 
 def test_more_pairs_than_a_panel_holds_are_drawn_by_kind(comparison):
-    assert len(binding_comparison_figure(comparison).axes) == 2
-    pairs = [q for q in comparison.quantities if q.quantity == "d_e_ev"]
-    more = [q.model_copy(update={"where": q.where | {"anode": f"X{n}"}}) for n in range(2) for q in pairs]
-    figure = binding_comparison_figure(
-        comparison.model_copy(update={"quantities": [*comparison.quantities, *more]}, deep=True)
-    )
-    added, held = [[tick.get_text() for tick in panel.get_yticklabels()] for panel in figure.axes[1:]]
-    assert len(added) == 3 * 6
-    assert len(held) == 3 * 4
-    assert all(text.endswith("added") for text in added)
-    assert all(text.endswith("held") for text in held)
+    _, added, held = binding_comparison_figure(comparison).axes
+    for panel, kind, number in ((added, "added", 20), (held, "held", 12)):
+        names = [tick.get_text() for tick in panel.get_yticklabels()]
+        assert len(names) == number
+        assert all(name.endswith(kind) for name in names)
+    few = [q for q in comparison.quantities if q.quantity != "d_e_ev" or q.where["anode"] == "Li"]
+    assert len(binding_comparison_figure(comparison.model_copy(update={"quantities": few})).axes) == 2
 
 
 def test_what_it_says(comparison, capsys):
     assert comparison.potentials == ["sevennet-0", "chgnet"]
     text = message(comparison)
     assert text.startswith(
-        "DFT (gpaw): an added Li stays in the anode (dE > 0) in 6 of 6 pairs; sevennet-0 is 1.7 to 3.2"
+        "DFT (gpaw): an added Li stays in the anode (dE > 0) in 19 of 20 pairs; sevennet-0 is 0.4 to 3.2"
     )
-    assert "with another sign in 2" in text
+    assert "with another sign in 9" in text
     print_comparison(comparison)
     assert "sevennet-0 - gpaw" in capsys.readouterr().out
     row = next(
