@@ -45,7 +45,7 @@ def binding_comparison_figure(comparison: ComparisonDoc) -> Figure:
     if not states:
         raise InputError("no number of these results to draw", "see why each engine has none")
     with in_style():
-        height = 0.2 * max(len(states), *map(len, groups), 0) + 1.7
+        height = 0.2 * max(map(len, [states, *groups])) + 1.7
         width = 3.5 if len(groups) < 2 else 2.8
         figure, axes = plt.subplots(
             1, 1 + len(groups), figsize=(width * (1 + len(groups)) + 0.2, height), squeeze=False, layout="constrained"

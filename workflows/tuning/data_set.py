@@ -117,10 +117,12 @@ def data_set(tuning: Tuning, base: EngineRecord) -> DataSet:
 
 def _check_patterns(tuning: Tuning, labels: set[str]) -> None:
     """Refuse patterns that fit no calculation of the data: what they were to leave out or to name is trained on."""
+    if not labels:  # refused by what reads the frames
+        return
     written = [("exclude", pattern) for pattern in tuning.exclude]
     written += [(f"systems, {name}", pattern) for name, patterns in tuning.systems.items() for pattern in patterns]
     for key, pattern in written:
-        if labels and not any(fnmatchcase(label, pattern) for label in labels):
+        if not any(fnmatchcase(label, pattern) for label in labels):
             raise InputError(
                 f"{key}: '{pattern}' fits no calculation of the data",
                 f"correct it or leave it out; labels look like '{min(labels)}'",
