@@ -212,6 +212,14 @@ def test_two_audits_are_one_table(audits, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"surface energy \(J/m²\)\s+Al\(111\)\s+1.000\s+2.000\s+1.500", printed)
     assert re.search(r"within reach\s+all pairs\s+0\s+2\s+0", printed)
+    # the models of this file say of no functional
+    assert printed.count("does not say of which functional") == 2
+    for document, functional in ((sound, "PBE"), (holey, "r2SCAN")):
+        document.engine = document.engine.model_copy(update={"functional": functional})
+    print_both(sound, holey)
+    printed = capsys.readouterr().out
+    assert printed.count("of r2SCAN, known values of PBE") == 1
+    assert "of PBE, known" not in printed
 
 
 def test_it_ends_in_time_and_says_what_is_left(models):

@@ -42,6 +42,7 @@ def print_audit(document: AuditDoc) -> None:
                 entry.quantity, entry.of, number(entry.value), number(entry.known), entry.unit, entry.error or ""
             )
         table.print()
+        _tell_functional(document)
     for remark in document.remarks:
         say(f"out of reach: {remark}")
     for problem in document.problems:
@@ -60,7 +61,17 @@ def print_both(document: AuditDoc, beside: AuditDoc) -> None:
         table.add_row(*key, number(first, digits), number(second, digits), number(known, digits))
     table.print()
     for name, doc in zip(names, (document, beside), strict=True):
+        _tell_functional(doc)
         say(f"{name}: {doc.verdict}")
+
+
+def _tell_functional(document: AuditDoc) -> None:
+    """Say so where a model's energies are not known to be of the functional of the known values."""
+    functional = document.engine.energies_of
+    if functional is None:
+        say(f"{document.engine.name} does not say of which functional its energies are; the known values are of PBE.")
+    elif functional != "PBE":
+        say(f"Energies of {document.engine.name} are of {functional}, known values of PBE: functionals differ, too.")
 
 
 def _numbers_of(document: AuditDoc) -> dict[tuple[str, str], tuple[float | None, int, float | None]]:
