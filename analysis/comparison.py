@@ -17,6 +17,9 @@ from anodeflow.columns import head
 from anodeflow.documents import DISPERSIONS, CardRecord, Document, EngineRecord
 
 _UNSTATED = "an unstated functional"
+#: Sums of energies leave this much where nothing is left, in any unit that is compared.
+_ROUNDING = 1e-9
+_MOST_WARNINGS = 2
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -97,6 +100,40 @@ class ComparisonDoc(Document):
         if self.against is None:
             return []
         return [k for k, f in functionals.items() if k != self.against and f == functionals[self.against]]
+
+
+def significant(value: float, digits: int = 4) -> str:
+    """Return a number for a table or a figure; what rounding leaves of nothing is 0.
+
+    Examples
+    --------
+    >>> significant(-11.1534), significant(8.9e-16), significant(0.05284, 2)
+    ('-11.15', '0', '0.053')
+    """
+    return f"{value:.{digits}g}" if abs(value) > _ROUNDING else "0"
+
+
+def missing_numbers(
+    answers: Sequence[EngineAnswer], quantities: Sequence[ComparedQuantity], warnings: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Return a line for each engine that lacks numbers which others have, with the warnings of its result.
+
+    Parameters
+    ----------
+    answers, quantities
+        Of the comparison.
+    warnings
+        Of each result, by the label of its answer.
+    """
+    lines = []
+    for answer in answers:
+        count = sum(quantity.of(answer.label) is None for quantity in quantities)
+        if count:
+            says = list(warnings.get(answer.label, ()))
+            more = f"; {len(says) - _MOST_WARNINGS} more" if len(says) > _MOST_WARNINGS else ""
+            why = f": {'; '.join(says[:_MOST_WARNINGS])}{more}" if says else ""
+            lines.append(f"{answer.label} lacks {count} of {len(quantities)} numbers{why}")
+    return lines
 
 
 @dataclass(frozen=True)

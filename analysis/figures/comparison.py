@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from anodeflow.analysis.comparison import ComparedQuantity, ComparisonDoc
+from anodeflow.analysis.comparison import ComparedQuantity, ComparisonDoc, significant
 from anodeflow.analysis.figures.style import SERIES, face_label, in_style, mark_panel, verbatim, write_footer
 from anodeflow.errors import InputError
 
@@ -72,7 +72,7 @@ def _draw(axes: Axes, rows: list[ComparedQuantity], comparison: ComparisonDoc) -
                     capsize=1.5, mfc=colour if _is_first(answer.functional, comparison) else "white",
                 )  # fmt: skip
     names = [face_label(verbatim(quantity.place)) for quantity in rows]
-    places = [f"{name}\n{mean:.4g}" if relative else name for name, mean in zip(names, means, strict=True)]
+    places = [f"{name}\n{significant(mean)}" if relative else name for name, mean in zip(names, means, strict=True)]
     axes.set_yticks(range(len(rows)), places, fontsize=6)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     for line in range(1, len(rows)):
@@ -86,8 +86,10 @@ def _is_first(functional: str, comparison: ComparisonDoc) -> bool:
 
 
 def _marks(comparison: ComparisonDoc) -> list[Line2D]:
-    handles = []
+    handles, drawn = [], {value.engine for quantity in comparison.quantities for value in quantity.values}
     for number, answer in enumerate(comparison.answers):
+        if answer.label not in drawn:
+            continue
         colour, marker = SERIES[number % len(SERIES)]
         face = colour if _is_first(answer.functional, comparison) else "white"
         label = verbatim(f"{answer.label} ({answer.functional})")

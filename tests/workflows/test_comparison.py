@@ -14,6 +14,8 @@ from anodeflow.analysis.comparison import (
     EngineAnswer,
     compared_quantities,
     half_width,
+    missing_numbers,
+    significant,
     spread_warnings,
 )
 from anodeflow.analysis.figures.comparison import comparison_figure
@@ -70,6 +72,21 @@ def test_the_spread_is_that_of_one_functional():
     assert len(lines) == 1
     assert "0.3 here, 0.45 by b (PBE, too); this result claims ± 0.02; likewise 1 more" in lines[0]
     assert spread_warnings(comparison(answers, found), "r") == []
+
+
+def test_an_engine_without_numbers_says_why_and_has_no_mark_in_the_figure():
+    answers, found = quantities(
+        a=[("100", 0.3, None), ("110", 8.9e-16, None)], b=[("100", 0.4, None)], c=[],
+    )  # fmt: skip
+    warnings = {"c": ["no crystal of Cl", "Cl2 did not converge", "P did not"]}
+    lines = missing_numbers(answers, found, warnings)
+    assert lines == [
+        "b lacks 1 of 2 numbers",
+        "c lacks 2 of 2 numbers: no crystal of Cl; Cl2 did not converge; 1 more",
+    ]
+    figure = comparison_figure(comparison(answers, found))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a (PBE)", "b (PBE)"]
+    assert (significant(-8.9e-16), significant(0.5, 2), significant(1234567.0)) == ("0", "0.5", "1.235e+06")
 
 
 def test_a_result_that_claims_enough_is_not_warned_of():

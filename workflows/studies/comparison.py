@@ -11,6 +11,7 @@ from anodeflow.analysis.comparison import (
     ComparisonDoc,
     EngineAnswer,
     compared_quantities,
+    missing_numbers,
     spread_warnings,
 )
 from anodeflow.documents import CardRecord, EngineRecord, StudyDoc
@@ -69,12 +70,14 @@ def compare_documents(outputs: Sequence[Mapping[str, Any]]) -> ComparisonDoc:
         for table in _compared_tables(kind, dict(zip((a.label for a in answers), outputs, strict=True)))
         for quantity in compared_quantities(table, answers)
     ]
+    warnings = {answer.label: output.get("warnings") or [] for answer, output in zip(answers, outputs, strict=True)}
     return ComparisonDoc(
         study=kind.name,
         title=outputs[0]["title"] or kind.name,
         answers=answers,
         quantities=quantities,
         against=next((answer.label for answer in answers if _has_electrons(answer.engine.name)), None),
+        notes=missing_numbers(answers, quantities, warnings),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from anodeflow.analysis.comparison import significant
 from anodeflow.cli.output.grid import say
 from anodeflow.cli.output.tables import new_table
 
@@ -63,8 +64,8 @@ def _print_quantity(heading: str, rows: list[ComparedQuantity], comparison: Comp
     table = new_table(("of", *labels, *offs, *spreads), right=(*labels, *offs, *spreads))
     for row in rows:
         values = [row.of(label) for label in labels]
-        cells = ["–" if v is None else f"{v.value:.4g}" + _claim(v.claimed) for v in values]
-        ranges = [f"{row.spread[name]:.2g}" if name in row.spread else "–" for name in functionals]
+        cells = ["–" if v is None else significant(v.value) + _claim(v.claimed) for v in values]
+        ranges = [significant(row.spread[name], 2) if name in row.spread else "–" for name in functionals]
         errors = [row.off(label, comparison.against or "") for label in measured]
         table.add_row(row.place, *cells, *("–" if e is None else f"{e:+.3g}" for e in errors), *ranges)
     table.print()
