@@ -167,7 +167,25 @@ def spread_evenly(frames: Sequence[LabelledFrame], most: int | None) -> list[Lab
     return [frames[number] for number in sorted(wanted.tolist())]
 
 
-def system_of(label: str, elements: Iterable[str], named: Mapping[str, Sequence[str]] | None = None) -> str:
+def named_system(label: str, named: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the first system with a pattern that fits a label; None where none does.
+
+    Parameters
+    ----------
+    label
+        Of a calculation.
+    named
+        Patterns (``*``) by the name of their system.
+
+    Examples
+    --------
+    >>> named_system("interface/registry 1", {"over Cl": ["interface/reg*1"]})
+    'over Cl'
+    """
+    return next((n for n, patterns in named.items() if any(fnmatchcase(label, p) for p in patterns)), None)
+
+
+def system_of(label: str, elements: Iterable[str]) -> str:
     """Return what a calculation is split by: the first part of its label, and its elements where that says too little.
 
     Parameters
@@ -176,8 +194,6 @@ def system_of(label: str, elements: Iterable[str], named: Mapping[str, Sequence[
         Such as ``Li(100)/5 layers``.
     elements
         Of the calculation.
-    named
-        Systems by name with patterns of labels (``*``); the first that fits counts.
 
     Examples
     --------
@@ -188,9 +204,6 @@ def system_of(label: str, elements: Iterable[str], named: Mapping[str, Sequence[
     >>> system_of("interface/registry 2", ["Li", "Cl"])
     'interface of Cl, Li'
     """
-    for name, patterns in (named or {}).items():
-        if any(fnmatchcase(label, pattern) for pattern in patterns):
-            return name
     head, _, rest = label.partition("/")
     if rest.startswith("crystal"):  # also in the cell of a face's slabs
         return head.partition("(")[0]

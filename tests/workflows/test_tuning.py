@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from tiny_models import tiny_chgnet, tiny_sevennet
 from toy_pairs import Pairs
 
+from anodeflow.analysis.checks import CheckDoc, CheckedStructure
 from anodeflow.analysis.labelled_frames import (
     energy_references,
     frames_of,
+    named_system,
     reference_frames,
     split_systems,
     spread_evenly,
@@ -81,11 +84,12 @@ def model(tmp_path_factory):
 def tuning_of(tmp_path, model):
     """Write a store and a tuning file; return the file."""
 
-    def write(docs, **changes):
+    def write(docs, check=None, **changes):
         store = open_job_store(tmp_path / "s.sqlite")
+        named = [*((doc.label, doc) for doc in docs), *([] if check is None else [("check", check)])]
         jobs = [
-            finished_job(n, doc.label, jsanitize(doc.model_dump(), strict=True, enum_values=True))
-            for n, doc in enumerate(docs)
+            finished_job(n, label, jsanitize(doc.model_dump(), strict=True, enum_values=True))
+            for n, (label, doc) in enumerate(named)
         ]
         store.docs_store.update(jobs, ["uuid", "index"])
         content = {"tune": f"sevennet:{model}", "data": [{"store": "s.sqlite"}], "test": ["tested"],
@@ -131,7 +135,31 @@ def test_what_gpaw_prints_is_what_its_documents_say(examples, tmp_path):
 
 def test_systems_are_the_heads_of_labels_or_named():
     assert system_of("Li(100) strained/5 layers", ["Li"]) == system_of("Li(100)/5 layers/cleaved", ["Li"]) == "Li(100)"
-    assert system_of("interface/registry 1", ["Li", "Cl"], {"over Cl": ["interface/reg*1"]}) == "over Cl"
+    assert named_system("interface/registry 1", {"over Cl": ["interface/reg*1"]}) == "over Cl"
+    assert named_system("Li(100)/5 layers", {"over Cl": ["interface/reg*1"]}) is None
+
+
+def test_frames_of_a_check_belong_to_what_was_checked(examples, model, tmp_path):
+    file = write_yaml(tmp_path, {
+        "tune": f"sevennet:{model}", "data": [{"archive": str(examples / "dft" / "results" / "labels-2.zip")}],
+        "systems": {"one of Al": ["check/displaced 1 of *"]}, "test": ["Al"], "validation": ["Li"],
+    }, "tune.yaml")  # fmt: skip
+    frames = data_set(load_tuning(file), engine_record("b", name="tiny")).all()
+    systems = Counter(frame.system for frame in frames)
+    assert systems == {"Al": 2, "one of Al": 1, "Li": 3, "LiAl": 3, "LiCl": 3, "Li2S": 3, "Li3P": 3}
+    assert {str(e) for f in frames if f.system == "Li3P" for e in f.structure.symbol_set} == {"Li", "P"}
+
+
+def test_a_checked_frame_of_dynamics_belongs_to_what_moved(tuning_of):
+    moved = toy_doc("check/frame 1", stretched(1.3))
+    checked = CheckedStructure(label="check/frame 1", kind="frame", of="Li/LPSC/600 K/seed 1, step 50", group="Li/LPSC",
+                               formula="Al4", species=["Al"], environments=["metal"],
+                               calculations=[moved.fingerprint])  # fmt: skip
+    record = {"engine": engine_record("e"), "card": card_record()}
+    check = CheckDoc(check_engine=record["engine"], check_card=record["card"], structures=[checked], **record)
+    data = data_set(load_tuning(tuning_of([*DOCS(), moved], check=check, test=["Li/LPSC"])), engine_record("b"))
+    (frame,) = data.frames["test"]
+    assert frame.label == "check/frame 1 of Li/LPSC/600 K/seed 1, step 50"
 
 
 @settings(max_examples=25)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from anodeflow.analysis.checks import CheckDoc, CheckedStructure
 from anodeflow.analysis.labelled_frames import (
     SETS,
     LabelledFrame,
     check_no_twins,
     check_one_source,
     frames_of,
+    named_system,
     split_systems,
     spread_evenly,
     stress_gpa,
@@ -33,6 +35,9 @@ from anodeflow.workflows.tuning.settings import DataSource, Tuning
 _FEWEST_FRAMES = 10
 _TEXT, _LARGEST_TEXT = "gpaw.txt", 64 * 2**20
 _FREE = "no forces, charged, or a free atom"
+
+#: A calculation, what GPAW wrote of it, and what it is in a check, if it is of one.
+Labelled = tuple[CalculationDoc, str, CheckedStructure | None]
 
 
 @dataclass
@@ -82,7 +87,7 @@ def data_set(tuning: Tuning, base: EngineRecord) -> DataSet:
     unconverged: list[str] = []
     seen: set[str] = set()
     labels: set[str] = set()
-    for doc, text in _calculations(tuning):
+    for doc, text, checked in _calculations(tuning):
         labels.add(doc.label)
         reason = _why_not(tuning, doc)
         if reason is None and doc.fingerprint in seen:
@@ -92,7 +97,7 @@ def data_set(tuning: Tuning, base: EngineRecord) -> DataSet:
             if doc.electronic_converged is False:
                 unconverged.append(doc.label)
                 continue
-            system = system_of(doc.label, map(str, doc.structure.symbol_set), tuning.systems)
+            system = named_system(doc.label, tuning.systems) or _system_of(doc, checked)
             printed = ((s.energy_ev, s.forces_ev_per_angstrom, stress_gpa(s.stress_ev_per_angstrom3))
                        for s in printed_steps(text))  # fmt: skip
             found_frames = spread_evenly(frames_of(doc, system, printed), tuning.steps)
@@ -113,6 +118,12 @@ def data_set(tuning: Tuning, base: EngineRecord) -> DataSet:
         raise InputError(f"the data hold no frame: {reasons}", "see anodeflow results --what calculations")
     check_one_source(frames, base.functional, base.name)
     return _split(tuning, frames, left_out)
+
+
+def _system_of(doc: CalculationDoc, checked: CheckedStructure | None) -> str:
+    if checked is not None and checked.kind == "frame":
+        return checked.group
+    return system_of(doc.label if checked is None else checked.of, map(str, doc.structure.symbol_set))
 
 
 def _check_patterns(tuning: Tuning, labels: set[str]) -> None:
@@ -166,15 +177,30 @@ def _why_not(tuning: Tuning, doc: CalculationDoc) -> str | None:
 # --- where they are
 
 
-def _calculations(tuning: Tuning) -> Iterator[tuple[CalculationDoc, str]]:
-    """Yield calculations by engines with electrons, with the text that GPAW wrote; empty where there is none."""
+def _calculations(tuning: Tuning) -> Iterator[Labelled]:
+    """Yield calculations by engines with electrons, with the text that GPAW wrote; empty where there is none.
+
+    What a check computed is called by what it checked, too: ``check/frame 1`` says nothing of what moved.
+    """
     for source in tuning.data:
         yield from (_of_archive if source.archive is not None else _of_store)(tuning, source)
 
 
-def _of_archive(tuning: Tuning, source: DataSource) -> Iterator[tuple[CalculationDoc, str]]:
+def _called_by(doc: CalculationDoc, text: str, checked: Mapping[str, CheckedStructure]) -> Labelled:
+    structure = checked.get(doc.fingerprint)
+    label = doc.label if structure is None else f"{doc.label} of {structure.of}"
+    return doc.model_copy(update={"label": label}), text, structure
+
+
+def _checked(checks: Iterable[CheckDoc]) -> dict[str, CheckedStructure]:
+    """Return what checks computed, by fingerprint."""
+    return {key: structure for check in checks for structure in check.structures for key in structure.calculations}
+
+
+def _of_archive(tuning: Tuning, source: DataSource) -> Iterator[Labelled]:
     file = tuning.beside(source.archive or "")
     _, jobs = read_archive(file)
+    checked = _checked(job.doc for job in jobs if isinstance(job.doc, CheckDoc))
     with ArchiveFile(file) as archive:
         texts = set(archive.files)
         for job in jobs:
@@ -183,13 +209,13 @@ def _of_archive(tuning: Tuning, source: DataSource) -> Iterator[tuple[Calculatio
             name = f"{FOLDER}/{folder_name(job.content)}/{_TEXT}"
             usable = name in texts and archive.entries[name].file_size <= _LARGEST_TEXT
             text = b"".join(archive.parts(name)).decode("utf-8", "replace") if usable else ""
-            yield job.doc.model_copy(update={"arrays": job.arrays}), text
+            yield _called_by(job.doc.model_copy(update={"arrays": job.arrays}), text, checked)
 
 
-def _of_store(tuning: Tuning, source: DataSource) -> Iterator[tuple[CalculationDoc, str]]:
+def _of_store(tuning: Tuning, source: DataSource) -> Iterator[Labelled]:
     place = source.store or ""
     store = open_job_store(place if "://" in place else tuning.beside(place), must_exist=True, read_only=True)
-    criteria: dict[str, Any] = {"output.doc_type": "CalculationDoc", "output.engine.name": {"$in": list(PROGRAMS)}}
+    of_study: dict[str, Any] = {}
     if source.study is not None:
         hashes = [h for h in store.docs_store.distinct("metadata.study_hash") if str(h).startswith(source.study)]
         if len(hashes) != 1:
@@ -197,9 +223,13 @@ def _of_store(tuning: Tuning, source: DataSource) -> Iterator[tuple[CalculationD
                 f"{len(hashes)} studies of '{place}' begin with '{source.study}'",
                 "see anodeflow results --what studies",
             )
-        criteria["metadata.study_hash"] = hashes[0]
-    for job in store.query(criteria, load=True):
+        of_study = {"metadata.study_hash": hashes[0]}
+    checks = store.query({"output.doc_type": "CheckDoc", **of_study})
+    checked = _checked([CheckDoc.model_validate(job["output"]) for job in checks])
+    asked = {"output.doc_type": "CalculationDoc", "output.engine.name": {"$in": list(PROGRAMS)}, **of_study}
+    for job in store.query(asked, load=True):
         folder = find_folder(job)
         file = None if folder is None else Path(folder) / _TEXT
         usable = file is not None and file.is_file() and file.stat().st_size <= _LARGEST_TEXT
-        yield CalculationDoc.model_validate(job["output"]), file.read_text(errors="replace") if file and usable else ""
+        text = file.read_text(errors="replace") if file and usable else ""
+        yield _called_by(CalculationDoc.model_validate(job["output"]), text, checked)
