@@ -132,6 +132,9 @@ class BindingEnergyDoc(Document):
     began_with: CellBeside | None = Field(
         None, description="of a host crystal whose cell was relaxed with dispersion: where it began"
     )
+    cell_against_crystal_ev: float | None = Field(
+        None, description="of a crystal by electrons: its cell without Li minus as many atoms of its unit cell"
+    )
     host_calculation: str | None = Field(None, description="fingerprint of the host without the added Li")
     image_distance_angstrom: float | None = Field(None, description="shortest Li-Li image distance")
     engine: EngineRecord | None = Field(None, description="what computed")
@@ -141,7 +144,7 @@ class BindingEnergyDoc(Document):
 
     LEFT_OUT_IF_NONE: ClassVar[tuple[str, ...]] = (
         "state", "reservoirs", "work_function_ev", "ion_binding_energy_ev", "bare_work_function_ev", "varied",
-        "convergence_spread_ev", "total_error_ev", "began_with",
+        "convergence_spread_ev", "total_error_ev", "began_with", "cell_against_crystal_ev",
     )  # fmt: skip
 
     @property

@@ -35,6 +35,8 @@ _NOT_ALIGNED = (
 _SAME_WORK_FUNCTION_EV = 0.1
 # Li further than this from every host atom has left the surface.
 _DESORBED_ANGSTROM = 4.5
+# Total energies of one crystal in two cells that differ by more say that its meshes of k-points are too coarse.
+_MESHES_EV = 0.05
 
 
 class SiteStart(Document):
@@ -105,6 +107,46 @@ def _host_displacements(start: Structure, end: Structure) -> np.ndarray:
 
 
 # long: a third or more of it is documentation
+def cell_against_crystal(pristine: CalculationDoc, crystal: CalculationDoc | None) -> float | None:
+    """Return the energy of a cell without Li minus that of as many atoms of its relaxed crystal, eV.
+
+    Both are one crystal, so that this is what their meshes of k-points leave. In a metal it may be 10 meV an atom, and
+    the cell with Li, which has another symmetry, need not share it.
+
+    Parameters
+    ----------
+    pristine
+        The cell, of a bulk crystal.
+    crystal
+        Its unit cell, by the same engine and card.
+
+    Returns
+    -------
+    float or None
+        None where there are no electrons, one of the two did not converge, or they are not of one composition.
+    """
+    if crystal is None or pristine.electronic_converged is None or pristine.charge:
+        return None
+    if not (pristine.converged and crystal.converged) or pristine.energy_ev is None or crystal.energy_ev is None:
+        return None
+    ours, unit = pristine.structure.composition, crystal.structure.composition
+    if ours.reduced_composition != unit.reduced_composition:
+        return None
+    return pristine.energy_ev - crystal.energy_ev * ours.num_atoms / unit.num_atoms
+
+
+def mesh_warnings(apart_ev: float | None, atoms: int) -> list[str]:
+    """Return what is to be said of :func:`cell_against_crystal`; nothing where it is small."""
+    if apart_ev is None or abs(apart_ev) <= _MESHES_EV:
+        return []
+    side = "below" if apart_ev < 0 else "above"
+    return [
+        f"without Li the cell of {atoms} atoms lies {abs(apart_ev):.2f} eV {side} its crystal "
+        f"({1000 * apart_ev / atoms:+.1f} meV/atom): meshes of k-points differ, and E_int may be off by as much; "
+        "vary kpoints.spacing_per_angstrom and bulk.min_image_distance_angstrom"
+    ]
+
+
 def host_result(
     *,
     pristine: CalculationDoc,

@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 
 from anodeflow.analysis.binding import BindingEnergyDoc, binding_energies, lithium_references
 from anodeflow.analysis.descriptor import descriptor, descriptor_matrix, lowest_of_kind
-from anodeflow.analysis.lithium_sites import SiteStart, host_result
+from anodeflow.analysis.lithium_sites import SiteStart, cell_against_crystal, host_result, mesh_warnings
 from anodeflow.analysis.reservoirs import reservoir_of
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
 
@@ -247,3 +247,31 @@ def test_energies_of_a_state_need_one_engine_and_card():
     references = lithium_references(metal(-3.8), ["bulk_metal"])
     with pytest.raises(ReferenceMismatchError):
         binding_energies(calculation_doc(-1.0, METAL, engine="e2"), calculation_doc(-2.0, METAL), references, 1, -3.5)
+
+
+def test_a_cell_without_lithium_that_is_not_as_low_as_its_crystal_is_flagged():
+    electrons = partial(calculation_doc, electronic_converged=True)
+    crystal, cell = electrons(-14.94, ALUMINIUM), electrons(-45.0, ALUMINIUM.copy().make_supercell([3, 1, 1]))
+    assert cell_against_crystal(cell, crystal) == pytest.approx(-0.18)
+    (line,) = mesh_warnings(-0.272, 27)
+    assert "the cell of 27 atoms lies 0.27 eV below its crystal (-10.1 meV/atom)" in line
+    assert mesh_warnings(0.04, 27) == mesh_warnings(None, 27) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "crystal"),
+    [
+        ({"electronic_converged": None}, {}),  # a potential has no k-points
+        ({"charge": 1}, {}),
+        ({"converged": False}, {}),
+        ({}, {"converged": False}),
+        ({"structure": ALLOY}, {}),
+    ],
+)
+def test_cells_that_are_not_one_crystal_by_electrons_are_not_set_beside_it(cell, crystal):
+    docs = [
+        calculation_doc(**{"energy_ev": -15.0, "structure": ALUMINIUM, "electronic_converged": True, **changes})
+        for changes in (cell, crystal)
+    ]
+    assert cell_against_crystal(*docs) is None
+    assert cell_against_crystal(docs[0], None) is None

@@ -9,7 +9,7 @@ from pymatgen.core import Structure
 from anodeflow.analysis.binding import BindingEnergyDoc, Convention, lithium_references
 from anodeflow.analysis.binding_rows import VariedSetting
 from anodeflow.analysis.cell_beside import cell_beside
-from anodeflow.analysis.lithium_sites import SiteStart, host_result
+from anodeflow.analysis.lithium_sites import SiteStart, cell_against_crystal, host_result, mesh_warnings
 from anodeflow.analysis.reservoirs import Reservoir, reservoir_of
 from anodeflow.documents import CalculationDoc
 from anodeflow.errors import AnodeflowError, EngineError
@@ -324,7 +324,11 @@ class _HostResult(Result):
             other_card=self.other_card,
         )
         result.varied = place.varied
-        result.began_with = cell_beside(docs.get(place.crystal(host.label)))
+        crystal = docs.get(place.crystal(host.label))
+        if place.environment == "bulk":
+            result.cell_against_crystal_ev = cell_against_crystal(docs[self.empty], crystal)
+            result.warnings += mesh_warnings(result.cell_against_crystal_ev, result.host_atoms)
+        result.began_with = cell_beside(crystal)
         result.warnings += [] if result.began_with is None else result.began_with.warnings
         return result
 
