@@ -106,7 +106,6 @@ def _host_displacements(start: Structure, end: Structure) -> np.ndarray:
     return result
 
 
-# long: a third or more of it is documentation
 def cell_against_crystal(pristine: CalculationDoc, crystal: CalculationDoc | None) -> float | None:
     """Return the energy of a cell without Li minus that of as many atoms of its relaxed crystal, eV.
 
@@ -147,6 +146,7 @@ def mesh_warnings(apart_ev: float | None, atoms: int) -> list[str]:
     ]
 
 
+# long: a third or more of it is documentation
 def host_result(
     *,
     pristine: CalculationDoc,
