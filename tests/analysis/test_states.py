@@ -12,7 +12,9 @@ from anodeflow.analysis.binding import BindingEnergyDoc, binding_energies, lithi
 from anodeflow.analysis.descriptor import descriptor, descriptor_matrix, lowest_of_kind
 from anodeflow.analysis.lithium_sites import SiteStart, cell_against_crystal, host_result, mesh_warnings
 from anodeflow.analysis.reservoirs import reservoir_of
+from anodeflow.documents import CalculationDoc
 from anodeflow.errors import ConvergenceError, InputError, ReferenceMismatchError
+from anodeflow.workflows.store.archive import read_archive
 
 METAL = Structure(Lattice.cubic(3.44), ["Li", "Li"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 ALUMINIUM = Structure(Lattice.cubic(4.04), ["Al"] * 4, [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -275,3 +277,17 @@ def test_cells_that_are_not_one_crystal_by_electrons_are_not_set_beside_it(cell,
     ]
     assert cell_against_crystal(*docs) is None
     assert cell_against_crystal(docs[0], None) is None
+
+
+def test_the_meshes_of_stored_dft_tell_which_cell_is_off(examples):
+    jobs = read_archive(examples / "dft" / "results" / "binding-converge-3.zip")[1]
+    docs = {job.doc.label: job.doc for job in jobs if isinstance(job.doc, CalculationDoc)}
+    apart = {
+        size: cell_against_crystal(docs[f"Al/bulk{size}/host"], docs["Al/crystal"])
+        for size in ("", ", images 8 A", ", images 9 A")
+    }
+    assert apart == {
+        "": pytest.approx(-0.075, abs=1e-3),
+        ", images 8 A": pytest.approx(-0.272, abs=1e-3),
+        ", images 9 A": pytest.approx(-0.080, abs=1e-3),
+    }
