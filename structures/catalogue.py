@@ -187,6 +187,19 @@ def load_crystal(name_or_path: str | Path) -> Structure:
     return read_structure(path)
 
 
+def called(name: str) -> str:
+    """Return what a crystal is called: its name, or the stem of its file.
+
+    Examples
+    --------
+    >>> called("cells/my LiCl.cif"), called("LiCl"), called("Li5.5PS4.5Cl1.5")
+    ('my LiCl', 'LiCl', 'Li5.5PS4.5Cl1.5')
+    """
+    suffix = Path(name).suffix
+    of_a_file = bool(suffix) and ("/" in name or not suffix[1:].isdigit())
+    return Path(name).stem if of_a_file else name
+
+
 def crystal_table() -> list[dict[str, Any]]:
     """Return the catalogue as rows for a table.
 

@@ -9,6 +9,7 @@ from pymatgen.core import Structure
 
 from anodeflow.errors import InputError
 from anodeflow.structures.catalogue import load_crystal
+from anodeflow.structures.interface_sides import softer_by_publication
 from anodeflow.workflows.jobs import recognised
 from anodeflow.workflows.jobs.registry_search import APART_ANGSTROM, RegistrySearch, search_card, unscored
 from anodeflow.workflows.studies.registries import built_gap, named_crystal, search_engine
@@ -38,6 +39,12 @@ def plain():
     patch.setattr(recognised, "get_engine", lambda name: Morse())
     yield search(rigid=True).result(None)
     patch.undo()
+
+
+def test_an_argyrodite_keeps_all_of_its_formula_and_is_known_by_it():
+    named = named_crystal(load_crystal("LiCl"), "Li5.5PS4.5Cl1.5")
+    assert named.properties["crystal"] == "Li5.5PS4.5Cl1.5"  # ".5" is no suffix of a file
+    assert softer_by_publication("Li9Al4", named.properties["crystal"])[0] == "substrate"
 
 
 def test_every_registry_is_scored_and_the_lowest_is_first(plain):

@@ -17,6 +17,7 @@ from pymatgen.core import Structure
 from anodeflow.analysis.interface_registries import DEFAULT_SEARCH_ENGINE, RegistrySearchDoc, ScoredRegistry
 from anodeflow.documents import CardRecord, EngineRecord
 from anodeflow.errors import ConvergenceError, EngineError, InputError
+from anodeflow.structures.catalogue import called
 from anodeflow.structures.registry_series import check_solid
 from anodeflow.structures.symmetry import keep_symmetry
 from anodeflow.workflows.cards import MethodCard
@@ -327,8 +328,7 @@ def named_crystal(structure: Structure, name: str) -> Structure:
     InputError
         There is a layer of vacuum in it.
     """
-    stem = Path(name).stem if Path(name).suffix else name
-    check_solid(structure, stem)
+    check_solid(structure, called(name))
     named = structure.copy()
-    named.properties["crystal"] = stem
+    named.properties["crystal"] = called(name)
     return named

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -11,6 +10,7 @@ from pymatgen.core import Structure
 from anodeflow.errors import InputError
 from anodeflow.lithium_states import State
 from anodeflow.structures.adsorption import adsorption_sites, insert_both
+from anodeflow.structures.catalogue import called
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.interstitials import interstitial_sites
 from anodeflow.structures.lattice_sites import (
@@ -90,7 +90,7 @@ class Host(Options):
     @property
     def label(self) -> str:
         """The crystal's name, or the stem of the file's name."""
-        return Path(self.crystal).stem if Path(self.crystal).suffix else self.crystal
+        return called(self.crystal)
 
 
 def with_packings(hosts: list[Any]) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from pymatgen.core import Structure
 
 from anodeflow.analysis.interface_registries import RegistrySearchDoc
 from anodeflow.errors import InputError, StructureError
+from anodeflow.structures.catalogue import called
 from anodeflow.structures.cleaving import primitive_cell
 from anodeflow.structures.defaults import VACUUM_WITH_LITHIUM_ANGSTROM
 from anodeflow.structures.interface_pairs import interface
@@ -122,7 +122,7 @@ class MigrationPath(Options):
         """The crystal, face or interface, for tables."""
         if self.film is not None and self.substrate is not None:
             return " || ".join(_side_name(side) for side in (self.film, self.substrate))
-        stem = _stem(self.crystal or "")
+        stem = called(self.crystal or "")
         return stem if self.surface is None else f"{stem}({''.join(map(str, self.surface.miller))})"
 
     @property
@@ -148,13 +148,9 @@ class MigrationPath(Options):
         return "relax_c" if self.mechanism == "interface" else "relax"
 
 
-def _stem(name: str) -> str:
-    return Path(name).stem if Path(name).suffix else name
-
-
 def _side_name(side: Side) -> str:
     face = "" if side.miller is None else f"({''.join(map(str, side.miller))})"
-    return f"{_stem(side.crystal)}{face}"
+    return f"{called(side.crystal)}{face}"
 
 
 @dataclass(frozen=True)
