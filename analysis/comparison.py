@@ -102,15 +102,15 @@ class ComparisonDoc(Document):
         return [k for k, f in functionals.items() if k != self.against and f == functionals[self.against]]
 
 
-def significant(value: float, digits: int = 4) -> str:
-    """Return a number for a table or a figure; what rounding leaves of nothing is 0.
+def significant(value: float, digits: int = 4, sign: Literal["", "+"] = "") -> str:
+    """Return a number for a table or a figure, with ``+`` if asked; what rounding leaves of nothing is 0.
 
     Examples
     --------
-    >>> significant(-11.1534), significant(8.9e-16), significant(0.05284, 2)
-    ('-11.15', '0', '0.053')
+    >>> significant(-11.1534), significant(8.9e-16), significant(0.05284, 2), significant(0.5, 3, "+")
+    ('-11.15', '0', '0.053', '+0.5')
     """
-    return f"{value:.{digits}g}" if abs(value) > _ROUNDING else "0"
+    return f"{value:{sign}.{digits}g}" if abs(value) > _ROUNDING else "0"
 
 
 def missing_numbers(

@@ -67,7 +67,7 @@ def _print_quantity(heading: str, rows: list[ComparedQuantity], comparison: Comp
         cells = ["–" if v is None else significant(v.value) + _claim(v.claimed) for v in values]
         ranges = [significant(row.spread[name], 2) if name in row.spread else "–" for name in functionals]
         errors = [row.off(label, comparison.against or "") for label in measured]
-        table.add_row(row.place, *cells, *("–" if e is None else f"{e:+.3g}" for e in errors), *ranges)
+        table.add_row(row.place, *cells, *("–" if e is None else significant(e, 3, "+") for e in errors), *ranges)
     table.print()
 
 
